@@ -1,0 +1,156 @@
+"""Small random-weight checkpoints of the true classes, made on the spot."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+# White space matters here: what a template emits between turns is what its checkpoint was trained on.
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'][0]['text'] }} {% endif %}"
+    "{% if message['role'] == 'user' %}USER: "
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n{% endif %}{% endfor %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }} {% endif %}"
+    "{% endfor %}"
+    "{% endif %}"
+    "{% if message['role'] == 'assistant' %}ASSISTANT: {{ message['content'][0]['text'] }}{{ eos_token }}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+HUMAN_SYSTEM = "A chat between a curious human and an artificial intelligence assistant."
+CORPUS = [
+    HUMAN_SYSTEM,
+    "###Human: What is within the red rectangle?###Assistant: A small dog on a green chair.",
+    "USER: What is pointed to by the blue arrow? ASSISTANT: The left wheel of a car.",
+    "Is the person within the yellow ellipse taller than the person at the lime point? Yes.",
+] * 4
+
+
+def make_vipllava(folder: Path, *, size: int = 28, hidden: int = 32, layers: int = 2, seed: int = 0) -> Path:
+    """Save a VipLlava with a tokenizer of its own in `folder`; by default of a few thousand weights."""
+    from transformers import VipLlavaConfig
+    from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
+
+    tokenizer = _tokenizer()
+    config = VipLlavaConfig(**_parts(tokenizer, size, hidden, layers), vision_feature_layer=[-2, -3, 1])
+    return _save(VipLlavaForConditionalGeneration, config, tokenizer, folder, size, seed)
+
+
+def make_llava(folder: Path, *, size: int = 28, seed: int = 1) -> Path:
+    """Save a LLaVA-1.5 of a few thousand weights, with its chat template, in `folder`."""
+    from transformers import LlavaConfig
+    from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
+
+    tokenizer = _tokenizer()
+    config = LlavaConfig(**_parts(tokenizer, size, hidden=32, layers=2), vision_feature_layer=-2)
+    return _save(
+        LlavaForConditionalGeneration, config, tokenizer, folder, size, seed, template=LLAVA_TEMPLATE
+    )
+
+
+def _parts(tokenizer: Any, size: int, hidden: int, layers: int) -> dict[str, Any]:
+    from transformers import CLIPVisionConfig, LlamaConfig
+
+    vision = CLIPVisionConfig(
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        projection_dim=hidden,
+        num_hidden_layers=layers + 2,
+        num_attention_heads=4,
+        image_size=size,
+        patch_size=14,
+    )
+    text = LlamaConfig(
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=1024,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return {
+        "vision_config": vision,
+        "text_config": text,
+        "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
+        "image_seq_length": (size // 14) ** 2,
+    }
+
+
+def _save(
+    model_class: Any,
+    config: Any,
+    tokenizer: Any,
+    folder: Path,
+    size: int,
+    seed: int,
+    template: str | None = None,
+) -> Path:
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    torch.manual_seed(seed)
+    model = model_class(config)
+    # Larger weights than the usual start, so that greedy decoding wanders instead of repeating one token.
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(8)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.bos_token_id = tokenizer.bos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    transformers_logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    _processor(tokenizer, size, template).save_pretrained(folder)
+    return folder
+
+
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE(byte_fallback=True))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<unk>", "<s>", "</s>", "<pad>", "<image>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(CORPUS, trainer)
+    raw.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", raw.token_to_id("<s>"))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        extra_special_tokens={"image_token": "<image>"},
+    )
+
+
+def _processor(tokenizer: Any, size: int, template: str | None) -> Any:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers.models.llava.processing_llava import LlavaProcessor
+
+    images = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+    return LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template,
+    )
+
+
+if __name__ == "__main__":
+    print(make_vipllava(Path(sys.argv[1])))

@@ -1,0 +1,58 @@
+"""Everything that vipcli can say went wrong, and the exit code of each.
+
+VipcliError            1  it failed
+├── UsageError         2  it was used wrongly
+│   ├── MarkError         a mark that cannot be read or placed
+│   ├── ColorError        no such colour
+│   ├── PromptError       a question that cannot be put to the model
+│   └── ConfigError       a setting that cannot be read or kept
+├── ImageError         1  no picture came out of a file, a stream or an address
+├── ModelError         1  a checkpoint that cannot be found, loaded or run
+└── OutputError        1  a file that cannot be written
+
+The message of each is one or two plain sentences: what was wrong, where, what to try.
+"""
+
+FAILED = 1
+USED_WRONGLY = 2
+INTERRUPTED = 130
+
+
+class VipcliError(Exception):
+    """Something that a person can be told in a sentence."""
+
+    exit_code = FAILED
+
+
+class UsageError(VipcliError):
+    """The arguments do not make sense together, or one of them cannot be read."""
+
+    exit_code = USED_WRONGLY
+
+
+class MarkError(UsageError):
+    """A mark that cannot be read, or that does not lie on the picture."""
+
+
+class ColorError(UsageError):
+    """A colour that nobody knows."""
+
+
+class PromptError(UsageError):
+    """A question or system line that cannot be put to the model as plain text."""
+
+
+class ConfigError(UsageError):
+    """A setting that is unknown, or holds a value it cannot have."""
+
+
+class ImageError(VipcliError):
+    """A picture that cannot be read."""
+
+
+class ModelError(VipcliError):
+    """A checkpoint that cannot be found, loaded or run."""
+
+
+class OutputError(VipcliError):
+    """A file that cannot be written."""

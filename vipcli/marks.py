@@ -1,0 +1,390 @@
+"""The eight kinds of mark: what a person types, where it lies, and how a question refers to it.
+
+Placed coordinates are pixels of the upright picture, x to the right, y down, as floats; a picture
+`width` wide spans 0 to `width`. What is typed may be pixels or percentages, mixed freely.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from vipcli.colors import TRAINED, Color, named, parse_color
+from vipcli.errors import ColorError, MarkError
+
+XY = tuple[float, float]
+Bounds = tuple[float, float, float, float]
+Polygon = tuple[XY, ...]
+
+# Far beyond any picture that can be opened, and small enough for exact drawing arithmetic.
+# Percentages end at a hundredth of it.
+LIMIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One mark on a picture."""
+
+    color: Color
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+    relation: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """What a question calls it: `red rectangle`."""
+        return f"{self.color.name} {self.noun}"
+
+    @property
+    def phrase(self) -> str:
+        """How the training questions pointed with it: `within the red rectangle`."""
+        return f"{self.relation} the {self.name}"
+
+    @property
+    def points(self) -> tuple[XY, ...]:
+        """Every point that defines it."""
+        raise NotImplementedError
+
+    @property
+    def bounds(self) -> Bounds:
+        """The smallest upright rectangle around its defining points."""
+        xs, ys = zip(*self.points, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Framed(Mark):
+    """A mark given by a rectangle, x1 < x2 and y1 < y2."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @property
+    def points(self) -> tuple[XY, ...]:
+        return (self.x1, self.y1), (self.x2, self.y2)
+
+
+@dataclass(frozen=True, slots=True)
+class Box(_Framed):
+    """A rectangle's outline, the stroke on and inside it."""
+
+    kind = "box"
+    noun = "rectangle"
+    relation = "within"
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipse(_Framed):
+    """An ellipse's outline that fills the rectangle."""
+
+    kind = "ellipse"
+    noun = "ellipse"
+    relation = "within"
+
+
+@dataclass(frozen=True, slots=True)
+class Triangle(_Framed):
+    """A triangle's outline inside the rectangle."""
+
+    kind = "triangle"
+    noun = "triangle"
+    relation = "with"
+
+
+@dataclass(frozen=True, slots=True)
+class Point(Mark):
+    """A filled disc."""
+
+    x: float
+    y: float
+
+    kind = "point"
+    noun = "point"
+    relation = "at"
+
+    @property
+    def points(self) -> tuple[XY, ...]:
+        return ((self.x, self.y),)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow(Mark):
+    """An arrow to `tip`, from `tail` or, without one, from wherever there is room."""
+
+    tip: XY
+    tail: XY | None = None
+
+    kind = "arrow"
+    noun = "arrow"
+    relation = "pointed to by"
+
+    @property
+    def points(self) -> tuple[XY, ...]:
+        return (self.tip,) if self.tail is None else (self.tail, self.tip)
+
+
+@dataclass(frozen=True, slots=True)
+class Scribble(Mark):
+    """A smooth stroke through two or more points."""
+
+    path: tuple[XY, ...]
+
+    kind = "scribble"
+    noun = "scribble"
+    relation = "with"
+
+    @property
+    def points(self) -> tuple[XY, ...]:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class _Outlined(Mark):
+    """A mark given by polygons; one inside another is a hole."""
+
+    polygons: tuple[Polygon, ...]
+
+    @property
+    def points(self) -> tuple[XY, ...]:
+        return tuple(point for polygon in self.polygons for point in polygon)
+
+
+@dataclass(frozen=True, slots=True)
+class Contour(_Outlined):
+    """The outline of polygons."""
+
+    kind = "contour"
+    noun = "mask contour"
+    relation = "with"
+
+
+@dataclass(frozen=True, slots=True)
+class Mask(_Outlined):
+    """Filled polygons."""
+
+    kind = "mask"
+    noun = "mask"
+    relation = "with"
+
+
+KINDS: tuple[type[Mark], ...] = (Box, Ellipse, Triangle, Point, Arrow, Scribble, Contour, Mask)
+BY_KIND = {kind.kind: kind for kind in KINDS}
+
+_FORMS = {
+    "box": "x1,y1,x2,y2",
+    "ellipse": "x1,y1,x2,y2",
+    "triangle": "x1,y1,x2,y2",
+    "point": "x,y",
+    "arrow": "x,y of the tip, or x1,y1,x2,y2 from tail to tip",
+    "scribble": "two or more points: x,y x,y …",
+    "contour": "three or more points (x,y x,y …), a box (x1,y1,x2,y2) or a mask image",
+    "mask": "a mask image, three or more points (x,y x,y …) or a box (x1,y1,x2,y2)",
+}
+_FROM_FILE = ("contour", "mask")
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """A coordinate as typed: pixels, or a percentage of the picture's side."""
+
+    value: float
+    percent: bool = False
+
+    def on(self, side: int) -> float:
+        """Its pixels on a side of that many."""
+        return self.value * side / 100 if self.percent else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class TypedMark:
+    """A mark as a person typed it, before the picture's size is known."""
+
+    kind: str
+    text: str
+    coordinates: tuple[Length, ...] = ()
+    file: str | None = None
+    color: Color | None = None
+
+    def place(
+        self, width: int, height: int, color: Color, trace: Callable[[str], tuple[Polygon, ...]]
+    ) -> Mark:
+        """The mark on a picture of this size; `trace` turns a mask image into polygons."""
+        if self.file is not None:
+            polygons = trace(self.file)
+            if not polygons:
+                raise MarkError(f"The mask image {_short(self.file)} has nothing marked in it.")
+            return _outlined(self.kind)(color, polygons)
+        xs = [length.on(width) for length in self.coordinates[::2]]
+        ys = [length.on(height) for length in self.coordinates[1::2]]
+        points = tuple(zip(xs, ys, strict=True))
+        match self.kind:
+            case "box" | "ellipse" | "triangle":
+                return _framed(self.kind)(color, *self._frame(points))
+            case "point":
+                return Point(color, *points[0])
+            case "arrow":
+                return self._arrow(color, points)
+            case "scribble":
+                return self._scribble(color, points)
+            case _:
+                polygon = points if len(points) > 2 else _corners(self._frame(points))
+                return _outlined(self.kind)(color, (polygon,))
+
+    def _frame(self, points: Sequence[XY]) -> Bounds:
+        (xa, ya), (xb, yb) = points
+        if xa == xb or ya == yb:
+            raise MarkError(
+                f"The {self.kind} {_short(self.text)} encloses nothing: its corners share a side."
+            )
+        return min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb)
+
+    def _arrow(self, color: Color, points: Sequence[XY]) -> Arrow:
+        if len(points) == 1:
+            return Arrow(color, points[0])
+        tail, tip = points
+        if tail == tip:
+            raise MarkError(
+                f"The arrow {_short(self.text)} starts where it ends. Give its tip alone, or move its tail."
+            )
+        return Arrow(color, tip, tail)
+
+    def _scribble(self, color: Color, points: Polygon) -> Scribble:
+        if len(set(points)) == 1:
+            raise MarkError(f"The scribble {_short(self.text)} goes nowhere: its points are all the same.")
+        return Scribble(color, points)
+
+
+def _framed(kind: str) -> type[_Framed]:
+    return {"box": Box, "ellipse": Ellipse, "triangle": Triangle}[kind]
+
+
+def _outlined(kind: str) -> type[_Outlined]:
+    return {"contour": Contour, "mask": Mask}[kind]
+
+
+def _corners(frame: Bounds) -> Polygon:
+    x1, y1, x2, y2 = frame
+    return (x1, y1), (x2, y1), (x2, y2), (x1, y2)
+
+
+_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(%?)", re.ASCII)
+_SEPARATOR = re.compile(r"[\s,;]+")
+
+
+def parse_mark(kind: str, text: str) -> TypedMark:
+    """Read what follows `--box`, `--arrow` …: coordinates or a mask image, then an optional `:colour`."""
+    place, color = _split_color(kind, text)
+    coordinates = _coordinates(place)
+    if coordinates is None:
+        if kind in _FROM_FILE and place and not _looks_like_numbers(place):
+            return TypedMark(kind, text, file=place, color=color)
+        raise MarkError(
+            f"Cannot read the {kind} {_short(text)}. It takes {_FORMS[kind]}, in pixels or percent."
+        )
+    if not _right_count(kind, len(coordinates)):
+        count = "1 number" if len(coordinates) == 1 else f"{len(coordinates)} numbers"
+        raise MarkError(f"The {kind} {_short(text)} has {count}. It takes {_FORMS[kind]}.")
+    return TypedMark(kind, text, coordinates, color=color)
+
+
+def _split_color(kind: str, text: str) -> tuple[str, Color | None]:
+    place, colon, tail = text.rpartition(":")
+    if not colon:
+        return text.strip(), None
+    try:
+        return place.strip(), parse_color(tail)
+    except ColorError:
+        # A file's own name may hold a colon.
+        if kind in _FROM_FILE and re.search(r"[./\\]", tail):
+            return text.strip(), None
+        raise
+
+
+def _coordinates(text: str) -> tuple[Length, ...] | None:
+    lengths = []
+    for word in _SEPARATOR.split(text.strip()):
+        match = _NUMBER.fullmatch(word)
+        if match is None:
+            return None
+        value, percent = float(match[1]), match[2] == "%"
+        if abs(value) > (LIMIT / 100 if percent else LIMIT):
+            return None
+        lengths.append(Length(value, percent))
+    return tuple(lengths)
+
+
+def _looks_like_numbers(text: str) -> bool:
+    return re.fullmatch(r"[\d\s.,;%+-]*", text) is not None
+
+
+def _right_count(kind: str, count: int) -> bool:
+    match kind:
+        case "box" | "ellipse" | "triangle":
+            return count == 4
+        case "point":
+            return count == 2
+        case "arrow":
+            return count in (2, 4)
+        case _:
+            return count >= 4 and count % 2 == 0
+
+
+def _short(text: str) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 60 else shown[:59] + "…"
+
+
+def assign_colors(typed: Sequence[TypedMark]) -> list[Color]:
+    """A colour for each mark: the one asked for, else a trained one that no other mark has."""
+    taken = [(mark.kind, mark.color.name) for mark in typed if mark.color]
+    colors = []
+    for mark in typed:
+        color = mark.color
+        if color is None:
+            color = named(_free_color(mark.kind, taken))
+            taken.append((mark.kind, color.name))
+        colors.append(color)
+    return colors
+
+
+def _free_color(kind: str, taken: Iterable[tuple[str, str]]) -> str:
+    by_all = {name for _, name in taken}
+    by_kind = [name for other, name in taken if other == kind]
+    free = [name for name in TRAINED if name not in by_all]
+    return free[0] if free else min(TRAINED, key=by_kind.count)
+
+
+def keep_inside(mark: Mark, width: int, height: int) -> tuple[Mark, bool]:
+    """The mark as far as it lies on the picture, and whether anything of it had to go."""
+    x1, y1, x2, y2 = _aimed_at(mark)
+    if not (_overlaps(x1, x2, width) and _overlaps(y1, y2, height)):
+        aim = (x1, y1) if (x1, y1) == (x2, y2) else (x1, y1, x2, y2)
+        raise MarkError(
+            f"The {mark.kind} at {_numbers(aim)} lies outside the picture, "
+            f"which is {width} × {height} pixels."
+        )
+    x1, y1, x2, y2 = mark.bounds
+    if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
+        return mark, False
+    if isinstance(mark, Box):
+        # Its sides stay visible at the picture's edge; other outlines just run out of the picture.
+        mark = replace(mark, x1=max(x1, 0), y1=max(y1, 0), x2=min(x2, width), y2=min(y2, height))
+    return mark, True
+
+
+def _overlaps(low: float, high: float, side: int) -> bool:
+    # A side of no length may lie on the picture's very edge; any other must share some of the picture.
+    return 0 <= low <= side if low == high else low < side and high > 0
+
+
+def _aimed_at(mark: Mark) -> Bounds:
+    return (*mark.tip, *mark.tip) if isinstance(mark, Arrow) else mark.bounds
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)

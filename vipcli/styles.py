@@ -1,0 +1,190 @@
+"""How strong and how large a mark is drawn: the fixed style, and the ranges that training drew from.
+
+Sizes were trained relative to the picture's long side: a stroke of 3 means 3 pixels where that side is 336.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vipcli.errors import UsageError
+from vipcli.marks import XY, Arrow, Ellipse, Mark, Point, Triangle
+
+ANCHOR = 336
+"""The long side at which trained sizes are given, and the real checkpoints' input size."""
+
+STROKE = 3.0
+RADIUS = 8.0
+ALPHA = 128
+ARROW_LENGTH = 40.0
+SHORTEST_ARROW, LONGEST_ARROW = 25.0, 50.0
+SMALLEST_HEAD = 6
+
+# Smallest and largest stroke of each kind in training; a mask has none.
+STROKES = {
+    "box": (2, 8),
+    "ellipse": (2, 8),
+    "triangle": (2, 8),
+    "arrow": (1, 6),
+    "scribble": (2, 12),
+    "contour": (3, 5),
+}
+RADII = (5, 20)
+ALPHAS = (96, 255)
+MASK_ALPHAS = (48, 128)
+STEEPEST_CORNER = math.radians(150)
+# The shape of last resort for a triangle in a very flat rectangle: no angle is ever over 90°.
+RIGHT_ANGLED = ((0.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+_TRIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How one mark is drawn. Sizes are pixels of the picture at hand, `stroke` 0 for a filled mark."""
+
+    stroke: int
+    alpha: int = ALPHA
+    scale: float = 1.0
+    """Ellipse: its size relative to its rectangle."""
+    radii: XY = (0.0, 0.0)
+    """Point: half axes."""
+    corners: tuple[XY, XY, XY] = ((0.5, 0.0), (1.0, 1.0), (0.0, 1.0))
+    """Triangle: its corners, as fractions of the rectangle's sides."""
+    length: float = 0.0
+    """Arrow without a tail: how long it is."""
+    angle: float | None = None
+    """Arrow without a tail: the direction of its tail; None chooses the side with the most room."""
+    head: float = 0.35
+    """Arrow: the head's share of the whole length."""
+    head_sizes: XY = (0.0, 0.0)
+    """Arrow: the smallest and largest head."""
+    open_head: bool = False
+    bend: XY = (0.0, 0.0)
+    """Arrow: how far the middle of its shaft is off the straight line."""
+
+
+def relative_size(width: int, height: int) -> float:
+    """How much larger than the trained anchor a picture is."""
+    return max(width, height) / ANCHOR
+
+
+def fixed_style(mark: Mark, size: float, *, width: float | None = None, alpha: int | None = None) -> Style:
+    """The style of a mark on a picture of that relative size, the same every time."""
+    style = Style(
+        stroke=_stroke(mark, _pixels(STROKE if width is None else width, size)),
+        alpha=ALPHA if alpha is None else alpha,
+    )
+    match mark:
+        case Triangle():
+            return style if _trained(mark, style.corners) else replace(style, corners=RIGHT_ANGLED)
+        case Point():
+            radius = _pixels(RADIUS, size)
+            return replace(style, radii=(radius, radius))
+        case Arrow():
+            return replace(style, length=ARROW_LENGTH * size, head_sizes=_head_sizes(size))
+        case _:
+            return style
+
+
+def jittered_style(
+    mark: Mark, size: float, rng: random.Random, *, width: float | None = None, alpha: int | None = None
+) -> Style:
+    """A style drawn from the ranges of training; `width` and `alpha` fix what they name."""
+    # Everything is drawn in one order whatever is fixed, so that fixing one thing leaves the rest as it was.
+    drawn_alpha = rng.randint(*(MASK_ALPHAS if mark.kind == "mask" else ALPHAS))
+    low, high = STROKES.get(mark.kind, (0, 0))
+    drawn_stroke = rng.randint(int(low * size), int(high * size))
+    style = Style(
+        stroke=_stroke(mark, max(drawn_stroke, 1) if width is None else _pixels(width, size)),
+        alpha=drawn_alpha if alpha is None else alpha,
+    )
+    match mark:
+        case Ellipse():
+            return replace(style, scale=rng.uniform(1, 1.5))
+        case Triangle():
+            return replace(style, corners=_corners(mark, rng))
+        case Point():
+            return replace(style, radii=_radii(size, rng))
+        case Arrow():
+            return _jittered_arrow(style, size, rng)
+        case _:
+            return style
+
+
+def styles_for(
+    marks: Sequence[Mark],
+    width: int,
+    height: int,
+    *,
+    stroke: float | None = None,
+    alpha: int | None = None,
+    jitter: int | None = None,
+) -> list[Style]:
+    """A style for each mark on a picture of this size; `jitter` seeds trained randomness."""
+    if stroke is not None and not 0 < stroke <= ANCHOR:
+        raise UsageError(f"The width {stroke:g} is not between 0 and {ANCHOR}.")
+    if alpha is not None and not 0 <= alpha <= 255:
+        raise UsageError(f"The alpha {alpha} is not between 0 (invisible) and 255 (solid).")
+    size = relative_size(width, height)
+    if jitter is None:
+        return [fixed_style(mark, size, width=stroke, alpha=alpha) for mark in marks]
+    rng = random.Random(jitter)
+    return [jittered_style(mark, size, rng, width=stroke, alpha=alpha) for mark in marks]
+
+
+def _pixels(trained: float, size: float) -> int:
+    return max(int(trained * size), 1)
+
+
+def _stroke(mark: Mark, stroke: int) -> int:
+    if mark.kind not in STROKES:
+        return 0
+    # A contour's square brush has a middle pixel and reaches at least one further: its strokes are 3, 5, 7 …
+    return max((stroke - 1) | 1, 3) if mark.kind == "contour" else stroke
+
+
+def _head_sizes(size: float) -> XY:
+    return int(SMALLEST_HEAD * size), LONGEST_ARROW * size / 2
+
+
+def _radii(size: float, rng: random.Random) -> XY:
+    radius = max(rng.randint(int(RADII[0] * size), int(RADII[1] * size)), 1)
+    stretch = rng.choice((1.0, rng.uniform(0.5, 2)))
+    return radius * stretch, radius / stretch
+
+
+def _jittered_arrow(style: Style, size: float, rng: random.Random) -> Style:
+    wobble = int(size)
+    bend = (rng.uniform(-5, 5) * wobble, rng.uniform(-5, 5) * wobble)
+    return replace(
+        style,
+        length=rng.uniform(SHORTEST_ARROW, LONGEST_ARROW) * size,
+        angle=rng.uniform(0, 2 * math.pi),
+        head=rng.uniform(0.2, 0.5),
+        head_sizes=_head_sizes(size),
+        open_head=rng.random() < 0.5,
+        bend=rng.choice((bend, (0.0, 0.0))),
+    )
+
+
+def _corners(mark: Triangle, rng: random.Random) -> tuple[XY, XY, XY]:
+    for _ in range(_TRIES):
+        corners = (rng.random(), rng.random()), (rng.random(), rng.random()), (rng.random(), rng.random())
+        if _trained(mark, corners):
+            return corners
+    return RIGHT_ANGLED
+
+
+def _trained(mark: Triangle, corners: Sequence[XY]) -> bool:
+    """Whether a triangle of these corners has no angle that training avoided."""
+    points = [(x * (mark.x2 - mark.x1), y * (mark.y2 - mark.y1)) for x, y in corners]
+    for index, (x, y) in enumerate(points):
+        (xa, ya), (xb, yb) = points[index - 1], points[index - 2]
+        one, other = math.atan2(ya - y, xa - x), math.atan2(yb - y, xb - x)
+        turn = abs(one - other)
+        if min(turn, 2 * math.pi - turn) > STEEPEST_CORNER:
+            return False
+    return True
