@@ -1,0 +1,204 @@
+"""Names to folders: local ones, the hub's cache, and a hub that says no."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from vipcli import checkpoints
+from vipcli.errors import ModelError, UsageError
+from vipcli.models import LLAVA, VIPLLAVA
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_folder_tells_its_family_size_and_colours(tiny: Path) -> None:
+    found = checkpoints.find(str(tiny))
+    assert (found.family, found.folder, found.revision) == (VIPLLAVA, tiny, None)
+    assert found.input_size == 28
+    assert found.form().name == "human"
+    assert found.form("vicuna").name == "vicuna"
+
+
+def test_another_family_brings_its_template(tiny_llava: Path) -> None:
+    found = checkpoints.find(str(tiny_llava))
+    assert found.family == LLAVA
+    assert found.form().name == "template"
+    assert found.form("human").name == "human"
+
+
+def test_a_template_is_asked_for_in_vain(tiny: Path) -> None:
+    with pytest.raises(UsageError, match="has no chat template"):
+        checkpoints.find(str(tiny)).form("template")
+
+
+def test_older_checkpoints_keep_their_settings_elsewhere(tiny_llava: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    shutil.copytree(tiny_llava, folder)
+    nested = json.loads((folder / "processor_config.json").read_text()).pop("image_processor")
+    (folder / "processor_config.json").unlink()
+    (folder / "preprocessor_config.json").write_text(json.dumps({**nested, "image_mean": [0.5, 0.5, 0.5]}))
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    found = checkpoints.find(str(folder))
+    assert found.padding == (127, 127, 127)
+    assert found.template is not None
+    assert found.template.template == template
+    assert found.template.tokens["bos_token"] == "<s>"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("./nowhere", "There is no checkpoint folder at ./nowhere."),
+        ("/nowhere/at/all", "There is no checkpoint folder"),
+        ("vip-lava-7b", "Did you mean vip-llava-7b?"),
+        ("qqq", "Known names: bundled, vip-llava-7b"),
+        ("a b/c", "There is no checkpoint called 'a b/c'"),
+        ("a/b/c", "There is no checkpoint folder at a/b/c."),
+    ],
+)
+def test_a_name_that_leads_nowhere(name: str, message: str) -> None:
+    for look in (checkpoints.find, checkpoints.peek):
+        with pytest.raises(ModelError) as caught:
+            look(name)
+        assert message in str(caught.value)
+
+
+def test_a_file_is_not_a_checkpoint(tiny: Path) -> None:
+    with pytest.raises(ModelError, match="is a file"):
+        checkpoints.find(str(tiny / "config.json"))
+
+
+def test_a_folder_has_no_revision(tiny: Path) -> None:
+    with pytest.raises(UsageError, match="Leave it out"):
+        checkpoints.find(str(tiny), revision="main")
+
+
+def test_the_missing_bundled_model_is_said_plainly() -> None:
+    with pytest.raises(ModelError, match="comes without a bundled model"):
+        checkpoints.find("bundled")
+    assert checkpoints.peek("bundled").form().name == "human"
+
+
+def test_peeking_at_what_is_not_here_falls_back_to_what_is_known() -> None:
+    peeked = checkpoints.peek("vip-llava-13b")
+    assert peeked.name == "llava-hf/vip-llava-13b-hf"
+    assert peeked.family == VIPLLAVA
+    assert peeked.folder is None
+    assert peeked.padding == (122, 116, 104)
+
+
+def fill_cache(home: Path, source: Path, name: str) -> None:
+    """Lay a checkpoint into the hub's cache as a download leaves it."""
+    repository = home / "hub" / f"models--{name.replace('/', '--')}"
+    shutil.copytree(source, repository / "snapshots" / REVISION)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(REVISION)
+
+
+def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own: the hub's library reads its variables when it is imported."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "HF_HOME": str(home), "HOME": str(home), **environment},
+        check=False,
+    )
+
+
+def test_the_hubs_cache_serves_without_a_network(tiny: Path, tmp_path: Path) -> None:
+    fill_cache(tmp_path, tiny, "someone/tiny")
+    code = """
+        from vipcli import checkpoints
+        for found in (checkpoints.find("someone/tiny", offline=True), checkpoints.peek("someone/tiny")):
+            print(found.name, found.revision, found.input_size, found.folder.is_dir())
+        try:
+            checkpoints.find("someone/other", offline=True)
+        except checkpoints.ModelError as error:
+            print(error)
+    """
+    done = run(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.stdout.splitlines() == [
+        *[f"someone/tiny {REVISION} 28 True"] * 2,
+        "The checkpoint someone/other is not in the cache: leave out --offline to fetch it.",
+    ], done.stderr
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A hub that refuses in the ways that the real one does."""
+
+    def do_GET(self) -> None:
+        code, headers = {
+            "gated": (403, {"X-Error-Code": "GatedRepo"}),
+            "private": (401, {"X-Error-Code": "RepoNotFound"}),
+            "missing": (404, {"X-Error-Code": "RepoNotFound"}),
+            "norev": (404, {"X-Error-Code": "RevisionNotFound"}),
+            "ill": (500, {}),
+        }[self.path.split("/")[3]]
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_HEAD = do_GET  # noqa: N815 - the name that the library looks for
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_hub_that_says_no_is_told_in_a_sentence(hub: str, tmp_path: Path) -> None:
+    code = """
+        from vipcli import checkpoints
+        for name in ("gated", "private", "missing", "norev", "ill"):
+            try:
+                checkpoints.find(f"{name}/model", revision="v2" if name == "norev" else None)
+            except checkpoints.ModelError as error:
+                print(error)
+    """
+    done = run(code, tmp_path, HF_ENDPOINT=hub)
+    gated, private, missing, norev, ill = done.stdout.splitlines()
+    assert (
+        gated
+        == "The checkpoint gated/model asks for consent: accept its terms on its page, then set HF_TOKEN."
+    )
+    assert private.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
+    assert missing.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
+    assert norev == "The checkpoint norev/model has no revision 'v2'."
+    assert "cannot be" in ill
+    assert "Traceback" not in done.stderr
+
+
+def test_no_network_is_told_in_a_sentence(tmp_path: Path) -> None:
+    code = """
+        from vipcli import checkpoints
+        try:
+            checkpoints.find("someone/model")
+        except checkpoints.ModelError as error:
+            print(error)
+    """
+    done = run(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.stdout == "The checkpoint someone/model is not in the cache, and the hub cannot be reached.\n"

@@ -1,0 +1,292 @@
+"""The engine against transformers itself, on small checkpoints of the true classes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor, LlavaForConditionalGeneration, VipLlavaForConditionalGeneration
+
+from vipcli import checkpoints
+from vipcli.answers import Request, Sampling
+from vipcli.engine import LocalModel, _Transcript
+from vipcli.errors import ModelError, PromptError
+from vipcli.fitting import FITS, Fit, square
+from vipcli.prompts import HUMAN, VICUNA, PromptForm, Turn
+
+QUESTION = "What is within the red rectangle?"
+LENGTH = 24
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path) -> LocalModel:
+    return LocalModel(checkpoints.find(str(tiny)))
+
+
+def picture(width: int = 60, height: int = 41) -> np.ndarray:
+    return np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def request(form: PromptForm = HUMAN, image: np.ndarray | None = None, **kwargs: Any) -> Request:
+    kwargs.setdefault("sampling", Sampling(max_new_tokens=LENGTH))
+    return Request(
+        prompt=form.build([Turn(QUESTION)]),
+        images=(picture() if image is None else image,),
+        typed=(QUESTION,),
+        **kwargs,
+    )
+
+
+def straight(
+    folder: Path, prompt: str, image: np.ndarray, model_class: Any = VipLlavaForConditionalGeneration
+) -> list[int]:
+    """What the documentation's own few lines give."""
+    processor = AutoProcessor.from_pretrained(folder, backend="pil")
+    model = model_class.from_pretrained(folder, dtype=torch.float32)
+    inputs = processor(images=image, text=prompt, return_tensors="pt")
+    output = model.generate(**inputs, do_sample=False, max_new_tokens=LENGTH)
+    return list(output[0, inputs["input_ids"].shape[1] :].tolist())
+
+
+@pytest.mark.parametrize("form", [HUMAN, VICUNA], ids=lambda form: form.name)
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("shape", [(60, 41), (28, 28), (17, 90), (400, 300)])
+def test_token_ids_are_those_of_transformers(
+    tiny: Path, model: LocalModel, form: PromptForm, fit: Fit, shape: tuple[int, int]
+) -> None:
+    image = picture(*shape)
+    fitted = square(image, fit, 28, (122, 116, 104))
+    reply = model.answer(request(form, image, fit=fit))
+    assert list(reply.token_ids) == straight(tiny, form.build([Turn(QUESTION)]), fitted)
+    assert reply.ended == ("length" if len(reply.token_ids) == LENGTH else "stop")
+
+
+def test_another_family_is_asked_with_its_own_template(tiny_llava: Path) -> None:
+    checkpoint = checkpoints.find(str(tiny_llava))
+    form = checkpoint.form()
+    assert form.name == "template"
+    processor = AutoProcessor.from_pretrained(tiny_llava, backend="pil")
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
+    prompt = form.build([Turn(QUESTION)])
+    assert prompt == processor.apply_chat_template(messages, add_generation_prompt=True)
+    image = picture(50, 50)
+    reply = LocalModel(checkpoint).answer(request(form, image))
+    assert list(reply.token_ids) == straight(tiny_llava, prompt, image, LlavaForConditionalGeneration)
+
+
+def test_padding_is_the_mean_colour(tiny: Path) -> None:
+    assert checkpoints.find(str(tiny)).padding == (122, 116, 104)
+    padded = square(picture(60, 41), "pad", 28, (122, 116, 104))
+    assert padded.shape == (60, 60, 3)
+    assert (padded[:9] == (122, 116, 104)).all()
+    assert (padded[50:] == (122, 116, 104)).all()
+    assert (padded[9:50] == picture(60, 41)).all()
+
+
+def test_the_mark_in_the_picture_reaches_the_model(model: LocalModel) -> None:
+    plain = picture(60, 60)
+    marked = plain.copy()
+    marked[10:50, 10:14] = (255, 0, 0)
+    assert model.answer(request(image=plain)).token_ids != model.answer(request(image=marked)).token_ids
+
+
+def test_answers_stream_as_they_come_and_add_up(model: LocalModel) -> None:
+    pieces: list[str] = []
+    reply = model.answer(request(), pieces.append)
+    assert len(pieces) > 3
+    assert "".join(pieces) == reply.text
+    assert set(reply.seconds) == {"prepare", "first_token", "generate"}
+
+
+def test_a_stop_text_ends_the_answer_and_stays_hidden(model: LocalModel) -> None:
+    whole = model.answer(request()).text
+    stop = whole[10:13]
+    pieces: list[str] = []
+    reply = model.answer(request(stops=(stop,)), pieces.append)
+    assert reply.ended == "stop"
+    assert reply.text == whole[: whole.find(stop)].strip()
+    assert "".join(pieces) == reply.text
+    assert len(reply.token_ids) < LENGTH
+
+
+def test_the_probability_is_the_mean_over_the_answers_tokens(tiny: Path, model: LocalModel) -> None:
+    reply = model.answer(request())
+    raw = VipLlavaForConditionalGeneration.from_pretrained(tiny, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(tiny, backend="pil")
+    image = square(picture(), "pad", 28, (122, 116, 104))
+    inputs = processor(images=image, text=HUMAN.build([Turn(QUESTION)]), return_tensors="pt")
+    start = inputs["input_ids"].shape[1]
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([reply.token_ids])], dim=1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    with torch.no_grad():
+        logits = raw(**inputs).logits[0, start - 1 : -1]
+    chosen = logits.softmax(-1)[torch.arange(LENGTH), torch.tensor(reply.token_ids)]
+    assert reply.probability == pytest.approx(float(chosen.mean()), abs=1e-4)
+
+
+def test_sampling_repeats_with_its_seed_and_varies_without(model: LocalModel) -> None:
+    def sampled(seed: int) -> tuple[int, ...]:
+        chance = Sampling(max_new_tokens=LENGTH, temperature=1.5, top_p=0.95, seed=seed)
+        return model.answer(request(sampling=chance)).token_ids
+
+    assert sampled(1) == sampled(1)
+    assert len({sampled(seed) for seed in range(4)}) > 1
+
+
+@pytest.mark.parametrize("typed", ["what is <image>", "<s>", "a</s>b", "<pad>"])
+def test_control_words_of_the_tokenizer_are_refused(model: LocalModel, typed: str) -> None:
+    forged = Request(HUMAN.build([Turn(typed)]), (picture(),), typed=(typed,))
+    with pytest.raises(PromptError, match="control word"):
+        model.answer(forged)
+
+
+@pytest.mark.parametrize("typed", ["naïve", "日本語", "🦊 < > </ s >", "# ## not three", "tab\tand\nline"])
+def test_unusual_letters_are_plain_text(model: LocalModel, typed: str) -> None:
+    request = Request(
+        HUMAN.build([Turn(typed)]), (picture(),), typed=(typed,), sampling=Sampling(max_new_tokens=2)
+    )
+    assert len(model.answer(request).token_ids) == 2
+
+
+def test_a_prompt_beyond_the_context_is_refused(model: LocalModel) -> None:
+    long = Request(HUMAN.build([Turn("why " * 800)]), (picture(),))
+    with pytest.raises(PromptError, match=r"exceeds the model's 1,024\. Ask something shorter"):
+        model.answer(long)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("float32", "float32"), ("bfloat16", "bfloat16")])
+def test_precision_is_as_asked(tiny: Path, name: str, expected: str) -> None:
+    model = LocalModel(checkpoints.find(str(tiny)), dtype=name)
+    assert model.facts.dtype == expected
+    assert model.answer(request(sampling=Sampling(max_new_tokens=2))).model.dtype == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_there_is_said_so(tiny: Path) -> None:
+    with pytest.raises(ModelError, match="no cuda device"):
+        LocalModel(checkpoints.find(str(tiny)), device="cuda")
+
+
+def damaged(tiny: Path, folder: Path, name: str) -> Path:
+    shutil.copytree(tiny, folder)
+    weights = folder / "model.safetensors"
+    match name:
+        case "truncated weights":
+            weights.write_bytes(weights.read_bytes()[:-1000])
+        case "empty weights":
+            weights.write_bytes(b"")
+        case "no weights":
+            weights.unlink()
+        case "pickled weights":
+            weights.rename(folder / "pytorch_model.bin")
+        case "missing weights":
+            from safetensors.torch import load_file, save_file
+
+            kept = load_file(weights)
+            del kept[next(name for name in kept if name.endswith("lm_head.weight"))]
+            save_file(kept, weights, metadata={"format": "pt"})
+        case "wrong shapes":
+            config = json.loads((folder / "config.json").read_text())
+            config["text_config"]["intermediate_size"] = 48
+            (folder / "config.json").write_text(json.dumps(config))
+        case "no tokenizer":
+            (folder / "tokenizer.json").unlink()
+        case "broken tokenizer":
+            (folder / "tokenizer.json").write_text("{")
+        case "no config":
+            (folder / "config.json").unlink()
+        case "broken config":
+            (folder / "config.json").write_text("[1")
+        case "unknown family":
+            (folder / "config.json").write_text('{"model_type": "bert"}')
+        case "broken processor":
+            (folder / "processor_config.json").write_text("nonsense")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated weights",
+        "empty weights",
+        "no weights",
+        "pickled weights",
+        "missing weights",
+        "wrong shapes",
+        "no tokenizer",
+        "broken tokenizer",
+        "no config",
+        "broken config",
+        "unknown family",
+        "broken processor",
+    ],
+)
+def test_a_damaged_checkpoint_is_told_in_a_sentence(tiny: Path, tmp_path: Path, damage: str) -> None:
+    folder = damaged(tiny, tmp_path / "damaged", damage)
+    with pytest.raises(ModelError) as caught:
+        LocalModel(checkpoints.find(str(folder)))
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+class Letters:
+    """A tokenizer whose tokens are the letters themselves."""
+
+    def decode(self, ids: list[int], **_: object) -> str:
+        return bytes(ids).decode("utf-8", errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("raw", "stops", "text"),
+    [
+        ("  A cat.\n", ("###",), "A cat."),
+        ("A cat.###Human: and", ("###",), "A cat."),
+        ("A # and ## are fine", ("###",), "A # and ## are fine"),
+        ("ends in ##", ("###",), "ends in ##"),
+        ("###", ("###",), ""),
+        ("", ("###",), ""),
+        ("naïve 日本 🦊", ("###",), "naïve 日本 🦊"),
+        ("one</s>two", ("</s>",), "one"),
+        ("a STOP b END", ("END", "STOP"), "a"),
+        ("line one\n\nline two  ", (), "line one\n\nline two"),
+    ],
+)
+def test_the_transcript_shows_settled_text_only(raw: str, stops: tuple[str, ...], text: str) -> None:
+    pieces: list[str] = []
+    transcript = _Transcript(Letters(), stops, pieces.append)
+    transcript.put(torch.tensor([[0]]))
+    for letter in raw.encode():
+        transcript.put(torch.tensor([letter]))
+        if transcript.stopped:
+            break
+    transcript.end()
+    assert transcript.text == text
+    assert "".join(pieces) == text
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert transcript.shown_tokens == len(raw[: raw.find(text) + len(text)].encode()) * bool(text)
+
+
+def test_the_quick_import_leaves_transformers_whole() -> None:
+    code = """
+        import gc
+        from vipcli import engine
+        import transformers
+        from transformers import AutoModel, AutoProcessor, BertConfig, CLIPModel, pipeline
+        from transformers.models import auto
+        from transformers.models.bert import modeling_bert
+        print(gc.isenabled(), AutoModel.__module__)
+        print(modeling_bert.BertModel is transformers.BertModel)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True transformers.models.auto.modeling_auto\nTrue\n"

@@ -1,0 +1,73 @@
+"""What is asked of a model and what comes back: the seam that every model, local or not, stands behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from vipcli.fitting import Fit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Ended = Literal["stop", "length"]
+OnText = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen: greedily at temperature 0, else at random from a seed."""
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One prompt and its pictures (RGB, uint8, height × width × 3, marks drawn)."""
+
+    prompt: str
+    images: tuple[NDArray[np.uint8], ...]
+    fit: Fit = "pad"
+    stops: tuple[str, ...] = ()
+    typed: tuple[str, ...] = ()
+    """The parts of the prompt that a person wrote, which must not hold control tokens."""
+    sampling: Sampling = GREEDY
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Which model answered, for the record."""
+
+    name: str
+    revision: str | None
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model made of a request."""
+
+    text: str
+    ended: Ended
+    prompt_tokens: int
+    token_ids: tuple[int, ...]
+    probability: float | None
+    """The mean probability of the answer's tokens; None if it has none."""
+    model: ModelFacts
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Answerer(Protocol):
+    """Anything that answers requests."""
+
+    def answer(self, request: Request, on_text: OnText | None = None) -> Reply:
+        """Answer one request, handing over the text as it comes."""

@@ -1,0 +1,222 @@
+"""From a checkpoint's name to its folder, and what the files there say. No torch."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vipcli.errors import ModelError, UsageError
+from vipcli.models import BUNDLED, FAMILIES, KNOWN, SHORT_NAMES, VIPLLAVA, Family
+from vipcli.prompts import HUMAN, VICUNA, PromptForm, TemplateForm
+
+# Weights only as safetensors; everything else is text.
+_WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt"]
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# The mean colour of CLIP's training pictures, which padding takes where a checkpoint names no other.
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the files of a checkpoint say; without a folder, what its family says."""
+
+    name: str
+    family: Family = VIPLLAVA
+    folder: Path | None = None
+    revision: str | None = None
+    input_size: int = VIPLLAVA.input_size
+    image_mean: tuple[float, float, float] = _CLIP_MEAN
+    template: TemplateForm | None = None
+
+    @property
+    def padding(self) -> tuple[int, int, int]:
+        """The colour that a picture is padded with, as in training."""
+        red, green, blue = (int(255 * mean) for mean in self.image_mean)
+        return red, green, blue
+
+    def form(self, name: str = "auto") -> PromptForm:
+        """The prompt form of that name, or the one this family was published with."""
+        match self.family.form if name == "auto" else name:
+            case "human":
+                return HUMAN
+            case "vicuna":
+                return VICUNA
+            case _:
+                if self.template is None:
+                    raise UsageError(
+                        f"The checkpoint {self.name} has no chat template. Use --prompt human or vicuna."
+                    )
+                return self.template
+
+
+def find(name: str, *, revision: str | None = None, offline: bool = False) -> Checkpoint:
+    """The checkpoint of that name, downloaded if need be."""
+    local = _local_folder(name)
+    if local is None:
+        hub_name = _hub_name(name)
+        return _read(hub_name, _download(hub_name, revision, offline), hub=True)
+    if revision is not None:
+        raise UsageError(f"--revision goes with a hub name, and {name} is a folder. Leave it out.")
+    return _read(name, local)
+
+
+def peek(name: str, *, revision: str | None = None) -> Checkpoint:
+    """What is known of a checkpoint without downloading anything."""
+    if name == BUNDLED and not _bundled().is_dir():
+        return Checkpoint(name)
+    local = _local_folder(name)
+    if local is not None:
+        return _read(name, local)
+    hub_name = _hub_name(name)
+    try:
+        return _read(hub_name, _download(hub_name, revision, offline=True), hub=True)
+    except ModelError:
+        return Checkpoint(hub_name, KNOWN.get(hub_name, VIPLLAVA))
+
+
+def _bundled() -> Path:
+    return Path(__file__).with_name("bundled")
+
+
+def _local_folder(name: str) -> Path | None:
+    if name == BUNDLED:
+        if not _bundled().is_dir():
+            raise ModelError(
+                "This version of vipcli comes without a bundled model. "
+                "Name a checkpoint, for example --model vip-llava-7b, or see the prompt with --dry-run."
+            )
+        return _bundled()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise ModelError(f"{name} is a file. --model takes a checkpoint's folder or a hub name.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"There is no checkpoint folder at {name}.")
+    return None
+
+
+def _hub_name(name: str) -> str:
+    if name in SHORT_NAMES:
+        return SHORT_NAMES[name]
+    if _HUB_NAME.fullmatch(name):
+        return name
+    close = difflib.get_close_matches(name, [BUNDLED, *SHORT_NAMES], n=1)
+    hint = f"Did you mean {close[0]}?" if close else f"Known names: {', '.join([BUNDLED, *SHORT_NAMES])}."
+    raise ModelError(f"There is no checkpoint called {name!r}. {hint}")
+
+
+def _download(name: str, revision: str | None, offline: bool) -> Path:
+    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub.utils import httpx
+
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=_WANTED, local_files_only=offline)
+        )
+    except errors.GatedRepoError:
+        reason = "asks for consent: accept its terms on its page, then set HF_TOKEN"
+    except errors.RepositoryNotFoundError:
+        reason = "is not on the hub, or is private: check its name, or set HF_TOKEN"
+    except errors.RevisionNotFoundError:
+        reason = f"has no revision {revision!r}"
+    except errors.LocalEntryNotFoundError:
+        reason = "is not in the cache" + (
+            ": leave out --offline to fetch it" if offline else ", and the hub cannot be reached"
+        )
+    except (errors.HfHubHTTPError, httpx.HTTPError) as error:
+        reason = f"cannot be fetched ({_first_line(error)}): try again later"
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        reason = (
+            "does not fit on the disk: make room or point HF_HOME elsewhere"
+            if full
+            else f"cannot be stored ({_first_line(error)})"
+        )
+    raise ModelError(f"The checkpoint {name} {reason}.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+
+
+def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
+    config = _json(folder / "config.json", required=True)
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None:
+        raise ModelError(
+            f"The checkpoint {name} is of the family {config.get('model_type')!r}. "
+            f"vipcli runs {', '.join(FAMILIES)}."
+        )
+    _insist_on_safetensors(name, folder)
+    images = _image_settings(folder)
+    return Checkpoint(
+        name,
+        family,
+        folder,
+        revision=folder.name if hub else None,
+        input_size=_input_size(config, family),
+        image_mean=tuple(images.get("image_mean", _CLIP_MEAN)),
+        template=_template(folder),
+    )
+
+
+def _json(path: Path, *, required: bool = False) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise ModelError(f"{path.parent} is not a checkpoint: it has no {path.name}.") from None
+        return {}
+    except (OSError, ValueError):
+        raise ModelError(f"{path} cannot be read. Fetch the checkpoint again.") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} does not hold what it should. Fetch the checkpoint again.")
+    return content
+
+
+def _insist_on_safetensors(name: str, folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
+        raise ModelError(
+            f"The checkpoint {name} has pickled weights only, which can run code. Convert it to safetensors."
+        )
+    raise ModelError(f"The checkpoint {name} has no weights: {folder} holds no .safetensors file.")
+
+
+def _image_settings(folder: Path) -> dict[str, Any]:
+    nested = _json(folder / "processor_config.json").get("image_processor")
+    return nested if isinstance(nested, dict) else _json(folder / "preprocessor_config.json")
+
+
+def _input_size(config: dict[str, Any], family: Family) -> int:
+    vision = config.get("vision_config")
+    size = vision.get("image_size") if isinstance(vision, dict) else None
+    return size if isinstance(size, int) else family.input_size
+
+
+def _template(folder: Path) -> TemplateForm | None:
+    settings = _json(folder / "tokenizer_config.json")
+    text: Any
+    try:
+        text = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    except OSError:
+        text = _json(folder / "chat_template.json").get("chat_template") or settings.get("chat_template")
+    if not isinstance(text, str):
+        return None
+    tokens = {
+        key: _token(settings[key])
+        for key in ("bos_token", "eos_token", "pad_token", "unk_token")
+        if settings.get(key)
+    }
+    return TemplateForm(text, tokens)
+
+
+def _token(value: Any) -> str:
+    return str(value["content"] if isinstance(value, dict) else value)

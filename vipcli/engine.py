@@ -1,0 +1,296 @@
+"""Load a checkpoint and run it: the only torch and transformers.
+
+Both are imported when this module is, so it is imported only once an answer is really wanted.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import time
+import warnings
+from typing import Any
+
+from vipcli.answers import Ended, ModelFacts, OnText, Reply, Request, Sampling
+from vipcli.checkpoints import Checkpoint
+from vipcli.errors import ModelError, PromptError
+from vipcli.fitting import square
+from vipcli.heavy import quick_imports
+
+with quick_imports():
+    import torch
+    from safetensors import SafetensorError
+    from transformers.generation.configuration_utils import GenerationConfig
+    from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
+    from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
+    from transformers.generation.streamers import BaseStreamer
+    from transformers.models.llava.processing_llava import LlavaProcessor
+    from transformers.utils import logging as transformers_logging
+
+# A bar for each file that is read says nothing that the line "loading" does not.
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
+
+
+class LocalModel:
+    """One checkpoint in memory, answering requests."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "auto") -> None:
+        started = time.perf_counter()
+        self.checkpoint = checkpoint
+        self.device = _device(device)
+        self.dtype = _dtype(dtype, self.device)
+        self._processor = _load_processor(checkpoint)
+        self._model = _load_model(checkpoint, self.device, self.dtype)
+        self.load_seconds = time.perf_counter() - started
+
+    @property
+    def facts(self) -> ModelFacts:
+        return ModelFacts(
+            name=self.checkpoint.name,
+            revision=self.checkpoint.revision,
+            dtype=str(self._model.dtype).removeprefix("torch."),
+            device=str(self._model.device),
+        )
+
+    def answer(self, request: Request, on_text: OnText | None = None) -> Reply:
+        """Answer one request, handing over the text as it comes."""
+        started = time.perf_counter()
+        inputs = self._inputs(request)
+        prompt_tokens = inputs["input_ids"].shape[1]
+        self._insist_on_room(prompt_tokens, request.sampling)
+        transcript = _Transcript(self._processor.tokenizer, request.stops, on_text)
+        probabilities = _Probabilities()
+        generation = self._generation(request.sampling)
+        prepared = time.perf_counter()
+        torch.manual_seed(request.sampling.seed)
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            output = self._model.generate(
+                **inputs,
+                generation_config=generation,
+                streamer=transcript,
+                stopping_criteria=StoppingCriteriaList([_AtStop(transcript)]),
+                logits_processor=LogitsProcessorList([probabilities]),
+            )
+        ids = output[0, prompt_tokens:].tolist()
+        finished = time.perf_counter()
+        return Reply(
+            text=transcript.text,
+            ended=_ended(ids, transcript, generation),
+            prompt_tokens=prompt_tokens,
+            token_ids=tuple(ids),
+            probability=probabilities.mean(ids, transcript.shown_tokens),
+            model=self.facts,
+            seconds={
+                "prepare": prepared - started,
+                "first_token": transcript.first_at - prepared,
+                "generate": finished - prepared,
+            },
+        )
+
+    def _inputs(self, request: Request) -> dict[str, Any]:
+        images = [
+            square(image, request.fit, self.checkpoint.input_size, self.checkpoint.padding)
+            for image in request.images
+        ]
+        self._insist_on_plain(request.typed)
+        inputs = self._processor(images=images or None, text=request.prompt, return_tensors="pt")
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
+        return dict(inputs.to(self._model.device))
+
+    def _insist_on_plain(self, typed: tuple[str, ...]) -> None:
+        tokenizer = self._processor.tokenizer
+        control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} - {tokenizer.unk_token_id}
+        for text in typed:
+            if found := control.intersection(tokenizer(text, add_special_tokens=False)["input_ids"]):
+                word = tokenizer.convert_ids_to_tokens(min(found))
+                raise PromptError(
+                    f"The text holds {word!r}, a control word of this checkpoint. "
+                    "Take it out or write it differently."
+                )
+
+    def _insist_on_room(self, prompt_tokens: int, sampling: Sampling) -> None:
+        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and prompt_tokens + sampling.max_new_tokens > limit:
+            raise PromptError(
+                f"The prompt takes {prompt_tokens:,} tokens, and with an answer of up to "
+                f"{sampling.max_new_tokens:,} it exceeds the model's {limit:,}. "
+                "Ask something shorter, or lower --max-new-tokens."
+            )
+
+    def _generation(self, sampling: Sampling) -> GenerationConfig:
+        """The checkpoint's own configuration, but for what was asked."""
+        greedy = sampling.temperature == 0
+        config = copy.deepcopy(self._model.generation_config)
+        tokenizer = self._processor.tokenizer
+        config.eos_token_id = tokenizer.eos_token_id if config.eos_token_id is None else config.eos_token_id
+        config.pad_token_id = tokenizer.pad_token_id if config.pad_token_id is None else config.pad_token_id
+        config.max_length = None
+        config.max_new_tokens = sampling.max_new_tokens
+        config.do_sample = not greedy
+        config.temperature = None if greedy else sampling.temperature
+        config.top_p = None if greedy else sampling.top_p
+        # Left alone, transformers would draw from the fifty likeliest tokens only.
+        config.top_k = None if greedy else 0
+        return config
+
+
+def _ended(ids: list[int], transcript: _Transcript, config: GenerationConfig) -> Ended:
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    return "stop" if transcript.stopped or (ids and ids[-1] in ends) else "length"
+
+
+def _device(name: str) -> torch.device:
+    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if has[kind])
+    if not has[name]:
+        raise ModelError(f"This machine has no {name} device that torch can use. Leave out --device {name}.")
+    return torch.device(name)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype | str:
+    if name != "auto":
+        dtype = getattr(torch, name)
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+    # A GPU runs the checkpoint's own precision; a processor is exact, and mostly faster, at 32 bits.
+    return torch.float32 if device.type == "cpu" else "auto"
+
+
+def _load_processor(checkpoint: Checkpoint) -> Any:
+    # The Pillow backend is what the checkpoints were evaluated with, and needs no torchvision.
+    try:
+        processor = LlavaProcessor.from_pretrained(checkpoint.folder, local_files_only=True, backend="pil")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise _broken(checkpoint, "its tokenizer or image processor", error) from error
+    return processor
+
+
+def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | str) -> Any:
+    family = checkpoint.family
+    with quick_imports():
+        model_class = getattr(importlib.import_module(family.module), family.class_name)
+    try:
+        model, loading = model_class.from_pretrained(
+            checkpoint.folder,
+            dtype=dtype,
+            # Straight onto a GPU, without a whole copy in memory first.
+            device_map=None if device.type == "cpu" else {"": device},
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"The checkpoint {checkpoint.name} does not fit into the memory of {device}. "
+            "Try --dtype float16, or --device cpu."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise _broken(checkpoint, "its weights", error) from error
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelError(
+            f"The checkpoint {checkpoint.name} lacks {len(missing)} of its weights, {missing[0]} among them. "
+            "Fetch it again."
+        )
+    return model.eval()
+
+
+def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
+    reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")[:200]
+    return ModelError(
+        f"The checkpoint {checkpoint.name} cannot be loaded: {part} did not read ({reason}). "
+        "It may be damaged; fetch it again."
+    )
+
+
+class _Transcript(BaseStreamer):  # type: ignore[misc]
+    """Turns tokens into text as they come, holding back what might still belong to a stop text."""
+
+    def __init__(self, tokenizer: Any, stops: tuple[str, ...], on_text: OnText | None) -> None:
+        self._tokenizer = tokenizer
+        self._stops = stops
+        self._on_text = on_text
+        self._ids: list[int] = []
+        self._ends: list[int] = []
+        self._raw = ""
+        self._sent = 0
+        self._in_prompt = True
+        self.first_at = time.perf_counter()
+        self.stopped = False
+        self.text = ""
+
+    @property
+    def shown_tokens(self) -> int:
+        """How many of the tokens made the answer; the rest made what ended it."""
+        end = self._raw.find(self.text) + len(self.text)
+        return sum(1 for start in [0, *self._ends[:-1]] if start < end) if self.text else 0
+
+    def put(self, value: torch.Tensor) -> None:
+        if self._in_prompt:
+            self._in_prompt = False
+            return
+        if not self._ids:
+            self.first_at = time.perf_counter()
+        self._ids += value.reshape(-1).tolist()
+        self._raw = self._tokenizer.decode(
+            self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        self._ends.append(len(self._raw.rstrip("\ufffd")))
+        places = [place for stop in self._stops if (place := self._raw.find(stop)) >= 0]
+        self.stopped = bool(places)
+        self._show(self._raw[: min(places)] if places else self._raw[: self._safe_end()])
+
+    def end(self) -> None:
+        if not self.stopped:
+            self._show(self._raw)
+
+    def _show(self, settled: str) -> None:
+        self.text = settled.strip()
+        if self._on_text is not None and len(self.text) > self._sent:
+            self._on_text(self.text[self._sent :])
+            self._sent = len(self.text)
+
+    def _safe_end(self) -> int:
+        """Up to where the text is settled: before a half-made letter or the start of a stop text."""
+        end = len(self._raw.rstrip("\ufffd"))
+        for stop in self._stops:
+            for length in range(min(len(stop), end), 0, -1):
+                if self._raw[:end].endswith(stop[:length]):
+                    return end - length
+        return end
+
+
+class _AtStop(StoppingCriteria):  # type: ignore[misc]
+    """Ends generation once the transcript has met a stop text."""
+
+    def __init__(self, transcript: _Transcript) -> None:
+        self._transcript = transcript
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        return torch.full((len(input_ids),), self._transcript.stopped, device=input_ids.device)
+
+
+class _Probabilities(LogitsProcessor):  # type: ignore[misc]
+    """Keeps the probability that the model itself gave each token, before temperature."""
+
+    def __init__(self) -> None:
+        self._steps: list[torch.Tensor] = []
+        self._last: torch.Tensor | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._settle(input_ids[0, -1])
+        self._last = scores[0].float().softmax(-1)
+        return scores
+
+    def _settle(self, token: torch.Tensor) -> None:
+        if self._last is not None:
+            self._steps.append(self._last[token])
+
+    def mean(self, ids: list[int], count: int) -> float | None:
+        """The mean over the first `count` of the tokens."""
+        if ids:
+            self._settle(torch.tensor(ids[-1]))
+        return float(torch.stack(self._steps[:count]).mean()) if count else None

@@ -1,0 +1,71 @@
+"""How a picture of any shape becomes the model's square, and what of it the model then sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from vipcli.marks import Bounds
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+
+Fit = Literal["pad", "crop", "stretch"]
+FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
+
+
+def scale(fit: Fit, width: int, height: int, size: int) -> float:
+    """Pixels at the model's input for one of the picture's, along the side that shrinks most."""
+    return size / (min(width, height) if fit == "crop" else max(width, height))
+
+
+def visible(fit: Fit, width: int, height: int) -> Bounds:
+    """The part of the picture that the model sees."""
+    if fit != "crop":
+        return 0, 0, width, height
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+
+def square(image: Pixels, fit: Fit, size: int, padding: tuple[int, int, int]) -> Pixels:
+    """The picture ready for a processor that resizes the short side and crops the centre."""
+    match fit:
+        case "pad":
+            return _padded(image, padding)
+        case "stretch":
+            return resized(image, size)
+        case "crop":
+            return image
+
+
+def resized(image: Pixels, size: int) -> Pixels:
+    """The picture at `size` × `size`, bicubic as in training."""
+    import numpy as np
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def model_view(image: Pixels, fit: Fit, size: int, padding: tuple[int, int, int]) -> Pixels:
+    """The square of `size` that the model really sees, before its colours are normalised."""
+    if fit == "crop":
+        left, top, right, bottom = (int(edge) for edge in visible(fit, image.shape[1], image.shape[0]))
+        return resized(image[top:bottom, left:right], size)
+    return resized(square(image, fit, size, padding), size)
+
+
+def _padded(image: Pixels, padding: tuple[int, int, int]) -> Pixels:
+    import numpy as np
+
+    height, width = image.shape[:2]
+    side = max(height, width)
+    if height == width:
+        return image
+    padded = np.empty((side, side, 3), np.uint8)
+    padded[:] = padding
+    top, left = (side - height) // 2, (side - width) // 2
+    padded[top : top + height, left : left + width] = image
+    return padded

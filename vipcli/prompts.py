@@ -1,0 +1,200 @@
+"""A question, its marks and the turns before it, as the text that a model reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vipcli.errors import ModelError, PromptError
+from vipcli.marks import Mark
+
+SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+
+# More than any context of these models can hold, and little enough to tokenise at once.
+LONGEST_TEXT = 100_000
+
+# What tokenizers of these families read as control tokens, wherever it stands in a text.
+_CONTROL_WORDS = re.compile(r"</?s>|<image>|<video>|<pad>|<unk>|<\|[a-z_]{1,40}\|>")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_NUMBERED = re.compile(r"\{\{(\d+)\}\}|\{(\d+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a person asked and, except in the last turn, what was answered."""
+
+    question: str
+    answer: str | None = None
+
+
+class PromptForm(Protocol):
+    """One way of writing a conversation down for a model."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts that end an answer and are never shown."""
+
+    @property
+    def turn_words(self) -> re.Pattern[str] | None:
+        """What begins a turn, and so may not stand in what people type."""
+
+    def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
+        """The whole text; `system` None stands for the form's own line."""
+
+
+@dataclass(frozen=True, slots=True)
+class HumanForm:
+    """`###Human … ###Assistant`: the form of the published documentation."""
+
+    name: str = "human"
+    stops: tuple[str, ...] = ("###",)
+    turn_words: re.Pattern[str] | None = re.compile("###")
+
+    def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
+        text = SYSTEM if system is None else system
+        pictures = "<image>\n" * images
+        for turn in turns:
+            text += f"###Human: {pictures}{turn.question}###Assistant:"
+            text += "" if turn.answer is None else f" {turn.answer}"
+            pictures = ""
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class VicunaForm:
+    """`USER: … ASSISTANT:`: the form of the released training scripts."""
+
+    name: str = "vicuna"
+    stops: tuple[str, ...] = ("</s>",)
+    turn_words: re.Pattern[str] | None = re.compile(r"\b(?:USER|ASSISTANT):")
+
+    def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
+        text = SYSTEM if system is None else system
+        pictures = "<image>\n" * images
+        between = " " if text else ""
+        for turn in turns:
+            text += f"{between}USER: {pictures}{turn.question} ASSISTANT:"
+            text += "" if turn.answer is None else f" {turn.answer}</s>"
+            pictures = between = ""
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateForm:
+    """The chat template that a checkpoint brings, and the special tokens that it names."""
+
+    template: str
+    tokens: dict[str, str] = field(default_factory=dict)
+    name: str = "template"
+    stops: tuple[str, ...] = ()
+    turn_words: re.Pattern[str] | None = re.compile(r"\b(?:USER|ASSISTANT):|###(?:Human|Assistant)")
+
+    def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
+        messages: list[dict[str, Any]] = []
+        if system is not None:
+            messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
+        pictures: list[dict[str, str]] = [{"type": "image"}] * images
+        for turn in turns:
+            messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": turn.question}]})
+            if turn.answer is not None:
+                messages.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
+            pictures = []
+        return self._render(messages)
+
+    def _render(self, messages: list[dict[str, Any]]) -> str:
+        import jinja2
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        def refuse(message: str) -> None:
+            raise jinja2.TemplateError(message)
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.globals["raise_exception"] = refuse
+        try:
+            template = environment.from_string(self.template)
+            return template.render(messages=messages, add_generation_prompt=True, **self.tokens)
+        except jinja2.TemplateError as error:
+            raise ModelError(
+                f"The checkpoint's chat template cannot be filled in ({error}). "
+                "Choose a form with --prompt human or --prompt vicuna."
+            ) from None
+
+
+HUMAN = HumanForm()
+VICUNA = VicunaForm()
+
+
+def check_text(text: str, what: str, form: PromptForm) -> str:
+    """The text with plain line ends, or an error if the model could take any of it for more than text."""
+    if len(text) > LONGEST_TEXT:
+        raise PromptError(f"The {what} has {len(text):,} characters. At most {LONGEST_TEXT:,} can be asked.")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if match := _CONTROL_CHARACTERS.search(text):
+        raise PromptError(f"The {what} holds a control character (U+{ord(match[0]):04X}). Take it out.")
+    forged = _CONTROL_WORDS.search(text) or (form.turn_words and form.turn_words.search(text))
+    if forged:
+        raise PromptError(
+            f"The {what} holds {forged[0]!r}, which steers the model instead of reaching it as text. "
+            "Take it out or write it differently."
+        )
+    return text
+
+
+def fill_in(question: str, marks: Sequence[Mark]) -> str:
+    """The question with `{1}`, `{2}` … replaced by the phrases of those marks; `{{1}}` stays as `{1}`."""
+
+    def phrase(match: re.Match[str]) -> str:
+        escaped, number = match.groups()
+        if escaped:
+            return f"{{{escaped}}}"
+        if not 1 <= int(number) <= len(marks):
+            there = {0: "there are no marks", 1: "there is one mark"}.get(
+                len(marks), f"there are {len(marks)} marks"
+            )
+            raise PromptError(
+                f"The question speaks of mark {{{number}}}, but {there}. Marks count from {{1}}."
+            )
+        return marks[int(number) - 1].phrase
+
+    return _NUMBERED.sub(phrase, question)
+
+
+def default_question(marks: Sequence[Mark]) -> str:
+    """A sensible question where none was asked."""
+    if not marks:
+        return "What is shown in this picture?"
+    things = [f"what is the object {mark.phrase}" for mark in marks]
+    listed = things[0] if len(things) == 1 else f"{', '.join(things[:-1])}, and {things[-1]}"
+    return f"{listed[0].upper()}{listed[1:]}?"
+
+
+_WORDS = {
+    "box": ("rectangle", "box", "square"),
+    "ellipse": ("ellipse", "circle", "oval"),
+    "triangle": ("triangle",),
+    "point": ("point", "dot"),
+    "arrow": ("arrow",),
+    "scribble": ("scribble",),
+    "contour": ("contour", "outline"),
+    "mask": ("mask",),
+}
+
+
+def unmentioned(question: str, marks: Sequence[Mark]) -> list[int]:
+    """The numbers of the marks that a filled-in question says nothing of."""
+    words = set(re.findall(r"[a-z]+", question.lower()))
+    return [
+        number
+        for number, mark in enumerate(marks, 1)
+        if words.isdisjoint(_WORDS[mark.kind]) and words.isdisjoint(word + "s" for word in _WORDS[mark.kind])
+    ]
