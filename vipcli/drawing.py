@@ -1,0 +1,326 @@
+"""Marks painted onto pictures, with the geometry that the checkpoints were trained on. The only OpenCV.
+
+Pictures are RGB, uint8, height × width × 3. Drawing returns a new picture and touches only the
+pixels under a mark. OpenCV's own strokes are centred, round-ended and a pixel too wide for this,
+so every outline here is filled as a shape of its exact extent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vipcli.marks import (
+    XY,
+    Arrow,
+    Bounds,
+    Box,
+    Contour,
+    Ellipse,
+    Mark,
+    Mask,
+    Point,
+    Polygon,
+    Scribble,
+    Triangle,
+)
+from vipcli.styles import Style
+
+Pixels = NDArray[np.uint8]
+
+# OpenCV takes sub-pixel coordinates as integers with this many fraction bits.
+_SHIFT = 4
+_ONE = 1 << _SHIFT
+# A stencil is blended in square blocks of this side, small enough to skip what lies inside an outline.
+_BLOCK = 32
+# A joint that turns less than this is mitred, if its segments are long enough; a sharper one is rounded.
+_GENTLE = math.radians(45)
+_WING = math.radians(60)
+
+
+def draw(image: Pixels, marks: Sequence[Mark], styles: Sequence[Style]) -> Pixels:
+    """A copy of `image` with the marks painted on it in order."""
+    canvas = image.copy()
+    for mark, style in zip(marks, styles, strict=True):
+        _paint(canvas, mark, style)
+    return canvas
+
+
+def trace(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
+    """The outlines of a mask's true parts and of their holes; filled again, they give the same mask."""
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    return tuple(tuple((float(x), float(y)) for x, y in outline[:, 0]) for outline in found)
+
+
+def _paint(canvas: Pixels, mark: Mark, style: Style) -> None:
+    blend = _blending(mark.color.rgb, style.alpha)
+    if isinstance(mark, Box):
+        for area in _sides(mark, style.stroke, canvas):
+            area[:] = cv2.transform(area.copy(), blend)
+        return
+    stencil = _stencil(mark, style, canvas.shape[1], canvas.shape[0])
+    if stencil is not None:
+        _blend(canvas, stencil, blend)
+
+
+def _blending(rgb: tuple[int, int, int], alpha: int) -> NDArray[np.float32]:
+    """The matrix that takes a pixel to its blend with a colour; OpenCV rounds its result exactly, once."""
+    below, above = (255 - alpha) / 255, alpha / 255
+    return np.array(
+        [[below * (row == column) for column in range(3)] + [rgb[row] * above] for row in range(3)],
+        np.float32,
+    )
+
+
+def _sides(box: Box, stroke: int, canvas: Pixels) -> Iterator[Pixels]:
+    """The four sides of a rectangle's outline, each pixel in one of them only."""
+    height, width = canvas.shape[:2]
+    left, top = max(int(box.x1), 0), max(int(box.y1), 0)
+    right, bottom = min(math.floor(box.x2) + 1, width), min(math.floor(box.y2) + 1, height)
+    if left >= right or top >= bottom:
+        return
+    upper, inner_left = min(top + stroke, bottom), min(left + stroke, right)
+    lower, inner_right = max(bottom - stroke, upper), max(right - stroke, inner_left)
+    for area in (
+        canvas[top:upper, left:right],
+        canvas[lower:bottom, left:right],
+        canvas[upper:lower, left:inner_left],
+        canvas[upper:lower, inner_right:right],
+    ):
+        if area.size:
+            yield area
+
+
+@dataclass(frozen=True, slots=True)
+class _Stencil:
+    """Where a mark paints: non-zero pixels of `cover`, whose corner lies at (left, top) of the picture.
+
+    It is a whole number of blocks high, and so may reach below the picture.
+    """
+
+    cover: Pixels
+    left: int
+    top: int
+
+    @classmethod
+    def around(cls, bounds: Bounds, margin: float, width: int, height: int) -> _Stencil | None:
+        x1, y1, x2, y2 = bounds
+        left, top = max(math.floor(x1 - margin), 0), max(math.floor(y1 - margin), 0)
+        right, bottom = min(math.ceil(x2 + margin) + 1, width), min(math.ceil(y2 + margin) + 1, height)
+        if left >= right or top >= bottom:
+            return None
+        height = math.ceil((bottom - top) / _BLOCK) * _BLOCK
+        return cls(np.zeros((height, right - left), np.uint8), left, top)
+
+    def _local(self, points: Sequence[XY] | NDArray[np.float64]) -> NDArray[np.int32]:
+        return np.rint((np.asarray(points) - (self.left, self.top)) * _ONE).astype(np.int32)
+
+    def fill(self, polygons: Sequence[Polygon]) -> None:
+        """Fill polygons; one inside another is a hole."""
+        # OpenCV paints the border even where a polygon lies wholly beyond it: give it one that is cut off.
+        wider = cv2.copyMakeBorder(self.cover, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+        cv2.fillPoly(wider, [self._local(polygon) + _ONE for polygon in polygons], 255, shift=_SHIFT)
+        self.cover[:] = wider[1:-1, 1:-1]
+
+    def ellipse(self, centre: XY, radii: XY, value: int = 255) -> None:
+        (x, y), (across, down) = self._local([centre])[0], radii
+        axes = (round(across * _ONE), round(down * _ONE))
+        cv2.ellipse(self.cover, (int(x), int(y)), axes, 0, 0, 360, value, cv2.FILLED, shift=_SHIFT)
+
+    def stroke(self, path: Sequence[XY] | NDArray[np.float64], stroke: int, *, closed: bool = False) -> None:
+        """A stroke along a path, its ends cut straight and its corners rounded."""
+        points = np.asarray(path, dtype=np.float64)
+        points = np.vstack([points, points[:1]]) if closed else points
+        points = points[np.concatenate([[True], np.any(np.diff(points, axis=0), axis=1)])]
+        # A filled shape covers the pixels on its border too, half a pixel on each side.
+        reach = (stroke - 1) / 2
+        steps = np.diff(points, axis=0)
+        lengths = np.hypot(*steps.T)
+        normals = np.stack([-steps[:, 1], steps[:, 0]], axis=1) / lengths[:, None]
+        starts, ends, sharp = _mitred(normals, lengths, reach)
+        if stroke == 2:
+            # The two sides of a diagonal would round to the same pixels, and half of the stroke be lost.
+            across, down = np.abs(normals.T)
+            diagonal = np.isclose(across, down, atol=0.02)
+            starts[diagonal] *= math.sqrt(2)
+            ends[diagonal] *= math.sqrt(2)
+        quads = np.stack(
+            [
+                points[:-1] + starts * reach,
+                points[1:] + ends * reach,
+                points[1:] - ends * reach,
+                points[:-1] - starts * reach,
+            ],
+            axis=1,
+        )
+        for quad in self._local(quads):
+            cv2.fillConvexPoly(self.cover, quad, 255, shift=_SHIFT)
+        for x, y in self._local(points[:-1] if closed else points[1:-1][sharp]):
+            cv2.circle(self.cover, (int(x), int(y)), round(reach * _ONE), 255, cv2.FILLED, shift=_SHIFT)
+
+    def outline(self, polygons: Sequence[Polygon], stroke: int) -> None:
+        """Thin outlines thickened by a square brush, as training drew the contour of a mask."""
+        # The brush reaches into the picture from lines that run just outside it.
+        reach = stroke // 2
+        lines = cv2.copyMakeBorder(self.cover, reach, reach, reach, reach, cv2.BORDER_CONSTANT)
+        shifted = [self._local(polygon) + reach * _ONE for polygon in polygons]
+        cv2.polylines(lines, shifted, True, 255, shift=_SHIFT)
+        thick = cv2.dilate(lines, np.ones((stroke, stroke), np.uint8))
+        height, width = self.cover.shape
+        self.cover[:] = thick[reach : reach + height, reach : reach + width]
+
+
+def _stencil(mark: Mark, style: Style, width: int, height: int) -> _Stencil | None:
+    def around(bounds: Bounds, margin: float = style.stroke) -> _Stencil | None:
+        return _Stencil.around(bounds, margin, width, height)
+
+    match mark:
+        case Ellipse():
+            return _ellipse(mark, style, around(_scaled(mark.bounds, style.scale)))
+        case Triangle():
+            if stencil := around(mark.bounds):
+                stencil.stroke(_triangle(mark, style), style.stroke, closed=True)
+            return stencil
+        case Point():
+            if stencil := around(mark.bounds, max(style.radii)):
+                stencil.ellipse((mark.x, mark.y), style.radii)
+            return stencil
+        case Arrow():
+            shaft, head = arrow_shape(mark, style, width, height)
+            if stencil := around(_bounds([*shaft, *head])):
+                # Training joined no lines of an arrow: an open head is notched at its tip.
+                for line in (*pairwise(shaft), *(pairwise(head) if style.open_head else ())):
+                    stencil.stroke(line, style.stroke)
+                if not style.open_head:
+                    stencil.fill([head])
+            return stencil
+        case Scribble():
+            path = _smooth(mark.path)
+            if stencil := around(_bounds(path)):
+                stencil.stroke(path, style.stroke)
+            return stencil
+        case Contour():
+            if stencil := around(mark.bounds):
+                stencil.outline(mark.polygons, style.stroke)
+            return stencil
+        case Mask():
+            if stencil := around(mark.bounds):
+                stencil.fill(mark.polygons)
+            return stencil
+        case _:
+            raise TypeError(f"no drawing for {mark.kind}")
+
+
+def _ellipse(mark: Ellipse, style: Style, stencil: _Stencil | None) -> _Stencil | None:
+    if stencil is None:
+        return None
+    x1, y1, x2, y2 = _scaled(mark.bounds, style.scale)
+    centre, radii = ((x1 + x2) / 2, (y1 + y2) / 2), ((x2 - x1) / 2, (y2 - y1) / 2)
+    stencil.ellipse(centre, radii)
+    inner = (radii[0] - style.stroke, radii[1] - style.stroke)
+    if min(inner) > 0:
+        stencil.ellipse(centre, inner, value=0)
+    return stencil
+
+
+def _scaled(bounds: Bounds, scale: float) -> Bounds:
+    x1, y1, x2, y2 = bounds
+    more_x, more_y = (x2 - x1) * (scale - 1) / 2, (y2 - y1) * (scale - 1) / 2
+    return x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y
+
+
+def _triangle(mark: Triangle, style: Style) -> list[XY]:
+    return [(mark.x1 + x * (mark.x2 - mark.x1), mark.y1 + y * (mark.y2 - mark.y1)) for x, y in style.corners]
+
+
+def arrow_shape(mark: Arrow, style: Style, width: int, height: int) -> tuple[list[XY], Polygon]:
+    """The shaft from the tip back to the tail, and the head: wing, tip, wing."""
+    (x, y), (low, high) = mark.tip, style.head_sizes
+    if mark.tail is None:
+        angle = _roomiest(mark.tip, width, height) if style.angle is None else style.angle
+        head = max(style.head * style.length, low)
+        reach = style.length - head
+        tail = (x + reach * math.cos(angle), y + reach * math.sin(angle))
+    else:
+        tail = mark.tail
+        angle = math.atan2(tail[1] - y, tail[0] - x)
+        head = min(max(style.head / (1 - style.head) * math.dist(tail, mark.tip), low), high)
+    wings = [
+        (x + head * math.cos(angle + turn), y + head * math.sin(angle + turn)) for turn in (_WING, -_WING)
+    ]
+    middle = ((x + tail[0]) / 2 + style.bend[0], (y + tail[1]) / 2 + style.bend[1])
+    shaft = [mark.tip, middle, tail] if any(style.bend) else [mark.tip, tail]
+    return shaft, (wings[0], mark.tip, wings[1])
+
+
+def _roomiest(tip: XY, width: int, height: int) -> float:
+    """Towards the far corner of the picture, on the diagonal: there a tail always has room."""
+    return math.atan2(1 if tip[1] <= height / 2 else -1, 1 if tip[0] <= width / 2 else -1)
+
+
+def _bounds(points: Sequence[XY] | NDArray[np.float64]) -> Bounds:
+    array = np.asarray(points)
+    (x1, y1), (x2, y2) = array.min(axis=0), array.max(axis=0)
+    return float(x1), float(y1), float(x2), float(y2)
+
+
+def _mitred(
+    normals: NDArray[np.float64], lengths: NDArray[np.float64], reach: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """The normals at each segment's start and end, shared at gentle turns, and which turns are sharp."""
+    before, after = normals[:-1], normals[1:]
+    cosine = (before * after).sum(axis=1)
+    # A mitre cuts this much, in reaches, off the inner edges; cut beyond the middle they would fold over.
+    cut = np.tan(np.arccos(np.clip(cosine, -1, 1)) / 2)
+    sharp = (cut > math.tan(_GENTLE / 2)) | (2 * cut * reach > np.minimum(lengths[:-1], lengths[1:]))
+    # The sum of two unit normals, over one plus the cosine of their turn, is the mitre's corner.
+    shared = (before + after) / np.where(sharp, 1, 1 + cosine)[:, None]
+    starts, ends = normals.copy(), normals.copy()
+    starts[1:][~sharp] = shared[~sharp]
+    ends[:-1][~sharp] = shared[~sharp]
+    return starts, ends, sharp
+
+
+def _smooth(path: Sequence[XY]) -> NDArray[np.float64]:
+    """A curve through every point: one cubic Bézier between neighbours, their tangents shared."""
+    points = np.array(path, dtype=np.float64)
+    if len(points) == 2:
+        return points
+    tangents = np.gradient(points, axis=0)
+    start, end = points[:-1, None], points[1:, None]
+    leave, arrive = start + tangents[:-1, None] / 3, end - tangents[1:, None] / 3
+    # Steps that grow with the root of a span's length keep the corners between them equally unseen.
+    longest = np.hypot(*np.diff(points, axis=0).T).max()
+    t = np.linspace(0, 1, max(int(math.sqrt(longest)), 4), endpoint=False)[None, :, None]
+    curve = (1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * leave + 3 * (1 - t) * t**2 * arrive + t**3 * end
+    return np.vstack([curve.reshape(-1, 2), points[-1:]])
+
+
+def _blend(canvas: Pixels, stencil: _Stencil, blend: NDArray[np.float32]) -> None:
+    """Blend once under the stencil, passing over the empty inside of an outline."""
+    below = canvas[stencil.top :, stencil.left :]
+    for rows, columns in _painted(stencil.cover):
+        area = below[rows, columns]
+        cover = stencil.cover[rows, columns][: len(area)]
+        # Copied first: OpenCV is much faster on pixels that lie in one piece.
+        cv2.copyTo(cv2.transform(area.copy(), blend), cover, area)
+
+
+def _painted(cover: Pixels) -> Iterator[tuple[slice, slice]]:
+    """Where a stencil paints, as runs of neighbouring blocks."""
+    width = cover.shape[1]
+    strips = cover.reshape(-1, _BLOCK, width).max(axis=1)
+    blocks = np.maximum.reduceat(strips, np.arange(0, width, _BLOCK), axis=1)
+    edged = np.zeros((len(blocks), blocks.shape[1] + 2), np.bool_)
+    edged[:, 1:-1] = blocks
+    # In each row of blocks, runs begin and end in turn.
+    rows, columns = (edged[:, 1:] != edged[:, :-1]).nonzero()
+    tops, lefts, rights = rows[::2] * _BLOCK, columns[::2] * _BLOCK, columns[1::2] * _BLOCK
+    for top, left, right in zip(tops.tolist(), lefts.tolist(), rights.tolist(), strict=True):
+        yield slice(top, top + _BLOCK), slice(left, min(right, width))
