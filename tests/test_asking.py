@@ -1,0 +1,147 @@
+"""The pipeline, with a scripted model where the model does not matter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.scripted import ScriptedAnswerer
+from vipcli import asking, fitting
+from vipcli.answers import Sampling
+from vipcli.asking import Drawing
+from vipcli.checkpoints import Checkpoint
+from vipcli.errors import ImageError, MarkError, PromptError
+from vipcli.images import Picture
+from vipcli.marks import Mask, parse_mark
+
+KNOWN = Checkpoint("known")
+
+
+def picture(width: int = 336, height: int = 252) -> Picture:
+    return Picture(np.full((height, width, 3), 100, np.uint8), "photo.jpg", "0" * 64)
+
+
+def marked(
+    *typed: str, drawing: Drawing = asking.TRAINED, size: tuple[int, int] = (336, 252)
+) -> asking.Marked:
+    marks = [parse_mark(*one.split(" ", 1)) for one in typed]
+    return asking.mark(picture(*size), marks, drawing)
+
+
+def test_the_model_is_given_the_marked_picture_and_the_prompt() -> None:
+    answerer = ScriptedAnswerer("A cat.")
+    question = asking.prepare(marked("box 10,10,90,90"), "What is {1}?", KNOWN, fit="crop")
+    pieces: list[str] = []
+    answer = asking.ask(question, answerer, Sampling(max_new_tokens=7), pieces.append)
+    (request,) = answerer.requests
+    assert answer.text == "".join(pieces) == "A cat."
+    assert request.prompt.endswith("###Human: <image>\nWhat is within the red rectangle?###Assistant:")
+    assert request.stops == ("###",)
+    assert request.fit == "crop"
+    assert request.typed == ("What is within the red rectangle?",)
+    assert request.sampling.max_new_tokens == 7
+    (seen,) = request.images
+    assert tuple(seen[10, 10]) == (178, 50, 50)
+    assert tuple(seen[50, 50]) == (100, 100, 100)
+    assert "answer" in answer.seconds
+
+
+def test_the_picture_that_was_read_stays_as_it_was() -> None:
+    result = marked("mask 10,10,90,90")
+    assert (result.picture.pixels == 100).all()
+    assert not (result.pixels == 100).all()
+
+
+def test_the_record_is_plain_json_and_whole() -> None:
+    question = asking.prepare(
+        marked("scribble 1,1 50,50 90,10", "arrow 50,60", drawing=Drawing(5, 200, 3)), None, KNOWN
+    )
+    record = asking.record(asking.ask(question, ScriptedAnswerer("It is.")), {"load": 1.23456})
+    assert json.loads(json.dumps(record))["marks"][0]["path"] == [[1, 1], [50, 50], [90, 10]]
+    assert record["marks"][1]["tip"] == (50, 60)
+    assert record["drawing"] == {"width": 5, "alpha": 200, "jitter": 3}
+    assert record["question"] == (
+        "What is the object with the red scribble, and what is the object pointed to by the lime arrow?"
+    )
+    assert record["seconds"]["load"] == 1.2346
+    assert record["form"] == "human"
+
+
+def test_a_system_line_of_ones_own_is_checked_too() -> None:
+    question = asking.prepare(marked(), "Q", KNOWN, system="Be brief.")
+    assert question.prompt == "Be brief.###Human: <image>\nQ###Assistant:"
+    assert question.typed == ("Q", "Be brief.")
+    with pytest.raises(PromptError, match="The system line holds '###'"):
+        asking.prepare(marked(), "Q", KNOWN, system="###")
+
+
+def test_a_mask_image_becomes_a_mark(tmp_path: Path) -> None:
+    pixels = np.zeros((252, 336), np.uint8)
+    pixels[30:60, 40:90] = 255
+    pixels[40:50, 50:60] = 0
+    Image.fromarray(pixels).save(tmp_path / "cat.png")
+    result = marked(f"mask {tmp_path / 'cat.png'}:blue", drawing=Drawing(alpha=255))
+    painted = (result.pixels == (0, 0, 255)).all(axis=2)
+    assert (painted == (pixels > 0)).all()
+    (mark,) = result.marks
+    assert isinstance(mark, Mask)
+    assert mark.bounds == (40, 30, 89, 59)
+
+
+def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (10, 90), 255).save(tmp_path / "cat.png")
+    with pytest.raises(ImageError, match="10 × 90 pixels, but the picture is 336 × 252"):
+        marked(f"mask {tmp_path / 'cat.png'}")
+
+
+def test_a_mark_wholly_outside_names_the_pictures_size() -> None:
+    with pytest.raises(MarkError, match="336 × 252 pixels"):
+        marked("point 400,400")
+
+
+@pytest.mark.parametrize(
+    ("typed", "fit", "width", "notes"),
+    [
+        (["box 10,10,90,90"], "pad", None, []),
+        (["box 10,10,90,90"], "crop", None, ["Part of the red rectangle is cropped away."]),
+        (["point 10,100"], "crop", None, ["The red point is cropped away, so the model cannot see it."]),
+        (["point 168,100"], "crop", None, []),
+        (
+            ["box 10,10,90,90"],
+            "pad",
+            1,
+            ["The stroke of the red rectangle is 1.0 pixels at the model's input"],
+        ),
+        (["mask 10,10,90,90"], "pad", 1, []),
+        (["box -9,10,90,90"], "pad", None, ["The red rectangle reaches outside the picture (336 × 252)"]),
+        (["box 1,1,9,9:red", "box 2,2,9,9:red"], "pad", None, ["2 marks are each called the red rectangle."]),
+    ],
+)
+def test_what_is_worth_saying_is_noted(
+    typed: list[str], fit: str, width: float | None, notes: list[str]
+) -> None:
+    made = marked(*typed, drawing=Drawing(width=width))
+    question = asking.prepare(made, None, KNOWN, fit=fit)  # type: ignore[arg-type]
+    assert len(question.notes) == len(notes)
+    assert all(note.startswith(start) for note, start in zip(question.notes, notes, strict=True))
+
+
+@pytest.mark.parametrize(("width", "height"), [(336, 252), (100, 300), (1, 1), (5000, 10), (50, 50)])
+@pytest.mark.parametrize("fit", fitting.FITS)
+def test_the_view_is_the_models_square(width: int, height: int, fit: fitting.Fit) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    assert fitting.model_view(image, fit, 336, (122, 116, 104)).shape == (336, 336, 3)
+
+
+def test_padding_keeps_the_picture_in_the_middle() -> None:
+    image = np.zeros((100, 300, 3), np.uint8)
+    padded = fitting.square(image, "pad", 336, (122, 116, 104))
+    assert padded.shape == (300, 300, 3)
+    assert not padded[100:200].any()
+    assert (padded[:100] == (122, 116, 104)).all()
+    assert fitting.visible("crop", 300, 100) == (100, 0, 200, 100)
+    assert fitting.visible("stretch", 300, 100) == (0, 0, 300, 100)

@@ -1,0 +1,377 @@
+"""The command as it is typed: whole transcripts, standard output apart from standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A picture of 336 × 252 in the working folder, and a mask of its size beside it."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(1).integers(0, 256, (252, 336, 3), np.uint8)
+    Image.fromarray(pixels).save("photo.png")
+    mask = np.zeros((252, 336), np.uint8)
+    mask[40:90, 100:200] = 255
+    Image.fromarray(mask).save("cat.png")
+    return tmp_path / "photo.png"
+
+
+def vipcli(*arguments: str, stdin: bytes | None = None, **environment: str) -> Ran:
+    done = subprocess.run(
+        [sys.executable, "-m", "vipcli", *arguments],
+        input=stdin,
+        stdin=None if stdin is not None else subprocess.DEVNULL,
+        capture_output=True,
+        timeout=90,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def pixels(name: str) -> np.ndarray:
+    with Image.open(name) as image:
+        return np.asarray(image)
+
+
+def plan(*arguments: str, **environment: str) -> Ran:
+    return vipcli("ask", "photo.png", *arguments, "--dry-run", **environment)
+
+
+@pytest.mark.usefixtures("photo")
+class TestDryRun:
+    def test_the_prompt_and_the_marks(self) -> None:
+        assert plan("What is within the red rectangle?", "--box", "40,60,200,220") == Ran(
+            0,
+            f"{SYSTEM}###Human: <image>\nWhat is within the red rectangle?###Assistant:\n"
+            "{1} within the red rectangle: box 40,60 200,220\n",
+            "",
+        )
+
+    def test_marks_count_in_the_order_typed_across_kinds(self) -> None:
+        ran = plan(
+            "{1}; {2}; {3}; {4}",
+            *("--point", "9,9", "--box", "1,1,30,30", "--point", "20,20:gold", "--arrow", "50%,50%"),
+            "--quiet",
+        )
+        assert ran.out.splitlines()[1] == (
+            "at the red point; within the lime rectangle; at the gold point; "
+            "pointed to by the blue arrow###Assistant:"
+        )
+
+    def test_marks_keep_their_order_in_every_way_of_typing(self) -> None:
+        ran = plan("--box=1,1,9,9", "{1} {2} {3}", "--point=5,5", "--box", "3,3,8,8", "-q")
+        assert "within the red rectangle at the lime point within the blue rectangle" in ran.out
+
+    def test_all_eight_kinds_at_once(self) -> None:
+        ran = plan(
+            *("--box", "10,10,90,200", "--ellipse", "10%,10%,50%,200", "--triangle", "5,5,60,60"),
+            *("--point", "50%,50%:#00ff00", "--arrow", "120,20,200,100:navy"),
+            *("--scribble", "10,10 40,35 60,20", "--contour", "1,1 50,1 50,50", "--mask", "cat.png:aqua"),
+        )
+        assert ran.code == 0
+        assert ran.out.splitlines()[2:] == [
+            "{1} within the red rectangle: box 10,10 90,200",
+            "{2} within the blue ellipse: ellipse 33.6,25.2 168,200",
+            "{3} with the yellow triangle: triangle 5,5 60,60",
+            "{4} at the lime point: point 168,126",
+            "{5} pointed to by the navy arrow: arrow 120,20 200,100",
+            "{6} with the fuchsia scribble: scribble 10,10 40,35 60,20",
+            "{7} with the orange mask contour: contour 1,1 50,1 50,50",
+            "{8} with the aqua mask: mask 100,40 100,89 199,89 199,40",
+        ]
+
+    def test_without_a_question_one_is_asked_and_shown(self) -> None:
+        ran = plan("--arrow", "50%,40%")
+        assert "What is the object pointed to by the red arrow?###Assistant:" in ran.out
+        assert ran.err == "note: Asking: What is the object pointed to by the red arrow?\n"
+
+    def test_a_mark_left_out_of_the_question_is_hinted_at(self) -> None:
+        assert plan("Who is this?", "--point", "120,80").err == (
+            "note: The question does not mention {1} (at the red point). Write {1} where it should.\n"
+        )
+        assert plan("Who is this?", "--point", "120,80", "--quiet").err == ""
+
+    def test_forms_and_system_lines(self) -> None:
+        assert plan("Q", "--prompt", "vicuna").out == f"{SYSTEM} USER: <image>\nQ ASSISTANT:\n"
+        assert plan("Q", "--system", "Be brief.").out == "Be brief.###Human: <image>\nQ###Assistant:\n"
+        assert plan("Q", VIPCLI_SYSTEM="Be kind.").out == "Be kind.###Human: <image>\nQ###Assistant:\n"
+
+    def test_json_holds_the_same(self) -> None:
+        record = json.loads(plan("What is in the box?", "--box", "40,60,200,220:blue", "--json").out)
+        assert record["prompt"].endswith("###Human: <image>\nWhat is in the box?###Assistant:")
+        assert record["marks"] == [
+            {
+                "number": 1,
+                "kind": "box",
+                "color": "blue",
+                "rgb": "#0000ff",
+                "phrase": "within the blue rectangle",
+                "x1": 40,
+                "y1": 60,
+                "x2": 200,
+                "y2": 220,
+                "stroke": 3,
+                "alpha": 128,
+            }
+        ]
+        assert record["image"]["width"] == 336
+        assert len(record["image"]["sha256"]) == 64
+
+    def test_torch_is_left_alone(self) -> None:
+        code = (
+            "import sys; from vipcli import cli; "
+            "sys.argv = ['vipcli', 'ask', 'photo.png', 'Q', '--dry-run']; "
+            "code = cli.run(); print(code, sorted({'torch', 'transformers'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "0 []"
+
+    def test_what_the_model_would_miss_is_said(self) -> None:
+        Image.new("RGB", (200, 100)).save("wide.png")
+        ran = vipcli("ask", "wide.png", "{1} {2}", "--box", "2,2,30,30", "--point", "60,50", "--dry-run")
+        assert ran.err == (
+            "note: The stroke of the red rectangle is 1.7 pixels at the model's input and may vanish. "
+            "Make it wider with --width.\n"
+        )
+        ran = vipcli(
+            *("ask", "wide.png", "{1} {2}", "--box", "2,2,30,30", "--box", "40,2,90,30", "--dry-run"),
+            *("--fit", "crop", "--width", "8"),
+        )
+        assert ran.err == (
+            "note: The red rectangle is cropped away, so the model cannot see it. Use --fit pad.\n"
+            "note: Part of the lime rectangle is cropped away. Use --fit pad to keep it whole.\n"
+        )
+
+    def test_a_mark_partly_outside_is_cut_with_a_note(self) -> None:
+        ran = plan("{1}", "--box", "300,200,400,300")
+        assert "box 300,200 336,252" in ran.out
+        assert ran.err == (
+            "note: The red rectangle reaches outside the picture (336 × 252) and is cut off at its edge.\n"
+        )
+
+    def test_marks_that_look_alike_are_noted(self) -> None:
+        ran = plan("{1} {2}", "--box", "1,1,50,50:red", "--box", "60,60,90,90:red")
+        assert ran.err == "note: 2 marks are each called the red rectangle. Give them colours of their own.\n"
+
+
+@pytest.mark.usefixtures("photo")
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["ask", "nowhere.png"], 1, "There is no file 'nowhere.png'."),
+        (["ask", "photo.png", "{3}", "--box", "1,1,9,9"], 2, "The question speaks of mark {3}"),
+        (["ask", "photo.png", "Q", "--box", "900,1,950,5"], 2, "which is 336 × 252 pixels."),
+        (["ask", "photo.png", "Q", "--box", "1,2,3"], 2, "has 3 numbers. It takes x1,y1,x2,y2."),
+        (["ask", "photo.png", "Q", "--box", "1,2,3,x"], 2, "Cannot read the box '1,2,3,x'."),
+        (["ask", "photo.png", "Q", "--box", "1,1,9,9:rad"], 2, "Did you mean red?"),
+        (["ask", "photo.png", "Q", "--mask", "nowhere.png"], 1, "There is no file 'nowhere.png'."),
+        (["ask", "photo.png", "a ### b"], 2, "The question holds '###'"),
+        (["ask", "photo.png", "a <image> b"], 2, "The question holds '<image>'"),
+        (["ask", "photo.png", "  "], 2, "The question is empty."),
+        (["ask", "photo.png", "Q", "--system", "</s>"], 2, "The system line holds '</s>'"),
+        (["ask", "photo.png", "Q", "--temperature", "hot"], 2, "--temperature is 'hot', but takes a number"),
+        (["ask", "photo.png", "Q", "--fit", "squeeze"], 2, "--fit is 'squeeze', but takes one of pad"),
+        (["ask", "photo.png", "Q", "--jitter", "x"], 2, "--jitter is 'x', but takes a whole number"),
+        (["ask", "photo.png", "Q", "--width", "0"], 2, "--width is '0', but takes a number from 0.1"),
+        (["ask", "photo.png", "Q", "--max-pixels", "100"], 1, "--max-pixels"),
+        (["ask", "photo.png", "Q", "--model", "./nowhere"], 1, "There is no checkpoint folder at ./nowhere."),
+        (["ask", "photo.png", "Q", "--prompt", "template"], 2, "has no chat template"),
+        (["ask", "photo.png", "Q", "--save-marked", "photo.png"], 1, "is the picture that was read"),
+        (["ask", "photo.png", "Q", "--mask", "cat.png", "--save-marked", "cat.png"], 1, "was read"),
+        (["ask", "photo.png", "Q", "--save-marked", "no/where.png"], 1, "There is no folder"),
+        (["ask", "photo.png", "Q", "--save-marked", "marked"], 1, "Let it end in .png"),
+        (["ask", "photo.png", "Q"], 1, "comes without a bundled model"),
+        (["ask"], 2, "Missing argument 'IMAGE'. See vipcli ask --help."),
+        (["ask", "photo.png", "a", "b"], 2, "unexpected extra argument"),
+        (["ask", "photo.png", "--boxx", "1"], 2, "No such option: --boxx"),
+        (["ask", "photo.png", "--box"], 2, "'--box' requires an argument"),
+        (["asq"], 2, "No such command 'asq'"),
+        (["draw", "photo.png"], 2, "There is nowhere to draw to."),
+        (["draw", "photo.png", "-o", "-", "--json"], 2, "the picture or the JSON, not both"),
+        (["draw", "photo.png", "-o", "photo.png"], 1, "is the picture that was read"),
+        (["config", "set", "fitt", "pad"], 2, "Did you mean fit?"),
+        (["config", "set", "fit", "squeeze"], 2, "fit is 'squeeze'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_told_in_a_sentence(arguments: list[str], code: int, message: str) -> None:
+    ran = vipcli(*arguments)
+    assert ran.code == code
+    assert ran.out == ""
+    said = ran.err.splitlines()[-1]
+    assert said.startswith("error: ")
+    assert message in said
+    assert said[-1] in ".?"
+    assert "Traceback" not in ran.err
+    assert all(line.startswith(("note: ", "error: ")) for line in ran.err.splitlines())
+
+
+@pytest.mark.usefixtures("photo")
+class TestDraw:
+    def test_the_file_holds_what_was_drawn(self) -> None:
+        assert vipcli("draw", "photo.png", "--box", "10,20,100,80", "--alpha", "255", "-o", "out.png") == Ran(
+            0, "", ""
+        )
+        before, after = (pixels(name) for name in ("photo.png", "out.png"))
+        assert (after[20, 10:101] == (255, 0, 0)).all()
+        assert (after[24:77, 14:97] == before[24:77, 14:97]).all()
+        assert (after[81:] == before[81:]).all()
+
+    def test_marks_of_files_and_points(self) -> None:
+        ran = vipcli(
+            *("draw", "photo.png", "--scribble", "10,10 40,35 60,20", "--mask", "cat.png:aqua"),
+            *("-o", "marked.png", "--json"),
+        )
+        assert [mark["kind"] for mark in json.loads(ran.out)["marks"]] == ["scribble", "mask"]
+        before, after = (pixels(name) for name in ("photo.png", "marked.png"))
+        changed = (before != after).any(axis=2)
+        assert changed[45:85, 105:195].mean() > 0.99
+        assert not changed[100:].any()
+
+    def test_standard_output_takes_the_picture(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "vipcli", "draw", "-", "--point", "50%,50%", "-o", "-"],
+            input=Path("photo.png").read_bytes(),
+            capture_output=True,
+            check=True,
+        )
+        Path("out.png").write_bytes(done.stdout)
+        assert pixels("out.png").shape == (252, 336, 3)
+
+    def test_jitter_repeats_with_its_seed(self) -> None:
+        for name, seed in (("a.png", "1"), ("b.png", "1"), ("c.png", "2")):
+            vipcli("draw", "photo.png", "--ellipse", "50,50,200,150", "--jitter", seed, "-o", name)
+        a, b, c = (Path(name).read_bytes() for name in ("a.png", "b.png", "c.png"))
+        assert a == b != c
+
+
+@pytest.mark.usefixtures("photo")
+class TestAnswers:
+    def test_an_answer_and_nothing_else_on_standard_output(self, tiny: Path) -> None:
+        arguments = ["ask", "photo.png", "What is within the red rectangle?", "--box", "40,60,200,220"]
+        model = ["--model", str(tiny), "--max-new-tokens", "8", "--width", "30"]
+        ran = vipcli(*arguments, *model, "-v")
+        assert ran.code == 0
+        assert ran.out.strip()
+        assert ran.err.startswith(f"note: {tiny}, float32 on cpu: 8 tokens, mean probability 0.")
+
+    def test_json_is_a_whole_record(self, tiny: Path, photo: Path) -> None:
+        ran = vipcli(
+            *("ask", "-", "Who is at {1}?", "--point", "120,80", "--json", "--model", str(tiny)),
+            *("--max-new-tokens", "6", "--temperature", "0.7"),
+            stdin=photo.read_bytes(),
+        )
+        record = json.loads(ran.out)
+        assert list(record) == [
+            *("question", "answer", "ended", "probability", "prompt", "tokens", "form", "fit", "marks"),
+            *("drawing", "image", "notes", "sampling", "model", "seconds"),
+        ]
+        assert record["ended"] == "length"
+        assert record["tokens"]["answer"] == 6
+        assert 0 < record["probability"] <= 1
+        assert record["model"] == {"name": str(tiny), "revision": None, "dtype": "float32", "device": "cpu"}
+        assert record["image"]["source"] == "-"
+        assert set(record["seconds"]) == {
+            *("picture", "load", "prepare", "first_token", "generate", "answer"),
+        }
+        again = json.loads(
+            vipcli(
+                *("ask", "-", "Who is at {1}?", "--point", "120,80", "--json", "--model", str(tiny)),
+                *("--max-new-tokens", "6", "--temperature", "0.7", "--seed", str(record["sampling"]["seed"])),
+                stdin=photo.read_bytes(),
+            ).out
+        )
+        assert again["answer"] == record["answer"]
+
+    def test_saving_and_dry_run_go_together(self) -> None:
+        ran = plan("What is in the box?", "--box", "40,60,200,220", "--save-marked", "marked.png")
+        assert ran.code == 0
+        assert pixels("marked.png").shape == (252, 336, 3)
+
+    def test_a_closed_pipe_is_a_normal_end(self, tiny: Path) -> None:
+        command = (
+            f"{sys.executable} -m vipcli ask photo.png Q --model {tiny} --max-new-tokens 20; echo $? >code"
+        )
+        subprocess.run(["bash", "-c", f"({command}) | true"], check=True, stderr=subprocess.DEVNULL)
+        assert Path("code").read_text() == "0\n"
+
+
+class TestConfig:
+    def test_show_tells_where_each_value_comes_from(self, tmp_path: Path) -> None:
+        file = tmp_path / "settings.toml"
+        environment = {"VIPCLI_CONFIG": str(file), "VIPCLI_FIT": "crop"}
+        assert vipcli("config", "set", "temperature", "0.2", **environment).err == (
+            f"note: temperature is now 0.2 in {file}.\n"
+        )
+        lines = vipcli("config", "show", **environment).out.splitlines()
+        assert "fit             crop                     from VIPCLI_FIT" in lines
+        assert f"temperature     0.2                      from {file}" in lines
+        assert "model           bundled                  default" in lines
+        shown = json.loads(vipcli("config", "show", "--json", **environment).out)
+        assert shown["fit"] == {"value": "crop", "source": "environment"}
+        assert vipcli("config", "unset", "temperature", **environment).err == (
+            "note: temperature is back to its default.\n"
+        )
+        assert vipcli("config", "path", **environment).out == f"{file}\n"
+
+
+def test_help_is_there_in_every_way_of_asking() -> None:
+    for arguments in (["--help"], ["-h"], []):
+        assert "Point at part of a picture" in vipcli(*arguments).out
+    assert vipcli("--version").out.startswith("vipcli 0.")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["ask"], ["draw"], ["config"], ["config", "show"], ["config", "set"]]
+)
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['vipcli', *{arguments!r}, '--help']; from vipcli import cli; cli.run(); "
+        "heavy = {'numpy', 'cv2', 'PIL', 'torch', 'transformers', 'huggingface_hub', 'httpx', 'pydantic'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("vipcli ", ["ask", "config", "draw"]),
+        ("vipcli ask a.png --box 1,2,3,4:f", ["1,2,3,4:fuchsia"]),
+        ("vipcli ask a.png --model vip", ["vip-llava-13b", "vip-llava-7b"]),
+        ("vipcli ask a.png --fit ", ["crop", "pad", "stretch"]),
+        ("vipcli config set max", ["max_new_tokens", "max_pixels"]),
+    ],
+)
+def test_the_shell_completes(typed: str, words: list[str]) -> None:
+    parts = typed.split(" ")
+    ran = vipcli(
+        _VIPCLI_COMPLETE="complete_bash",
+        COMP_WORDS=typed,
+        COMP_CWORD=str(len(parts) - 1),
+    )
+    assert sorted(ran.out.split()) == words

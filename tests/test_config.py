@@ -1,0 +1,128 @@
+"""Settings: which source wins, what is refused, and what stays in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vipcli import config
+from vipcli.errors import ConfigError
+
+
+def write(text: str) -> Path:
+    config.path().parent.mkdir(parents=True, exist_ok=True)
+    config.path().write_text(text, encoding="utf-8")
+    return config.path()
+
+
+def test_flag_beats_environment_beats_file_beats_default() -> None:
+    def found(flags: dict[str, config.Value], environment: dict[str, str]) -> tuple[config.Value, str]:
+        resolved = config.resolve(flags, environment)["temperature"]
+        return resolved.value, resolved.source
+
+    assert found({}, {}) == (0.0, "default")
+    write("temperature = 0.1\n")
+    assert found({}, {}) == (0.1, "file")
+    assert found({}, {"VIPCLI_TEMPERATURE": "0.2"}) == (0.2, "environment")
+    assert found({"temperature": "0.3"}, {"VIPCLI_TEMPERATURE": "0.2"}) == (0.3, "flag")
+    assert found({"temperature": None}, {"VIPCLI_TEMPERATURE": "0.2"}) == (0.2, "environment")
+
+
+def test_every_setting_has_a_default_that_it_would_accept() -> None:
+    for setting in config.SETTINGS.values():
+        if setting.default is not None:
+            text = str(setting.default).lower() if isinstance(setting.default, bool) else str(setting.default)
+            assert setting.read(text) == setting.default
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("temperature", "-1"),
+        ("temperature", "nan"),
+        ("temperature", "warm"),
+        ("temperature", ""),
+        ("top_p", "0"),
+        ("top_p", "1.1"),
+        ("max_new_tokens", "0"),
+        ("max_new_tokens", "1.5"),
+        ("max_new_tokens", "1_000"),
+        ("max_new_tokens", "٣"),
+        ("seed", "-1"),
+        ("seed", "9" * 5000),
+        ("width", "0"),
+        ("width", "inf"),
+        ("alpha", "256"),
+        ("fit", "squeeze"),
+        ("device", "tpu"),
+        ("dtype", "int8"),
+        ("prompt", ""),
+        ("offline", "maybe"),
+        ("model", ""),
+        ("max_pixels", "-5"),
+    ],
+)
+def test_a_value_that_a_setting_cannot_have_is_refused_wherever_it_comes_from(name: str, text: str) -> None:
+    for flags, environment in (({name: text}, {}), ({}, {f"VIPCLI_{name.upper()}": text})):
+        with pytest.raises(ConfigError, match=r"but takes .*\.$"):
+            config.resolve(flags, environment)
+    with pytest.raises(ConfigError, match="but takes"):
+        config.keep(name, text)
+    assert not config.path().exists()
+
+
+def test_keeping_leaves_the_rest_of_the_file_alone() -> None:
+    path = write("# mine\nmodel = 'a/b'  # the good one\n\n# later\nalpha = 200\n")
+    config.keep("alpha", "90")
+    config.keep("top-p", "0.5")
+    assert path.read_text() == "# mine\nmodel = 'a/b'  # the good one\n\n# later\nalpha = 90\ntop_p = 0.5\n"
+    assert config.forget("model")
+    assert not config.forget("model")
+    assert config.resolve({}, {})["alpha"].value == 90
+    assert config.resolve({}, {})["model"].source == "default"
+
+
+def test_truth_values_come_back_as_they_were_kept() -> None:
+    config.keep("offline", "yes")
+    assert config.path().read_text() == "offline = true\n"
+    assert config.resolve({}, {})["offline"].value is True
+    assert config.resolve({"offline": False}, {})["offline"].value is False
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("fit = ", "is not valid TOML"),
+        ("colour = 'red'", "'colour', which is no setting"),
+        ("fit = ['pad']", "neither text nor a number"),
+        ("alpha = 'strong'", "takes a whole number"),
+        ("alpha = 1.5", "takes a whole number"),
+    ],
+)
+def test_a_bad_file_is_told_with_its_place(content: str, message: str) -> None:
+    path = write(content)
+    with pytest.raises(ConfigError) as caught:
+        config.resolve({}, {})
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_text_is_told() -> None:
+    config.path().write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        config.resolve({}, {})
+
+
+def test_an_unknown_setting_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="Did you mean temperature"):
+        config.keep("temprature", "1")
+    with pytest.raises(ConfigError, match="Known are model"):
+        config.forget("zzz")
+
+
+def test_the_usual_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("VIPCLI_CONFIG")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert config.path().name == "config.toml"
+    assert config.path().parent.name == "vipcli"

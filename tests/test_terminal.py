@@ -1,0 +1,75 @@
+"""A real terminal: colours, the line while loading, pictures, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pexpect
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def _photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)).save("photo.png")
+
+
+def start(*arguments: str, **environment: str) -> pexpect.spawn:
+    return pexpect.spawn(
+        sys.executable,
+        ["-m", "vipcli", "ask", "photo.png", *arguments],
+        env={**os.environ, "TERM": "xterm-256color", **environment},
+        dimensions=(50, 100),
+        timeout=60,
+        encoding="utf-8",
+    )
+
+
+def finish(child: pexpect.spawn) -> tuple[str, int | None]:
+    text = child.read()
+    child.close()
+    return text, child.exitstatus
+
+
+def test_notes_are_coloured_unless_told_otherwise() -> None:
+    assert "\x1b[33mnote:\x1b[0m Asking" in finish(start("--dry-run"))[0]
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\x1b" not in finish(start("--dry-run", **environment))[0]
+
+
+def test_a_line_stands_there_while_the_model_loads(tiny: Path) -> None:
+    child = start("Q", "--model", str(tiny), "--max-new-tokens", "4")
+    child.expect_exact(f"Loading {tiny} …")
+    child.expect_exact("\r\x1b[K")
+    assert finish(child)[1] == 0
+
+
+def test_the_picture_is_shown_where_there_are_colours() -> None:
+    shown, _ = finish(start("--dry-run", "--show"))
+    assert shown.count("▀") >= 60 * 20
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "▀" not in finish(start("--dry-run", "--show", **environment))[0]
+
+
+def test_ctrl_c_while_loading_leaves_at_once(tiny: Path) -> None:
+    child = start("Q", "--model", str(tiny))
+    child.expect_exact("Loading")
+    child.sendintr()
+    text, code = finish(child)
+    assert code == 130
+    assert "Traceback" not in text
+
+
+def test_ctrl_c_during_an_answer_keeps_what_was_said(tiny: Path) -> None:
+    child = start("Q", "--model", str(tiny), "--max-new-tokens", "300")
+    child.expect_exact("\r\x1b[K")
+    child.expect(r"\S")
+    child.sendintr()
+    text, code = finish(child)
+    assert code == 130
+    assert "Traceback" not in text
+    assert text.endswith("\r\n")

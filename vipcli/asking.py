@@ -1,0 +1,253 @@
+"""The way from a picture, marks and a question to an answer, as two functions: prepare, then ask."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from vipcli.answers import GREEDY, Answerer, OnText, Reply, Request, Sampling
+from vipcli.checkpoints import Checkpoint
+from vipcli.drawing import draw, trace
+from vipcli.errors import PromptError
+from vipcli.fitting import Fit, scale, visible
+from vipcli.images import Picture, Pixels, load_mask
+from vipcli.marks import Mark, Polygon, TypedMark, assign_colors, keep_inside
+from vipcli.prompts import PromptForm, Turn, check_text, default_question, fill_in, unmentioned
+from vipcli.styles import Style, styles_for
+
+THINNEST = 2.0
+"""A stroke of fewer pixels at the model's input may vanish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How marks are to be drawn: the trained style, or what a person asked for instead."""
+
+    width: float | None = None
+    alpha: int | None = None
+    jitter: int | None = None
+
+
+TRAINED = Drawing()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked:
+    """A picture with its marks on it, and what is worth saying of that."""
+
+    picture: Picture
+    marks: tuple[Mark, ...]
+    styles: tuple[Style, ...]
+    drawing: Drawing
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """All that is settled before a model is needed."""
+
+    text: str
+    asked: bool
+    marked: Marked
+    prompt: str
+    form: PromptForm
+    fit: Fit
+    typed: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """A question, what a model made of it, and how long each step took."""
+
+    question: Question
+    reply: Reply
+    sampling: Sampling
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return self.reply.text
+
+
+def mark(picture: Picture, typed: Sequence[TypedMark], drawing: Drawing = TRAINED) -> Marked:
+    """Place the marks on the picture and draw them."""
+    notes: list[str] = []
+    marks: list[Mark] = []
+    for one, color in zip(typed, assign_colors(typed), strict=True):
+        placed = one.place(picture.width, picture.height, color, lambda file: _trace(file, picture))
+        inside, clipped = keep_inside(placed, picture.width, picture.height)
+        if clipped:
+            notes.append(
+                f"The {inside.name} reaches outside the picture ({picture.width} × {picture.height}) "
+                "and is cut off at its edge."
+            )
+        marks.append(inside)
+    notes += _alike(marks)
+    styles = styles_for(
+        marks, picture.width, picture.height, stroke=drawing.width, alpha=drawing.alpha, jitter=drawing.jitter
+    )
+    pixels = draw(picture.pixels, marks, styles)
+    return Marked(picture, tuple(marks), tuple(styles), drawing, pixels, tuple(notes))
+
+
+def prepare(
+    marked: Marked,
+    question: str | None,
+    checkpoint: Checkpoint,
+    *,
+    prompt: str = "auto",
+    system: str | None = None,
+    fit: Fit = "pad",
+) -> Question:
+    """Settle the question, its prompt, and what there is to warn of."""
+    form = checkpoint.form(prompt)
+    asked = question is not None
+    text = default_question(marked.marks) if question is None else fill_in(question.strip(), marked.marks)
+    if not text:
+        raise PromptError("The question is empty. Ask something, or leave it out to have one asked for you.")
+    text = check_text(text, "question", form)
+    if system is not None:
+        system = check_text(system, "system line", form)
+    notes = [*marked.notes, *_hints(text, marked.marks), *_losses(marked, checkpoint, fit)]
+    return Question(
+        text=text,
+        asked=asked,
+        marked=marked,
+        prompt=form.build([Turn(text)], system),
+        form=form,
+        fit=fit,
+        typed=(text,) if system is None else (text, system),
+        notes=tuple(notes),
+    )
+
+
+def ask(
+    question: Question, answerer: Answerer, sampling: Sampling = GREEDY, on_text: OnText | None = None
+) -> Answer:
+    """Put a prepared question to a model."""
+    started = time.perf_counter()
+    request = Request(
+        prompt=question.prompt,
+        images=(question.marked.pixels,),
+        fit=question.fit,
+        stops=question.form.stops,
+        typed=question.typed,
+        sampling=sampling,
+    )
+    reply = answerer.answer(request, on_text)
+    return Answer(question, reply, sampling, {**reply.seconds, "answer": time.perf_counter() - started})
+
+
+def _trace(file: str, picture: Picture) -> tuple[Polygon, ...]:
+    return trace(load_mask(file, picture.width, picture.height))
+
+
+def _alike(marks: Sequence[Mark]) -> Iterator[str]:
+    for name, count in Counter(mark.name for mark in marks).items():
+        if count > 1:
+            yield f"{count} marks are each called the {name}. Give them colours of their own."
+
+
+def _hints(text: str, marks: Sequence[Mark]) -> Iterator[str]:
+    if missing := unmentioned(text, marks):
+        numbers = " and ".join(f"{{{number}}}" for number in missing)
+        phrases = "; ".join(marks[number - 1].phrase for number in missing)
+        yield f"The question does not mention {numbers} ({phrases}). Write {numbers} where it should."
+
+
+def _losses(marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
+    """What of the marks the model will hardly see, or not at all."""
+    width, height = marked.picture.width, marked.picture.height
+    shrink = scale(fit, width, height, checkpoint.input_size)
+    left, top, right, bottom = visible(fit, width, height)
+    for mark, style in zip(marked.marks, marked.styles, strict=True):
+        if style.stroke and style.stroke * shrink < THINNEST:
+            yield (
+                f"The stroke of the {mark.name} is {style.stroke * shrink:.1f} pixels at the model's input "
+                "and may vanish. Make it wider with --width."
+            )
+        x1, y1, x2, y2 = mark.bounds
+        if x2 <= left or x1 >= right or y2 <= top or y1 >= bottom:
+            yield f"The {mark.name} is cropped away, so the model cannot see it. Use --fit pad."
+        elif x1 < left or x2 > right or y1 < top or y2 > bottom:
+            yield f"Part of the {mark.name} is cropped away. Use --fit pad to keep it whole."
+
+
+def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """An answer as one object for scripts and archives; `seconds` are those of the steps before."""
+    reply = answer.reply
+    timings = {**(seconds or {}), **answer.seconds}
+    return {
+        "question": answer.question.text,
+        "answer": reply.text,
+        "ended": reply.ended,
+        "probability": reply.probability,
+        "prompt": answer.question.prompt,
+        "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
+        **describe(answer.question),
+        "sampling": asdict(answer.sampling),
+        "model": asdict(reply.model),
+        "seconds": {step: round(taken, 4) for step, taken in timings.items()},
+    }
+
+
+def describe(question: Question) -> dict[str, Any]:
+    """The parts of a record that are known before a model has answered."""
+    return {
+        "form": question.form.name,
+        "fit": question.fit,
+        **describe_marked(question.marked),
+        "notes": list(question.notes),
+    }
+
+
+def describe_marked(marked: Marked) -> dict[str, Any]:
+    """The picture, and its marks in pixels with their colours, phrases and strokes."""
+    picture = marked.picture
+    return {
+        "marks": [
+            {
+                "number": number,
+                "kind": mark.kind,
+                "color": mark.color.name,
+                "rgb": mark.color.hex,
+                "phrase": mark.phrase,
+                **_geometry(mark),
+                "stroke": style.stroke,
+                "alpha": style.alpha,
+            }
+            for number, (mark, style) in enumerate(zip(marked.marks, marked.styles, strict=True), 1)
+        ],
+        "drawing": asdict(marked.drawing),
+        "image": {
+            "source": picture.name,
+            "width": picture.width,
+            "height": picture.height,
+            "sha256": picture.sha256,
+        },
+    }
+
+
+def _geometry(mark: Mark) -> dict[str, Any]:
+    return {entry.name: getattr(mark, entry.name) for entry in fields(mark) if entry.name != "color"}
+
+
+def where(mark: Mark) -> str:
+    """Where a mark lies, short enough for a line."""
+    return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
+
+
+def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
+    """One line on which model answered, how surely and how fast."""
+    model, reply = answer.reply.model, answer.reply
+    revision = f" ({model.revision[:12]})" if model.revision else ""
+    sure = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
+    return (
+        f"{model.name}{revision}, {model.dtype} on {model.device}: {len(reply.token_ids)} tokens{sure}; "
+        f"loaded in {seconds.get('load', 0):.1f} s, answered in {answer.seconds['answer']:.1f} s."
+    )

@@ -1,0 +1,483 @@
+"""The command line: read arguments, call, show, exit. Anything heavy is imported inside a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from vipcli import __version__, config, output
+from vipcli.errors import FAILED, UsageError, VipcliError
+
+if TYPE_CHECKING:
+    from vipcli.asking import Marked, Question
+    from vipcli.checkpoints import Checkpoint
+    from vipcli.engine import LocalModel
+    from vipcli.marks import TypedMark
+
+MARK_OPTIONS = ("box", "ellipse", "triangle", "point", "arrow", "scribble", "contour", "mask")
+_TYPED_MARKS = "vipcli.typed_marks"
+
+
+class QuickGroup(TyperGroup):
+    """A group that goes straight to a command named first.
+
+    Otherwise Typer reads the group's own options before it, and loads pydantic to do so: a third of the
+    time that a command's --help takes.
+    """
+
+    _straight = False
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self._straight = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [] if self._straight else super().get_params(ctx)
+
+
+class MarkingCommand(TyperCommand):
+    """A command that knows in which order marks of different kinds were typed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Options come to a command sorted by name, so the order across them is read here, ahead of that.
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        given = [param.name for param in order if param.name in MARK_OPTIONS]
+        queues = {kind: iter(values[kind]) for kind in set(given)}
+        ctx.meta[_TYPED_MARKS] = [(kind, next(queues[kind])) for kind in given]
+        return super().parse_args(ctx, args)
+
+
+def _group(help: str) -> typer.Typer:
+    return typer.Typer(
+        cls=QuickGroup,
+        help=help,
+        invoke_without_command=True,
+        # Plain help is twice as fast as Rich's boxes, and reads as well in a pipe.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+app = _group("Point at part of a picture, ask, and get an answer.")
+config_app = _group("Show and change the settings that are kept.")
+app.add_typer(config_app, name="config")
+
+
+def _complete_color(incomplete: str) -> list[str]:
+    from vipcli.colors import TRAINED
+
+    place, colon, color = incomplete.rpartition(":")
+    return [f"{place}:{name}" for name in TRAINED if name.startswith(color)] if colon else []
+
+
+def _complete_setting(incomplete: str) -> list[str]:
+    return [name for name in config.SETTINGS if name.startswith(incomplete)]
+
+
+def _complete_value(setting: config.Setting) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        from vipcli.models import BUNDLED, SHORT_NAMES
+
+        words = (BUNDLED, *SHORT_NAMES) if setting.name == "model" else setting.choices
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def _mark(metavar: str, text: str) -> Any:
+    return typer.Option(metavar=metavar, help=text, autocompletion=_complete_color)
+
+
+def _setting(name: str) -> Any:
+    """An option whose text the setting of that name reads, as it reads the environment's and the file's."""
+    setting = config.SETTINGS[name]
+    shown = "" if setting.default in (None, False) else f" (default: {setting.default})"
+    return typer.Option(
+        help=setting.help + shown,
+        metavar=None if setting.default is False else setting.metavar,
+        autocompletion=_complete_value(setting),
+    )
+
+
+Image = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="A file, an http(s) address, or - for standard input.")
+]
+Boxes = Annotated[list[str] | None, _mark("X1,Y1,X2,Y2[:COLOUR]", "A rectangle. Pixels or percent.")]
+Ellipses = Annotated[list[str] | None, _mark("X1,Y1,X2,Y2[:COLOUR]", "An ellipse that fills the rectangle.")]
+Triangles = Annotated[list[str] | None, _mark("X1,Y1,X2,Y2[:COLOUR]", "A triangle inside the rectangle.")]
+Points = Annotated[list[str] | None, _mark("X,Y[:COLOUR]", "A filled point.")]
+Arrows = Annotated[
+    list[str] | None, _mark("[X1,Y1,]X2,Y2[:COLOUR]", "An arrow to a tip, or from a tail to a tip.")
+]
+Scribbles = Annotated[list[str] | None, _mark("'X,Y X,Y …[:COLOUR]'", "A stroke through two or more points.")]
+Contours = Annotated[
+    list[str] | None,
+    _mark("FILE|'X,Y X,Y …'[:COLOUR]", "The outline of a mask image, of points or of a box."),
+]
+Masks = Annotated[
+    list[str] | None, _mark("FILE|'X,Y X,Y …'[:COLOUR]", "A filled mask image, polygon or box.")
+]
+Width = Annotated[str | None, _setting("width")]
+Alpha = Annotated[str | None, _setting("alpha")]
+Jitter = Annotated[
+    str | None,
+    typer.Option(metavar="SEED", help="Draw at random from the trained styles, repeatably."),
+]
+MaxPixels = Annotated[str | None, _setting("max_pixels")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes.")]
+
+
+@app.callback()
+def _top(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    if version:
+        output.say(f"vipcli {__version__}")
+    elif ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), nl=False)
+
+
+@app.command(cls=MarkingCommand)
+def ask(
+    ctx: typer.Context,
+    image: Image,
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="QUESTION",
+            help="What to ask; {1}, {2} … stand for the marks. Without one, the marks are asked about.",
+        ),
+    ] = None,
+    box: Boxes = None,
+    ellipse: Ellipses = None,
+    triangle: Triangles = None,
+    point: Points = None,
+    arrow: Arrows = None,
+    scribble: Scribbles = None,
+    contour: Contours = None,
+    mask: Masks = None,
+    width: Width = None,
+    alpha: Alpha = None,
+    jitter: Jitter = None,
+    fit: Annotated[str | None, _setting("fit")] = None,
+    max_pixels: MaxPixels = None,
+    save_marked: Annotated[str | None, typer.Option(metavar="FILE", help="Keep the marked picture.")] = None,
+    show: Annotated[
+        bool,
+        typer.Option("--show", help="Show in the terminal what the model sees."),
+    ] = False,
+    prompt: Annotated[str | None, _setting("prompt")] = None,
+    system: Annotated[str | None, _setting("system")] = None,
+    max_new_tokens: Annotated[str | None, _setting("max_new_tokens")] = None,
+    temperature: Annotated[str | None, _setting("temperature")] = None,
+    top_p: Annotated[str | None, _setting("top_p")] = None,
+    seed: Annotated[str | None, _setting("seed")] = None,
+    model: Annotated[str | None, _setting("model")] = None,
+    revision: Annotated[str | None, _setting("revision")] = None,
+    device: Annotated[str | None, _setting("device")] = None,
+    dtype: Annotated[str | None, _setting("dtype")] = None,
+    offline: Annotated[bool | None, _setting("offline")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the exact prompt and the marks; run no model.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say which model answers and how long it takes.")
+    ] = False,
+) -> None:
+    """Ask about a picture, or about what is marked on it.
+
+    vipcli ask photo.jpg "What is within the red rectangle?" --box 40,60,200,220
+    """
+    from vipcli import checkpoints
+
+    started = time.perf_counter()
+    settings = _settings(ctx)
+    typed = _typed_marks(ctx)
+    marked = _marked(image, typed, settings, jitter)
+    # Whatever is wrong with the question is told before a checkpoint is fetched.
+    checkpoint = checkpoints.peek(settings["model"], revision=settings["revision"])
+    prepared = _prepare(marked, question, checkpoint, settings)
+    if not quiet:
+        _tell(prepared)
+    if save_marked is not None:
+        _save(marked, typed, save_marked)
+    if show:
+        _show_view(prepared, checkpoint)
+    if dry_run:
+        _print_plan(prepared, json)
+        return
+    seconds = {"picture": time.perf_counter() - started}
+    found = checkpoints.find(settings["model"], revision=settings["revision"], offline=settings["offline"])
+    if found != checkpoint:
+        prepared = _prepare(marked, question, found, settings)
+    with output.working(f"Loading {found.name} …", quiet):
+        local = _load(found, settings)
+    seconds["load"] = time.perf_counter() - started - seconds["picture"]
+    _answer(prepared, local, settings, seconds, json=json, verbose=verbose)
+
+
+@app.command(cls=MarkingCommand)
+def draw(
+    ctx: typer.Context,
+    image: Image,
+    out: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write; - for standard output."),
+    ] = None,
+    box: Boxes = None,
+    ellipse: Ellipses = None,
+    triangle: Triangles = None,
+    point: Points = None,
+    arrow: Arrows = None,
+    scribble: Scribbles = None,
+    contour: Contours = None,
+    mask: Masks = None,
+    width: Width = None,
+    alpha: Alpha = None,
+    jitter: Jitter = None,
+    max_pixels: MaxPixels = None,
+    show: Annotated[bool, typer.Option("--show", help="Show the picture in the terminal.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the marks as one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw marks onto a picture, as the models were trained to read them.
+
+    vipcli draw photo.jpg --scribble "10,10 40,35 60,20" --mask cat.png:aqua -o marked.png
+    """
+    if out is None and not show and not json:
+        raise UsageError("There is nowhere to draw to. Name a file with -o, or look at it with --show.")
+    if out == "-" and json:
+        raise UsageError("Standard output takes the picture or the JSON, not both. Name a file with -o.")
+    typed = _typed_marks(ctx)
+    marked = _marked(image, typed, _settings(ctx), jitter)
+    if not quiet:
+        for text in marked.notes:
+            output.note(text)
+    if out is not None:
+        _save(marked, typed, out)
+    if show:
+        output.show(marked.pixels)
+    if json:
+        from vipcli import asking
+
+        output.say_json(asking.describe_marked(marked))
+
+
+@config_app.callback()
+def _config(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), nl=False)
+
+
+@config_app.command("show")
+def config_show(json: Json = False) -> None:
+    """Show every setting, its value, and where that came from."""
+    settings = config.resolve({})
+    if json:
+        output.say_json(
+            {name: {"value": found.value, "source": found.source} for name, found in settings.items()}
+        )
+        return
+    for name, found in settings.items():
+        value = "-" if found.value is None else str(found.value)
+        output.say(f"{name:15} {value:24} {_origin(found)}")
+
+
+@config_app.command("set")
+def config_set(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The setting.", autocompletion=_complete_setting)
+    ],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Its new value.")],
+) -> None:
+    """Keep a value for a setting."""
+    kept = config.keep(name, value)
+    output.note(f"{config.find(name).name} is now {kept} in {config.path()}.")
+
+
+@config_app.command("unset")
+def config_unset(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The setting.", autocompletion=_complete_setting)
+    ],
+) -> None:
+    """Go back to a setting's default."""
+    if config.forget(name):
+        output.note(f"{config.find(name).name} is back to its default.")
+    else:
+        output.note(f"{config.find(name).name} was not kept in {config.path()}.")
+
+
+@config_app.command("path")
+def config_path() -> None:
+    """Print where the settings are kept."""
+    output.say(str(config.path()))
+
+
+def _origin(found: config.Resolved) -> str:
+    match found.source:
+        case "environment":
+            return f"from {found.setting.variable}"
+        case "file":
+            return f"from {config.path()}"
+        case source:
+            return source
+
+
+def _settings(ctx: typer.Context) -> dict[str, Any]:
+    resolved = config.resolve({name: ctx.params.get(name) for name in config.SETTINGS})
+    return {name: found.value for name, found in resolved.items()}
+
+
+def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
+    from vipcli.marks import parse_mark
+
+    return [parse_mark(kind, text) for kind, text in ctx.meta[_TYPED_MARKS]]
+
+
+def _marked(image: str, typed: list[TypedMark], settings: dict[str, Any], jitter: str | None) -> Marked:
+    from vipcli import asking, images
+
+    drawing = asking.Drawing(
+        settings["width"], settings["alpha"], None if jitter is None else config.read_seed(jitter, "--jitter")
+    )
+    picture = images.load_picture(image, max_pixels=settings["max_pixels"])
+    return asking.mark(picture, typed, drawing)
+
+
+def _prepare(
+    marked: Marked, question: str | None, checkpoint: Checkpoint, settings: dict[str, Any]
+) -> Question:
+    from vipcli import asking
+
+    return asking.prepare(
+        marked,
+        question,
+        checkpoint,
+        prompt=settings["prompt"],
+        system=settings["system"],
+        fit=settings["fit"],
+    )
+
+
+def _tell(question: Question) -> None:
+    if not question.asked:
+        output.note(f"Asking: {question.text}")
+    for text in question.notes:
+        output.note(text)
+
+
+def _save(marked: Marked, typed: list[TypedMark], path: str) -> None:
+    from vipcli import images
+
+    if path == "-":
+        output.say_bytes(images.encode(marked.pixels))
+        return
+    read = [marked.picture.name, *(mark.file for mark in typed if mark.file is not None)]
+    images.save_picture(marked.pixels, path, sources=read)
+
+
+def _show_view(question: Question, checkpoint: Checkpoint) -> None:
+    from vipcli.fitting import model_view
+
+    pixels = question.marked.pixels
+    output.show(model_view(pixels, question.fit, checkpoint.input_size, checkpoint.padding))
+
+
+def _print_plan(question: Question, as_json: bool) -> None:
+    from vipcli import asking
+
+    if as_json:
+        output.say_json({"question": question.text, "prompt": question.prompt, **asking.describe(question)})
+        return
+    output.say(question.prompt)
+    for number, mark in enumerate(question.marked.marks, 1):
+        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {asking.where(mark)}")
+
+
+def _load(checkpoint: Checkpoint, settings: dict[str, Any]) -> LocalModel:
+    from vipcli.engine import LocalModel
+
+    return LocalModel(checkpoint, device=settings["device"], dtype=settings["dtype"])
+
+
+def _answer(
+    question: Question,
+    local: LocalModel,
+    settings: dict[str, Any],
+    seconds: dict[str, float],
+    *,
+    json: bool,
+    verbose: bool,
+) -> None:
+    from vipcli import asking
+    from vipcli.answers import Sampling
+
+    sampling = Sampling(
+        max_new_tokens=settings["max_new_tokens"],
+        temperature=settings["temperature"],
+        top_p=settings["top_p"],
+        seed=_seed(settings),
+    )
+    if json:
+        answer = asking.ask(question, local, sampling)
+        output.say_json(asking.record(answer, seconds))
+    else:
+        with output.one_line() as on_text:
+            answer = asking.ask(question, local, sampling, on_text)
+    if verbose:
+        output.note(asking.summary(answer, seconds))
+
+
+def _seed(settings: dict[str, Any]) -> int:
+    """The seed asked for; else a fresh one where chance plays a part, so that it can be recorded."""
+    if settings["seed"] is not None or settings["temperature"] == 0:
+        return settings["seed"] or 0
+    import secrets
+
+    return secrets.randbelow(2**32)
+
+
+def run() -> int:
+    """Run the command line and return its exit code."""
+    output.tolerate_any_encoding()
+    try:
+        return app(prog_name="vipcli", standalone_mode=False) or 0
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else FAILED
+    except VipcliError as error:
+        output.fail(str(error))
+        return error.exit_code
+    except TyperException as error:
+        output.fail(_usage(error))
+        return error.exit_code
+
+
+def _usage(error: TyperException) -> str:
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = "vipcli" if context is None else context.command_path
+    return f"{message}. See {command} --help."
+
+
+def main() -> None:
+    """Run the command line and leave the process."""
+    code = run()
+    if "torch" in sys.modules:
+        # Taking torch's modules apart at the end takes a second and frees what the system frees anyway.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,249 @@
+"""Settings that are kept: flag over environment over file over default, and which of them each came from."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vipcli.errors import ConfigError
+from vipcli.fitting import FITS
+
+Source = Literal["flag", "environment", "file", "default"]
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A named value that can be kept."""
+
+    name: str
+    default: Value
+    help: str
+    read: Callable[[str], Value]
+    metavar: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"VIPCLI_{self.name.upper()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A setting's value and where it came from."""
+
+    setting: Setting
+    value: Value
+    source: Source
+
+
+def _word(text: str) -> str:
+    if not text:
+        raise ValueError("text that is not empty")
+    return text
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def _yes_or_no(text: str) -> bool:
+    known = {
+        "true": True,
+        "yes": True,
+        "on": True,
+        "1": True,
+        "false": False,
+        "no": False,
+        "off": False,
+        "0": False,
+    }
+    if text.lower() not in known:
+        raise ValueError("true or false")
+    return known[text.lower()]
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        expected = f"a whole number from {low} to {high}"
+        if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not low <= int(text) <= high:
+            raise ValueError(expected)
+        return int(text)
+
+    return read
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        expected = f"a number from {low:g} to {high:g}"
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(expected) from None
+        if not low <= value <= high:
+            raise ValueError(expected)
+        return value
+
+    return read
+
+
+FORMS = ("auto", "human", "vicuna", "template")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+_SEED = _whole(0, 2**63 - 1)
+
+
+def _one_of(name: str, help: str, metavar: str, words: tuple[str, ...]) -> Setting:
+    return Setting(name, words[0], f"{help}: {', '.join(words)}.", _choice(*words), metavar, words)
+
+
+_ALL = (
+    Setting("model", "bundled", "Checkpoint: a folder, a hub name or a short name.", _word, "NAME"),
+    Setting("revision", None, "Revision of a checkpoint from the hub.", _word, "NAME"),
+    _one_of("device", "Where to run", "DEVICE", DEVICES),
+    _one_of("dtype", "Precision", "DTYPE", DTYPES),
+    Setting("offline", False, "Never use the network for checkpoints.", _yes_or_no, "YES|NO"),
+    _one_of("prompt", "Prompt form", "FORM", FORMS),
+    Setting("system", None, "System line in place of the form's own.", str, "TEXT"),
+    _one_of("fit", "How the picture becomes a square", "FIT", FITS),
+    Setting("max_new_tokens", 512, "Longest answer, in tokens.", _whole(1, 1_000_000), "N"),
+    Setting(
+        "temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _number(0, 10), "NUMBER"
+    ),
+    Setting("top_p", 1.0, "Share of the likeliest tokens to draw from.", _number(0.001, 1), "NUMBER"),
+    Setting("seed", None, "Seed of an answer with a temperature.", _SEED, "N"),
+    Setting("width", None, "Stroke where the long side is 336 pixels (3).", _number(0.1, 336), "NUMBER"),
+    Setting("alpha", None, "How solid marks are, from 0 to 255 (128).", _whole(0, 255), "N"),
+    Setting("max_pixels", 200_000_000, "Largest picture, in pixels.", _whole(1, 2**40), "N"),
+)
+SETTINGS = {setting.name: setting for setting in _ALL}
+
+
+def path() -> Path:
+    """The file that settings are kept in."""
+    if chosen := os.environ.get("VIPCLI_CONFIG"):
+        return Path(chosen)
+    import platformdirs
+
+    return platformdirs.user_config_path("vipcli", appauthor=False) / "config.toml"
+
+
+def resolve(flags: Mapping[str, Value], environment: Mapping[str, str] = os.environ) -> dict[str, Resolved]:
+    """Every setting's value; a flag of None was not given."""
+    kept = _read_file()
+    return {name: _resolve(setting, flags.get(name), environment, kept) for name, setting in SETTINGS.items()}
+
+
+def _resolve(
+    setting: Setting, flag: Value, environment: Mapping[str, str], kept: Mapping[str, Any]
+) -> Resolved:
+    if flag is not None:
+        return Resolved(setting, _read(setting, str(flag), f"--{setting.name.replace('_', '-')}"), "flag")
+    if setting.variable in environment:
+        return Resolved(
+            setting, _read(setting, environment[setting.variable], setting.variable), "environment"
+        )
+    if setting.name in kept:
+        where = f"The setting {setting.name} in {path()}"
+        return Resolved(setting, _read(setting, _plain(kept[setting.name], where), where), "file")
+    return Resolved(setting, setting.default, "default")
+
+
+def _read(setting: Setting, text: str, where: str) -> Value:
+    try:
+        return setting.read(text)
+    except ValueError as error:
+        raise ConfigError(f"{where} is {text[:60]!r}, but takes {error}.") from None
+
+
+def _plain(value: Any, where: str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float):
+        raise ConfigError(f"{where} is neither text nor a number nor true or false.")
+    return str(value)
+
+
+def read_seed(text: str, where: str) -> int:
+    """A seed as it was typed at `where`."""
+    try:
+        return _SEED(text)
+    except ValueError as error:
+        raise ConfigError(f"{where} is {text[:60]!r}, but takes {error}.") from None
+
+
+def find(name: str) -> Setting:
+    """The setting of that name, dashes allowed."""
+    known = SETTINGS.get(name.replace("-", "_"))
+    if known is None:
+        close = difflib.get_close_matches(name.replace("-", "_"), SETTINGS, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known are {', '.join(SETTINGS)}."
+        raise ConfigError(f"There is no setting {name[:40]!r}. {hint}")
+    return known
+
+
+def keep(name: str, text: str) -> Value:
+    """Write a setting to the file, leaving all else there as it stands."""
+    setting = find(name)
+    value = _read(setting, text, setting.name)
+    _change(lambda document: document.__setitem__(setting.name, value))
+    return value
+
+
+def forget(name: str) -> bool:
+    """Take a setting out of the file; False if it was not there."""
+    setting = find(name)
+    if setting.name not in _read_file():
+        return False
+    _change(lambda document: document.__delitem__(setting.name))
+    return True
+
+
+def _read_file() -> Mapping[str, Any]:
+    import tomllib
+
+    try:
+        kept = tomllib.loads(_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path()} is not valid TOML ({error}). Mend it or delete it.") from None
+    if unknown := [name for name in kept if name not in SETTINGS]:
+        raise ConfigError(
+            f"{path()} holds {unknown[0]!r}, which is no setting. Known are {', '.join(SETTINGS)}."
+        )
+    return kept
+
+
+def _text() -> str:
+    try:
+        return path().read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path()} cannot be read: {reason}.") from None
+
+
+def _change(change: Callable[[Any], None]) -> None:
+    import tomlkit
+
+    from vipcli.files import replace_file
+
+    _read_file()
+    document = tomlkit.parse(_text())
+    change(document)
+    try:
+        path().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder of {path()} cannot be made: {error.strerror}.") from None
+    replace_file(path(), tomlkit.dumps(document).encode())

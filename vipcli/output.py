@@ -1,0 +1,126 @@
+"""What people and scripts read: answers on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from vipcli.images import Pixels
+
+# A model or a file's name may hold codes that would steer the terminal.
+_CONTROL = {code: None for code in [*range(32), *range(127, 160)] if code not in (9, 10)}
+
+_BOLD_RED, _YELLOW, _PLAIN = "\x1b[1;31m", "\x1b[33m", "\x1b[0m"
+_ERASE_LINE = "\r\x1b[K"
+
+
+def tolerate_any_encoding() -> None:
+    """Let a terminal that lacks a letter show its code instead of ending in an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def harmless(text: str) -> str:
+    """The text without control codes."""
+    return text.translate(_CONTROL)
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Put text on standard output at once."""
+    with _normal_end_if_unread():
+        sys.stdout.write(harmless(text) + end)
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[Callable[[str], None]]:
+    """Something to say an answer with in pieces; the line is ended even if the answer is cut short."""
+    begun = False
+
+    def say_piece(text: str) -> None:
+        nonlocal begun
+        begun = True
+        say(text, end="")
+
+    try:
+        yield say_piece
+        begun = True
+    finally:
+        if begun:
+            say("")
+
+
+def say_json(record: Any) -> None:
+    """Put one object on standard output, indented for eyes and on one line for pipes."""
+    with _normal_end_if_unread():
+        print(json.dumps(record, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None), flush=True)
+
+
+def say_bytes(content: bytes) -> None:
+    """Put a file's content on standard output."""
+    with _normal_end_if_unread():
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+def note(text: str) -> None:
+    """Tell a person something by the way."""
+    print(f"{_paint('note:', _YELLOW)} {harmless(text)}", file=sys.stderr)
+
+
+def fail(text: str) -> None:
+    """Tell a person what went wrong."""
+    print(f"{_paint('error:', _BOLD_RED)} {harmless(text)}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def working(what: str, quiet: bool) -> Iterator[None]:
+    """A line that stands in the terminal while something takes its time."""
+    shown = not quiet and _is_terminal(sys.stderr)
+    if shown:
+        print(harmless(what), end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print(_ERASE_LINE, end="", file=sys.stderr, flush=True)
+
+
+def show(pixels: Pixels) -> None:
+    """Show a picture in the terminal; do nothing where there is none."""
+    if not _is_terminal(sys.stderr):
+        return
+    from PIL import Image
+    from rich.console import Console
+    from textual_image import renderable
+
+    # The library looks for a terminal on standard output only, but that may be a pipe.
+    kind = renderable.Image if sys.stdout.isatty() else renderable.HalfcellImage
+    console = Console(stderr=True)
+    if console.no_color:
+        return
+    console.print(kind(Image.fromarray(pixels), width=min(60, console.width), height="auto"))
+
+
+@contextlib.contextmanager
+def _normal_end_if_unread() -> Iterator[None]:
+    """Whoever closes the pipe has read enough: leave, and leave nothing for Python to flush into it."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _paint(word: str, color: str) -> str:
+    return f"{color}{word}{_PLAIN}" if _is_terminal(sys.stderr) and not os.environ.get("NO_COLOR") else word
