@@ -1,0 +1,806 @@
+"""Draw the sample pictures, their masks and annotations, and the picture of all kinds of marks.
+
+python samples/make_samples.py [FOLDER]
+
+The same numbers are drawn and annotated. All are pixels of the upright picture, x to the right, y down.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+
+HERE = Path(__file__).parent
+SEED = 336
+# Everything is drawn this many times larger and then reduced, so that edges are smooth.
+SCALE = 4
+
+XY = tuple[float, float]
+Shape = Sequence[XY]
+
+
+# Shapes: the corners of a closed line, in order
+
+
+def at(text: str) -> Shape:
+    """Points written as vipcli takes them: `x,y x,y …`."""
+    pairs = (pair.split(",") for pair in text.split())
+    return [(float(x), float(y)) for x, y in pairs]
+
+
+def ellipse(x: float, y: float, across: float, down: float | None = None) -> Shape:
+    """An ellipse of these half axes, a circle if there is but one."""
+    down = across if down is None else down
+    turns = [math.tau * step / 40 for step in range(40)]
+    return [(x + across * math.cos(turn), y + down * math.sin(turn)) for turn in turns]
+
+
+def rectangle(x1: float, y1: float, x2: float, y2: float, radius: float = 0) -> Shape:
+    """An upright rectangle, its corners rounded by the radius."""
+    return rounded([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], radius)
+
+
+def rounded(corners: Shape, radius: float) -> Shape:
+    """The same shape with its corners rounded."""
+    if not radius:
+        return corners
+    shape = []
+    befores, afters = [corners[-1], *corners[:-1]], [*corners[1:], corners[0]]
+    for before, corner, after in zip(befores, corners, afters, strict=True):
+        start, end = _towards(corner, before, radius), _towards(corner, after, radius)
+        for step in range(7):
+            t = step / 6
+            weights = ((1 - t) ** 2, 2 * t * (1 - t), t**2)
+            shape.append(_mix((start, corner, end), weights))
+    return shape
+
+
+def smooth(points: Shape) -> Shape:
+    """A soft closed curve through the points."""
+    shape = []
+    count = len(points)
+    for index in range(count):
+        before, start, end, after = (points[(index + step) % count] for step in (-1, 0, 1, 2))
+        for step in range(8):
+            t = step / 8
+            weights = (
+                (-(t**3) + 2 * t**2 - t) / 2,
+                (3 * t**3 - 5 * t**2 + 2) / 2,
+                (-3 * t**3 + 4 * t**2 + t) / 2,
+                (t**3 - t**2) / 2,
+            )
+            shape.append(_mix((before, start, end, after), weights))
+    return shape
+
+
+def bend(points: Shape) -> Shape:
+    """A soft open line through the points."""
+    loop = smooth([*points, *reversed(points[1:-1])])
+    return loop[: 8 * (len(points) - 1) + 1]
+
+
+def line(width: float, *points: XY) -> Shape:
+    """A thick line along the points, its ends round."""
+    left, right = [], []
+    for index, (x, y) in enumerate(points):
+        (xa, ya), (xb, yb) = points[max(index - 1, 0)], points[min(index + 1, len(points) - 1)]
+        long = math.hypot(xb - xa, yb - ya)
+        dx, dy = (xb - xa) / long * width / 2, (yb - ya) / long * width / 2
+        left.append((x + dy, y - dx))
+        right.append((x - dy, y + dx))
+    return [*left, *_cap(left[-1], right[-1]), *reversed(right), *_cap(right[0], left[0])]
+
+
+def star(x: float, y: float, radius: float, tips: int = 5, depth: float = 0.45, turn: float = 0) -> Shape:
+    """A star; with a depth of 1, a regular polygon."""
+    radii = [radius, radius * depth] if depth < 1 else [radius]
+    count = tips * len(radii)
+    angles = [turn + math.tau * (step / count - 0.25) for step in range(count)]
+    return [
+        (x + radii[step % len(radii)] * math.cos(angle), y + radii[step % len(radii)] * math.sin(angle))
+        for step, angle in enumerate(angles)
+    ]
+
+
+def moved(shape: Shape, x: float, y: float) -> Shape:
+    """The shape, shifted."""
+    return [(px + x, py + y) for px, py in shape]
+
+
+def _towards(start: XY, end: XY, reach: float) -> XY:
+    share = min(reach / math.dist(start, end), 0.5)
+    return _mix((start, end), (1 - share, share))
+
+
+def _mix(points: Sequence[XY], weights: Sequence[float]) -> XY:
+    x = sum(weight * point[0] for weight, point in zip(weights, points, strict=True))
+    y = sum(weight * point[1] for weight, point in zip(weights, points, strict=True))
+    return x, y
+
+
+def _cap(start: XY, end: XY) -> Shape:
+    """Half a circle from one side of a line to the other."""
+    (x, y), radius = _mix((start, end), (0.5, 0.5)), math.dist(start, end) / 2
+    angle = math.atan2(start[1] - y, start[0] - x)
+    turns = [angle + math.pi * step / 8 for step in range(1, 8)]
+    return [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
+
+
+# Scenes
+
+
+@dataclass
+class Thing:
+    """Something in a scene that is annotated: its name and the shapes that it is made of."""
+
+    name: str
+    shapes: list[Shape] = field(default_factory=list)
+
+
+class Scene:
+    """A picture in the making."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.things: list[Thing] = []
+        self._large = Image.new("RGB", (width * SCALE, height * SCALE), "white")
+
+    def thing(self, name: str) -> Thing:
+        """A new thing, whose shapes are drawn with `of`."""
+        self.things.append(Thing(name))
+        return self.things[-1]
+
+    def fill(
+        self,
+        shape: Shape,
+        color: str,
+        below: str | None = None,
+        *,
+        of: Thing | None = None,
+        alpha: float = 1,
+        blur: float = 0,
+        within: Shape | None = None,
+    ) -> None:
+        """Fill a shape with a colour, or from one at its top to one at its bottom.
+
+        `blur` softens its edge, and `within` cuts off what lies outside another shape.
+        """
+        if of is not None:
+            of.shapes.append(shape)
+        area = self._area(shape, 3 * blur)
+        if area[0] >= area[2] or area[1] >= area[3]:
+            return
+        stencil = self._stencil(shape, area, alpha)
+        if blur:
+            stencil = stencil.filter(ImageFilter.GaussianBlur(blur * SCALE))
+        if within is not None:
+            stencil = ImageChops.multiply(stencil, self._stencil(within, area))
+        paint = Image.new("RGB", stencil.size, color)
+        if below is not None:
+            shade = Image.linear_gradient("L").resize(stencil.size, Image.Resampling.BILINEAR)
+            paint = Image.composite(Image.new("RGB", stencil.size, below), paint, shade)
+        self._large.paste(paint, area, stencil)
+
+    def write(self, x: float, y: float, text: str, size: float, color: str) -> None:
+        """Write a text around a point."""
+        font = ImageFont.load_default(size * SCALE)
+        ImageDraw.Draw(self._large).text((x * SCALE, y * SCALE), text, color, font, anchor="mm")
+
+    def picture(self) -> Image.Image:
+        """The scene at its own size."""
+        return self._large.reduce(SCALE)
+
+    def mask(self, thing: Thing) -> Image.Image:
+        """Where a thing is: white on black."""
+        large = Image.new("L", self._large.size)
+        paint = ImageDraw.Draw(large)
+        for shape in thing.shapes:
+            paint.polygon([(x * SCALE, y * SCALE) for x, y in shape], 255)
+        return large.reduce(SCALE).point(lambda cover: 255 * (cover > 128))
+
+    def _area(self, shape: Shape, margin: float) -> tuple[int, int, int, int]:
+        xs, ys = zip(*shape, strict=True)
+        return (
+            max(math.floor((min(xs) - margin) * SCALE), 0),
+            max(math.floor((min(ys) - margin) * SCALE), 0),
+            min(math.ceil((max(xs) + margin) * SCALE) + 1, self._large.width),
+            min(math.ceil((max(ys) + margin) * SCALE) + 1, self._large.height),
+        )
+
+    def _stencil(self, shape: Shape, area: tuple[int, int, int, int], alpha: float = 1) -> Image.Image:
+        left, top, right, bottom = area
+        stencil = Image.new("L", (right - left, bottom - top))
+        local = [(x * SCALE - left, y * SCALE - top) for x, y in shape]
+        ImageDraw.Draw(stencil).polygon(local, round(255 * alpha))
+        return stencil
+
+
+def street(rng: random.Random) -> Scene:
+    """A house, a tree, two people and a car on a sunny day."""
+    scene = Scene(640, 480)
+    scene.fill(rectangle(0, 0, 640, 350), "#7fc1ec", "#fdf1da")
+    sun = scene.thing("sun")
+    scene.fill(ellipse(566, 72, 66), "#fff0a8", alpha=0.9, blur=16)
+    scene.fill(ellipse(566, 72, 33), "#ffd84f", "#ffc02e", of=sun)
+    for x, y, size in ((330, 62, 1.0), (60, 58, 0.75), (452, 128, 0.55)):
+        _cloud(scene, x, y, size)
+    scene.fill(smooth(at("-60,300 120,262 330,300 520,256 720,300 720,420 -60,420")), "#b9d8b0")
+    scene.fill(smooth(at("-60,336 180,300 420,318 600,286 720,330 720,420 -60,420")), "#95c38c")
+    scene.fill(rectangle(0, 334, 640, 360), "#79b566", "#6aa658")
+    scene.fill(rectangle(0, 352, 640, 394), "#d9d2c6", "#c3bbad")
+    for x in range(-20, 680, 62):
+        scene.fill(line(1.2, (x + 8, 352), (x - 8, 394)), "#a79f91", alpha=0.7)
+    scene.fill(rectangle(0, 392, 640, 399), "#a9a296", "#8b857b")
+    scene.fill(rectangle(0, 398, 640, 480), "#646973", "#4b4f59")
+    for x in range(-30, 660, 92):
+        scene.fill(rectangle(x, 471, x + 50, 475, 2), "#e9e4d4", alpha=0.85)
+    _house(scene, rng)
+    _tree(scene, rng)
+    _person(scene, 448, 156, hand=(491, 220), coat="#2f5f9e", hair="#4a3222", below="#3b3f4c")
+    _child_with_balloon(scene)
+    _car(scene)
+    return scene
+
+
+def _cloud(scene: Scene, x: float, y: float, size: float) -> None:
+    for dx, dy, radius in ((-34, 6, 17), (-12, -5, 24), (16, -1, 20), (38, 8, 14)):
+        scene.fill(ellipse(x + dx * size, y + dy * size, radius * size), "#ffffff", alpha=0.92)
+    scene.fill(rectangle(x - 50 * size, y + 4 * size, x + 51 * size, y + 22 * size, 9 * size), "#ffffff")
+
+
+def _house(scene: Scene, rng: random.Random) -> None:
+    house = scene.thing("house")
+    for dx, dy, radius in ((8, -28, 8), (18, -48, 10), (34, -70, 13)):
+        scene.fill(ellipse(208 + dx, 112 + dy, radius), "#ffffff", alpha=0.55, blur=3)
+    scene.fill(rectangle(198, 104, 222, 170), "#a7533f", "#8d4333", of=house)
+    scene.fill(rectangle(194, 100, 226, 109, 2), "#7c3a2d", of=house)
+    scene.fill(rectangle(70, 200, 264, 354), "#f9e7c4", "#eed3a2", of=house)
+    roof = at("50,212 98,126 236,126 284,212")
+    scene.fill(rectangle(70, 212, 264, 222), "#8a6a4a", alpha=0.35)
+    scene.fill(roof, "#d2684a", "#b44a33", of=house)
+    for row in range(1, 6):
+        y = 126 + row * 86 / 6
+        for x in range(46 + 8 * (row % 2), 290, 16):
+            scene.fill(line(1.4, (x, y), (x + 5, y + 2.5), (x + 11, y)), "#8e3524", alpha=0.45, within=roof)
+    scene.fill(rectangle(46, 208, 288, 215, 3), "#8e3d2b", of=house)
+    scene.fill(rectangle(143, 266, 191, 354, 4), "#fffaf0")
+    scene.fill(rectangle(148, 271, 186, 354, 3), "#3c7a80", "#2f636a")
+    scene.fill(rectangle(155, 279, 179, 304, 3), "#bfe4ee", "#8cc4d8")
+    scene.fill(ellipse(180, 318, 2.6), "#f3cf62")
+    scene.fill(rectangle(138, 350, 196, 358, 2), "#b8ae9f", of=house)
+    for x in (86, 206):
+        scene.fill(rectangle(x, 232, x + 44, 284, 2), "#fffaf0")
+        glass = rectangle(x + 4, 236, x + 40, 280)
+        scene.fill(glass, "#8cc6e2", "#cfeaf3")
+        scene.fill(
+            [(x + 8, 280), (x + 28, 236), (x + 38, 236), (x + 18, 280)], "#ffffff", alpha=0.35, within=glass
+        )
+        scene.fill(rectangle(x + 20.5, 236, x + 23.5, 280), "#fffaf0")
+        scene.fill(rectangle(x + 4, 256, x + 40, 259), "#fffaf0")
+        scene.fill(rectangle(x - 3, 284, x + 47, 294, 2), "#8b5a3c", "#744a30")
+        for petal in range(9):
+            spot = (x + 1 + petal * 5.2, 283 + rng.uniform(-2.5, 1.5))
+            scene.fill(ellipse(*spot, 4), "#5f9d4c")
+            scene.fill(ellipse(spot[0], spot[1] - 2, 2.6), rng.choice(("#e8546b", "#f6a5c0", "#fff3c4")))
+
+
+def _tree(scene: Scene, rng: random.Random) -> None:
+    tree = scene.thing("tree")
+    scene.fill(ellipse(352, 362, 46, 6), "#5a5348", alpha=0.35, blur=3)
+    trunk = at("337,362 344,300 338,262 346,258 352,276 360,256 366,260 360,300 366,362")
+    scene.fill(rounded(trunk, 4), "#8a5f3f", "#6d4a31", of=tree)
+    crown = [
+        (x, y, radius)
+        for radius, centres in (
+            (46, "352,200"),
+            (34, "318,226 386,226"),
+            (29, "334,250 370,250 322,192 380,190"),
+        )
+        for x, y in at(centres)
+    ]
+    for x, y, radius in crown:
+        scene.fill(ellipse(x, y, radius), "#4a9450", "#3d8246", of=tree)
+    for x, y, radius in crown:
+        light = ellipse(x - 5, y - 6, radius * 0.72)
+        scene.fill(light, "#68b35f", alpha=0.55, blur=4, within=ellipse(x, y, radius))
+    for _ in range(90):
+        x, y, radius = rng.choice(crown)
+        angle, reach = rng.uniform(0, math.tau), radius * 0.85 * math.sqrt(rng.random())
+        leaf = ellipse(x + reach * math.cos(angle), y + reach * math.sin(angle), rng.uniform(2.2, 4), 2)
+        scene.fill(leaf, rng.choice(("#86c974", "#357a40", "#9bd486")), alpha=0.55)
+
+
+def _person(
+    scene: Scene, x: float, height: float, *, hand: XY, coat: str, hair: str, below: str, skirt: bool = False
+) -> None:
+    """Someone on the pavement who holds out a hand; `below` is the colour of the skirt or trousers."""
+    person = scene.thing("person")
+    unit = height / 100
+
+    def on(dx: float, dy: float) -> XY:
+        """A place on someone 100 high, from the middle of the crown."""
+        return x + dx * unit, 384 + (dy - 100) * unit
+
+    skin = "#e9b48f"
+    scene.fill(ellipse(x, 384, 20 * unit, 3 * unit), "#4d473d", alpha=0.35, blur=2)
+    for side in (-1, 1):
+        color = skin if skirt else below
+        scene.fill(line(8 * unit, on(4.5 * side, 58), on(5 * side, 94)), color, of=person)
+        scene.fill(line(6 * unit, on(5 * side, 97), on(9 * side, 97)), "#33302f", of=person)
+    scene.fill(line(6.5 * unit, on(-11, 28), on(-15, 44), on(-13, 58)), coat, of=person)
+    scene.fill(ellipse(*on(-13, 60.5), 3.2 * unit), skin, of=person)
+    scene.fill(rectangle(*on(-3, 16), *on(3, 26)), skin, of=person)
+    scene.fill(rounded([on(-13, 24), on(13, 24), on(11, 62), on(-11, 62)], 6 * unit), coat, of=person)
+    if skirt:
+        scene.fill(rounded([on(-10, 50), on(10, 50), on(17, 76), on(-17, 76)], 3 * unit), below, of=person)
+    elbow = (hand[0] - 5 * unit, hand[1] + 15 * unit)
+    scene.fill(line(6.5 * unit, on(11, 28), elbow, hand), coat, of=person)
+    scene.fill(ellipse(*hand, 3.4 * unit), skin, of=person)
+    scene.fill(ellipse(*on(0, 8.5), 9.2 * unit, 9.5 * unit), hair, of=person)
+    scene.fill(ellipse(*on(1, 11), 7.4 * unit, 8.4 * unit), skin, of=person)
+    scene.fill(ellipse(*on(-1, 4), 8 * unit, 4.6 * unit), hair, of=person)
+    for dx in (-1.5, 4.5):
+        scene.fill(ellipse(*on(dx, 11), 0.9 * unit), "#3a2a22")
+    scene.fill(line(0.9 * unit, on(0, 15), on(1.6, 16), on(3.4, 15)), "#a65c4c")
+
+
+def _child_with_balloon(scene: Scene) -> None:
+    hand = (545, 300)
+    balloon = scene.thing("balloon")
+    scene.fill(line(1, hand, (548, 280), (552, 262), (552, 246)), "#6b6660")
+    scene.fill(
+        smooth(at("552,185 573,193 576,216 552,244 528,216 531,193")), "#f2608a", "#d93a6d", of=balloon
+    )
+    scene.fill(at("552,241 557,249 547,249"), "#c22f60", of=balloon)
+    scene.fill(ellipse(543, 202, 5, 8), "#ffffff", alpha=0.6, blur=2)
+    _person(scene, 520, 98, hand=hand, coat="#f4a83d", hair="#7b4a25", below="#3f8f8b", skirt=True)
+
+
+def _car(scene: Scene) -> None:
+    car = scene.thing("car")
+    scene.fill(ellipse(180, 460, 118, 8), "#22252b", alpha=0.6, blur=4)
+    corners = at("72,450 70,414 118,404 148,366 226,366 258,404 290,416 292,450")
+    body = rounded(corners, 14)
+    scene.fill(body, "#f7c948", "#e0a526", of=car)
+    scene.fill(rectangle(70, 436, 294, 452, 4), "#b98320", within=body)
+    scene.fill(rounded(at("130,403 153,373 184,373 184,403"), 5), "#5d7f93", "#a9cbd9")
+    scene.fill(rounded(at("191,403 191,373 222,373 246,403"), 5), "#5d7f93", "#a9cbd9")
+    scene.fill(line(1.2, (187.5, 374), (187.5, 436)), "#a97a1c")
+    scene.fill(line(1.4, (92, 414), (180, 411), (282, 417)), "#fde8a4")
+    scene.fill(line(3, (196, 415), (206, 415)), "#8f6615")
+    scene.fill(ellipse(285, 425, 6, 5), "#fff6d3", of=car)
+    scene.fill(rectangle(69, 416, 78, 428, 2), "#d2452f", of=car)
+    scene.fill(rectangle(66, 440, 90, 450, 4), "#7d8791", of=car)
+    scene.fill(rectangle(276, 440, 297, 450, 4), "#7d8791", of=car)
+    for x in (118, 246):
+        scene.fill(ellipse(x, 447, 24), "#3d3220", within=body)
+        scene.fill(ellipse(x, 448, 20), "#2a2c31", of=car)
+        scene.fill(ellipse(x, 448, 11), "#c9ced4")
+        scene.fill(ellipse(x, 448, 3.5), "#6e757d")
+
+
+def fruit(rng: random.Random) -> Scene:
+    """A book, a cup, an apple, a pear and a banana on a table."""
+    scene = Scene(900, 400)
+    scene.fill(rectangle(0, 0, 900, 260), "#cfe0dc", "#e6efe9")
+    for beam in ("80,0 280,0 410,250 210,250", "330,0 530,0 660,250 460,250"):
+        scene.fill(at(beam), "#ffffff", alpha=0.35, blur=6)
+    table = rectangle(0, 246, 900, 400)
+    scene.fill(table, "#d69a60", "#b47441")
+    for step in range(-6, 7):
+        scene.fill(
+            line(1.4, (450 + step * 96, 246), (450 + step * 190, 400)), "#8c5429", alpha=0.5, within=table
+        )
+    for _ in range(70):
+        x, y, long = rng.uniform(-40, 900), rng.uniform(252, 398), rng.uniform(30, 110)
+        color = rng.choice(("#a56835", "#e6b27c"))
+        scene.fill(line(1, (x, y), (x + long, y + rng.uniform(-2, 2))), color, alpha=0.35)
+    scene.fill(rectangle(0, 243, 900, 249), "#e9b680", "#c98f58")
+    _book(scene)
+    _cup(scene)
+    _apple(scene)
+    _pear(scene)
+    _banana(scene)
+    return scene
+
+
+def _shadow(scene: Scene, x: float, y: float, across: float) -> None:
+    scene.fill(ellipse(x, y, across, across * 0.16), "#5a3212", alpha=0.5, blur=6)
+
+
+def _book(scene: Scene) -> None:
+    book = scene.thing("book")
+    scene.fill(at("56,322 176,330 214,346 70,344"), "#5a3212", alpha=0.5, blur=6)
+    scene.fill(rounded(at("58,116 182,108 188,322 62,336"), 5), "#2c4a78", "#223a61", of=book)
+    scene.fill(at("182,108 192,114 197,316 188,322"), "#f3ead6", "#dccfb2", of=book)
+    scene.fill(at("58,116 72,115 76,334 62,336"), "#1b2f50", alpha=0.8)
+    scene.fill(rounded(at("86,138 170,133 171,176 87,181"), 3), "#f1d9a0")
+    scene.write(128, 157, "TALES", 21, "#2c3a55")
+    scene.fill(star(130, 248, 34, turn=0.05), "#f1c75b", "#e0a83c")
+    scene.fill(line(2, (88, 300), (172, 292)), "#f1d9a0")
+
+
+def _cup(scene: Scene) -> None:
+    cup = scene.thing("cup")
+    _shadow(scene, 312, 338, 84)
+    scene.fill(ellipse(306, 330, 76, 16), "#f7f7f3", "#c9d3d8", of=cup)
+    scene.fill(ellipse(306, 328, 50, 9), "#aebbc2", alpha=0.7, blur=2)
+    handle = at("352,250 376,246 388,262 378,286 348,296")
+    scene.fill(line(11, *bend(handle)), "#5aa3ba", "#3f8299", of=cup)
+    body = rounded(at("252,222 360,222 346,326 266,326"), 16)
+    scene.fill(body, "#6fb7cc", "#438aa2", of=cup)
+    scene.fill(ellipse(282, 272, 9, 44), "#ffffff", alpha=0.45, blur=7, within=body)
+    scene.fill(ellipse(350, 275, 14, 60), "#21566a", alpha=0.4, blur=9, within=body)
+    for x in (278, 306, 334):
+        scene.fill(ellipse(x, 276, 6.5), "#f6f2df", alpha=0.9)
+    scene.fill(ellipse(306, 224, 54, 11), "#8fcbdc", of=cup)
+    scene.fill(ellipse(306, 225, 47, 8), "#55301d", "#7a4a2d")
+    for x in (294, 316):
+        steam = [(x, 208), (x + 4, 192), (x - 4, 174), (x + 3, 156), (x - 2, 142)]
+        scene.fill(line(5, *bend(steam)), "#ffffff", alpha=0.6, blur=3)
+
+
+def _apple(scene: Scene) -> None:
+    apple = scene.thing("apple")
+    _shadow(scene, 482, 344, 66)
+    body = smooth(
+        at("472,236 500,226 530,244 538,286 518,330 490,346 472,341 454,346 426,330 406,286 414,244 444,226")
+    )
+    scene.fill(body, "#e2483d", "#b3242c", of=apple)
+    scene.fill(ellipse(446, 266, 22, 30), "#ff9a7a", alpha=0.75, blur=11, within=body)
+    scene.fill(ellipse(522, 306, 26, 50), "#7d1220", alpha=0.45, blur=13, within=body)
+    scene.fill(ellipse(472, 236, 26, 8), "#7d1c1c", alpha=0.6, blur=4, within=body)
+    scene.fill(line(6, *bend(at("472,238 473,222 482,204"))), "#6b4426", of=apple)
+    scene.fill(smooth(at("478,218 498,198 528,198 508,218")), "#77b255", "#4f8c3c", of=apple)
+    scene.fill(line(1.2, (482, 216), (500, 208), (520, 200)), "#3c6d2c", alpha=0.7)
+
+
+def _pear(scene: Scene) -> None:
+    pear = scene.thing("pear")
+    _shadow(scene, 634, 346, 62)
+    body = smooth(
+        at("622,176 640,184 650,222 676,262 684,306 658,344 622,350 586,344 560,306 568,262 594,222 604,184")
+    )
+    scene.fill(body, "#cddc62", "#8fae36", of=pear)
+    scene.fill(ellipse(598, 278, 18, 40), "#f5f8b8", alpha=0.75, blur=12, within=body)
+    scene.fill(ellipse(674, 306, 24, 56), "#577321", alpha=0.5, blur=13, within=body)
+    for x, y in at("630,250 642,290 618,318 650,322 632,222 606,246 660,276 628,334"):
+        scene.fill(ellipse(x, y, 1.5), "#6f8a2b", alpha=0.7)
+    scene.fill(line(6, *bend(at("622,182 624,166 634,150"))), "#6b4426", of=pear)
+
+
+def _banana(scene: Scene) -> None:
+    banana = scene.thing("banana")
+    scene.fill(ellipse(786, 344, 84, 12), "#5a3212", alpha=0.5, blur=6)
+    inner, outer = (
+        "724,236 732,244 744,282 778,304 822,300 856,282",
+        "866,289 838,328 786,346 738,330 714,290 716,242",
+    )
+    body = smooth(at(f"{inner} {outer}"))
+    scene.fill(body, "#ffe066", "#efb92d", of=banana)
+    ridge = bend(at("722,252 730,298 764,324 812,320 862,290"))
+    scene.fill(line(2.4, *ridge), "#c98d17", alpha=0.7, within=body)
+    scene.fill(ellipse(790, 342, 66, 12), "#c4860f", alpha=0.5, blur=7, within=body)
+    scene.fill(line(5, *bend(at("726,276 746,306 786,316"))), "#fff6bd", alpha=0.7, blur=3, within=body)
+    scene.fill(rounded(at("715,226 727,224 733,246 716,248"), 3), "#7a5a1c", of=banana)
+    scene.fill(ellipse(865, 288, 5, 6), "#5d4415", of=banana)
+    for x, y in at("756,326 800,333 826,318"):
+        scene.fill(ellipse(x, y, 3.4, 2), "#9a6a14", alpha=0.6)
+
+
+def harbour(rng: random.Random) -> Scene:
+    """A lighthouse, boats, a buoy and gulls in the evening."""
+    scene = Scene(480, 640)
+    scene.fill(rectangle(0, 0, 480, 200), "#3f6ea3", "#d9a0a2")
+    scene.fill(rectangle(0, 199, 480, 336), "#d9a0a2", "#ffd49a")
+    sun = scene.thing("sun")
+    scene.fill(ellipse(268, 266, 84), "#ffe9b0", alpha=0.8, blur=22)
+    scene.fill(ellipse(268, 266, 30), "#fff6d6", "#ff9d4d", of=sun)
+    for middle, y, long in ((330, 120, 90), (60, 170, 80), (196, 190, 70), (60, 60, 60)):
+        scene.fill(line(9, (middle - long / 2, y), (middle + long / 2, y - 3)), "#ffffff", alpha=0.45, blur=5)
+    scene.fill(smooth(at("-80,330 60,318 170,326 300,300 420,316 560,300 560,380 -80,380")), "#8d83a3")
+    scene.fill(rectangle(0, 335, 480, 430), "#ecb98f", "#8f9dab")
+    scene.fill(rectangle(0, 429, 480, 640), "#8f9dab", "#1f4f73")
+    for _ in range(190):
+        depth = 300 * rng.random() ** 1.4
+        x, y, long = rng.uniform(-30, 500), 340 + depth, 9 + depth / 9
+        color = rng.choice(("#ffe3bd", "#35607f", "#ffffff"))
+        scene.fill(line(0.65 + depth / 200, (x, y), (x + long, y)), color, alpha=0.3)
+    for step in range(26):
+        x, y, across = 268 + rng.uniform(-8, 8), 342 + step * 7, rng.uniform(12, 34)
+        scene.fill(line(2.2, (x - across, y), (x + across, y)), "#fff0c4", alpha=0.55)
+    _lighthouse(scene)
+    _sailing_boat(scene)
+    _buoy(scene)
+    _rowing_boat(scene)
+    for x, y, size in ((196, 96, 1.0), (258, 146, 0.75), (92, 126, 0.6)):
+        _gull(scene, x, y, size)
+    return scene
+
+
+def _lighthouse(scene: Scene) -> None:
+    scene.fill(at("378,118 480,60 480,176"), "#fff6cf", alpha=0.45, blur=5)
+    rock = smooth(at("262,436 300,396 344,378 410,374 470,392 520,440 400,456"))
+    scene.fill(moved(rock, 0, 10), "#1d3c52", alpha=0.5, blur=5)
+    scene.fill(rock, "#7c7482", "#4c4958")
+    scene.fill(smooth(at("300,402 340,384 380,386 350,404")), "#a59cab", alpha=0.7, within=rock)
+    lighthouse = scene.thing("lighthouse")
+    tower = at("352,142 400,142 412,388 340,388")
+    scene.fill(tower, "#fbf4ea", of=lighthouse)
+    for y in (176, 250, 324):
+        scene.fill(rectangle(330, y, 420, y + 37), "#d8453c", within=tower)
+    scene.fill(at("388,142 400,142 412,388 392,388"), "#40304a", alpha=0.3)
+    scene.fill(at("352,142 360,142 352,388 340,388"), "#ffffff", alpha=0.35)
+    scene.fill(rectangle(344, 134, 408, 145, 3), "#4a4657", of=lighthouse)
+    scene.fill(rectangle(359, 102, 393, 135, 2), "#ffe79a", "#ffc64d", of=lighthouse)
+    for x in (359, 370, 382, 393):
+        scene.fill(line(2, (x, 103), (x, 135)), "#4a4657", of=lighthouse)
+    scene.fill(rounded(at("352,104 376,76 400,104"), 3), "#b7332f", of=lighthouse)
+    scene.fill(line(2.4, (376, 64), (376, 82)), "#4a4657", of=lighthouse)
+    scene.fill(rectangle(367, 352, 385, 388, 8), "#5a4636")
+    for y in (206, 282):
+        scene.fill(rectangle(371, y, 381, y + 18, 5), "#54627a")
+
+
+def _sailing_boat(scene: Scene) -> None:
+    hull = rounded(at("64,424 226,416 202,456 90,456"), 7)
+    scene.fill(at("92,460 202,460 160,560 128,560"), "#fdf6ea", alpha=0.25, blur=5)
+    boat = scene.thing("boat")
+    scene.fill(line(4, (146, 222), (146, 426)), "#6d4b33", of=boat)
+    main = [
+        (152, 232),
+        *bend(at("152,232 190,318 212,402")),
+        *bend(at("212,402 182,408 152,404")),
+    ]
+    scene.fill(main, "#fffaf0", "#f0d9c0", of=boat)
+    scene.fill([(140, 246), *bend(at("140,246 104,330 80,404")), (140, 408)], "#f3a65f", "#df7f45", of=boat)
+    for y in (290, 346):
+        scene.fill(line(1, (152, y), (240, y + 8)), "#c9a98c", alpha=0.8, within=main)
+    scene.fill(at("146,216 176,224 146,233"), "#d8453c", of=boat)
+    scene.fill(hull, "#2f6377", "#1d4355", of=boat)
+    scene.fill(rectangle(60, 428, 230, 433), "#fbf4ea", within=hull)
+    scene.fill(line(2, (84, 458), (146, 460), (210, 458)), "#ffffff", alpha=0.7)
+
+
+def _buoy(scene: Scene) -> None:
+    buoy = scene.thing("buoy")
+    scene.fill(ellipse(72, 574, 40, 7), "#14384f", alpha=0.5, blur=3)
+    scene.fill(line(3, (72, 486), (72, 506)), "#4a4657", of=buoy)
+    scene.fill(ellipse(72, 484, 6), "#ffe27a", of=buoy)
+    body = rounded(at("60,504 84,504 96,562 48,562"), 4)
+    scene.fill(body, "#e2503f", "#b83229", of=buoy)
+    scene.fill(rectangle(40, 524, 104, 542), "#fdf6ea", "#e6d9c9", within=body)
+    scene.fill(ellipse(72, 566, 32, 10), "#b83229", "#86221e", of=buoy)
+    scene.fill(line(2, (40, 575), (72, 579), (106, 575)), "#ffffff", alpha=0.7)
+
+
+def _rowing_boat(scene: Scene) -> None:
+    scene.fill(ellipse(316, 596, 118, 12), "#123248", alpha=0.5, blur=5)
+    boat = scene.thing("boat")
+    hull = smooth(at("200,530 224,538 316,548 408,536 436,524 420,574 376,596 262,598 218,576"))
+    scene.fill(hull, "#a76a3e", "#6f4226", of=boat)
+    scene.fill(smooth(at("214,536 316,546 424,532 408,544 316,562 228,548")), "#5a3620")
+    for y in (566, 580):
+        scene.fill(
+            line(1.6, *bend([(206, y - 10), (316, y + 4), (430, y - 14)])), "#4f2e1a", alpha=0.6, within=hull
+        )
+    for x in (270, 350):
+        scene.fill(rounded([(x, 546), (x + 26, 546), (x + 22, 557), (x + 4, 557)], 2), "#c98f58", "#a76a3e")
+    oar = at("282,540 330,572 384,610")
+    scene.fill(line(4, *oar), "#e0b07a", of=boat)
+    scene.fill(smooth(at("376,598 404,612 412,626 388,618")), "#e0b07a", "#c08a52", of=boat)
+
+
+def _gull(scene: Scene, x: float, y: float, size: float) -> None:
+    bird = scene.thing("bird")
+    wings = at("-34,-8 -20,-16 -6,-6 0,0 6,-7 20,-18 36,-12")
+    upper = [(x + dx * size, y + dy * size) for dx, dy in wings]
+    lower = [(x + dx * size * 0.96, y + (dy + 6 - abs(dx) / 9) * size) for dx, dy in reversed(wings)]
+    scene.fill([*bend(upper), *bend(lower)], "#fdfbf6", "#d5d9e2", of=bird)
+    scene.fill(ellipse(x, y + 3 * size, 6 * size, 5 * size), "#fdfbf6", of=bird)
+    for tip in (upper[0], upper[-1]):
+        scene.fill(ellipse(*tip, 3 * size, 2 * size), "#3b3f4c", of=bird)
+    scene.fill(
+        [(x - 2 * size, y + 6 * size), (x + 2 * size, y + 6 * size), (x, y + 11 * size)], "#f0a13a", of=bird
+    )
+
+
+def shapes(rng: random.Random) -> Scene:
+    """Coloured shapes, digits and letters in rows."""
+    scene = Scene(336, 336)
+    scene.fill(rectangle(0, 0, 336, 336), "#fbf7ee", "#f1e9da")
+    for step in range(1, 28):
+        for way in ([(step * 12, 0), (step * 12, 336)], [(0, step * 12), (336, step * 12)]):
+            scene.fill(line(0.6, *way), "#cfc4ae", alpha=0.45)
+    for row, line_of_names in enumerate(_ROWS):
+        for column, name in enumerate(line_of_names.split()):
+            x, y = 45 + 82 * column + rng.uniform(-3, 3), 45 + 82 * row + rng.uniform(-3, 3)
+            _shape(scene, name, x, y)
+    return scene
+
+
+def _shape(scene: Scene, name: str, x: float, y: float) -> None:
+    written = name not in _OUTLINES
+    kind = name if not written else "digit" if name.isdigit() else "letter"
+    shape = moved(rectangle(-26, -26, 26, 26, 9) if written else _OUTLINES[name], x, y)
+    scene.fill(moved(shape, 1.5, 3), "#6b5d45", alpha=0.45, blur=2)
+    scene.fill(shape, *_COLORS[name].split(), of=scene.thing(kind))
+    if written:
+        scene.write(x, y + 1, name, 38, "#ffffff")
+
+
+_ROWS = ("circle A star 7", "3 square K triangle", "heart 9 hexagon M", "R diamond 5 cross")
+_COLORS = {
+    "circle": "#e5483f #c92f31",
+    "A": "#3f7fd0 #2d62ac",
+    "star": "#f8c63d #eba51f",
+    "7": "#4aa564 #348a4e",
+    "3": "#f08a3c #d86d22",
+    "square": "#4a8fdc #3271bd",
+    "K": "#8f62c4 #7447aa",
+    "triangle": "#55b56e #3b9956",
+    "heart": "#f2789a #dd5580",
+    "9": "#2fa3a3 #1f8587",
+    "hexagon": "#9a6bd0 #7c4db6",
+    "M": "#d9483f #b93030",
+    "R": "#3c4a63 #2a3549",
+    "diamond": "#35b3b8 #208f98",
+    "5": "#c05a9c #a2417f",
+    "cross": "#f29a3f #de7d22",
+}
+# Around (0, 0).
+_OUTLINES = {
+    "circle": ellipse(0, 0, 28),
+    "star": rounded(star(0, 2, 32), 2),
+    "square": rectangle(-25, -25, 25, 25, 2),
+    "triangle": rounded(star(0, 5, 33, 3, 1), 3),
+    "heart": smooth(at("0,-15 12,-26 26,-20 27,-4 14,14 0,28 -14,14 -27,-4 -26,-20 -12,-26")),
+    "hexagon": rounded(star(0, 0, 29, 6, 1), 2),
+    "diamond": rounded(at("0,-32 25,0 0,32 -25,0"), 3),
+    "cross": rounded(at("-9,-28 9,-28 9,-9 28,-9 28,9 9,9 9,28 -9,28 -9,9 -28,9 -28,-9 -9,-9"), 3),
+}
+
+
+# Files
+
+SCENES: dict[str, Callable[[random.Random], Scene]] = {
+    "street.jpg": street,
+    "fruit.png": fruit,
+    "harbour.jpg": harbour,
+    "shapes.png": shapes,
+}
+# Stored lying on its side, with an EXIF note of how to turn it, as phones store their photos.
+LYING = "harbour.jpg"
+QUARTER_TURN = 6
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a picture small, and so that its colours stay clear."""
+    if path.suffix == ".png":
+        picture.save(path, optimize=True)
+        return
+    exif = Image.Exif()
+    if path.name == LYING:
+        picture = picture.transpose(Image.Transpose.ROTATE_90)
+        exif[ExifTags.Base.Orientation] = QUARTER_TURN
+    picture.save(path, quality=88, subsampling=0, optimize=True, exif=exif)
+
+
+def annotate(scenes: dict[str, Scene]) -> dict[str, list[dict[str, Any]]]:
+    """Every thing in every scene, as COCO has it."""
+    names = sorted({thing.name for scene in scenes.values() for thing in scene.things})
+    images: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    for image_id, (file_name, scene) in enumerate(scenes.items(), 1):
+        images.append({"id": image_id, "file_name": file_name, "width": scene.width, "height": scene.height})
+        for thing in scene.things:
+            x1, y1, x2, y2 = _frame(scene, thing)
+            found.append(
+                {
+                    "id": len(found) + 1,
+                    "image_id": image_id,
+                    "category_id": names.index(thing.name) + 1,
+                    "bbox": [x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)],
+                    "area": int(np.count_nonzero(np.asarray(scene.mask(thing)))),
+                    "iscrowd": 0,
+                    "segmentation": [
+                        [round(value, 1) for point in shape for value in point] for shape in thing.shapes
+                    ],
+                }
+            )
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    return {"images": images, "categories": categories, "annotations": found}
+
+
+def _frame(scene: Scene, thing: Thing) -> tuple[float, float, float, float]:
+    xs = [x for shape in thing.shapes for x, _ in shape]
+    ys = [y for shape in thing.shapes for _, y in shape]
+    return (
+        round(max(min(xs), 0), 1),
+        round(max(min(ys), 0), 1),
+        round(min(max(xs), scene.width), 1),
+        round(min(max(ys), scene.height), 1),
+    )
+
+
+def as_json(sections: dict[str, list[dict[str, Any]]]) -> str:
+    """JSON with each entry on a line of its own."""
+    blocks = []
+    for name, entries in sections.items():
+        lines = ",\n".join(json.dumps(entry) for entry in entries)
+        blocks.append(f'"{name}": [\n{lines}\n]')
+    return "{" + ",\n".join(blocks) + "}\n"
+
+
+def marks_sheet(
+    pictures: dict[str, Image.Image], rows: Iterable[dict[str, str]], folder: Path
+) -> Image.Image:
+    """The first row of each kind of mark, drawn by vipcli, as a close-up with its name beneath."""
+    firsts: dict[str, dict[str, str]] = {}
+    for row in rows:
+        firsts.setdefault(row["option"], row)
+    wide, high, gap, caption, columns = 288, 216, 16, 56, 4
+    lines = math.ceil(len(firsts) / columns)
+    size = (columns * (wide + gap) + gap, lines * (high + caption) + gap)
+    sheet = Image.new("RGB", size, "white")
+    paint = ImageDraw.Draw(sheet)
+    for index, row in enumerate(firsts.values()):
+        close_up, phrase = _close_up(pictures[row["picture"]], row, folder, wide, high)
+        left, top = gap + index % columns * (wide + gap), gap + index // columns * (high + caption)
+        sheet.paste(close_up, (left, top))
+        middle = left + wide / 2
+        paint.text(
+            (middle, top + high + 17), row["option"], "#1f2430", ImageFont.load_default(20), anchor="mm"
+        )
+        paint.text((middle, top + high + 39), phrase, "#6b7280", ImageFont.load_default(15), anchor="mm")
+    return sheet
+
+
+def _close_up(
+    picture: Image.Image, row: dict[str, str], folder: Path, wide: int, high: int
+) -> tuple[Image.Image, str]:
+    """The part of the marked picture around its mark, and how a question refers to the mark."""
+    from vipcli import asking
+    from vipcli.images import Picture
+    from vipcli.marks import parse_mark
+
+    kind, value = row["option"].removeprefix("--"), row["value"]
+    typed = parse_mark(kind, value)
+    if typed.file is not None:
+        typed = parse_mark(kind, str(folder / value))
+    marked = asking.mark(Picture(np.asarray(picture), row["picture"], ""), [typed])
+    x1, y1, x2, y2 = marked.marks[0].bounds
+    left = min(max(round((x1 + x2 - wide) / 2), 0), picture.width - wide)
+    top = min(max(round((y1 + y2 - high) / 2), 0), picture.height - high)
+    close_up = Image.fromarray(marked.pixels).crop((left, top, left + wide, top + high))
+    return close_up, marked.marks[0].phrase
+
+
+def make(folder: Path) -> None:
+    """Write every sample that is drawn into a folder."""
+    scenes = {name: draw(random.Random(SEED)) for name, draw in SCENES.items()}
+    pictures = {name: scene.picture() for name, scene in scenes.items()}
+    for name, picture in pictures.items():
+        save(picture, folder / name)
+    car = next(thing for thing in scenes["street.jpg"].things if thing.name == "car")
+    save(scenes["street.jpg"].mask(car), folder / "street-car-mask.png")
+    (folder / "annotations.json").write_text(as_json(annotate(scenes)), encoding="utf-8")
+    with (HERE / "marks.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    save(marks_sheet(pictures, rows, folder), folder / "marks.png")
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    target.mkdir(parents=True, exist_ok=True)
+    make(target)
