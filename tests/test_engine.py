@@ -82,6 +82,19 @@ def test_another_family_is_asked_with_its_own_template(tiny_llava: Path) -> None
     assert list(reply.token_ids) == straight(tiny_llava, prompt, image, LlavaForConditionalGeneration)
 
 
+@pytest.mark.parametrize("name", ["vision_feature_layer", "vision_feature_layers"])
+def test_vision_layers_are_kept_by_either_of_their_names(
+    tiny: Path, tmp_path: Path, model: LocalModel, name: str
+) -> None:
+    folder = tmp_path / "renamed"
+    shutil.copytree(tiny, folder)
+    config = json.loads((folder / "config.json").read_text())
+    layers = config.pop("vision_feature_layer", None) or config.pop("vision_feature_layers")
+    (folder / "config.json").write_text(json.dumps({**config, name: layers}))
+    renamed = LocalModel(checkpoints.find(str(folder)))
+    assert renamed.answer(request()).token_ids == model.answer(request()).token_ids
+
+
 def test_padding_is_the_mean_colour(tiny: Path) -> None:
     assert checkpoints.find(str(tiny)).padding == (122, 116, 104)
     padded = square(picture(60, 41), "pad", 28, (122, 116, 104))

@@ -36,7 +36,9 @@ def make_vipllava(folder: Path, *, size: int = 28, hidden: int = 32, layers: int
     from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
     tokenizer = _tokenizer()
-    config = VipLlavaConfig(**_parts(tokenizer, size, hidden, layers), vision_feature_layer=[-2, -3, 1])
+    config = VipLlavaConfig(**_parts(tokenizer, size, hidden, layers))
+    # The name that every version understands, where the constructor knows its own alone.
+    config.vision_feature_layers = [-2, -3, 1]
     return _save(VipLlavaForConditionalGeneration, config, tokenizer, folder, size, seed)
 
 

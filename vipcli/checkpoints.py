@@ -32,6 +32,7 @@ class Checkpoint:
     input_size: int = VIPLLAVA.input_size
     image_mean: tuple[float, float, float] = _CLIP_MEAN
     template: TemplateForm | None = None
+    vision_layers: tuple[int, ...] | None = None
 
     @property
     def padding(self) -> tuple[int, int, int]:
@@ -163,6 +164,7 @@ def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
         input_size=_input_size(config, family),
         image_mean=tuple(images.get("image_mean", _CLIP_MEAN)),
         template=_template(folder),
+        vision_layers=_vision_layers(config),
     )
 
 
@@ -199,6 +201,12 @@ def _input_size(config: dict[str, Any], family: Family) -> int:
     vision = config.get("vision_config")
     size = vision.get("image_size") if isinstance(vision, dict) else None
     return size if isinstance(size, int) else family.input_size
+
+
+def _vision_layers(config: dict[str, Any]) -> tuple[int, ...] | None:
+    """The vision layers that features are taken from, by whichever name transformers wrote them."""
+    layers = config.get("vision_feature_layers", config.get("vision_feature_layer"))
+    return tuple(layers) if isinstance(layers, list) else None
 
 
 def _template(folder: Path) -> TemplateForm | None:

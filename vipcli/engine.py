@@ -176,6 +176,7 @@ def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
     try:
         model, loading = model_class.from_pretrained(
             checkpoint.folder,
+            config=_config(model_class, checkpoint),
             dtype=dtype,
             # Straight onto a GPU, without a whole copy in memory first.
             device_map=None if device.type == "cpu" else {"": device},
@@ -196,6 +197,15 @@ def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
             "Fetch it again."
         )
     return model.eval()
+
+
+def _config(model_class: Any, checkpoint: Checkpoint) -> Any:
+    """The checkpoint's configuration, its vision layers kept whichever version of transformers wrote it."""
+    config = model_class.config_class.from_pretrained(checkpoint.folder, local_files_only=True)
+    if checkpoint.vision_layers is not None:
+        # Older versions know this name alone, newer ones take it for their own.
+        config.vision_feature_layers = checkpoint.vision_layers
+    return config
 
 
 def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
