@@ -1,0 +1,140 @@
+"""Marks as training painted them: Pillow's ImageDraw, without anti-aliasing, on a layer of their own.
+
+Pillow cuts the fractions off coordinates, so each is rounded to a whole pixel first: what is compared
+with these is shape, not rounding. Lines are drawn a segment at a time, as training drew them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from vipcli.marks import XY, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.styles import Style
+
+Pixels = NDArray[np.uint8]
+Stencil = NDArray[np.bool_]
+
+
+def stencil(mark: Mark, style: Style, width: int, height: int) -> Stencil:
+    """The pixels that a mark paints."""
+    layer = Image.new("L", (width, height))
+    paint(ImageDraw.Draw(layer), mark, style, 255)
+    return np.asarray(layer) > 0
+
+
+def composite(image: Pixels, painted: Stencil, rgb: tuple[int, int, int], alpha: int) -> Pixels:
+    """A picture with one colour laid over the painted pixels by Pillow."""
+    layer = np.zeros((*painted.shape, 4), np.uint8)
+    layer[painted] = (*rgb, alpha)
+    below = Image.fromarray(image).convert("RGBA")
+    return np.asarray(Image.alpha_composite(below, Image.fromarray(layer)).convert("RGB"))
+
+
+def paint(pen: ImageDraw.ImageDraw, mark: Mark, style: Style, ink: Any) -> None:
+    """One mark in one ink, on whatever the pen draws on."""
+    match mark:
+        case Box():
+            pen.rectangle(_whole(mark.points), outline=ink, width=style.stroke)
+        case Ellipse():
+            pen.ellipse(_whole(_grown(mark, style.scale)), outline=ink, width=style.stroke)
+        case Triangle():
+            one, two, three = _whole(_corners(mark, style))
+            # Round once more past the first corner, so that it is joined like the others.
+            pen.line([one, two, three, one, two], fill=ink, width=style.stroke, joint="curve")
+        case Point():
+            across, down = style.radii
+            frame = [(mark.x - across, mark.y - down), (mark.x + across, mark.y + down)]
+            pen.ellipse(_whole(frame), fill=ink, outline=ink)
+        case Arrow():
+            _arrow(pen, mark, style, ink)
+        case Scribble():
+            _segments(pen, curve(mark.path, 8), style.stroke, ink)
+        case Contour():
+            reach = (style.stroke - 1) // 2
+            for polygon in mark.polygons:
+                for across in range(-reach, reach + 1):
+                    for down in range(-reach, reach + 1):
+                        pen.polygon([(x + across, y + down) for x, y in _whole(polygon)], outline=ink)
+        case Mask():
+            for polygon in mark.polygons:
+                pen.polygon(_whole(polygon), fill=ink)
+
+
+def curve(path: Sequence[XY], spacing: float) -> list[XY]:
+    """A smooth line through every point of a path, as points about `spacing` pixels apart."""
+    if len(path) == 2:
+        return list(path)
+    last = len(path) - 1
+    slopes = []
+    for index in range(len(path)):
+        (xa, ya), (xb, yb) = path[max(index - 1, 0)], path[min(index + 1, last)]
+        span = min(index + 1, last) - max(index - 1, 0)
+        slopes.append(((xb - xa) / span, (yb - ya) / span))
+    points = []
+    for index, (start, end) in enumerate(pairwise(path)):
+        steps = max(round(math.dist(start, end) / spacing), 2)
+        for step in range(steps):
+            t = step / steps
+            # The four cubic Hermite polynomials.
+            at_start, leave = 2 * t**3 - 3 * t**2 + 1, t**3 - 2 * t**2 + t
+            at_end, arrive = 3 * t**2 - 2 * t**3, t**3 - t**2
+            x, y = (
+                at_start * a + leave * m + at_end * b + arrive * n
+                for a, m, b, n in zip(start, slopes[index], end, slopes[index + 1], strict=True)
+            )
+            points.append((x, y))
+    return [*points, path[-1]]
+
+
+def _arrow(pen: ImageDraw.ImageDraw, mark: Arrow, style: Style, ink: Any) -> None:
+    smallest, largest = style.head_sizes
+    if mark.tail is None:
+        assert style.angle is not None, "the painter chooses no direction"
+        head = max(style.head * style.length, smallest)
+        tail = _towards(mark.tip, style.angle, style.length - head)
+        angle = style.angle
+    else:
+        tail = mark.tail
+        angle = math.atan2(tail[1] - mark.tip[1], tail[0] - mark.tip[0])
+        # The head's share is of the whole arrow, the shaft being the rest of it.
+        head = math.dist(tail, mark.tip) * style.head / (1 - style.head)
+        head = min(max(head, smallest), largest)
+    middle = [(mark.tip[axis] + tail[axis]) / 2 + style.bend[axis] for axis in (0, 1)]
+    shaft = [mark.tip, (middle[0], middle[1]), tail] if any(style.bend) else [mark.tip, tail]
+    wings = [_towards(mark.tip, angle + math.radians(turn), head) for turn in (60, -60)]
+    _segments(pen, shaft, style.stroke, ink)
+    if style.open_head:
+        _segments(pen, [wings[0], mark.tip, wings[1]], style.stroke, ink)
+    else:
+        pen.polygon(_whole([wings[0], mark.tip, wings[1]]), fill=ink)
+
+
+def _segments(pen: ImageDraw.ImageDraw, path: Sequence[XY], stroke: int, ink: Any) -> None:
+    for start, end in pairwise(_whole(path)):
+        pen.line([start, end], fill=ink, width=stroke)
+
+
+def _towards(start: XY, angle: float, far: float) -> XY:
+    return start[0] + far * math.cos(angle), start[1] + far * math.sin(angle)
+
+
+def _corners(mark: Triangle, style: Style) -> list[XY]:
+    wide, high = mark.x2 - mark.x1, mark.y2 - mark.y1
+    return [(mark.x1 + across * wide, mark.y1 + down * high) for across, down in style.corners]
+
+
+def _grown(mark: Ellipse, scale: float) -> list[XY]:
+    x, y = (mark.x1 + mark.x2) / 2, (mark.y1 + mark.y2) / 2
+    across, down = (mark.x2 - mark.x1) / 2 * scale, (mark.y2 - mark.y1) / 2 * scale
+    return [(x - across, y - down), (x + across, y + down)]
+
+
+def _whole(points: Iterable[XY]) -> list[tuple[int, int]]:
+    return [(math.floor(x + 0.5), math.floor(y + 0.5)) for x, y in points]
