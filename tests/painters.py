@@ -71,22 +71,29 @@ def curve(path: Sequence[XY], spacing: float) -> list[XY]:
     """A smooth line through every point of a path, as points about `spacing` pixels apart."""
     if len(path) == 2:
         return list(path)
-    last = len(path) - 1
-    slopes = []
-    for index in range(len(path)):
-        (xa, ya), (xb, yb) = path[max(index - 1, 0)], path[min(index + 1, last)]
-        span = min(index + 1, last) - max(index - 1, 0)
-        slopes.append(((xb - xa) / span, (yb - ya) / span))
+    # The slope at a point is that of a parabola through it and its neighbours, by the way between them.
+    spans = list(pairwise(path))
+    lengths = [math.dist(start, end) for start, end in spans]
+    straight = [
+        ((xb - xa) / length, (yb - ya) / length)
+        for ((xa, ya), (xb, yb)), length in zip(spans, lengths, strict=True)
+    ]
+    slopes = [straight[0]]
+    for (xa, ya), (xb, yb), before, after in zip(straight, straight[1:], lengths, lengths[1:], strict=False):
+        share = after / (before + after)
+        slopes.append((xa * share + xb * (1 - share), ya * share + yb * (1 - share)))
+    slopes.append(straight[-1])
     points = []
     for index, (start, end) in enumerate(pairwise(path)):
-        steps = max(round(math.dist(start, end) / spacing), 2)
+        way = math.dist(start, end)
+        steps = max(round(way / spacing), 2)
         for step in range(steps):
             t = step / steps
             # The four cubic Hermite polynomials.
             at_start, leave = 2 * t**3 - 3 * t**2 + 1, t**3 - 2 * t**2 + t
             at_end, arrive = 3 * t**2 - 2 * t**3, t**3 - t**2
             x, y = (
-                at_start * a + leave * m + at_end * b + arrive * n
+                at_start * a + leave * way * m + at_end * b + arrive * way * n
                 for a, m, b, n in zip(start, slopes[index], end, slopes[index + 1], strict=True)
             )
             points.append((x, y))

@@ -38,9 +38,9 @@ def test_the_model_is_given_the_marked_picture_and_the_prompt() -> None:
     pieces: list[str] = []
     answer = asking.ask(question, answerer, Sampling(max_new_tokens=7), pieces.append)
     (request,) = answerer.requests
-    assert answer.text == "".join(pieces) == "A cat."
+    assert answer.reply.text == "".join(pieces) == "A cat."
     assert request.prompt.endswith("###Human: <image>\nWhat is within the red rectangle?###Assistant:")
-    assert request.stops == ("###",)
+    assert request.stops == ("###", "</s>")
     assert request.fit == "crop"
     assert request.typed == ("What is within the red rectangle?",)
     assert request.sampling.max_new_tokens == 7
@@ -110,6 +110,11 @@ def test_a_mark_wholly_outside_names_the_pictures_size() -> None:
         (["box 10,10,90,90"], "crop", None, ["Part of the red rectangle is cropped away."]),
         (["point 10,100"], "crop", None, ["The red point is cropped away, so the model cannot see it."]),
         (["point 168,100"], "crop", None, []),
+        (["point 38,100"], "crop", None, ["Part of the red point is cropped away."]),
+        (["point 0,50", "point 100%,50%", "scribble 0,0 0,90"], "pad", None, []),
+        (["ellipse -20,10,90,90"], "pad", None, ["The red ellipse reaches outside the picture (336 × 252)"]),
+        (["ellipse -900,-900,2000,2000"], "pad", None, ["Nothing of the red ellipse lies on the picture"]),
+        (["box 1,1,50,50:green"], "pad", None, ["The models never saw marks called green."]),
         (
             ["box 10,10,90,90"],
             "pad",
@@ -135,6 +140,13 @@ def test_what_is_worth_saying_is_noted(
 def test_the_view_is_the_models_square(width: int, height: int, fit: fitting.Fit) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     assert fitting.model_view(image, fit, 336, (122, 116, 104)).shape == (336, 336, 3)
+
+
+def test_a_strip_of_a_picture_does_not_become_a_square_that_no_memory_holds() -> None:
+    strip = np.zeros((1, 100_000, 3), np.uint8)
+    assert fitting.square(strip, "pad", 336, (122, 116, 104)).shape == (14_000, 14_000, 3)
+    assert fitting.square(strip, "crop", 336, (122, 116, 104)).shape == (1, 40, 3)
+    assert fitting.square(strip, "stretch", 336, (122, 116, 104)).shape == (336, 336, 3)
 
 
 def test_padding_keeps_the_picture_in_the_middle() -> None:

@@ -91,6 +91,36 @@ def test_the_missing_bundled_model_is_said_plainly() -> None:
     assert checkpoints.peek("bundled").form().name == "human"
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("chat_template.jinja", b"\xff\xfe"),
+        ("preprocessor_config.json", b'{"image_mean": null}'),
+        ("preprocessor_config.json", b'{"image_mean": ["a", "b", "c"]}'),
+        ("tokenizer_config.json", b'{"bos_token": {"x": 1}, "chat_template": "{{ messages }}"}'),
+    ],
+)
+def test_odd_settings_do_no_harm(tiny: Path, tmp_path: Path, file: str, content: bytes) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(tiny, folder)
+    (folder / "processor_config.json").unlink()
+    (folder / file).write_bytes(content)
+    assert checkpoints.find(str(folder)).padding == (122, 116, 104)
+
+
+@pytest.mark.parametrize("name", ["foo/bar--baz", "foo/.bar", "foo/bar.git"])
+def test_a_name_that_the_hub_cannot_have(name: str) -> None:
+    with pytest.raises(ModelError, match="no checkpoint of the hub can have"):
+        checkpoints.peek(name)
+
+
+def test_an_unknown_name_is_taken_for_viplava_but_says_so() -> None:
+    assert checkpoints.peek("someone/else").assumed
+    assert not checkpoints.peek("vip-llava-7b").assumed
+    with pytest.raises(UsageError, match="is not here yet"):
+        checkpoints.peek("someone/else").form("template")
+
+
 def test_peeking_at_what_is_not_here_falls_back_to_what_is_known() -> None:
     peeked = checkpoints.peek("vip-llava-13b")
     assert peeked.name == "llava-hf/vip-llava-13b-hf"
@@ -188,7 +218,7 @@ def test_a_hub_that_says_no_is_told_in_a_sentence(hub: str, tmp_path: Path) -> N
     assert private.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
     assert missing.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
     assert norev == "The checkpoint norev/model has no revision 'v2'."
-    assert "cannot be" in ill
+    assert ill == "The checkpoint ill/model is not in the cache, and the hub cannot be reached."
     assert "Traceback" not in done.stderr
 
 

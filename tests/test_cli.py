@@ -38,6 +38,15 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "photo.png"
 
 
+COMMANDS = [
+    [],
+    ["ask"],
+    ["draw"],
+    ["config"],
+    *(["config", name] for name in ("show", "set", "unset", "path")),
+]
+
+
 def vipcli(*arguments: str, stdin: bytes | None = None, **environment: str) -> Ran:
     done = subprocess.run(
         [sys.executable, "-m", "vipcli", *arguments],
@@ -198,7 +207,6 @@ class TestDryRun:
         (["ask", "photo.png", "Q", "--width", "0"], 2, "--width is '0', but takes a number from 0.1"),
         (["ask", "photo.png", "Q", "--max-pixels", "100"], 1, "--max-pixels"),
         (["ask", "photo.png", "Q", "--model", "./nowhere"], 1, "There is no checkpoint folder at ./nowhere."),
-        (["ask", "photo.png", "Q", "--prompt", "template"], 2, "has no chat template"),
         (["ask", "photo.png", "Q", "--save-marked", "photo.png"], 1, "is the picture that was read"),
         (["ask", "photo.png", "Q", "--mask", "cat.png", "--save-marked", "cat.png"], 1, "was read"),
         (["ask", "photo.png", "Q", "--save-marked", "no/where.png"], 1, "There is no folder"),
@@ -209,6 +217,7 @@ class TestDryRun:
         (["ask", "photo.png", "--boxx", "1"], 2, "No such option: --boxx"),
         (["ask", "photo.png", "--box"], 2, "'--box' requires an argument"),
         (["asq"], 2, "No such command 'asq'"),
+        (["ask", "photo.png", "Q", "--save-marked", "-"], 2, "Standard output is for the answer."),
         (["draw", "photo.png"], 2, "There is nowhere to draw to."),
         (["draw", "photo.png", "-o", "-", "--json"], 2, "the picture or the JSON, not both"),
         (["draw", "photo.png", "-o", "photo.png"], 1, "is the picture that was read"),
@@ -312,11 +321,29 @@ class TestAnswers:
         assert pixels("marked.png").shape == (252, 336, 3)
 
     def test_a_closed_pipe_is_a_normal_end(self, tiny: Path) -> None:
-        command = (
-            f"{sys.executable} -m vipcli ask photo.png Q --model {tiny} --max-new-tokens 20; echo $? >code"
-        )
-        subprocess.run(["bash", "-c", f"({command}) | true"], check=True, stderr=subprocess.DEVNULL)
-        assert Path("code").read_text() == "0\n"
+        for arguments in (f"ask photo.png Q --model {tiny} --max-new-tokens 20", "--help", "ask --help"):
+            command = f"{sys.executable} -m vipcli {arguments}; echo $? >code"
+            subprocess.run(["bash", "-c", f"({command}) | true"], check=True, stderr=subprocess.DEVNULL)
+            assert Path("code").read_text() == "0\n"
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+    @pytest.mark.parametrize("arguments", ["--help", "ask photo.png Q --dry-run", "draw photo.png -o -"])
+    def test_a_full_disk_is_told_in_a_sentence(self, arguments: str) -> None:
+        command = f"{sys.executable} -m vipcli {arguments} >/dev/full"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.endswith("error: Standard output cannot be written: No space left on device.\n")
+        assert "Traceback" not in done.stderr
+
+    def test_closed_streams_do_no_harm(self) -> None:
+        command = f"{sys.executable} -m vipcli ask photo.png Q --point 9,9 --dry-run 2>&-"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0
+        assert "note" not in done.stdout
+
+    def test_json_is_json_in_any_locale(self) -> None:
+        ran = plan("naïve 🦊", "--json", PYTHONIOENCODING="ascii")
+        assert json.loads(ran.out)["question"] == "naïve 🦊"
 
 
 class TestConfig:
@@ -342,11 +369,10 @@ def test_help_is_there_in_every_way_of_asking() -> None:
     for arguments in (["--help"], ["-h"], []):
         assert "Point at part of a picture" in vipcli(*arguments).out
     assert vipcli("--version").out.startswith("vipcli 0.")
+    assert vipcli("--version", "config", "path").out.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["ask"], ["draw"], ["config"], ["config", "show"], ["config", "set"]]
-)
+@pytest.mark.parametrize("arguments", COMMANDS)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         f"import sys; sys.argv = ['vipcli', *{arguments!r}, '--help']; from vipcli import cli; cli.run(); "

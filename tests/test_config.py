@@ -40,9 +40,12 @@ def test_every_setting_has_a_default_that_it_would_accept() -> None:
     ("name", "text"),
     [
         ("temperature", "-1"),
+        ("temperature", "1e-45"),
+        ("system", "a\x01b"),
+        ("system", "bad \udcff bytes"),
+        ("model", "a\nb\x1b"),
         ("temperature", "nan"),
         ("temperature", "warm"),
-        ("temperature", ""),
         ("top_p", "0"),
         ("top_p", "1.1"),
         ("max_new_tokens", "0"),
@@ -57,9 +60,7 @@ def test_every_setting_has_a_default_that_it_would_accept() -> None:
         ("fit", "squeeze"),
         ("device", "tpu"),
         ("dtype", "int8"),
-        ("prompt", ""),
         ("offline", "maybe"),
-        ("model", ""),
         ("max_pixels", "-5"),
     ],
 )
@@ -119,6 +120,28 @@ def test_an_unknown_setting_suggests_the_nearest() -> None:
         config.keep("temprature", "1")
     with pytest.raises(ConfigError, match="Known are model"):
         config.forget("zzz")
+
+
+def test_what_does_not_belong_in_the_file_can_be_taken_out() -> None:
+    path = write("colour = 'red'\nalpha = 9\n")
+    assert config.forget("colour")
+    assert path.read_text() == "alpha = 9\n"
+
+
+def test_an_empty_variable_is_none_but_for_the_system_line() -> None:
+    found = config.resolve({}, {"VIPCLI_OFFLINE": "", "VIPCLI_MODEL": "", "VIPCLI_SYSTEM": ""})
+    assert found["offline"].source == found["model"].source == "default"
+    assert (found["system"].value, found["system"].source) == ("", "environment")
+
+
+def test_a_linked_file_stays_linked(tmp_path: Path) -> None:
+    (tmp_path / "dotfiles").mkdir()
+    kept = tmp_path / "dotfiles" / "vipcli.toml"
+    kept.write_text("alpha = 9\n")
+    config.path().symlink_to(kept)
+    config.keep("alpha", "10")
+    assert config.path().is_symlink()
+    assert kept.read_text() == "alpha = 10\n"
 
 
 def test_the_usual_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -37,8 +37,7 @@ def test_every_command_and_option_is_explained() -> None:
 
 def test_every_option_that_the_readme_names_exists() -> None:
     known = set(re.findall(r"--[a-z][a-z-]+", reference()))
-    outside = {"--upgrade"}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | outside
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
 
 
 def test_every_file_that_the_readme_names_exists() -> None:

@@ -411,6 +411,14 @@ def test_a_default_arrow_stays_inside(size: tuple[int, int], data: st.DataObject
     assert all(0 <= x <= width and 0 <= y <= height for x, y in (*shaft, *head))
 
 
+@pytest.mark.parametrize("tip", [(450, 10), (20, 5), (880, 19)])
+def test_a_default_arrow_keeps_its_tail_on_a_strip_of_a_picture(tip: XY) -> None:
+    mark = Arrow(RED, tip)
+    (style,) = styles_for([mark], 900, 20)
+    shaft, _ = arrow_shape(mark, style, 900, 20)
+    assert all(0 <= x <= 900 and 0 <= y <= 20 for x, y in shaft)
+
+
 @pytest.mark.parametrize("tip", [(0, 0), (336, 0), (0, 336), (336, 336), (168, 168), (0, 168), (168, 336)])
 def test_a_default_arrow_is_seen_from_any_edge(tip: XY) -> None:
     mark = Arrow(RED, tip)
@@ -457,6 +465,14 @@ def test_a_wild_scribble_follows_its_curve(seed: int) -> None:
         rows, columns = np.mgrid[:300, :300]
         inner &= np.hypot(columns - end[0], rows - end[1]) > stroke / 2 + 2
     assert seen[distances(inner) < stroke / 2 - 2].all()
+
+
+@pytest.mark.parametrize("xs", [(100, 102, 200), (50, 60, 61, 250), (20, 20, 90, 91, 92), (5, 250, 251, 252)])
+def test_a_scribble_of_uneven_steps_does_not_turn_back(xs: tuple[int, ...]) -> None:
+    seen = painted(Scribble(RED, tuple((x, 50) for x in xs)), solid(RED, 3), 300, 100)
+    columns = np.flatnonzero(seen.any(axis=0))
+    assert (columns.min(), columns.max()) == (xs[0], xs[-1])
+    assert len(columns) == xs[-1] - xs[0] + 1
 
 
 def test_a_scribble_passes_through_its_points() -> None:

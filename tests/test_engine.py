@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 import subprocess
@@ -154,6 +156,41 @@ def test_sampling_repeats_with_its_seed_and_varies_without(model: LocalModel) ->
     assert len({sampled(seed) for seed in range(4)}) > 1
 
 
+def test_sampled_token_ids_are_those_of_transformers(tiny: Path, model: LocalModel) -> None:
+    raw = VipLlavaForConditionalGeneration.from_pretrained(tiny, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(tiny, backend="pil")
+    image = square(picture(), "pad", 28, (122, 116, 104))
+    inputs = processor(images=image, text=HUMAN.build([Turn(QUESTION)]), return_tensors="pt")
+    torch.manual_seed(5)
+    chance = {"do_sample": True, "temperature": 0.9, "top_p": 0.8, "top_k": 0}
+    output = raw.generate(**inputs, **chance, max_new_tokens=LENGTH)
+    sampling = Sampling(max_new_tokens=LENGTH, temperature=0.9, top_p=0.8, seed=5)
+    reply = model.answer(request(sampling=sampling))
+    assert list(reply.token_ids) == output[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), "ran out of memory while answering"),
+        (RuntimeError("MPS backend out of memory"), "ran out of memory while answering"),
+        (RuntimeError("probability tensor contains inf"), "failed while answering (probability tensor"),
+    ],
+)
+def test_a_failure_while_answering_is_told_in_a_sentence(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    model = LocalModel(checkpoints.find(str(tiny)))
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(model._model, "generate", fail)
+    with pytest.raises(ModelError) as caught:
+        model.answer(request())
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize("typed", ["what is <image>", "<s>", "a</s>b", "<pad>"])
 def test_control_words_of_the_tokenizer_are_refused(model: LocalModel, typed: str) -> None:
     forged = Request(HUMAN.build([Turn(typed)]), (picture(),), typed=(typed,))
@@ -251,6 +288,31 @@ def test_a_damaged_checkpoint_is_told_in_a_sentence(tiny: Path, tmp_path: Path, 
     assert str(caught.value).endswith(".")
 
 
+def test_code_that_comes_with_a_checkpoint_is_never_run(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, trace = tmp_path / "coded", tmp_path / "was run"
+    shutil.copytree(tiny, folder)
+    (folder / "custom.py").write_text(f"open({str(trace)!r}, 'w').close()\nclass Thing: ...\n")
+    settings = {
+        "processor_config.json": ("image_processor", "AutoImageProcessor"),
+        "tokenizer_config.json": (None, "AutoTokenizer"),
+        "config.json": (None, "AutoModel"),
+    }
+    for name, (part, auto_class) in settings.items():
+        content = json.loads((folder / name).read_text())
+        (content[part] if part else content)["auto_map"] = {auto_class: "custom.Thing"}
+        if part:
+            # A class that transformers does not know makes it look for the checkpoint's code.
+            content[part]["image_processor_type"] = "Thing"
+        (folder / name).write_text(json.dumps(content))
+    # Whoever says yes to everything is not asked.
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 10))
+    with contextlib.suppress(ModelError):
+        LocalModel(checkpoints.find(str(folder)))
+    assert not trace.exists()
+
+
 class Letters:
     """A tokenizer whose tokens are the letters themselves."""
 
@@ -269,6 +331,8 @@ class Letters:
         ("", ("###",), ""),
         ("naïve 日本 🦊", ("###",), "naïve 日本 🦊"),
         ("one</s>two", ("</s>",), "one"),
+        ("one</s>two###", ("###", "</s>"), "one"),
+        ("ends in </", ("###", "</s>"), "ends in </"),
         ("a STOP b END", ("END", "STOP"), "a"),
         ("line one\n\nline two  ", (), "line one\n\nline two"),
     ],

@@ -339,13 +339,6 @@ def test_bad_colours_after_a_colon(kind: str, text: str, naming: str) -> None:
     assert_plain(caught.value, naming)
 
 
-@pytest.mark.parametrize("kind", FROM_FILE)
-def test_a_mask_image_without_a_mask(kind: str) -> None:
-    with pytest.raises(MarkError) as caught:
-        parse_mark(kind, "dark.png").place(10, 10, RED, lambda file: ())
-    assert_plain(caught.value, "dark.png", "nothing marked")
-
-
 # Colours
 
 

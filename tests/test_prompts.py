@@ -54,6 +54,27 @@ def test_the_human_form_is_that_of_the_documentation() -> None:
     )
 
 
+def test_a_question_does_not_run_into_the_marker_after_it() -> None:
+    turns = [Turn("What is C#", "A language, like F#"), Turn("#")]
+    assert HUMAN.build(turns, system="") == (
+        "###Human: <image>\nWhat is C# ###Assistant: A language, like F# ###Human: # ###Assistant:"
+    )
+
+
+def test_each_form_knows_what_ends_its_answers() -> None:
+    assert HUMAN.stops == ("###", "</s>")
+    assert VICUNA.stops == ("</s>",)
+    assert TemplateForm("{{ messages }}", {"eos_token": "<|im_end|>"}).stops == ("<|im_end|>",)
+    assert TemplateForm("###Human: x").stops == ("###",)
+
+
+def test_a_template_may_mark_what_training_learned_from() -> None:
+    template = (
+        "{% generation %}{{ messages[0]['content'][1]['text'] }}{%- endgeneration -%}{{ strftime_now('%%') }}"
+    )
+    assert TemplateForm(template).build([Turn("Q")]) == "Q%"
+
+
 def test_a_later_human_turn_has_no_picture() -> None:
     turns = [Turn("What is this?", "A cat."), Turn("Which colour?")]
     assert HUMAN.build(turns, system="S.") == (
@@ -118,6 +139,7 @@ def test_doubled_braces_stand_for_themselves() -> None:
         ("{3}", 2, "The question speaks of mark {3}, but there are 2 marks."),
         ("{0}", 2, "The question speaks of mark {0}, but there are 2 marks."),
         ("{99999999999999999999}", 2, "The question speaks of mark {99999999999999999999}"),
+        ("{" + "9" * 5000 + "}", 2, "The question speaks of mark {99999999999999999999}"),
     ],
 )
 def test_a_number_without_its_mark_is_an_error(question: str, count: int, message: str) -> None:
@@ -234,6 +256,7 @@ def test_whatever_passes_leaves_the_prompt_with_one_turn(text: str, form: Templa
     assert prompt.count("<image>") == 1
     marker = "###" if form is HUMAN else "ASSISTANT:"
     assert prompt.count(marker) == (2 if form is HUMAN else 1)
+    assert "####" not in prompt
 
 
 @given(st.sampled_from(sorted(TRAINED)), st.integers(1, 8))

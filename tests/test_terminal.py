@@ -51,8 +51,25 @@ def test_a_line_stands_there_while_the_model_loads(tiny: Path) -> None:
 def test_the_picture_is_shown_where_there_are_colours() -> None:
     shown, _ = finish(start("--dry-run", "--show"))
     assert shown.count("▀") >= 60 * 20
+    assert "Traceback" not in shown
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         assert "▀" not in finish(start("--dry-run", "--show", **environment))[0]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (50, 100)])
+def test_a_terminal_that_can_show_nothing_still_gets_its_answer(size: tuple[int, int]) -> None:
+    child = pexpect.spawn(
+        "bash",
+        ["-c", f"cat photo.png | {sys.executable} -m vipcli ask - Q --dry-run --show"],
+        env={**os.environ, "TERM": "xterm-256color"},
+        dimensions=size,
+        timeout=60,
+        encoding="utf-8",
+    )
+    shown, code = finish(child)
+    assert code == 0
+    assert "Traceback" not in shown
+    assert "###Human" in shown
 
 
 def test_ctrl_c_while_loading_leaves_at_once(tiny: Path) -> None:

@@ -1,4 +1,4 @@
-"""The way from a picture, marks and a question to an answer, as two functions: prepare, then ask."""
+"""The way from a picture, marks and a question to an answer: mark, prepare, ask."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import isnan
 from typing import Any
 
 from vipcli.answers import GREEDY, Answerer, OnText, Reply, Request, Sampling
 from vipcli.checkpoints import Checkpoint
-from vipcli.drawing import draw, trace
+from vipcli.colors import nearest_trained
+from vipcli.drawing import draw, extent, paints, trace
 from vipcli.errors import PromptError
 from vipcli.fitting import Fit, scale, visible
 from vipcli.images import Picture, Pixels, load_mask
-from vipcli.marks import Mark, Polygon, TypedMark, assign_colors, keep_inside
+from vipcli.marks import Mark, TypedMark, assign_colors, keep_inside
 from vipcli.prompts import PromptForm, Turn, check_text, default_question, fill_in, unmentioned
 from vipcli.styles import Style, styles_for
 
@@ -69,28 +71,27 @@ class Answer:
     sampling: Sampling
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def text(self) -> str:
-        return self.reply.text
-
 
 def mark(picture: Picture, typed: Sequence[TypedMark], drawing: Drawing = TRAINED) -> Marked:
     """Place the marks on the picture and draw them."""
-    notes: list[str] = []
-    marks: list[Mark] = []
-    for one, color in zip(typed, assign_colors(typed), strict=True):
-        placed = one.place(picture.width, picture.height, color, lambda file: _trace(file, picture))
-        inside, clipped = keep_inside(placed, picture.width, picture.height)
-        if clipped:
+    size = width, height = picture.width, picture.height
+    placed = [
+        one.place(*size, color, lambda file: trace(load_mask(file, *size)))
+        for one, color in zip(typed, assign_colors(typed), strict=True)
+    ]
+    kept = [keep_inside(one, *size) for one in placed]
+    marks = [one for one, _ in kept]
+    styles = styles_for(marks, *size, stroke=drawing.width, alpha=drawing.alpha, jitter=drawing.jitter)
+    notes = [*_untrained(marks), *_alike(marks)]
+    for (one, clipped), style in zip(kept, styles, strict=True):
+        if clipped and not paints(one, style, *size):
             notes.append(
-                f"The {inside.name} reaches outside the picture ({picture.width} × {picture.height}) "
-                "and is cut off at its edge."
+                f"Nothing of the {one.name} lies on the picture, which is {width} × {height} pixels."
             )
-        marks.append(inside)
-    notes += _alike(marks)
-    styles = styles_for(
-        marks, picture.width, picture.height, stroke=drawing.width, alpha=drawing.alpha, jitter=drawing.jitter
-    )
+        elif clipped:
+            notes.append(
+                f"The {one.name} reaches outside the picture ({width} × {height}) and is cut off at its edge."
+            )
     pixels = draw(picture.pixels, marks, styles)
     return Marked(picture, tuple(marks), tuple(styles), drawing, pixels, tuple(notes))
 
@@ -143,8 +144,9 @@ def ask(
     return Answer(question, reply, sampling, {**reply.seconds, "answer": time.perf_counter() - started})
 
 
-def _trace(file: str, picture: Picture) -> tuple[Polygon, ...]:
-    return trace(load_mask(file, picture.width, picture.height))
+def _untrained(marks: Sequence[Mark]) -> Iterator[str]:
+    for name in dict.fromkeys(mark.color.name for mark in marks if not mark.color.trained):
+        yield f"The models never saw marks called {name}. The nearest they know is {nearest_trained(name)}."
 
 
 def _alike(marks: Sequence[Mark]) -> Iterator[str]:
@@ -171,10 +173,10 @@ def _losses(marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
                 f"The stroke of the {mark.name} is {style.stroke * shrink:.1f} pixels at the model's input "
                 "and may vanish. Make it wider with --width."
             )
-        x1, y1, x2, y2 = mark.bounds
+        x1, y1, x2, y2 = extent(mark, style, width, height)
         if x2 <= left or x1 >= right or y2 <= top or y1 >= bottom:
             yield f"The {mark.name} is cropped away, so the model cannot see it. Use --fit pad."
-        elif x1 < left or x2 > right or y1 < top or y2 > bottom:
+        elif max(x1, 0) < left or min(x2, width) > right or max(y1, 0) < top or min(y2, height) > bottom:
             yield f"Part of the {mark.name} is cropped away. Use --fit pad to keep it whole."
 
 
@@ -186,7 +188,7 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "question": answer.question.text,
         "answer": reply.text,
         "ended": reply.ended,
-        "probability": reply.probability,
+        "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
         "prompt": answer.question.prompt,
         "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
         **describe(answer.question),

@@ -16,7 +16,7 @@ from vipcli.prompts import HUMAN, VICUNA, PromptForm, TemplateForm
 
 # Weights only as safetensors; everything else is text.
 _WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt"]
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 # The mean colour of CLIP's training pictures, which padding takes where a checkpoint names no other.
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
@@ -35,6 +35,11 @@ class Checkpoint:
     vision_layers: tuple[int, ...] | None = None
 
     @property
+    def assumed(self) -> bool:
+        """Whether nothing is known of it, and ViP-LLaVA is only taken for likely."""
+        return self.folder is None and self.name not in (BUNDLED, *KNOWN)
+
+    @property
     def padding(self) -> tuple[int, int, int]:
         """The colour that a picture is padded with, as in training."""
         red, green, blue = (int(255 * mean) for mean in self.image_mean)
@@ -48,6 +53,11 @@ class Checkpoint:
             case "vicuna":
                 return VICUNA
             case _:
+                if self.folder is None:
+                    raise UsageError(
+                        f"The checkpoint {self.name} is not here yet, so its chat template is not known. "
+                        "Ask without --dry-run to fetch it, or use --prompt human or vicuna."
+                    )
                 if self.template is None:
                     raise UsageError(
                         f"The checkpoint {self.name} has no chat template. Use --prompt human or vicuna."
@@ -75,9 +85,14 @@ def peek(name: str, *, revision: str | None = None) -> Checkpoint:
         return _read(name, local)
     hub_name = _hub_name(name)
     try:
-        return _read(hub_name, _download(hub_name, revision, offline=True), hub=True)
-    except ModelError:
+        folder = _download(hub_name, revision, offline=True)
+    except NotHereError:
         return Checkpoint(hub_name, KNOWN.get(hub_name, VIPLLAVA))
+    return _read(hub_name, folder, hub=True)
+
+
+class NotHereError(ModelError):
+    """A checkpoint of the hub that is neither in the cache nor within reach."""
 
 
 def _bundled() -> Path:
@@ -114,7 +129,6 @@ def _hub_name(name: str) -> str:
 
 def _download(name: str, revision: str | None, offline: bool) -> Path:
     from huggingface_hub import errors, snapshot_download
-    from huggingface_hub.utils import httpx
 
     try:
         return Path(
@@ -127,10 +141,11 @@ def _download(name: str, revision: str | None, offline: bool) -> Path:
     except errors.RevisionNotFoundError:
         reason = f"has no revision {revision!r}"
     except errors.LocalEntryNotFoundError:
-        reason = "is not in the cache" + (
-            ": leave out --offline to fetch it" if offline else ", and the hub cannot be reached"
-        )
-    except (errors.HfHubHTTPError, httpx.HTTPError) as error:
+        advice = ": leave out --offline to fetch it" if offline else ", and the hub cannot be reached"
+        raise NotHereError(f"The checkpoint {name} is not in the cache{advice}.") from None
+    except errors.HFValidationError:
+        reason = "has a name that no checkpoint of the hub can have"
+    except errors.HfHubHTTPError as error:
         reason = f"cannot be fetched ({_first_line(error)}): try again later"
     except OSError as error:
         full = error.errno == errno.ENOSPC
@@ -139,6 +154,9 @@ def _download(name: str, revision: str | None, offline: bool) -> Path:
             if full
             else f"cannot be stored ({_first_line(error)})"
         )
+    # The hub's library is built on one HTTP library or another, whose errors share no name.
+    except Exception as error:
+        reason = f"cannot be fetched ({_first_line(error)}): try again later"
     raise ModelError(f"The checkpoint {name} {reason}.") from None
 
 
@@ -162,7 +180,7 @@ def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
         folder,
         revision=folder.name if hub else None,
         input_size=_input_size(config, family),
-        image_mean=tuple(images.get("image_mean", _CLIP_MEAN)),
+        image_mean=_image_mean(images),
         template=_template(folder),
         vision_layers=_vision_layers(config),
     )
@@ -197,6 +215,14 @@ def _image_settings(folder: Path) -> dict[str, Any]:
     return nested if isinstance(nested, dict) else _json(folder / "preprocessor_config.json")
 
 
+def _image_mean(settings: dict[str, Any]) -> tuple[float, float, float]:
+    match settings.get("image_mean"):
+        case [float(red), float(green), float(blue)]:
+            return red, green, blue
+        case _:
+            return _CLIP_MEAN
+
+
 def _input_size(config: dict[str, Any], family: Family) -> int:
     vision = config.get("vision_config")
     size = vision.get("image_size") if isinstance(vision, dict) else None
@@ -214,7 +240,7 @@ def _template(folder: Path) -> TemplateForm | None:
     text: Any
     try:
         text = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         text = _json(folder / "chat_template.json").get("chat_template") or settings.get("chat_template")
     if not isinstance(text, str):
         return None
@@ -227,4 +253,4 @@ def _template(folder: Path) -> TemplateForm | None:
 
 
 def _token(value: Any) -> str:
-    return str(value["content"] if isinstance(value, dict) else value)
+    return str(value.get("content", "") if isinstance(value, dict) else value)

@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from vipcli import __version__, config, output
 from vipcli.errors import FAILED, UsageError, VipcliError
+from vipcli.marks import BY_KIND
 
 if TYPE_CHECKING:
     from vipcli.asking import Marked, Question
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from vipcli.engine import LocalModel
     from vipcli.marks import TypedMark
 
-MARK_OPTIONS = ("box", "ellipse", "triangle", "point", "arrow", "scribble", "contour", "mask")
+MARK_OPTIONS = tuple(BY_KIND)
 _TYPED_MARKS = "vipcli.typed_marks"
 
 
@@ -143,8 +144,9 @@ def _top(
 ) -> None:
     if version:
         output.say(f"vipcli {__version__}")
-    elif ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help(), nl=False)
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        output.say(ctx.get_help())
 
 
 @app.command(cls=MarkingCommand)
@@ -204,10 +206,14 @@ def ask(
 
     started = time.perf_counter()
     settings = _settings(ctx)
+    if save_marked == "-":
+        raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o - instead.")
     typed = _typed_marks(ctx)
     marked = _marked(image, typed, settings, jitter)
     # Whatever is wrong with the question is told before a checkpoint is fetched.
     checkpoint = checkpoints.peek(settings["model"], revision=settings["revision"])
+    if checkpoint.folder is None and settings["prompt"] == "template" and not dry_run:
+        checkpoint = _find(settings)
     prepared = _prepare(marked, question, checkpoint, settings)
     if not quiet:
         _tell(prepared)
@@ -216,12 +222,18 @@ def ask(
     if show:
         _show_view(prepared, checkpoint)
     if dry_run:
+        if checkpoint.assumed and not quiet:
+            output.note(
+                f"{checkpoint.name} is not here yet. This is the prompt of the ViP-LLaVA checkpoints."
+            )
         _print_plan(prepared, json)
         return
     seconds = {"picture": time.perf_counter() - started}
-    found = checkpoints.find(settings["model"], revision=settings["revision"], offline=settings["offline"])
+    found = _find(settings)
     if found != checkpoint:
-        prepared = _prepare(marked, question, found, settings)
+        told, prepared = prepared, _prepare(marked, question, found, settings)
+        if not quiet:
+            _tell(prepared, told)
     with output.working(f"Loading {found.name} …", quiet):
         local = _load(found, settings)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
@@ -278,7 +290,7 @@ def draw(
 @config_app.callback()
 def _config(ctx: typer.Context) -> None:
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help(), nl=False)
+        output.say(ctx.get_help())
 
 
 @config_app.command("show")
@@ -351,9 +363,11 @@ def _marked(image: str, typed: list[TypedMark], settings: dict[str, Any], jitter
     from vipcli import asking, images
 
     drawing = asking.Drawing(
-        settings["width"], settings["alpha"], None if jitter is None else config.read_seed(jitter, "--jitter")
+        settings["width"],
+        settings["alpha"],
+        None if jitter is None else config.checked(config.read_seed, jitter, "--jitter"),
     )
-    picture = images.load_picture(image, max_pixels=settings["max_pixels"])
+    picture = images.load_picture(image, max_pixels=settings["max_pixels"] or images.DEFAULT_MAX_PIXELS)
     return asking.mark(picture, typed, drawing)
 
 
@@ -372,11 +386,19 @@ def _prepare(
     )
 
 
-def _tell(question: Question) -> None:
-    if not question.asked:
+def _find(settings: dict[str, Any]) -> Checkpoint:
+    from vipcli import checkpoints
+
+    return checkpoints.find(settings["model"], revision=settings["revision"], offline=settings["offline"])
+
+
+def _tell(question: Question, told: Question | None = None) -> None:
+    """Say what is noted of a question, but for what was told already."""
+    if not question.asked and told is None:
         output.note(f"Asking: {question.text}")
     for text in question.notes:
-        output.note(text)
+        if told is None or text not in told.notes:
+            output.note(text)
 
 
 def _save(marked: Marked, typed: list[TypedMark], path: str) -> None:
@@ -435,7 +457,7 @@ def _answer(
         answer = asking.ask(question, local, sampling)
         output.say_json(asking.record(answer, seconds))
     else:
-        with output.one_line() as on_text:
+        with output.ended_line() as on_text:
             answer = asking.ask(question, local, sampling, on_text)
     if verbose:
         output.note(asking.summary(answer, seconds))
@@ -452,14 +474,23 @@ def _seed(settings: dict[str, Any]) -> int:
 
 def run() -> int:
     """Run the command line and return its exit code."""
-    output.tolerate_any_encoding()
+    output.open_streams()
     try:
-        return app(prog_name="vipcli", standalone_mode=False) or 0
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else FAILED
+        code = app(prog_name="vipcli", standalone_mode=False) or 0
+        sys.stdout.flush()
+        return code
+    except SystemExit:
+        # Typer and we leave in this way only when the pipe is closed that is written to.
+        return 0
     except VipcliError as error:
         output.fail(str(error))
         return error.exit_code
+    except MemoryError:
+        output.fail("There is not enough memory for this. Make the picture smaller.")
+        return FAILED
+    except OSError as error:
+        output.fail(f"Standard output cannot be written: {error.strerror or error}.")
+        return FAILED
     except TyperException as error:
         output.fail(_usage(error))
         return error.exit_code

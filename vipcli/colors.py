@@ -97,6 +97,11 @@ def nearest_name(rgb: RGB) -> str:
     return min(NAMED, key=lambda name: _distance(NAMED[name], rgb))
 
 
+def nearest_trained(name: str) -> str:
+    """The trained name whose colour is closest to that of a known name."""
+    return min(TRAINED, key=lambda trained: _distance(TRAINED[trained], NAMED[name]))
+
+
 def _distance(one: RGB, other: RGB) -> float:
     # Weighting by the mean red tracks perceived difference well enough to name a colour.
     red = (one[0] + other[0]) / 2

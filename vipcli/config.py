@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from vipcli.errors import ConfigError
 from vipcli.fitting import FITS
 
 Source = Literal["flag", "environment", "file", "default"]
 Value = str | int | float | bool | None
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ class Resolved:
 def _word(text: str) -> str:
     if not text:
         raise ValueError("text that is not empty")
+    return _line(text)
+
+
+def _line(text: str) -> str:
+    """Text that a prompt can hold."""
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text):
+        raise ValueError("text without control characters")
     return text
 
 
@@ -101,7 +109,15 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 FORMS = ("auto", "human", "vicuna", "template")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-_SEED = _whole(0, 2**63 - 1)
+read_seed = _whole(0, 2**63 - 1)
+
+
+def _temperature(text: str) -> float:
+    value = _number(0, 10)(text)
+    # Closer to nothing, probabilities overflow.
+    if 0 < value < 0.01:
+        raise ValueError("0, or a number from 0.01 to 10")
+    return value
 
 
 def _one_of(name: str, help: str, metavar: str, words: tuple[str, ...]) -> Setting:
@@ -115,17 +131,15 @@ _ALL = (
     _one_of("dtype", "Precision", "DTYPE", DTYPES),
     Setting("offline", False, "Never use the network for checkpoints.", _yes_or_no, "YES|NO"),
     _one_of("prompt", "Prompt form", "FORM", FORMS),
-    Setting("system", None, "System line in place of the form's own.", str, "TEXT"),
+    Setting("system", None, "System line in place of the form's own.", _line, "TEXT"),
     _one_of("fit", "How the picture becomes a square", "FIT", FITS),
     Setting("max_new_tokens", 512, "Longest answer, in tokens.", _whole(1, 1_000_000), "N"),
-    Setting(
-        "temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _number(0, 10), "NUMBER"
-    ),
+    Setting("temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _temperature, "NUMBER"),
     Setting("top_p", 1.0, "Share of the likeliest tokens to draw from.", _number(0.001, 1), "NUMBER"),
-    Setting("seed", None, "Seed of an answer with a temperature.", _SEED, "N"),
+    Setting("seed", None, "Seed of an answer with a temperature.", read_seed, "N"),
     Setting("width", None, "Stroke where the long side is 336 pixels (3).", _number(0.1, 336), "NUMBER"),
     Setting("alpha", None, "How solid marks are, from 0 to 255 (128).", _whole(0, 255), "N"),
-    Setting("max_pixels", 200_000_000, "Largest picture, in pixels.", _whole(1, 2**40), "N"),
+    Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", _whole(1, 2**40), "N"),
 )
 SETTINGS = {setting.name: setting for setting in _ALL}
 
@@ -149,20 +163,24 @@ def _resolve(
     setting: Setting, flag: Value, environment: Mapping[str, str], kept: Mapping[str, Any]
 ) -> Resolved:
     if flag is not None:
-        return Resolved(setting, _read(setting, str(flag), f"--{setting.name.replace('_', '-')}"), "flag")
-    if setting.variable in environment:
         return Resolved(
-            setting, _read(setting, environment[setting.variable], setting.variable), "environment"
+            setting, checked(setting.read, str(flag), f"--{setting.name.replace('_', '-')}"), "flag"
+        )
+    # An empty variable is one that somebody meant to clear; only the system line can be empty.
+    if environment.get(setting.variable) or (setting.variable in environment and setting.name == "system"):
+        return Resolved(
+            setting, checked(setting.read, environment[setting.variable], setting.variable), "environment"
         )
     if setting.name in kept:
         where = f"The setting {setting.name} in {path()}"
-        return Resolved(setting, _read(setting, _plain(kept[setting.name], where), where), "file")
+        return Resolved(setting, checked(setting.read, _plain(kept[setting.name], where), where), "file")
     return Resolved(setting, setting.default, "default")
 
 
-def _read(setting: Setting, text: str, where: str) -> Value:
+def checked(read: Callable[[str], T], text: str, where: str) -> T:
+    """What `read` makes of a text that stood at `where`."""
     try:
-        return setting.read(text)
+        return read(text)
     except ValueError as error:
         raise ConfigError(f"{where} is {text[:60]!r}, but takes {error}.") from None
 
@@ -173,14 +191,6 @@ def _plain(value: Any, where: str) -> str:
     if not isinstance(value, str | int | float):
         raise ConfigError(f"{where} is neither text nor a number nor true or false.")
     return str(value)
-
-
-def read_seed(text: str, where: str) -> int:
-    """A seed as it was typed at `where`."""
-    try:
-        return _SEED(text)
-    except ValueError as error:
-        raise ConfigError(f"{where} is {text[:60]!r}, but takes {error}.") from None
 
 
 def find(name: str) -> Setting:
@@ -196,32 +206,39 @@ def find(name: str) -> Setting:
 def keep(name: str, text: str) -> Value:
     """Write a setting to the file, leaving all else there as it stands."""
     setting = find(name)
-    value = _read(setting, text, setting.name)
+    value = checked(setting.read, text, setting.name)
     _change(lambda document: document.__setitem__(setting.name, value))
     return value
 
 
 def forget(name: str) -> bool:
-    """Take a setting out of the file; False if it was not there."""
-    setting = find(name)
-    if setting.name not in _read_file():
+    """Take a setting, or a name that is none, out of the file; False if it was not there."""
+    kept = _parsed()
+    if name not in kept:
+        name = find(name).name
+    if name not in kept:
         return False
-    _change(lambda document: document.__delitem__(setting.name))
+    _change(lambda document: document.__delitem__(name))
     return True
 
 
 def _read_file() -> Mapping[str, Any]:
+    kept = _parsed()
+    if unknown := [name for name in kept if name not in SETTINGS]:
+        raise ConfigError(
+            f"{path()} holds {unknown[0]!r}, which is no setting. "
+            f"Take it out with vipcli config unset {unknown[0]}."
+        )
+    return kept
+
+
+def _parsed() -> Mapping[str, Any]:
     import tomllib
 
     try:
-        kept = tomllib.loads(_text())
+        return tomllib.loads(_text())
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path()} is not valid TOML ({error}). Mend it or delete it.") from None
-    if unknown := [name for name in kept if name not in SETTINGS]:
-        raise ConfigError(
-            f"{path()} holds {unknown[0]!r}, which is no setting. Known are {', '.join(SETTINGS)}."
-        )
-    return kept
 
 
 def _text() -> str:
@@ -239,7 +256,6 @@ def _change(change: Callable[[Any], None]) -> None:
 
     from vipcli.files import replace_file
 
-    _read_file()
     document = tomlkit.parse(_text())
     change(document)
     try:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -32,7 +33,8 @@ from vipcli.marks import (
 )
 from vipcli.styles import Style
 
-Pixels = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from vipcli.images import Pixels
 
 # OpenCV takes sub-pixel coordinates as integers with this many fraction bits.
 _SHIFT = 4
@@ -50,6 +52,27 @@ def draw(image: Pixels, marks: Sequence[Mark], styles: Sequence[Style]) -> Pixel
     for mark, style in zip(marks, styles, strict=True):
         _paint(canvas, mark, style)
     return canvas
+
+
+def extent(mark: Mark, style: Style, width: int, height: int) -> Bounds:
+    """The upright rectangle that a mark is drawn in, whether or not it lies on the picture."""
+    x1, y1, x2, y2 = _drawn_bounds(mark, style, width, height)
+    match mark:
+        case Point():
+            across, down = style.radii
+        case Box() | Ellipse() | Mask():
+            across = down = 0.0
+        case _:
+            across = down = style.stroke / 2
+    return x1 - across, y1 - down, x2 + across, y2 + down
+
+
+def paints(mark: Mark, style: Style, width: int, height: int) -> bool:
+    """Whether anything of a mark lies on a picture of this size."""
+    if isinstance(mark, Box):
+        return True
+    stencil = _stencil(mark, style, width, height)
+    return stencil is not None and bool(stencil.cover[: height - stencil.top].any())
 
 
 def trace(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
@@ -217,6 +240,22 @@ def _stencil(mark: Mark, style: Style, width: int, height: int) -> _Stencil | No
             raise TypeError(f"no drawing for {mark.kind}")
 
 
+def _drawn_bounds(mark: Mark, style: Style, width: int, height: int) -> Bounds:
+    """The bounds of the lines that a mark is drawn along."""
+    match mark:
+        case Ellipse():
+            return _scaled(mark.bounds, style.scale)
+        case Triangle():
+            return _bounds(_triangle(mark, style))
+        case Arrow():
+            shaft, head = arrow_shape(mark, style, width, height)
+            return _bounds([*shaft, *head])
+        case Scribble():
+            return _bounds(_smooth(mark.path))
+        case _:
+            return mark.bounds
+
+
 def _ellipse(mark: Ellipse, style: Style, stencil: _Stencil | None) -> _Stencil | None:
     if stencil is None:
         return None
@@ -243,9 +282,9 @@ def arrow_shape(mark: Arrow, style: Style, width: int, height: int) -> tuple[lis
     """The shaft from the tip back to the tail, and the head: wing, tip, wing."""
     (x, y), (low, high) = mark.tip, style.head_sizes
     if mark.tail is None:
-        angle = _roomiest(mark.tip, width, height) if style.angle is None else style.angle
         head = max(style.head * style.length, low)
         reach = style.length - head
+        angle = _roomiest(mark.tip, reach, width, height) if style.angle is None else style.angle
         tail = (x + reach * math.cos(angle), y + reach * math.sin(angle))
     else:
         tail = mark.tail
@@ -259,9 +298,14 @@ def arrow_shape(mark: Arrow, style: Style, width: int, height: int) -> tuple[lis
     return shaft, (wings[0], mark.tip, wings[1])
 
 
-def _roomiest(tip: XY, width: int, height: int) -> float:
-    """Towards the far corner of the picture, on the diagonal: there a tail always has room."""
-    return math.atan2(1 if tip[1] <= height / 2 else -1, 1 if tip[0] <= width / 2 else -1)
+def _roomiest(tip: XY, reach: float, width: int, height: int) -> float:
+    """Slantwise towards the far corner of the picture or, on a strip of a picture, right at that corner."""
+    x, y = tip
+    across, down = 1 if x <= width / 2 else -1, 1 if y <= height / 2 else -1
+    slant = reach * math.sqrt(0.5)
+    if 0 <= x + across * slant <= width and 0 <= y + down * slant <= height:
+        return math.atan2(down, across)
+    return math.atan2((height if down > 0 else 0) - y, (width if across > 0 else 0) - x)
 
 
 def _bounds(points: Sequence[XY] | NDArray[np.float64]) -> Bounds:
@@ -289,17 +333,20 @@ def _mitred(
 
 def _smooth(path: Sequence[XY]) -> NDArray[np.float64]:
     """A curve through every point: one cubic Bézier between neighbours, their tangents shared."""
-    points = np.array(path, dtype=np.float64)
-    if len(points) == 2:
+    points: NDArray[np.float64] = np.array(path, dtype=np.float64)
+    points = points[np.concatenate([[True], np.any(np.diff(points, axis=0), axis=1)])]
+    if len(points) < 3:
         return points
-    tangents = np.gradient(points, axis=0)
-    start, end = points[:-1, None], points[1:, None]
-    leave, arrive = start + tangents[:-1, None] / 3, end - tangents[1:, None] / 3
+    # Tangents go by the way travelled: a hand sets its points unevenly, and would else seem to turn back.
+    spans = np.hypot(*np.diff(points, axis=0).T)
+    tangents = np.gradient(points, np.concatenate([[0], np.cumsum(spans)]), axis=0)
+    start, end, third = points[:-1, None], points[1:, None], spans[:, None, None] / 3
+    leave, arrive = start + tangents[:-1, None] * third, end - tangents[1:, None] * third
     # Steps that grow with the root of a span's length keep the corners between them equally unseen.
-    longest = np.hypot(*np.diff(points, axis=0).T).max()
-    t = np.linspace(0, 1, max(int(math.sqrt(longest)), 4), endpoint=False)[None, :, None]
+    t = np.linspace(0, 1, max(int(math.sqrt(spans.max())), 4), endpoint=False)[None, :, None]
     curve = (1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * leave + 3 * (1 - t) * t**2 * arrive + t**3 * end
-    return np.vstack([curve.reshape(-1, 2), points[-1:]])
+    smooth: NDArray[np.float64] = np.vstack([curve.reshape(-1, 2), points[-1:]])
+    return smooth
 
 
 def _blend(canvas: Pixels, stencil: _Stencil, blend: NDArray[np.float32]) -> None:

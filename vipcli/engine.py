@@ -19,7 +19,6 @@ from vipcli.heavy import quick_imports
 
 with quick_imports():
     import torch
-    from safetensors import SafetensorError
     from transformers.generation.configuration_utils import GenerationConfig
     from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
     from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
@@ -36,13 +35,11 @@ class LocalModel:
     """One checkpoint in memory, answering requests."""
 
     def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "auto") -> None:
-        started = time.perf_counter()
         self.checkpoint = checkpoint
         self.device = _device(device)
         self.dtype = _dtype(dtype, self.device)
         self._processor = _load_processor(checkpoint)
         self._model = _load_model(checkpoint, self.device, self.dtype)
-        self.load_seconds = time.perf_counter() - started
 
     @property
     def facts(self) -> ModelFacts:
@@ -66,13 +63,16 @@ class LocalModel:
         torch.manual_seed(request.sampling.seed)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            output = self._model.generate(
-                **inputs,
-                generation_config=generation,
-                streamer=transcript,
-                stopping_criteria=StoppingCriteriaList([_AtStop(transcript)]),
-                logits_processor=LogitsProcessorList([probabilities]),
-            )
+            try:
+                output = self._model.generate(
+                    **inputs,
+                    generation_config=generation,
+                    streamer=transcript,
+                    stopping_criteria=StoppingCriteriaList([_AtStop(transcript)]),
+                    logits_processor=LogitsProcessorList([probabilities]),
+                )
+            except (RuntimeError, ValueError, MemoryError) as error:
+                raise self._stumbled(error) from error
         ids = output[0, prompt_tokens:].tolist()
         finished = time.perf_counter()
         return Reply(
@@ -87,6 +87,17 @@ class LocalModel:
                 "first_token": transcript.first_at - prepared,
                 "generate": finished - prepared,
             },
+        )
+
+    def _stumbled(self, error: Exception) -> ModelError:
+        if _is_out_of_memory(error):
+            return ModelError(
+                f"{self.device} ran out of memory while answering. "
+                "Lower --max-new-tokens, or try another --device."
+            )
+        return ModelError(
+            f"The checkpoint {self.checkpoint.name} failed while answering ({_first_line(error)}). "
+            "Another --dtype may help."
         )
 
     def _inputs(self, request: Request) -> dict[str, Any]:
@@ -128,6 +139,7 @@ class LocalModel:
         config.eos_token_id = tokenizer.eos_token_id if config.eos_token_id is None else config.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id if config.pad_token_id is None else config.pad_token_id
         config.max_length = None
+        config.num_beams = 1
         config.max_new_tokens = sampling.max_new_tokens
         config.do_sample = not greedy
         config.temperature = None if greedy else sampling.temperature
@@ -163,10 +175,12 @@ def _dtype(name: str, device: torch.device) -> torch.dtype | str:
 def _load_processor(checkpoint: Checkpoint) -> Any:
     # The Pillow backend is what the checkpoints were evaluated with, and needs no torchvision.
     try:
-        processor = LlavaProcessor.from_pretrained(checkpoint.folder, local_files_only=True, backend="pil")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        return LlavaProcessor.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False, backend="pil"
+        )
+    # Damaged files make these readers fail in any way.
+    except Exception as error:
         raise _broken(checkpoint, "its tokenizer or image processor", error) from error
-    return processor
 
 
 def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | str) -> Any:
@@ -181,15 +195,17 @@ def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
             # Straight onto a GPU, without a whole copy in memory first.
             device_map=None if device.type == "cpu" else {"": device},
             local_files_only=True,
+            trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
         )
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"The checkpoint {checkpoint.name} does not fit into the memory of {device}. "
-            "Try --dtype float16, or --device cpu."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    # Damaged files make these readers fail in any way.
+    except Exception as error:
+        if _is_out_of_memory(error):
+            raise ModelError(
+                f"The checkpoint {checkpoint.name} does not fit into the memory of {device}. "
+                "Try --dtype bfloat16, or another --device."
+            ) from error
         raise _broken(checkpoint, "its weights", error) from error
     if missing := sorted(loading["missing_keys"]):
         raise ModelError(
@@ -208,12 +224,23 @@ def _config(model_class: Any, checkpoint: Checkpoint) -> Any:
     return config
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    # Only CUDA has an error of its own for this.
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        word in str(error).lower() for word in words
+    )
+
+
 def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
-    reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")[:200]
     return ModelError(
-        f"The checkpoint {checkpoint.name} cannot be loaded: {part} did not read ({reason}). "
+        f"The checkpoint {checkpoint.name} cannot be loaded: {part} did not read ({_first_line(error)}). "
         "It may be damaged; fetch it again."
     )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
 
 
 class _Transcript(BaseStreamer):  # type: ignore[misc]
@@ -265,12 +292,11 @@ class _Transcript(BaseStreamer):  # type: ignore[misc]
 
     def _safe_end(self) -> int:
         """Up to where the text is settled: before a half-made letter or the start of a stop text."""
-        end = len(self._raw.rstrip("\ufffd"))
-        for stop in self._stops:
-            for length in range(min(len(stop), end), 0, -1):
-                if self._raw[:end].endswith(stop[:length]):
-                    return end - length
-        return end
+        whole = self._raw.rstrip("\ufffd")
+        begun = [
+            length for stop in self._stops for length in range(1, len(stop)) if whole.endswith(stop[:length])
+        ]
+        return len(whole) - max(begun, default=0)
 
 
 class _AtStop(StoppingCriteria):  # type: ignore[misc]

@@ -15,7 +15,8 @@ from vipcli.errors import OutputError
 def replace_file(target: Path, data: bytes, shown: str | None = None) -> None:
     """Put a file in place in one step, so that nobody ever finds half of it; `shown` names it in messages."""
     try:
-        _replace(target, data)
+        # A link stays a link: what it points to is written.
+        _replace(Path(os.path.realpath(target)), data)
     except (OSError, ValueError) as error:
         raise OutputError(why_unwritten(error, shown or repr(str(target)), target)) from error
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 from vipcli.marks import Bounds
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.uint8]
+    from vipcli.images import Pixels
 
 Fit = Literal["pad", "crop", "stretch"]
 FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
+
+# Beyond these, a strip of a picture would become a square that no memory holds.
+LONGEST_SIDE = 14_000
+LONGEST_SHAPE = 40
 
 
 def scale(fit: Fit, width: int, height: int, size: int) -> float:
@@ -34,11 +35,11 @@ def square(image: Pixels, fit: Fit, size: int, padding: tuple[int, int, int]) ->
     """The picture ready for a processor that resizes the short side and crops the centre."""
     match fit:
         case "pad":
-            return _padded(image, padding)
+            return _padded(_shortened(image), padding)
         case "stretch":
             return resized(image, size)
         case "crop":
-            return image
+            return _middle(image)
 
 
 def resized(image: Pixels, size: int) -> Pixels:
@@ -55,6 +56,26 @@ def model_view(image: Pixels, fit: Fit, size: int, padding: tuple[int, int, int]
         left, top, right, bottom = (int(edge) for edge in visible(fit, image.shape[1], image.shape[0]))
         return resized(image[top:bottom, left:right], size)
     return resized(square(image, fit, size, padding), size)
+
+
+def _shortened(image: Pixels) -> Pixels:
+    height, width = image.shape[:2]
+    if max(height, width) <= LONGEST_SIDE:
+        return image
+    import numpy as np
+    from PIL import Image
+
+    shrink = LONGEST_SIDE / max(height, width)
+    size = max(round(width * shrink), 1), max(round(height * shrink), 1)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def _middle(image: Pixels) -> Pixels:
+    """The picture, cut to its middle if it is a strip: a crop looks at nothing else."""
+    height, width = image.shape[:2]
+    longest = LONGEST_SHAPE * min(height, width)
+    top, left = max(height - longest, 0) // 2, max(width - longest, 0) // 2
+    return image[top : height - top, left : width - left]
 
 
 def _padded(image: Pixels, padding: tuple[int, int, int]) -> Pixels:

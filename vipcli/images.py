@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from vipcli.errors import ImageError, OutputError
 from vipcli.fetching import add, fetch
 from vipcli.files import replace_file, why_unwritten
-
-if TYPE_CHECKING:
-    pass
 
 Pixels = NDArray[np.uint8]
 
@@ -179,8 +176,6 @@ def save_picture(pixels: Pixels, path: str | Path, *, sources: Sequence[str] = (
             "Let it end in .png, .jpg, .webp, .tif or .bmp."
         )
     try:
-        # A link stays a link: what it points to is written.
-        target = Path(os.path.realpath(target))
         _insist_on_replaceable(target, shown, sources)
     except (OSError, ValueError) as error:
         raise OutputError(why_unwritten(error, shown, target)) from error

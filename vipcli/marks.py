@@ -215,10 +215,7 @@ class TypedMark:
     ) -> Mark:
         """The mark on a picture of this size; `trace` turns a mask image into polygons."""
         if self.file is not None:
-            polygons = trace(self.file)
-            if not polygons:
-                raise MarkError(f"The mask image {_short(self.file)} has nothing marked in it.")
-            return _outlined(self.kind)(color, polygons)
+            return _outlined(self.kind)(color, trace(self.file))
         xs = [length.on(width) for length in self.coordinates[::2]]
         ys = [length.on(height) for length in self.coordinates[1::2]]
         points = tuple(zip(xs, ys, strict=True))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
+
+from vipcli.errors import OutputError
 
 if TYPE_CHECKING:
     from vipcli.images import Pixels
@@ -19,10 +23,13 @@ _BOLD_RED, _YELLOW, _PLAIN = "\x1b[1;31m", "\x1b[33m", "\x1b[0m"
 _ERASE_LINE = "\r\x1b[K"
 
 
-def tolerate_any_encoding() -> None:
-    """Let a terminal that lacks a letter show its code instead of ending in an error."""
+def open_streams() -> None:
+    """See to it that both streams are there and take any letter, if only as its code."""
+    # Whoever closed a stream wants nothing written there.
+    sys.stdout = sys.stdout or io.TextIOWrapper(io.BytesIO(), "utf-8")
+    sys.stderr = sys.stderr or io.TextIOWrapper(io.BytesIO(), "utf-8")
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -39,7 +46,7 @@ def say(text: str, end: str = "\n") -> None:
 
 
 @contextlib.contextmanager
-def one_line() -> Iterator[Callable[[str], None]]:
+def ended_line() -> Iterator[Callable[[str], None]]:
     """Something to say an answer with in pieces; the line is ended even if the answer is cut short."""
     begun = False
 
@@ -59,7 +66,16 @@ def one_line() -> Iterator[Callable[[str], None]]:
 def say_json(record: Any) -> None:
     """Put one object on standard output, indented for eyes and on one line for pipes."""
     with _normal_end_if_unread():
-        print(json.dumps(record, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None), flush=True)
+        print(
+            json.dumps(
+                record,
+                # Where a letter has no place, JSON has its own way of writing it.
+                ensure_ascii=not _takes_any_letter(sys.stdout),
+                allow_nan=False,
+                indent=2 if sys.stdout.isatty() else None,
+            ),
+            flush=True,
+        )
 
 
 def say_bytes(content: bytes) -> None:
@@ -93,19 +109,27 @@ def working(what: str, quiet: bool) -> Iterator[None]:
 
 
 def show(pixels: Pixels) -> None:
-    """Show a picture in the terminal; do nothing where there is none."""
-    if not _is_terminal(sys.stderr):
+    """Show a picture in the terminal; do nothing where it cannot be shown."""
+    if not _is_terminal(sys.stderr) or os.environ.get("NO_COLOR"):
         return
+    # It asks terminals what they can do, and complains at length of those that do not answer.
+    logging.getLogger("textual_image").setLevel(logging.CRITICAL)
+    # A picture in the terminal is an extra: whatever a terminal is like, the answer comes all the same.
+    with contextlib.suppress(Exception):
+        _print_picture(pixels)
+
+
+def _print_picture(pixels: Pixels) -> None:
     from PIL import Image
     from rich.console import Console
-    from textual_image import renderable
 
-    # The library looks for a terminal on standard output only, but that may be a pipe.
-    kind = renderable.Image if sys.stdout.isatty() else renderable.HalfcellImage
+    if sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty():
+        from textual_image.renderable import Image as Picture
+    else:
+        # The better ways ask the terminal first, which takes standard input and output.
+        from textual_image.renderable.halfcell import Image as Picture
     console = Console(stderr=True)
-    if console.no_color:
-        return
-    console.print(kind(Image.fromarray(pixels), width=min(60, console.width), height="auto"))
+    console.print(Picture(Image.fromarray(pixels), width=min(60, console.width), height="auto"))
 
 
 @contextlib.contextmanager
@@ -113,9 +137,15 @@ def _normal_end_if_unread() -> Iterator[None]:
     """Whoever closes the pipe has read enough: leave, and leave nothing for Python to flush into it."""
     try:
         yield
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(0) from None
+        raise OutputError(f"Standard output cannot be written: {error.strerror}.") from None
+
+
+def _takes_any_letter(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _is_terminal(stream: TextIO) -> bool:

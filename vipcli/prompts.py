@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ LONGEST_TEXT = 100_000
 # What tokenizers of these families read as control tokens, wherever it stands in a text.
 _CONTROL_WORDS = re.compile(r"</?s>|<image>|<video>|<pad>|<unk>|<\|[a-z_]{1,40}\|>")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-_NUMBERED = re.compile(r"\{\{(\d+)\}\}|\{(\d+)\}")
+_NUMBERED = re.compile(r"\{\{([0-9]+)\}\}|\{([0-9]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,22 @@ class HumanForm:
     """`###Human … ###Assistant`: the form of the published documentation."""
 
     name: str = "human"
-    stops: tuple[str, ...] = ("###",)
+    stops: tuple[str, ...] = ("###", "</s>")
     turn_words: re.Pattern[str] | None = re.compile("###")
 
     def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
         text = SYSTEM if system is None else system
         pictures = "<image>\n" * images
         for turn in turns:
-            text += f"###Human: {pictures}{turn.question}###Assistant:"
-            text += "" if turn.answer is None else f" {turn.answer}"
+            text += f"###Human: {pictures}{_apart(turn.question)}###Assistant:"
+            text += "" if turn.answer is None else f" {_apart(turn.answer)}"
             pictures = ""
         return text
+
+
+def _apart(text: str) -> str:
+    """The text, kept from running into the ### that follows it."""
+    return f"{text} " if text.endswith("#") else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,12 @@ class TemplateForm:
     template: str
     tokens: dict[str, str] = field(default_factory=dict)
     name: str = "template"
-    stops: tuple[str, ...] = ()
-    turn_words: re.Pattern[str] | None = re.compile(r"\b(?:USER|ASSISTANT):|###(?:Human|Assistant)")
+    turn_words: re.Pattern[str] | None = re.compile(r"\b(?:USER|ASSISTANT):|###")
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        marks_turns = ("###",) if "###" in self.template else ()
+        return (*marks_turns, *(token for token in [self.tokens.get("eos_token")] if token))
 
     def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
         messages: list[dict[str, Any]] = []
@@ -120,10 +130,14 @@ class TemplateForm:
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.globals["raise_exception"] = refuse
+        environment.globals["strftime_now"] = time.strftime
         try:
-            template = environment.from_string(self.template)
+            # Marks what training learned from, and does nothing else.
+            source = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", self.template)
+            template = environment.from_string(source)
             return template.render(messages=messages, add_generation_prompt=True, **self.tokens)
-        except jinja2.TemplateError as error:
+        # A template is a program of somebody's, and can fail like one.
+        except Exception as error:
             raise ModelError(
                 f"The checkpoint's chat template cannot be filled in ({error}). "
                 "Choose a form with --prompt human or --prompt vicuna."
@@ -157,12 +171,12 @@ def fill_in(question: str, marks: Sequence[Mark]) -> str:
         escaped, number = match.groups()
         if escaped:
             return f"{{{escaped}}}"
-        if not 1 <= int(number) <= len(marks):
+        if len(number) > 9 or not 1 <= int(number) <= len(marks):
             there = {0: "there are no marks", 1: "there is one mark"}.get(
                 len(marks), f"there are {len(marks)} marks"
             )
             raise PromptError(
-                f"The question speaks of mark {{{number}}}, but {there}. Marks count from {{1}}."
+                f"The question speaks of mark {{{number[:20]}}}, but {there}. Marks count from {{1}}."
             )
         return marks[int(number) - 1].phrase
 
