@@ -135,6 +135,7 @@ class TestDryRun:
             {
                 "number": 1,
                 "kind": "box",
+                "typed": "40,60,200,220:blue",
                 "color": "blue",
                 "rgb": "#0000ff",
                 "phrase": "within the blue rectangle",
@@ -142,10 +143,11 @@ class TestDryRun:
                 "y1": 60,
                 "x2": 200,
                 "y2": 220,
-                "stroke": 3,
-                "alpha": 128,
+                "style": record["marks"][0]["style"],
             }
         ]
+        assert record["marks"][0]["style"]["stroke"] == 3
+        assert record["marks"][0]["style"]["alpha"] == 128
         assert record["image"]["width"] == 336
         assert len(record["image"]["sha256"]) == 64
 
@@ -153,10 +155,17 @@ class TestDryRun:
         code = (
             "import sys; from vipcli import cli; "
             "sys.argv = ['vipcli', 'ask', 'photo.png', 'Q', '--dry-run']; "
-            "code = cli.run(); print(code, sorted({'torch', 'transformers'} & set(sys.modules)))"
+            "code = cli.main(); print(code, sorted({'torch', 'transformers'} & set(sys.modules)))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "0 []"
+
+    def test_shares_taken_for_pixels_are_noticed(self) -> None:
+        assert plan("{1}", "--box", "0.1,0.2,0.5,0.6").err == (
+            "note: The red rectangle is tiny: under 4 pixels at the model's input. "
+            "Coordinates are pixels; shares of the picture are written as percent.\n"
+        )
+        assert "so nobody can see it" in plan("{1}", "--box", "9,9,90,90", "--alpha", "0").err
 
     def test_what_the_model_would_miss_is_said(self) -> None:
         Image.new("RGB", (200, 100)).save("wide.png")
@@ -213,7 +222,8 @@ class TestDryRun:
         (["ask", "photo.png", "Q", "--save-marked", "marked"], 1, "Let it end in .png"),
         (["ask", "photo.png", "Q"], 1, "comes without a bundled model"),
         (["ask"], 2, "Missing argument 'IMAGE'. See vipcli ask --help."),
-        (["ask", "photo.png", "a", "b"], 2, "unexpected extra argument"),
+        (["ask", "photo.png", "what", "is"], 2, "extra argument(s) (is). Put a question, or points"),
+        (["ask", "What is this?", "photo.png"], 2, "The picture comes before the question"),
         (["ask", "photo.png", "--boxx", "1"], 2, "No such option: --boxx"),
         (["ask", "photo.png", "--box"], 2, "'--box' requires an argument"),
         (["asq"], 2, "No such command 'asq'"),
@@ -296,11 +306,12 @@ class TestAnswers:
         record = json.loads(ran.out)
         assert list(record) == [
             *("question", "answer", "ended", "probability", "prompt", "tokens", "form", "fit", "marks"),
-            *("drawing", "image", "notes", "sampling", "model", "seconds"),
+            *("drawing", "image", "notes", "sampling", "model", "versions", "seconds"),
         ]
         assert record["ended"] == "length"
         assert record["tokens"]["answer"] == 6
         assert 0 < record["probability"] <= 1
+        assert set(record["versions"]) == {"vipcli", "torch", "transformers"}
         assert record["model"] == {"name": str(tiny), "revision": None, "dtype": "float32", "device": "cpu"}
         assert record["image"]["source"] == "-"
         assert set(record["seconds"]) == {
@@ -375,7 +386,7 @@ def test_help_is_there_in_every_way_of_asking() -> None:
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        f"import sys; sys.argv = ['vipcli', *{arguments!r}, '--help']; from vipcli import cli; cli.run(); "
+        f"import sys; sys.argv = ['vipcli', *{arguments!r}, '--help']; from vipcli import cli; cli.main(); "
         "heavy = {'numpy', 'cv2', 'PIL', 'torch', 'transformers', 'huggingface_hub', 'httpx', 'pydantic'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )

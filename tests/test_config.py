@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,14 @@ def test_an_empty_variable_is_none_but_for_the_system_line() -> None:
     found = config.resolve({}, {"VIPCLI_OFFLINE": "", "VIPCLI_MODEL": "", "VIPCLI_SYSTEM": ""})
     assert found["offline"].source == found["model"].source == "default"
     assert (found["system"].value, found["system"].source) == ("", "environment")
+
+
+def test_settings_kept_at_once_are_all_kept() -> None:
+    names = {"alpha": "9", "width": "5", "seed": "3", "fit": "crop", "top_p": "0.5", "dtype": "float32"}
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(config.keep, names, names.values()))
+    found = config.resolve({}, {})
+    assert all(found[name].source == "file" for name in names)
 
 
 def test_a_linked_file_stays_linked(tmp_path: Path) -> None:

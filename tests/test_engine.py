@@ -208,8 +208,17 @@ def test_unusual_letters_are_plain_text(model: LocalModel, typed: str) -> None:
 
 def test_a_prompt_beyond_the_context_is_refused(model: LocalModel) -> None:
     long = Request(HUMAN.build([Turn("why " * 800)]), (picture(),))
-    with pytest.raises(PromptError, match=r"exceeds the model's 1,024\. Ask something shorter"):
+    with pytest.raises(
+        PromptError, match=r"but the model holds 1,024 with its answer\. Ask something shorter"
+    ):
         model.answer(long)
+
+
+def test_an_answer_ends_where_the_context_does(model: LocalModel) -> None:
+    prompt = HUMAN.build([Turn("why " * 280)])
+    reply = model.answer(Request(prompt, (picture(),), sampling=Sampling(max_new_tokens=5000)))
+    assert reply.ended == "length"
+    assert reply.prompt_tokens + len(reply.token_ids) == 1024
 
 
 @pytest.mark.parametrize(("name", "expected"), [("float32", "float32"), ("bfloat16", "bfloat16")])

@@ -785,6 +785,11 @@ def test_a_server_that_is_not_there() -> None:
             load_picture(f"http://127.0.0.1:{port}/photo.jpg")
 
 
+def test_a_port_beyond_all_ports() -> None:
+    with pytest.raises(ImageError, match="cannot be fetched"):
+        images.load_picture("http://127.0.0.1:99999/x.png")
+
+
 def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -72,12 +73,33 @@ def test_a_terminal_that_can_show_nothing_still_gets_its_answer(size: tuple[int,
     assert "###Human" in shown
 
 
+def test_ctrl_c_ends_a_shells_loop(tiny: Path) -> None:
+    command = f"{sys.executable} -m vipcli ask photo.png Q --model {tiny}"
+    child = pexpect.spawn(
+        "bash", ["-c", f"for turn in 1 2 3; do {command}; echo code $?; done"], timeout=60, encoding="utf-8"
+    )
+    child.expect_exact("Loading")
+    child.sendintr()
+    text, _ = finish(child)
+    assert "Loading" not in text
+    assert "Traceback" not in text
+
+
+def test_a_picture_is_not_written_to_a_terminal() -> None:
+    child = pexpect.spawn(
+        sys.executable, ["-m", "vipcli", "draw", "photo.png", "-o", "-"], timeout=60, encoding="utf-8"
+    )
+    text, code = finish(child)
+    assert code == 2
+    assert "would only confuse the terminal" in text
+
+
 def test_ctrl_c_while_loading_leaves_at_once(tiny: Path) -> None:
     child = start("Q", "--model", str(tiny))
     child.expect_exact("Loading")
     child.sendintr()
-    text, code = finish(child)
-    assert code == 130
+    text, _ = finish(child)
+    assert child.signalstatus == signal.SIGINT
     assert "Traceback" not in text
 
 
@@ -86,7 +108,7 @@ def test_ctrl_c_during_an_answer_keeps_what_was_said(tiny: Path) -> None:
     child.expect_exact("\r\x1b[K")
     child.expect(r"\S")
     child.sendintr()
-    text, code = finish(child)
-    assert code == 130
+    text, _ = finish(child)
+    assert child.signalstatus == signal.SIGINT
     assert "Traceback" not in text
     assert text.endswith("\r\n")

@@ -1,16 +1,25 @@
 """`python -m vipcli`, and the command of that name."""
 
+import os
+import signal
+
 from vipcli.errors import INTERRUPTED
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C leaves quietly from the first moment on."""
+    """Run the command line, and leave with its exit code."""
     try:
         from vipcli.cli import main as run
 
-        run()
+        code = run()
     except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+        code = INTERRUPTED
+    if code == INTERRUPTED and os.name == "posix":
+        # A shell stops its loop only if the signal itself was what ended us; it shows the same code.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    # Taking torch's modules apart would take a second, and free what the system frees anyway.
+    os._exit(code)
 
 
 if __name__ == "__main__":

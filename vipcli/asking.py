@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
 from math import isnan
 from typing import Any
 
@@ -22,6 +23,8 @@ from vipcli.styles import Style, styles_for
 
 THINNEST = 2.0
 """A stroke of fewer pixels at the model's input may vanish."""
+SMALLEST = 4.0
+"""So may a whole mark of fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Marked:
     """A picture with its marks on it, and what is worth saying of that."""
 
     picture: Picture
+    typed: tuple[TypedMark, ...]
     marks: tuple[Mark, ...]
     styles: tuple[Style, ...]
     drawing: Drawing
@@ -93,7 +97,7 @@ def mark(picture: Picture, typed: Sequence[TypedMark], drawing: Drawing = TRAINE
                 f"The {one.name} reaches outside the picture ({width} × {height}) and is cut off at its edge."
             )
     pixels = draw(picture.pixels, marks, styles)
-    return Marked(picture, tuple(marks), tuple(styles), drawing, pixels, tuple(notes))
+    return Marked(picture, tuple(typed), tuple(marks), tuple(styles), drawing, pixels, tuple(notes))
 
 
 def prepare(
@@ -173,11 +177,21 @@ def _losses(marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
                 f"The stroke of the {mark.name} is {style.stroke * shrink:.1f} pixels at the model's input "
                 "and may vanish. Make it wider with --width."
             )
+        if style.alpha == 0:
+            yield f"The {mark.name} is drawn with an alpha of 0, so nobody can see it."
         x1, y1, x2, y2 = extent(mark, style, width, height)
+        if max(x2 - x1, y2 - y1) * shrink < SMALLEST:
+            size = f"under {SMALLEST:g} pixels at the model's input"
+            yield f"The {mark.name} is tiny: {size}.{_as_shares(mark)}"
         if x2 <= left or x1 >= right or y2 <= top or y1 >= bottom:
             yield f"The {mark.name} is cropped away, so the model cannot see it. Use --fit pad."
         elif max(x1, 0) < left or min(x2, width) > right or max(y1, 0) < top or min(y2, height) > bottom:
             yield f"Part of the {mark.name} is cropped away. Use --fit pad to keep it whole."
+
+
+def _as_shares(mark: Mark) -> str:
+    between = all(0 <= x <= 1 and 0 <= y <= 1 for x, y in mark.points)
+    return " Coordinates are pixels; shares of the picture are written as percent." if between else ""
 
 
 def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -194,6 +208,7 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         **describe(answer.question),
         "sampling": asdict(answer.sampling),
         "model": asdict(reply.model),
+        "versions": {name: version(name) for name in ("vipcli", "torch", "transformers")},
         "seconds": {step: round(taken, 4) for step, taken in timings.items()},
     }
 
@@ -216,14 +231,16 @@ def describe_marked(marked: Marked) -> dict[str, Any]:
             {
                 "number": number,
                 "kind": mark.kind,
+                "typed": one.text,
                 "color": mark.color.name,
                 "rgb": mark.color.hex,
                 "phrase": mark.phrase,
                 **_geometry(mark),
-                "stroke": style.stroke,
-                "alpha": style.alpha,
+                "style": asdict(style),
             }
-            for number, (mark, style) in enumerate(zip(marked.marks, marked.styles, strict=True), 1)
+            for number, (one, mark, style) in enumerate(
+                zip(marked.typed, marked.marks, marked.styles, strict=True), 1
+            )
         ],
         "drawing": asdict(marked.drawing),
         "image": {

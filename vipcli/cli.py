@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -209,7 +209,7 @@ def ask(
     if save_marked == "-":
         raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o - instead.")
     typed = _typed_marks(ctx)
-    marked = _marked(image, typed, settings, jitter)
+    marked = _marked(image, typed, settings, jitter, question)
     # Whatever is wrong with the question is told before a checkpoint is fetched.
     checkpoint = checkpoints.peek(settings["model"], revision=settings["revision"])
     if checkpoint.folder is None and settings["prompt"] == "template" and not dry_run:
@@ -359,9 +359,17 @@ def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
     return [parse_mark(kind, text) for kind, text in ctx.meta[_TYPED_MARKS]]
 
 
-def _marked(image: str, typed: list[TypedMark], settings: dict[str, Any], jitter: str | None) -> Marked:
+def _marked(
+    image: str,
+    typed: list[TypedMark],
+    settings: dict[str, Any],
+    jitter: str | None,
+    question: str | None = None,
+) -> Marked:
     from vipcli import asking, images
 
+    if question is not None and not Path(image).exists() and Path(question).is_file():
+        raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
     drawing = asking.Drawing(
         settings["width"],
         settings["alpha"],
@@ -405,6 +413,8 @@ def _save(marked: Marked, typed: list[TypedMark], path: str) -> None:
     from vipcli import images
 
     if path == "-":
+        if sys.stdout.isatty():
+            raise UsageError("A picture would only confuse the terminal. Name a file, or send it on with |.")
         output.say_bytes(images.encode(marked.pixels))
         return
     read = [marked.picture.name, *(mark.file for mark in typed if mark.file is not None)]
@@ -472,8 +482,8 @@ def _seed(settings: dict[str, Any]) -> int:
     return secrets.randbelow(2**32)
 
 
-def run() -> int:
-    """Run the command line and return its exit code."""
+def main() -> int:
+    """Run the command line and return its exit code, everything said."""
     output.open_streams()
     try:
         code = app(prog_name="vipcli", standalone_mode=False) or 0
@@ -497,18 +507,9 @@ def run() -> int:
 
 
 def _usage(error: TyperException) -> str:
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".?")
+    if "unexpected extra argument" in message:
+        message += ". Put a question, or points with spaces between, in quotes"
     context = getattr(error, "ctx", None)
     command = "vipcli" if context is None else context.command_path
     return f"{message}. See {command} --help."
-
-
-def main() -> None:
-    """Run the command line and leave the process."""
-    code = run()
-    if "torch" in sys.modules:
-        # Taking torch's modules apart at the end takes a second and frees what the system frees anyway.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)

@@ -253,13 +253,16 @@ def _text() -> str:
 
 def _change(change: Callable[[Any], None]) -> None:
     import tomlkit
+    from filelock import FileLock
 
     from vipcli.files import replace_file
 
-    document = tomlkit.parse(_text())
-    change(document)
     try:
         path().parent.mkdir(parents=True, exist_ok=True)
+        # Two that change it at once would else each write what they had read before the other.
+        with FileLock(path().with_name(f".{path().name}.lock")):
+            document = tomlkit.parse(_text())
+            change(document)
+            replace_file(path(), tomlkit.dumps(document).encode())
     except OSError as error:
-        raise ConfigError(f"The folder of {path()} cannot be made: {error.strerror}.") from None
-    replace_file(path(), tomlkit.dumps(document).encode())
+        raise ConfigError(f"{path()} cannot be changed: {error.strerror or error}.") from None

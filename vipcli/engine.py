@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import sys
 import time
 import warnings
 from typing import Any
@@ -55,10 +56,10 @@ class LocalModel:
         started = time.perf_counter()
         inputs = self._inputs(request)
         prompt_tokens = inputs["input_ids"].shape[1]
-        self._insist_on_room(prompt_tokens, request.sampling)
+        room = self._room(prompt_tokens)
         transcript = _Transcript(self._processor.tokenizer, request.stops, on_text)
         probabilities = _Probabilities()
-        generation = self._generation(request.sampling)
+        generation = self._generation(request.sampling, room)
         prepared = time.perf_counter()
         torch.manual_seed(request.sampling.seed)
         with torch.inference_mode(), warnings.catch_warnings():
@@ -122,16 +123,19 @@ class LocalModel:
                     "Take it out or write it differently."
                 )
 
-    def _insist_on_room(self, prompt_tokens: int, sampling: Sampling) -> None:
+    def _room(self, prompt_tokens: int) -> int:
+        """How many tokens an answer to a prompt can have at most."""
         limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and prompt_tokens + sampling.max_new_tokens > limit:
+        if limit is None:
+            return sys.maxsize
+        if prompt_tokens >= limit:
             raise PromptError(
-                f"The prompt takes {prompt_tokens:,} tokens, and with an answer of up to "
-                f"{sampling.max_new_tokens:,} it exceeds the model's {limit:,}. "
-                "Ask something shorter, or lower --max-new-tokens."
+                f"The prompt takes {prompt_tokens:,} tokens, but the model holds {limit:,} with its answer. "
+                "Ask something shorter."
             )
+        return int(limit) - prompt_tokens
 
-    def _generation(self, sampling: Sampling) -> GenerationConfig:
+    def _generation(self, sampling: Sampling, room: int) -> GenerationConfig:
         """The checkpoint's own configuration, but for what was asked."""
         greedy = sampling.temperature == 0
         config = copy.deepcopy(self._model.generation_config)
@@ -140,7 +144,7 @@ class LocalModel:
         config.pad_token_id = tokenizer.pad_token_id if config.pad_token_id is None else config.pad_token_id
         config.max_length = None
         config.num_beams = 1
-        config.max_new_tokens = sampling.max_new_tokens
+        config.max_new_tokens = min(sampling.max_new_tokens, room)
         config.do_sample = not greedy
         config.temperature = None if greedy else sampling.temperature
         config.top_p = None if greedy else sampling.top_p

@@ -42,7 +42,8 @@ def fetch(url: str, shown: str) -> io.BytesIO:
         raise ImageError(
             f"{named} does not lead to an http or https address. Check how it is written."
         ) from error
-    except (httpx.HTTPError, OSError) as error:
+    # A port beyond all ports comes back as a group of errors from the layers below.
+    except (httpx.HTTPError, OSError, OverflowError, ExceptionGroup) as error:
         raise ImageError(f"{shown} cannot be fetched: {_why_unfetched(error)}.") from error
 
 
