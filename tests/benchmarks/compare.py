@@ -1,6 +1,6 @@
 """Two ways to do one thing, timed in turns.
 
-Machines are shared and noisy: both ways are timed in one run, each after the other, and medians are compared.
+Machines are shared and noisy: both ways are timed in one run, each after the other, and turns are compared.
 """
 
 from __future__ import annotations
@@ -38,16 +38,24 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Median seconds for a unit of work."""
+    """Seconds for a unit of work, turn by turn."""
 
     comparison: Comparison
-    baseline_seconds: float
-    ours_seconds: float
+    baseline: tuple[float, ...]
+    ours: tuple[float, ...]
+
+    @property
+    def baseline_seconds(self) -> float:
+        return statistics.median(self.baseline)
+
+    @property
+    def ours_seconds(self) -> float:
+        return statistics.median(self.ours)
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as the baseline we are."""
-        return self.baseline_seconds / self.ours_seconds
+        """How many times as fast as the baseline we are: the median of turns, for a machine's pace drifts."""
+        return statistics.median(theirs / own for theirs, own in zip(self.baseline, self.ours, strict=True))
 
     @property
     def met(self) -> bool:
@@ -68,8 +76,8 @@ def measure(comparison: Comparison, repeat: int) -> Measurement:
             times.append(_seconds(way))
     return Measurement(
         comparison,
-        statistics.median(baseline) / comparison.baseline_units,
-        statistics.median(ours) / comparison.ours_units,
+        tuple(seconds / comparison.baseline_units for seconds in baseline),
+        tuple(seconds / comparison.ours_units for seconds in ours),
     )
 
 
