@@ -1,4 +1,4 @@
-"""torch and transformers imported without the work that serves nothing here: about a quarter of their time."""
+"""torch and transformers imported without the work that serves nothing: a quarter of their time."""
 
 from __future__ import annotations
 
