@@ -1,0 +1,358 @@
+"""The bundled model's recipe: what is drawn, what is taught, and that every stage can learn."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.scripted import ScriptedAnswerer
+from vipcli.prompts import HUMAN, Turn
+from vipcli.training import recipe, vocabulary
+from vipcli.training.backgrounds import _FOREIGN
+from vipcli.training.evaluation import Judged, calibration_error, folded, held_out, judge, summary, worst
+from vipcli.training.failures import contact_sheet
+from vipcli.training.feed import batches
+from vipcli.training.labels import labels, table
+from vipcli.training.loop import Pace, Run
+from vipcli.training.model import GRID, SIZE, configuration, fresh
+from vipcli.training.painting import paint, shade_of
+from vipcli.training.pointing import MARK_COLORS, alike
+from vipcli.training.questions import conversations
+from vipcli.training.scenes import WORLD, draw_scene
+from vipcli.training.talking import Drawer as TalkDrawer
+from vipcli.training.talking import Scribe, TalkStage, whole_answers
+from vipcli.training.vision import CROWDED, VisionStage, view
+from vipcli.training.vision import Drawer as VisionDrawer
+from vipcli.training.world import COLORS, KINDS, TEXTURES
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    def texts() -> Any:
+        for number in range(30):
+            rng = random.Random(number)
+            for conversation in conversations(draw_scene(rng).scene, rng, 10):
+                for exchange in conversation:
+                    yield exchange.question
+                    yield f" {exchange.answer}"
+
+    return vocabulary.learn(texts())
+
+
+@pytest.fixture
+def model(tokenizer: Any) -> Any:
+    torch.manual_seed(0)
+    ids = tokenizer.convert_tokens_to_ids(["<image>", "<s>", "</s>", "<pad>"])
+    return fresh(configuration(len(tokenizer), *ids))
+
+
+# Scenes
+
+
+def test_a_seed_is_a_scene() -> None:
+    one, other, third = (draw_scene(random.Random(seed)) for seed in ("a", "a", "b"))
+    assert one.scene == other.scene
+    assert np.array_equal(one.marked, other.marked)
+    assert third.scene != one.scene
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_thing_is_painted_where_it_is_said_to_be(kind: str) -> None:
+    for number, texture in enumerate(TEXTURES):
+        rng = random.Random(f"{kind} {number}")
+        canvas = np.full((120, 160, 3), 200, np.uint8)
+        outline = paint(canvas, kind, shade_of("blue", rng), texture, (80.0, 60.0), 70.0, rng)
+        points = np.concatenate([np.array(polygon) for polygon in outline])
+        extent = points.max(0) - points.min(0)
+        assert max(extent) == pytest.approx(70, abs=0.5)
+        ys, xs = np.nonzero((canvas != 200).any(2))
+        # Strokes have width: a little may be painted beyond the silhouette.
+        assert xs.min() >= points[:, 0].min() - 6 and xs.max() <= points[:, 0].max() + 6
+        assert ys.min() >= points[:, 1].min() - 6 and ys.max() <= points[:, 1].max() + 6
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_shades_stay_nearest_to_their_own_name(color: str) -> None:
+    rng = random.Random(color)
+    for _ in range(200):
+        shade = shade_of(color, rng)
+        nearest = min(COLORS, key=lambda name: math.dist(COLORS[name], shade))
+        assert nearest == color
+
+
+def test_pictures_are_of_every_size_and_shape() -> None:
+    scenes = [draw_scene(random.Random(f"size {number}"), WORLD).scene for number in range(150)]
+    longer = [max(scene.width, scene.height) for scene in scenes]
+    assert min(longer) < 200 and max(longer) > 800
+    ratios = [scene.width / scene.height for scene in scenes]
+    assert min(ratios) < 0.5 and max(ratios) > 2
+
+
+def test_marks_change_the_picture_and_nothing_else_does() -> None:
+    for number in range(30):
+        drawn = draw_scene(random.Random(f"marks {number}"), CROWDED)
+        changed = bool((drawn.marked != drawn.plain).any())
+        assert changed == bool(drawn.layers)
+        assert len(drawn.scene.pointed) == len(drawn.layers)
+
+
+def test_marks_of_one_kind_never_look_alike() -> None:
+    for number in range(80):
+        marks = [one.mark for one in draw_scene(random.Random(f"alike {number}"), WORLD).scene.pointed]
+        for index, mark in enumerate(marks):
+            for other in marks[:index]:
+                assert mark.kind != other.kind or not alike(mark.color.name, other.color.name)
+
+
+@pytest.mark.parametrize("make", _FOREIGN)
+def test_foreign_pictures_have_the_size_asked_for(make: Any) -> None:
+    picture = make(130, 90, random.Random(1))
+    assert picture.shape == (90, 130, 3)
+    assert picture.dtype == np.uint8
+
+
+# Labels
+
+
+def test_labels_tell_of_things_and_marks() -> None:
+    names = [label.name for label in table(GRID)]
+    told_of_marks = 0
+    for number in range(12):
+        drawn = draw_scene(random.Random(f"labels {number}"), replace(CROWDED, foreign=0.0))
+        told = labels(drawn, GRID)
+        assert told.shape == (GRID * GRID, len(names))
+        for column, label in enumerate(table(GRID)):
+            assert told[:, column].max() <= label.classes, label.name
+        kinds = {KINDS[code - 1] for code in told[:, names.index("kind")] if code}
+        assert kinds
+        assert kinds <= {thing.kind for thing in drawn.scene.things}
+        colors = {MARK_COLORS[code - 1] for code in told[:, names.index("mark color")] if code}
+        assert colors <= {one.mark.color.name for one in drawn.scene.pointed}
+        told_of_marks += len(colors)
+        marked = {KINDS[code - 1] for code in told[told[:, names.index("marked by")] > 0, 0]}
+        targets = [one.target for one in drawn.scene.pointed if one.target is not None]
+        assert marked <= {drawn.scene.things[target].kind for target in targets}
+    assert told_of_marks > 12
+
+
+# Words
+
+
+def test_the_tokenizer_gives_every_text_back(tokenizer: Any) -> None:
+    for text in (
+        "What is within the red rectangle?",
+        "two  spaces\nand a line",
+        "naïve 日本 🙂",
+        " a circle",
+    ):
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert tokenizer.decode(ids) == text
+        assert tokenizer.unk_token_id not in ids
+
+
+def test_a_conversation_in_pieces_has_the_tokens_of_the_whole(tokenizer: Any) -> None:
+    scribe = Scribe(tokenizer)
+    for number in range(40):
+        rng = random.Random(f"pieces {number}")
+        for conversation in conversations(draw_scene(rng).scene, rng, 4):
+            turns = [Turn(one.question, one.answer) for one in conversation]
+            whole = HUMAN.build(turns).replace("<image>", "<image>" * GRID * GRID) + "###"
+            encoded = scribe.encode(conversation)
+            end = tokenizer.convert_tokens_to_ids("###")
+            assert [*scribe.opening, *encoded.tokens, end] == tokenizer.encode(whole)
+
+
+# Stages
+
+
+def test_packed_conversations_read_as_each_alone(tokenizer: Any, model: Any) -> None:
+    batch = TalkDrawer(1, tokenizer)(random.Random(4))
+    stage = TalkStage(model, tokenizer, learn_to_see=True).eval()
+    opening = len(stage.opening)
+    with torch.no_grad():
+        packed = stage._states(batch)[0, opening:].view(*batch.tokens.shape[1:], -1)
+    model.set_attn_implementation("eager")
+    from vipcli.training.vision import normal
+
+    compared = 0
+    for row in range(packed.shape[0]):
+        for number in range(1, int(batch.conversation[0, row].max()) + 1):
+            here = batch.conversation[0, row] == number
+            ids = torch.cat([stage.opening, batch.tokens[0, row][here]])[None]
+            with torch.no_grad():
+                alone = model.model(input_ids=ids, pixel_values=normal(batch.pixels)).last_hidden_state
+            torch.testing.assert_close(packed[row][here], alone[0, opening:], atol=1e-4, rtol=1e-4)
+            compared += 1
+    assert compared > 4
+
+
+def test_whole_answers_need_every_token() -> None:
+    asked = torch.tensor([[False, True, True, False, True], [False, True, False, True, True]])
+    right = torch.tensor([[False, True, True, False, False], [False, True, False, True, False]])
+    assert whole_answers(asked, right).tolist() == [True, False, True, False]
+
+
+def _steps(stage: Any, draw: Any, folder: Path, steps: int) -> tuple[list[float], Run]:
+    losses: list[float] = []
+    forward = stage.forward
+
+    def noted(batch: Any) -> Any:
+        loss, figures = forward(batch)
+        losses.append(float(loss.detach()))
+        return loss, figures
+
+    stage.forward = noted
+    run = Run(stage, stage.name, folder, Pace(matrices=2e-3, others=1e-3, warmup_steps=1), CPU)
+    run.resume()
+    run.train(
+        batches(draw, "test", run.progress.step, 0), 1.0, io.StringIO(), most_steps=run.progress.step + steps
+    )
+    return losses, run
+
+
+def test_the_seeing_stage_learns_and_resumes(model: Any, tmp_path: Path) -> None:
+    tower = model.model.vision_tower
+    before = tower.encoder.layers[0].mlp.fc1.weight.clone()
+    stage = VisionStage(model)
+    losses, run = _steps(stage, VisionDrawer(2), tmp_path, 2)
+    assert all(math.isfinite(loss) for loss in losses)
+    assert not torch.equal(before, tower.encoder.layers[0].mlp.fc1.weight)
+    again = VisionStage(fresh(model.config))
+    more, resumed = _steps(again, VisionDrawer(2), tmp_path, 1)
+    assert resumed.progress.step == run.progress.step + 1 == 3
+    assert len(more) == 1 and math.isfinite(more[0])
+
+
+@pytest.mark.parametrize("learn_to_see", [False, True])
+def test_the_answering_stages_learn(model: Any, tokenizer: Any, tmp_path: Path, learn_to_see: bool) -> None:
+    tower = model.model.vision_tower.encoder.layers[0].mlp.fc1.weight
+    text = model.model.language_model.layers[0].mlp.up_proj.weight
+    before = tower.clone(), text.clone()
+    stage = TalkStage(model, tokenizer, learn_to_see=learn_to_see)
+    losses, _ = _steps(stage, TalkDrawer(1, tokenizer), tmp_path, 2)
+    assert all(math.isfinite(loss) for loss in losses)
+    assert torch.equal(before[0], tower) is not learn_to_see
+    assert not torch.equal(before[1], text)
+
+
+def test_the_recipe_makes_a_checkpoint_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "_SCENES_OF_WORDS", 30)
+    plan = recipe.Plan(tmp_path / "run", minutes=0.0, workers=0, batch=2)
+    folder = recipe.train(plan)
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 25_000_000
+
+    from vipcli.answers import Request, Sampling
+    from vipcli.checkpoints import find
+    from vipcli.engine import LocalModel
+
+    checkpoint = find(str(folder))
+    assert (checkpoint.input_size, checkpoint.vision_layers) == (SIZE, (-1, -2, -4))
+    prompt = checkpoint.form().build([Turn("What is it?")])
+    picture = np.zeros((60, 90, 3), np.uint8)
+    reply = LocalModel(checkpoint).answer(Request(prompt, (picture,), sampling=Sampling(max_new_tokens=3)))
+    assert reply.probability is not None
+
+
+# Judging
+
+
+def _judged(**changes: Any) -> Judged:
+    plain: dict[str, Any] = {
+        "scene": 0,
+        "turn": 0,
+        "question": "What is it?",
+        "expected": "red",
+        "answered": "red",
+        "right": True,
+        "probability": 0.9,
+        "family": "color",
+        "ability": "recognition",
+        "kinds": ("box",),
+        "marks": 1,
+        "shape": "square",
+        "removed": False,
+    }
+    return Judged(**{**plain, **changes})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("A circle.", "a circle", True),
+        ("I can't tell.", "i cant tell", True),
+        ("the letter A", "the letter B", False),
+        ("", "no", False),
+    ],
+)
+def test_answers_are_compared_without_case_and_punctuation(one: str, other: str, same: bool) -> None:
+    assert (folded(one) == folded(other)) is same
+
+
+def test_the_summary_counts_what_it_says() -> None:
+    figures = summary(
+        [
+            _judged(),
+            _judged(right=False, answered="blue", marks=2, kinds=("arrow",)),
+            _judged(turn=1, marks=3, kinds=("arrow",)),
+            _judged(ability="absent", family="absent", kinds=(), right=False),
+            _judged(answered="There is no red rectangle in the picture.", right=False),
+            _judged(ability="foreign", family="foreign", kinds=()),
+            _judged(removed=True, right=False),
+            _judged(removed=True, expected="blue", right=False),
+            _judged(removed=True, right=False),
+        ]
+    )
+    assert figures["all"] == {"right": 3, "asked": 6, "percent": 50.0}
+    assert figures["by mark"]["arrow"]["percent"] == 50
+    assert figures["the right one of several marks"] == {"right": 1, "asked": 2, "percent": 50.0}
+    assert figures["follow-ups"]["asked"] == 1
+    assert figures["absent marks said absent"]["percent"] == 0
+    assert figures["marks that are there denied"] == {"right": 1, "asked": 4, "percent": 25.0}
+    assert figures["foreign pictures not told"]["percent"] == 100
+    assert figures["marks removed"] == {"right": 0, "asked": 3, "percent": 0.0}
+    assert figures["chance"] == {"right": 2, "asked": 3, "percent": 66.67}
+    json.dumps(figures, allow_nan=False)
+
+
+def test_a_share_of_nothing_is_no_number() -> None:
+    assert summary([_judged()])["follow-ups"] == {"right": 0, "asked": 0, "percent": None}
+
+
+def test_calibration_error_is_the_distance_between_sure_and_right() -> None:
+    judged = [_judged(probability=0.85, right=number < 5) for number in range(10)]
+    assert calibration_error(judged) == pytest.approx(35)
+
+
+def test_judging_asks_every_turn_with_the_answers_before_it() -> None:
+    answerer = ScriptedAnswerer(*["yes"] * 400)
+    judged = judge(answerer, HUMAN, scenes=12, seed=5)
+    assert len(judged) == len(answerer.requests)
+    later = [request for one, request in zip(judged, answerer.requests, strict=True) if one.turn]
+    assert later
+    assert all("###Assistant: yes###Human: " in request.prompt for request in later)
+    removed = [
+        request.images[0] for one, request in zip(judged, answerer.requests, strict=True) if one.removed
+    ]
+    assert removed
+    number = next(one.scene for one in judged if one.removed)
+    assert np.array_equal(removed[0], held_out(5, number)[0].plain)
+
+
+def test_failures_are_drawn_on_a_sheet() -> None:
+    failures = worst([_judged(scene=number, right=False, answered="blue") for number in range(8)], 7)
+    assert len(failures) == 7
+    sheet = contact_sheet(failures, seed=0)
+    assert sheet.shape[1] == 6 * 240
+    seen = view(held_out(0, failures[0].scene)[0].marked)
+    assert abs(int(sheet[3:237, 3:237].mean()) - int(seen.mean())) < 8

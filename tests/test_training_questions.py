@@ -1,0 +1,574 @@
+"""Questions about a scene: true, balanced, varied, and the same for the same seed."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+
+import pytest
+
+from vipcli.colors import TRAINED, named
+from vipcli.marks import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.prompts import default_question
+from vipcli.training.questions import (
+    FAMILIES,
+    Exchange,
+    ask,
+    confusable,
+    conversations,
+    protected,
+    roughen,
+)
+from vipcli.training.wordings import (
+    AGAIN,
+    BRIEFLY,
+    FOLLOW_UPS,
+    LOOKALIKES,
+    LOOSE,
+    SIMILAR_KINDS,
+    SIMILAR_MARKS,
+    TINTED,
+    WORDINGS,
+)
+from vipcli.training.world import (
+    COLORS,
+    KINDS,
+    LETTERS,
+    NUMBERS,
+    OBJECTS,
+    SHAPES,
+    Pointed,
+    Scene,
+    Texture,
+    Thing,
+)
+
+SIDE = 600
+DRAWS = 12
+
+
+def thing(
+    kind: str, color: str, x: float, y: float, *, texture: Texture = "plain", large: bool = False
+) -> Thing:
+    """A thing around that point."""
+    reach = 75 if large else 35
+    return Thing(kind, color, texture, large, (x - reach, y - reach, x + reach, y + reach), ())
+
+
+def mark(kind: str, color: str, around: Thing | None = None) -> Mark:
+    """A mark around that thing."""
+    x1, y1, x2, y2 = around.bounds if around else (5.0, 5.0, 25.0, 25.0)
+    paint, middle = named(color), ((x1 + x2) / 2, (y1 + y2) / 2)
+    corners = ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
+    made: dict[str, Mark] = {
+        "box": Box(paint, x1, y1, x2, y2),
+        "ellipse": Ellipse(paint, x1, y1, x2, y2),
+        "triangle": Triangle(paint, x1, y1, x2, y2),
+        "point": Point(paint, *middle),
+        "arrow": Arrow(paint, middle),
+        "scribble": Scribble(paint, corners),
+        "contour": Contour(paint, (corners,)),
+        "mask": Mask(paint, (corners,)),
+    }
+    return made[kind]
+
+
+def scene(*things: Thing, marks: str = "", empty: str = "", foreign: bool = False) -> Scene:
+    """Things under marks given like `red box, blue arrow`, in order, then marks at nothing."""
+    pointed = []
+    for number, name in enumerate(filter(None, marks.split(", "))):
+        color, kind = name.split()
+        pointed.append(
+            Pointed(mark(kind, color, None if foreign else things[number]), None if foreign else number)
+        )
+    for name in filter(None, empty.split(", ")):
+        color, kind = name.split()
+        pointed.append(Pointed(mark(kind, color), None))
+    return Scene(SIDE, SIDE, things, tuple(pointed), foreign)
+
+
+def draws(of: Scene, family: str, count: int = DRAWS) -> list[Exchange]:
+    """Questions of a family about a scene, none where it offers none."""
+    rng = random.Random(family)
+    asked = [ask(of, family, rng) for _ in range(count)]
+    found = [exchange for exchange in asked if exchange is not None]
+    assert len(found) in (0, count)
+    return found
+
+
+def random_scene(rng: random.Random, marks: int | None = None) -> Scene:
+    """Things on a grid, with marks of different colours on some."""
+    cells = rng.sample(range(16), rng.randint(2, 9))
+    things = []
+    for cell in cells:
+        kinds = rng.choice((SHAPES, NUMBERS, LETTERS, OBJECTS))
+        texture: Texture = rng.choice(("plain", "striped", "dotted", "outlined"))
+        things.append(
+            thing(
+                rng.choice(kinds),
+                rng.choice(tuple(COLORS)),
+                75 + cell % 4 * 150 + rng.uniform(-10, 10),
+                75 + cell // 4 * 150 + rng.uniform(-10, 10),
+                texture=texture if kinds in (SHAPES, OBJECTS) else "plain",
+                large=rng.random() < 0.5,
+            )
+        )
+    count = min(len(things), rng.randint(0, 3) if marks is None else marks)
+    names = zip(rng.sample(tuple(TRAINED), count), rng.choices(tuple(BY_KIND), k=count), strict=True)
+    return scene(*things, marks=", ".join(f"{color} {kind}" for color, kind in names))
+
+
+CIRCLE = thing("circle", "red", 80, 80, texture="striped")
+HOUSE = thing("house", "blue", 500, 90, large=True)
+A = thing("A", "black", 300, 500)
+K = thing("K", "green", 90, 300)
+SEVEN = thing("7", "blue", 300, 300, large=True)
+FOUR = thing("4", "red", 520, 310)
+FISH = thing("fish", "orange", 100, 520, large=True)
+
+ONE_MARK: list[tuple[Thing, str, str | None]] = [
+    (CIRCLE, "what", "a circle"),
+    (HOUSE, "what", "a house"),
+    (A, "what", "the letter A"),
+    (SEVEN, "what", "the number 7"),
+    (thing("umbrella", "pink", 90, 90), "what", "an umbrella"),
+    (CIRCLE, "color", "red"),
+    (CIRCLE, "texture", "striped"),
+    (HOUSE, "texture", "plain"),
+    (A, "texture", None),
+    (SEVEN, "is-texture", None),
+    (CIRCLE, "size", "small"),
+    (HOUSE, "size", "large"),
+    (CIRCLE, "category", "shape"),
+    (HOUSE, "category", "object"),
+    (A, "category", "letter"),
+    (SEVEN, "category", "number"),
+    (HOUSE, "choose-what", "a house"),
+    (A, "choose-what", "the letter A"),
+    (HOUSE, "choose-color", "blue"),
+    (A, "letter", "A"),
+    (SEVEN, "letter", None),
+    (SEVEN, "number", "7"),
+    (A, "number", None),
+    (A, "read", "A"),
+    (SEVEN, "read", "7"),
+    (CIRCLE, "read", None),
+    (CIRCLE, "corners", "0"),
+    (thing("hexagon", "red", 90, 90), "corners", "6"),
+    (thing("star", "red", 90, 90), "corners", None),
+    (HOUSE, "alive", "no"),
+    (FISH, "alive", "yes"),
+    (thing("apple", "red", 90, 90), "alive", None),
+    (A, "alive", None),
+    (thing("cup", "red", 90, 90), "use", "drinking"),
+    (FISH, "use", None),
+    (CIRCLE, "is-use", None),
+    (A, "vowel", "vowel"),
+    (K, "vowel", "consonant"),
+    (thing("Y", "red", 90, 90), "vowel", None),
+    (SEVEN, "parity", "odd"),
+    (thing("0", "red", 90, 90), "parity", "even"),
+    (K, "parity", None),
+    (SEVEN, "plus-one", "8"),
+    (thing("9", "red", 90, 90), "plus-one", "10"),
+    (CIRCLE, "plus-one", None),
+    (CIRCLE, "place", "top left"),
+    (thing("circle", "red", 200, 90), "place", None),
+    (CIRCLE, "description", "A small red striped circle in the top left of the picture."),
+    (SEVEN, "description", "A large blue number 7 in the middle of the picture."),
+    (FOUR, "description", "A small red number 4 at the right of the picture."),
+    (A, "description", "A small black letter A at the bottom of the picture."),
+    (thing("circle", "red", 200, 90), "description", None),
+    (CIRCLE, "sum", None),
+]
+
+
+@pytest.mark.parametrize(("marked", "family", "answer"), ONE_MARK)
+def test_answers_about_one_thing(marked: Thing, family: str, answer: str | None) -> None:
+    found = draws(scene(marked, marks="lime arrow"), family)
+    assert {exchange.answer for exchange in found} == ({answer} if answer else set())
+    assert all(exchange.marks == (0,) for exchange in found)
+    assert all(exchange.family == family for exchange in found)
+    assert all(exchange.ability == FAMILIES[family].ability for exchange in found)
+
+
+TWO_MARKS: list[tuple[Thing, Thing, str, set[str]]] = [
+    (SEVEN, FOUR, "sum", {"11"}),
+    (SEVEN, FOUR, "difference", {"3"}),
+    (SEVEN, FOUR, "larger-number", {"7"}),
+    (SEVEN, FOUR, "smaller-number", {"4"}),
+    (SEVEN, thing("7", "red", 90, 90), "larger-number", set()),
+    (SEVEN, thing("7", "red", 90, 90), "is-larger-number", set()),
+    (SEVEN, thing("7", "red", 90, 90), "sum", {"14"}),
+    (SEVEN, A, "sum", set()),
+    (CIRCLE, HOUSE, "where", {"left", "right"}),
+    (CIRCLE, FISH, "where", {"above", "below"}),
+    (CIRCLE, SEVEN, "where", set()),
+    (CIRCLE, HOUSE, "above", set()),
+    (CIRCLE, FISH, "left-of", set()),
+    (CIRCLE, FOUR, "same-color", {"yes"}),
+    (CIRCLE, HOUSE, "same-color", {"no"}),
+    (CIRCLE, thing("circle", "blue", 300, 300), "same-kind", {"yes"}),
+    (CIRCLE, HOUSE, "same-kind", {"no"}),
+    (CIRCLE, thing("oval", "blue", 300, 300), "same-kind", set()),
+    (A, K, "same-kind", set()),
+    (CIRCLE, HOUSE, "bigger", {"a house"}),
+    (HOUSE, FISH, "bigger", set()),
+    (CIRCLE, HOUSE, "which-color", {"a circle", "a house"}),
+    (CIRCLE, FOUR, "which-color", set()),
+    (CIRCLE, HOUSE, "nearest", {"a circle", "a house"}),
+]
+
+
+@pytest.mark.parametrize(("one", "two", "family", "answers"), TWO_MARKS)
+def test_answers_about_two_things(one: Thing, two: Thing, family: str, answers: set[str]) -> None:
+    found = draws(scene(one, two, marks="lime arrow, purple arrow"), family, 24)
+    assert {exchange.answer for exchange in found} == answers
+
+
+WHOLE: list[tuple[tuple[Thing, ...], str, set[tuple[str, str]]]] = [
+    ((CIRCLE, FOUR, HOUSE), "count-things", {("things", "3")}),
+    ((FOUR, FOUR, A), "count-category", {("numbers", "2"), ("letters", "1"), ("shapes", "0")}),
+    ((HOUSE, HOUSE), "count-kind", {("houses", "2")}),
+    ((CIRCLE, FOUR, HOUSE), "color-of", {("circle", "red"), ("number 4", "red"), ("house", "blue")}),
+    ((CIRCLE, FOUR, HOUSE), "kind-of", {("blue", "a house")}),
+    ((HOUSE, CIRCLE), "picture", {("", "A red circle and a blue house.")}),
+    ((HOUSE, SEVEN, CIRCLE), "picture", {("", "A red circle, a blue number 7 and a blue house.")}),
+    ((thing("apple", "orange", 90, 90),), "picture", {("", "An orange apple.")}),
+    ((CIRCLE, K), "picture", set()),
+    ((CIRCLE, K, A, SEVEN), "picture", set()),
+]
+
+
+@pytest.mark.parametrize(("things", "family", "expected"), WHOLE)
+def test_answers_about_the_whole_picture(
+    things: tuple[Thing, ...], family: str, expected: set[tuple[str, str]]
+) -> None:
+    rng = random.Random(1)
+    asked = [ask(scene(*things), family, rng) for _ in range(60)]
+    said = {(exchange.question, exchange.answer) for exchange in asked if exchange}
+    for question, answer in said:
+        assert answer == "0" or any(word in question and answer == right for word, right in expected)
+    assert {answer for _, answer in said} - {"0"} == {answer for _, answer in expected} - {"0"}
+    assert all(exchange.marks == () for exchange in asked if exchange)
+
+
+def test_yes_and_no_are_true() -> None:
+    pair = scene(CIRCLE, FISH, SEVEN, FOUR, marks="lime box, purple arrow")
+    for exchange in draws(pair, "is-color", 60):
+        color = ("red", "orange")[exchange.marks[0]]
+        assert (exchange.answer == "yes") == bool(re.search(rf"\b{color}\b", exchange.question))
+    for exchange in draws(pair, "above", 30):
+        assert (exchange.answer == "yes") == (exchange.marks == (0, 1))
+    for exchange in draws(pair, "has-kind", 60):
+        there = any(word in exchange.question for word in ("circle", "fish", "number 7", "number 4"))
+        assert (exchange.answer == "yes") == there
+    numbers = scene(SEVEN, FOUR, marks="lime box, purple arrow")
+    for exchange in draws(numbers, "is-larger-number", 30):
+        assert (exchange.answer == "yes") == (exchange.marks == (0, 1))
+
+
+def test_direct_neighbours_are_told_only_where_alone() -> None:
+    row = scene(SEVEN, FOUR, CIRCLE, marks="lime box")
+    assert {exchange.answer for exchange in draws(row, "beside")} == {"the number 4"}
+    crowded = scene(
+        SEVEN, FOUR, thing("star", "pink", 520, 480), thing("star", "pink", 500, 200), marks="lime box"
+    )
+    assert draws(crowded, "beside") == []
+
+
+def test_nearest_needs_to_be_much_nearer() -> None:
+    alike = scene(SEVEN, FOUR, thing("star", "pink", 80, 310), marks="lime box")
+    assert draws(alike, "nearest") == []
+    plain = scene(SEVEN, thing("star", "pink", 300, 420), FOUR, CIRCLE, marks="lime box")
+    assert {exchange.answer for exchange in draws(plain, "nearest")} == {"a star"}
+
+
+def test_description_facts_are_in_the_sentence() -> None:
+    (exchange, *_) = draws(scene(CIRCLE, marks="lime mask"), "description")
+    assert exchange.facts == ("small", "red", "striped", "circle", "top left")
+    (exchange, *_) = draws(scene(SEVEN, marks="lime mask"), "description")
+    assert exchange.facts == ("large", "blue", "number 7", "middle")
+
+
+def test_marks_at_nothing() -> None:
+    empty = scene(CIRCLE, empty="red box")
+    assert {exchange.answer for exchange in draws(empty, "nothing")} == {"nothing"}
+    assert draws(empty, "color") == []
+
+
+def test_two_marks_on_one_thing_are_never_set_against_each_other() -> None:
+    both = Scene(
+        SIDE, SIDE, (SEVEN, FOUR), (Pointed(mark("box", "red"), 0), Pointed(mark("arrow", "blue"), 0))
+    )
+    assert all(not draws(both, name) for name, family in FAMILIES.items() if family.marks == 2)
+
+
+def test_marks_of_one_name_are_never_asked_about() -> None:
+    twins = scene(CIRCLE, HOUSE, marks="red box, red box")
+    rng = random.Random(3)
+    assert all(not turn.marks for talk in conversations(twins, rng, 60) for turn in talk)
+
+
+def test_foreign_pictures_cannot_be_told() -> None:
+    foreign = scene(marks="red box, blue arrow", foreign=True)
+    talks = conversations(foreign, random.Random(4), 200)
+    assert {turn.answer for talk in talks for turn in talk} == {"I can't tell."}
+    assert {turn.family for talk in talks for turn in talk} == {"foreign"}
+    assert {len(turn.marks) for talk in talks for turn in talk} == {0, 1, 2}
+
+
+# --------------------------------------------------------------------------- absent marks
+
+
+def test_absent_marks_are_certainly_absent() -> None:
+    rng = random.Random(5)
+    similar = {frozenset(pair) for pair in SIMILAR_MARKS}
+    kinds = {kind.noun: name for name, kind in BY_KIND.items()}
+    seen = Counter[bool]()
+    for _ in range(1500):
+        where = random_scene(rng)
+        exchange = ask(where, "absent", rng)
+        if exchange is None:
+            continue
+        assert exchange.marks == ()
+        matched = re.fullmatch(
+            r"There is no (?:(\w+) )??(mask contour|\w+) in the picture\.", exchange.answer
+        )
+        assert matched is not None
+        color, name = matched.groups()
+        seen[color is None] += 1
+        if name == "mark":
+            assert not where.pointed
+            continue
+        kind = kinds[name]
+        for pointed in where.pointed:
+            other = pointed.mark
+            alike = other.kind == kind or frozenset((other.kind, kind)) in similar
+            assert not (alike and (color is None or confusable(color, other.color.name)))
+        for one in where.things:
+            alike = one.kind in LOOKALIKES.get(kind, ())
+            assert not (alike and (color is None or confusable(color, one.color)))
+    assert seen[True] > 30
+
+
+def test_absent_marks_are_named_in_the_question() -> None:
+    rng = random.Random(6)
+    for _ in range(400):
+        exchange = ask(random_scene(rng), "absent", rng)
+        if exchange is None:
+            continue
+        words = exchange.answer.removeprefix("There is no ").split()
+        if len(words) > 4 and words[0] in TRAINED:
+            assert words[0] in exchange.question
+
+
+# --------------------------------------------------------------------------- references
+
+
+def test_the_default_question_is_among_the_wordings() -> None:
+    of = scene(CIRCLE, marks="red box")
+    asked = {exchange.question for exchange in draws(of, "what", 2000)}
+    assert default_question([of.pointed[0].mark]) in asked
+    assert default_question([]) in {exchange.question for exchange in draws(scene(CIRCLE), "picture", 300)}
+
+
+def test_marks_are_mostly_named_by_their_phrase() -> None:
+    of = scene(CIRCLE, HOUSE, marks="lime box, aqua box")
+    asked = draws(of, "color", 1000)
+    exact = sum(of.pointed[exchange.marks[0]].mark.phrase in exchange.question for exchange in asked)
+    assert 520 < exact < 680
+    # Two boxes, told apart by nothing but their colour.
+    for exchange in asked:
+        assert ("lime", "aqua")[exchange.marks[0]] in exchange.question
+
+
+def test_a_lone_kind_may_go_without_its_colour() -> None:
+    of = scene(HOUSE, FISH, marks="lime box, aqua arrow")
+    asked = draws(of, "color", 1000)
+    bare = sum("lime" not in exchange.question and "aqua" not in exchange.question for exchange in asked)
+    assert 60 < bare < 140
+    assert not any("marked thing" in exchange.question for exchange in asked)
+    alone = draws(scene(HOUSE, marks="lime box"), "color", 1000)
+    assert 15 < sum("the marked" in exchange.question for exchange in alone) < 140
+
+
+def test_every_kind_of_mark_has_loose_names() -> None:
+    for kind in BY_KIND:
+        forms = LOOSE[kind]
+        assert len(forms) >= 6
+        assert all("{color} " in form for form in forms)
+    assert set(TINTED) <= set(BY_KIND)
+
+
+# --------------------------------------------------------------------------- balance and variety
+
+
+@cache
+def talk() -> tuple[tuple[Scene, tuple[Exchange, ...]], ...]:
+    """Conversations about many scenes."""
+    rng = random.Random(7)
+    found = []
+    for _ in range(1200):
+        where = random_scene(rng)
+        found += [(where, conversation) for conversation in conversations(where, rng, 5)]
+    return tuple(found)
+
+
+def turns() -> Iterator[tuple[Scene, Exchange]]:
+    for where, conversation in talk():
+        for exchange in conversation:
+            yield where, exchange
+
+
+def test_yes_is_as_frequent_as_no() -> None:
+    answers = Counter(exchange.answer for _, exchange in turns())
+    assert answers["yes"] + answers["no"] > 1500
+    assert 0.46 < answers["yes"] / (answers["yes"] + answers["no"]) < 0.54
+
+
+@pytest.mark.parametrize(
+    "family", ["is-what", "is-color", "is-texture", "is-size", "is-use", "has-kind", "has-color"]
+)
+def test_chosen_answers_are_even(family: str) -> None:
+    rng = random.Random(family)
+    of = scene(HOUSE, FISH, thing("cup", "pink", 300, 300), marks="lime box")
+    answers = Counter(exchange.answer for _ in range(2000) if (exchange := ask(of, family, rng)))
+    assert 930 < answers["yes"] < 1070
+
+
+def test_every_family_comes_up() -> None:
+    seen = {exchange.family for _, exchange in turns()}
+    assert set(FAMILIES) - seen <= {
+        "foreign",
+        "nothing",
+        "sum",
+        "difference",
+        "larger-number",
+        "smaller-number",
+    } | {
+        "is-larger-number",
+        "same-kind",
+    }
+
+
+def test_turns() -> None:
+    lengths = Counter(len(conversation) for _, conversation in talk())
+    total = sum(lengths.values())
+    assert 0.31 < (lengths[2] + lengths[3]) / total < 0.39
+    assert 0.05 < lengths[3] / total < 0.11
+    for _, conversation in talk():
+        assert [exchange.follow_up for exchange in conversation] == [
+            place > 0 for place in range(len(conversation))
+        ]
+
+
+def test_it_only_speaks_of_the_mark_before() -> None:
+    speaks_of_it = {
+        wording for wordings in FOLLOW_UPS.values() for wording in wordings.all if "{" not in wording
+    }
+    for _, conversation in talk():
+        for before, after in pairwise(conversation):
+            if after.question.lower() in speaks_of_it:
+                assert after.marks == before.marks
+                assert before.family not in ("nearest", "beside", "nothing", "absent")
+                assert len(after.marks) == 1
+
+
+def test_every_description_holds_its_facts() -> None:
+    described = [exchange for _, exchange in turns() if exchange.family == "description"]
+    assert described
+    for exchange in described:
+        assert all(fact in exchange.answer for fact in exchange.facts)
+        assert BRIEFLY not in exchange.question
+
+
+@pytest.mark.parametrize("family", sorted(WORDINGS))
+def test_every_family_has_many_wordings(family: str) -> None:
+    assert len(set(WORDINGS[family].all)) >= 20
+
+
+def test_later_turns_have_many_wordings() -> None:
+    for family, wordings in FOLLOW_UPS.items():
+        assert len(set(wordings.all)) >= (20 if family in ("what", "color", "texture", "size") else 8)
+    assert len(set(AGAIN)) >= 8
+
+
+def test_wordings_are_filled_to_the_last_blank() -> None:
+    for _, exchange in turns():
+        assert not set("{}") & set(exchange.question)
+        assert "  " not in exchange.question
+
+
+def test_one_family_has_one_form_of_answer() -> None:
+    form = {
+        "what": r"an? [a-z]+|the (letter [A-Z]|number \d)",
+        "count-color": r"\d",
+        "sum": r"\d+",
+        "where": "left|right|above|below",
+        "letter": "[A-Z]",
+        "is-what": "yes|no",
+        "place": "(top|bottom)( left| right)?|left|right|middle",
+    }
+    for _, exchange in turns():
+        assert re.fullmatch(form.get(exchange.family, ".*"), exchange.answer)
+
+
+def test_no_question_is_of_one_kind_for_another_of_its_sort() -> None:
+    rng = random.Random(8)
+    for one, two in SIMILAR_KINDS:
+        of = scene(thing(one, "red", 90, 90), thing(two, "blue", 500, 500), marks="lime arrow")
+        for family in ("is-what", "choose-what"):
+            asked = [ask(of, family, rng) for _ in range(60)]
+            assert not any(exchange and re.search(rf"\ban? {two}\b", exchange.question) for exchange in asked)
+
+
+# --------------------------------------------------------------------------- the surface
+
+
+def test_slips_spare_the_words_that_matter() -> None:
+    rng = random.Random(9)
+    text = "Is the thing within the turquoise mask contour a rectangle or the letter A or the number 7?"
+    kept = [word for word in re.findall(r"\w+", text) if protected(word)]
+    for _ in range(2000):
+        rough = roughen(text, rng)
+        words = re.findall(r"\w+", rough.lower())
+        assert all(word.lower() in words for word in [*kept, "A", "7"])
+
+
+@pytest.mark.parametrize(
+    "word", [*COLORS, *TRAINED, *(kind for kind in KINDS if len(kind) > 1), "circles", "houses"]
+)
+def test_names_are_protected(word: str) -> None:
+    assert protected(word)
+
+
+def test_most_questions_stay_as_they_are() -> None:
+    rng = random.Random(10)
+    text = "What is the object within the red rectangle?"
+    rough = Counter(roughen(text, rng) for _ in range(4000))
+    assert 0.50 < rough[text] / 4000 < 0.60
+    assert any(one.endswith(BRIEFLY) for one in rough)
+    assert any(one.isupper() for one in rough)
+    assert any(one.islower() for one in rough)
+
+
+def test_no_short_answer_is_asked_for_where_none_is_given() -> None:
+    rng = random.Random(11)
+    assert not any(BRIEFLY in roughen("Describe it.", rng, brief=False) for _ in range(500))
+
+
+def test_the_same_seed_asks_the_same() -> None:
+    where = random_scene(random.Random(12), marks=3)
+    assert conversations(where, random.Random(1), 50) == conversations(where, random.Random(1), 50)
+    assert conversations(where, random.Random(1), 50) != conversations(where, random.Random(2), 50)
+
+
+def test_colour_is_spelled_both_ways() -> None:
+    asked = " ".join(exchange.question for exchange in draws(scene(HOUSE, marks="red box"), "color", 60))
+    assert "colour" in asked
+    assert "color " in asked

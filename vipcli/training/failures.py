@@ -1,0 +1,37 @@
+"""A contact sheet of what a checkpoint got wrong, for looking at."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vipcli.images import Pixels
+from vipcli.training.evaluation import HELD_OUT, Judged, held_out
+from vipcli.training.scenes import Mixture
+from vipcli.training.vision import view
+
+_TILE, _TEXT, _COLUMNS = 240, 112, 6
+
+
+def contact_sheet(failures: Sequence[Judged], seed: int, mixture: Mixture = HELD_OUT) -> Pixels:
+    """Each failure as the model saw it, with what was asked, answered and right."""
+    rows = -(-len(failures) // _COLUMNS)
+    sheet = Image.new("RGB", (_COLUMNS * _TILE, max(rows, 1) * (_TILE + _TEXT)), "white")
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)
+    for number, failure in enumerate(failures):
+        left, top = number % _COLUMNS * _TILE, number // _COLUMNS * (_TILE + _TEXT)
+        drawn, _ = held_out(seed, failure.scene, mixture)
+        seen = Image.fromarray(view(drawn.marked)).resize((_TILE - 6, _TILE - 6), Image.Resampling.BICUBIC)
+        sheet.paste(seen, (left + 3, top + 3))
+        sure = "" if failure.probability is None else f" ({failure.probability:.0%})"
+        lines = [
+            *textwrap.wrap(failure.question, 38)[:4],
+            *textwrap.wrap(f"✗ {failure.answered}{sure}", 38)[:2],
+            *textwrap.wrap(f"✓ {failure.expected}", 38)[:2],
+        ]
+        pen.multiline_text((left + 5, top + _TILE), "\n".join(lines), "black", font, spacing=1)
+    return np.asarray(sheet)

@@ -1,0 +1,149 @@
+"""What each patch of the model's input shows: the first stage learns to see from these.
+
+A grid of patches lies over the padded square. Every label is a class number, 0 for "nothing to say here".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vipcli.marks import KINDS as MARK_KINDS
+from vipcli.training.pointing import MARK_COLORS, Layer
+from vipcli.training.scenes import Drawn
+from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES, Thing
+
+# The finer grid that silhouettes are laid on, per patch and direction.
+_FINE = 4
+# Centres are told to half a patch.
+_HALVES = 2
+
+_KINDS = {kind: number for number, kind in enumerate(KINDS, 1)}
+_COLORS = {color: number for number, color in enumerate(COLORS, 1)}
+_TEXTURES = {texture: number for number, texture in enumerate(TEXTURES, 1)}
+_PLACES = {place: number for number, place in enumerate((p for row in PLACES for p in row), 1)}
+_MARK_KINDS = {kind.kind: number for number, kind in enumerate(MARK_KINDS, 1)}
+_MARK_COLORS = {color: number for number, color in enumerate(MARK_COLORS, 1)}
+
+
+class Label(NamedTuple):
+    """One thing to tell of a patch, and among how many classes besides 0."""
+
+    name: str
+    classes: int
+    background: bool
+    """Whether 0 is an answer to learn, rather than no question."""
+
+
+def table(grid: int) -> tuple[Label, ...]:
+    """Everything that is told of a patch, in the order of `labels`' columns."""
+    centres = grid * _HALVES
+    return (
+        Label("kind", len(KINDS), True),
+        Label("color", len(COLORS), False),
+        Label("texture", len(TEXTURES), False),
+        Label("size", 2, False),
+        Label("place", len(_PLACES), False),
+        Label("column", centres, False),
+        Label("row", centres, False),
+        Label("middle", 1, True),
+        Label("mark", len(MARK_KINDS), True),
+        Label("mark color", len(MARK_COLORS), False),
+        Label("mark column", centres, False),
+        Label("mark row", centres, False),
+        Label("marked by", len(MARK_KINDS), True),
+        Label("marked in", len(MARK_COLORS), False),
+        Label("target kind", len(KINDS) + 1, False),
+        Label("target color", len(COLORS), False),
+    )
+
+
+def labels(drawn: Drawn, grid: int) -> NDArray[np.uint8]:
+    """The class numbers: grid² patches × the columns of `table`."""
+    scene = drawn.scene
+    longer = max(scene.width, scene.height)
+    scale = grid / longer
+    offset = ((longer - scene.width) / 2, (longer - scene.height) / 2)
+    told = np.zeros((grid * grid, len(table(grid))), np.uint8)
+    owners = _owners(scene.things, grid, scale, offset)
+    marks_of: dict[int, Layer] = {}
+    for layer in drawn.layers:
+        if layer.pointed.target is not None:
+            marks_of[layer.pointed.target] = layer
+    for number, thing in enumerate(scene.things):
+        patches = owners == number
+        column, row = _bins(thing.centre, grid, scale, offset)
+        marked = marks_of.get(number)
+        told[patches, :7] = (
+            _KINDS[thing.kind],
+            _COLORS[thing.color],
+            _TEXTURES[thing.texture],
+            1 + thing.large,
+            _PLACES[scene.place(thing) or ""] if scene.place(thing) else 0,
+            column,
+            row,
+        )
+        told[(row - 1) // _HALVES * grid + (column - 1) // _HALVES, 7] = 1
+        if marked:
+            mark = marked.pointed.mark
+            told[patches, 12:14] = _MARK_KINDS[mark.kind], _MARK_COLORS[mark.color.name]
+    for layer in drawn.layers:
+        _label_layer(told, layer, drawn, grid, scale, offset)
+    return told
+
+
+def _label_layer(
+    told: NDArray[np.uint8],
+    layer: Layer,
+    drawn: Drawn,
+    grid: int,
+    scale: float,
+    offset: tuple[float, float],
+) -> None:
+    ys, xs = np.nonzero(layer.changed)
+    columns = ((xs * layer.step + offset[0]) * scale).astype(np.int64).clip(0, grid - 1)
+    rows = ((ys * layer.step + offset[1]) * scale).astype(np.int64).clip(0, grid - 1)
+    hits = np.bincount(rows * grid + columns, minlength=grid * grid)
+    # A patch that the stroke barely grazes shows nothing of it.
+    per_patch = (1 / scale / layer.step) ** 2
+    patches = hits > 0.03 * per_patch
+    mark = layer.pointed.mark
+    column, row = _bins(layer.aim, grid, scale, offset)
+    target = layer.pointed.target
+    thing = None if target is None else drawn.scene.things[target]
+    told[patches, 8:12] = _MARK_KINDS[mark.kind], _MARK_COLORS[mark.color.name], column, row
+    told[patches, 14] = len(_KINDS) + 1 if thing is None else _KINDS[thing.kind]
+    told[patches, 15] = 0 if thing is None else _COLORS[thing.color]
+
+
+def _owners(
+    things: tuple[Thing, ...], grid: int, scale: float, offset: tuple[float, float]
+) -> NDArray[np.int64]:
+    """The number of the thing that fills most of each patch, -1 where there is hardly any."""
+    fine = grid * _FINE
+    canvas = np.zeros((fine, fine), np.uint8)
+    for number, thing in enumerate(things, 1):
+        polygons = [(np.array(polygon) + offset) * (scale * _FINE * 16) for polygon in thing.outline]
+        for polygon in polygons:
+            cv2.fillPoly(canvas, [np.round(polygon - 8).astype(np.int32)], (number,), cv2.LINE_8, 4)
+    cells = canvas.reshape(grid, _FINE, grid, _FINE).transpose(0, 2, 1, 3).reshape(grid * grid, -1)
+    best = np.full(grid * grid, -1)
+    most = np.full(grid * grid, 1)
+    for number in range(1, len(things) + 1):
+        count = (cells == number).sum(1)
+        better = count > most
+        best[better], most[better] = number - 1, count[better]
+    return best
+
+
+def _bins(
+    point: tuple[float, float], grid: int, scale: float, offset: tuple[float, float]
+) -> tuple[int, int]:
+    column, row = (
+        min(max(int((value + shift) * scale * _HALVES), 0), grid * _HALVES - 1) + 1
+        for value, shift in zip(point, offset, strict=True)
+    )
+    return column, row

@@ -1,0 +1,256 @@
+"""Things onto a canvas: filled, striped, dotted or in outline, each in a renderer of its own.
+
+Canvases are RGB uint8, height × width × 3, and painted in place; coordinates are their pixels, x before y.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vipcli.colors import RGB
+from vipcli.images import Pixels
+from vipcli.marks import Polygon
+from vipcli.training.glyphs import glyph
+from vipcli.training.outlines import Part, design, silhouette
+from vipcli.training.world import COLORS, Texture, category
+
+Points = NDArray[np.float64]
+
+# How far each kind may lean without becoming another: a square on its corner is a diamond.
+_LEAN = {"square": 12, "diamond": 12, "circle": 180, "oval": 25, "number": 14, "letter": 14}
+_SHIFT = 4
+_DARK, _LIGHT = 40, 235
+
+
+@dataclass(frozen=True, slots=True)
+class _Brush:
+    """The renderer of one thing."""
+
+    smooth: bool
+    edge: RGB | None
+    """The colour of the line around it, if it has one."""
+    line: int
+
+
+def shade_of(color: str, rng: random.Random) -> RGB:
+    """A shade that anyone would call by that name."""
+    red, green, blue = COLORS[color]
+    light = rng.gauss(0, 9)
+    spread = 5 if color in ("black", "white", "gray") else 9
+    values = [part + light + rng.gauss(0, spread) for part in (red, green, blue)]
+    if color in ("black", "white", "gray"):
+        middle = sum(values) / 3
+        values = [middle + (value - middle) * 0.3 for value in values]
+    return _rgb(values)
+
+
+def paint(
+    canvas: Pixels,
+    kind: str,
+    color: RGB,
+    texture: Texture,
+    centre: tuple[float, float],
+    extent: float,
+    rng: random.Random,
+) -> tuple[Polygon, ...]:
+    """Paint a thing whose longer side is `extent`, and return its silhouette."""
+    group = category(kind)
+    parts: tuple[Part, ...] = ()
+    if group in ("number", "letter"):
+        bodies = [list(glyph(kind, rng))]
+        solid: Sequence[Points] = bodies[0]
+    else:
+        parts = design(kind, rng)
+        bodies = [[part.points] for part in parts if part.role == "body"]
+        solid = silhouette(parts)
+    place = _placement(_lean(kind, group, rng), solid, centre, extent, rng)
+    brush = _Brush(
+        smooth=rng.random() < 0.75,
+        edge=_edge(color, rng) if rng.random() < 0.25 and group in ("shape", "object") else None,
+        line=max(round(extent * rng.uniform(0.02, 0.045)), 1),
+    )
+    if parts:
+        _paint_parts(
+            canvas, [(part, place(part.points)) for part in parts], color, texture, extent, brush, rng
+        )
+    elif texture == "outlined":
+        stroke = max(round(extent * rng.uniform(0.03, 0.06)), 1)
+        _outline(canvas, [place(points) for points in bodies[0]], color, stroke, brush)
+    else:
+        _fill(canvas, [place(points) for points in bodies[0]], color, brush)
+    return tuple(tuple((float(x), float(y)) for x, y in place(points)) for points in solid)
+
+
+def _lean(kind: str, group: str, rng: random.Random) -> float:
+    most = _LEAN.get(kind, _LEAN.get(group, 15))
+    return math.radians(rng.uniform(-most, most)) if rng.random() < 0.7 else 0.0
+
+
+class _placement:  # noqa: N801 - used as a function that remembers its arguments
+    """Turns a design's coordinates into the canvas's: leaned, slightly stretched, scaled to its extent."""
+
+    def __init__(
+        self,
+        lean: float,
+        solid: Sequence[Points],
+        centre: tuple[float, float],
+        extent: float,
+        rng: random.Random,
+    ) -> None:
+        stretch = rng.uniform(0.9, 1.1)
+        turn = np.array([[math.cos(lean), math.sin(lean)], [-math.sin(lean), math.cos(lean)]])
+        self._matrix = np.array([[stretch, 0], [0, 1 / stretch]]) @ turn
+        everything = np.concatenate(list(solid)) @ self._matrix
+        low, high = everything.min(0), everything.max(0)
+        self._scale = extent / (high - low).max()
+        self._offset = np.array(centre) - (low + high) / 2 * self._scale
+
+    def __call__(self, points: Points) -> Points:
+        placed: Points = points @ self._matrix * self._scale + self._offset
+        return placed
+
+    def length(self, width: float) -> float:
+        return width * float(self._scale)
+
+
+def _paint_parts(
+    canvas: Pixels,
+    placed: Sequence[tuple[Part, Points]],
+    color: RGB,
+    texture: Texture,
+    extent: float,
+    brush: _Brush,
+    rng: random.Random,
+) -> None:
+    outlined = texture == "outlined"
+    stroke = max(round(extent * rng.uniform(0.045, 0.08)), 1)
+    inks = {
+        "body": color,
+        "shade": _mixed(color, _DARK if sum(color) > 160 else 90, 0.4),
+        "tint": _mixed(color, 255 if sum(color) < 600 else 150, 0.45),
+        "ink": _contrasting(color, rng),
+        "paper": (250, 250, 245),
+    }
+    if outlined:
+        inks |= {"shade": color, "tint": color, "ink": color}
+    pattern = _pattern(color, texture, extent, rng)
+    for part, points in placed:
+        ink = inks[part.role]
+        if not part.closed or part.width:
+            width = max(round(part.width * extent / 2), 1)
+            _stroke(canvas, points, ink, width if not outlined else min(width, stroke), part.closed, brush)
+        elif outlined:
+            _outline(canvas, [points], ink, stroke if part.role == "body" else max(stroke // 2, 1), brush)
+        elif part.role == "body" and pattern is not None:
+            pattern.fill(canvas, points)
+            if brush.edge:
+                _outline(canvas, [points], brush.edge, brush.line, brush)
+        else:
+            _fill(canvas, [points], ink, brush)
+            if brush.edge:
+                _outline(canvas, [points], brush.edge, brush.line, brush)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """Stripes or dots over a colour."""
+
+    color: RGB
+    second: RGB
+    dotted: bool
+    period: float
+    share: float
+    angle: float
+
+    def fill(self, canvas: Pixels, points: Points) -> None:
+        height, width = canvas.shape[:2]
+        x1, y1 = (max(math.floor(low), 0) for low in points.min(0))
+        x2, y2 = min(math.ceil(points[:, 0].max()) + 1, width), min(math.ceil(points[:, 1].max()) + 1, height)
+        if x1 >= x2 or y1 >= y2:
+            return
+        mask = np.zeros((y2 - y1, x2 - x1), np.uint8)
+        cv2.fillPoly(mask, [_fixed(points - (x1, y1))], (255,), cv2.LINE_8, _SHIFT)
+        ys, xs = np.mgrid[0 : y2 - y1, 0 : x2 - x1].astype(np.float32)
+        along = (xs * math.cos(self.angle) + ys * math.sin(self.angle)) / self.period
+        if self.dotted:
+            across = (ys * math.cos(self.angle) - xs * math.sin(self.angle)) / self.period
+            apart = (along % 1 - 0.5) ** 2 + (across % 1 - 0.5) ** 2
+            second = apart < self.share
+        else:
+            second = along % 1 < self.share
+        region = canvas[y1:y2, x1:x2]
+        region[mask > 0] = self.color
+        region[(mask > 0) & second] = self.second
+
+
+def _pattern(color: RGB, texture: Texture, extent: float, rng: random.Random) -> _Pattern | None:
+    if texture not in ("striped", "dotted"):
+        return None
+    second = _second(color, rng)
+    dotted = texture == "dotted"
+    return _Pattern(
+        color,
+        second,
+        dotted,
+        period=max(extent * (rng.uniform(0.17, 0.26) if dotted else rng.uniform(0.16, 0.27)), 4),
+        share=rng.uniform(0.06, 0.1) if dotted else rng.uniform(0.35, 0.48),
+        angle=rng.choice((0, math.pi / 2, math.pi / 4, -math.pi / 4, rng.uniform(0, math.pi))),
+    )
+
+
+def _second(color: RGB, rng: random.Random) -> RGB:
+    """The colour of stripes and dots: a tone of the first, or white beside one that is not pale itself."""
+    brightness = sum(color)
+    if brightness > 600:
+        return _mixed(color, 90, rng.uniform(0.4, 0.6))
+    if brightness < 160:
+        return _mixed(color, 255, rng.uniform(0.4, 0.55))
+    if rng.random() < 0.4:
+        return 250, 250, 250
+    return _mixed(color, 255, 0.6) if rng.random() < 0.5 else _mixed(color, 0, 0.5)
+
+
+def _contrasting(color: RGB, rng: random.Random) -> RGB:
+    """Small details are dark, unless the thing itself is."""
+    if sum(color) < 300:
+        return rng.choice(((235, 235, 235), (200, 205, 210)))
+    return rng.choice(((30, 30, 32), (60, 45, 35), (40, 45, 60)))
+
+
+def _edge(color: RGB, rng: random.Random) -> RGB:
+    return _mixed(color, 0, rng.uniform(0.5, 0.9)) if sum(color) > 160 else _mixed(color, 255, 0.5)
+
+
+def _fill(canvas: Pixels, polygons: Sequence[Points], color: RGB, brush: _Brush) -> None:
+    kind = cv2.LINE_AA if brush.smooth else cv2.LINE_8
+    cv2.fillPoly(canvas, [_fixed(points) for points in polygons], color, kind, _SHIFT)
+
+
+def _outline(canvas: Pixels, polygons: Sequence[Points], color: RGB, width: int, brush: _Brush) -> None:
+    for points in polygons:
+        _stroke(canvas, points, color, width, True, brush)
+
+
+def _stroke(canvas: Pixels, points: Points, color: RGB, width: int, closed: bool, brush: _Brush) -> None:
+    kind = cv2.LINE_AA if brush.smooth else cv2.LINE_8
+    cv2.polylines(canvas, [_fixed(points)], closed, color, width, kind, _SHIFT)
+
+
+def _fixed(points: Points) -> NDArray[np.int32]:
+    return np.round(points * (1 << _SHIFT)).astype(np.int32)
+
+
+def _mixed(color: RGB, other: int, share: float) -> RGB:
+    return _rgb([part * (1 - share) + other * share for part in color])
+
+
+def _rgb(values: Sequence[float]) -> RGB:
+    red, green, blue = (round(min(max(value, 0), 255)) for value in values)
+    return red, green, blue

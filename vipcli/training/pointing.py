@@ -1,0 +1,245 @@
+"""Marks on scenes, placed as loosely as a hand would place them, and drawn by the tool's own drawing."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vipcli.colors import TRAINED, Color, named
+from vipcli.drawing import draw
+from vipcli.images import Pixels
+from vipcli.marks import (
+    KINDS,
+    Arrow,
+    Bounds,
+    Box,
+    Contour,
+    Ellipse,
+    Mark,
+    Mask,
+    Point,
+    Polygon,
+    Scribble,
+    Triangle,
+)
+from vipcli.styles import Style, fixed_style, jittered_style, relative_size
+from vipcli.training.world import Pointed, Scene, Thing
+
+OTHERS = ("green", "pink", "brown", "white", "black", "gray", "navy", "teal", "maroon", "violet", "turquoise")
+MARK_COLORS = (*TRAINED, *OTHERS)
+
+# Names for what looks much the same once it is drawn half transparent: never told apart by colour alone.
+_ALIKE = (
+    ("red", "orange", "brown", "maroon"),
+    ("yellow", "gold", "orange"),
+    ("lime", "green", "teal"),
+    ("blue", "navy", "purple"),
+    ("fuchsia", "purple", "violet", "pink"),
+    ("aqua", "turquoise", "teal"),
+    ("white", "gray", "pink"),
+    ("black", "gray", "navy", "maroon"),
+)
+
+# A stroke must change its pixels by this much, of 255, to count as visible.
+_VISIBLE = 26
+_TRIES = 6
+# How often marks go to things of one category first, so that there are numbers to add and shapes to compare.
+_LIKE_WITH_LIKE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A mark that was drawn: what it points to, its style, and which pixels it changed."""
+
+    pointed: Pointed
+    style: Style
+    changed: NDArray[np.bool_]
+    """Every `step`-th pixel in both directions."""
+    step: int
+    aim: tuple[float, float]
+    """The middle of what it points to, as far as the mark itself tells: an arrow's tip, a frame's centre."""
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether marks of these two colours could be taken for one another."""
+    return one == other or any(one in group and other in group for group in _ALIKE)
+
+
+def mark_up(
+    image: Pixels, scene: Scene, count: int, rng: random.Random, jitter: float
+) -> tuple[tuple[Layer, ...], Pixels]:
+    """The picture with up to `count` marks on it, each on a thing of its own as far as there are enough."""
+    layers: list[Layer] = []
+    numbers = list(range(len(scene.things)))
+    rng.shuffle(numbers)
+    if numbers and rng.random() < _LIKE_WITH_LIKE:
+        first = scene.things[numbers[-1]].category
+        numbers.sort(key=lambda number: scene.things[number].category == first)
+    jittered = rng.random() < jitter
+    same_kind = rng.choice(KINDS) if rng.random() < 0.3 else None
+    for _ in range(count):
+        if scene.foreign or rng.random() < 0.025:
+            target, bounds = None, _empty(scene, rng)
+        else:
+            target = numbers.pop() if numbers else None
+            bounds = scene.things[target].bounds if target is not None else None
+        if bounds is None:
+            continue
+        thing = None if target is None else scene.things[target]
+        for _ in range(_TRIES):
+            kind = same_kind or rng.choice(KINDS)
+            mark = _placed(kind, _color(kind, layers, rng), bounds, thing, scene, rng)
+            layer = _layer(image, mark, target, scene, rng, jittered)
+            if layer is not None:
+                layers.append(layer[0])
+                image = layer[1]
+                break
+    return tuple(layers), image
+
+
+def _layer(
+    image: Pixels, mark: Mark, target: int | None, scene: Scene, rng: random.Random, jittered: bool
+) -> tuple[Layer, Pixels] | None:
+    """The mark drawn, or nothing where it could not be seen."""
+    size = relative_size(scene.width, scene.height)
+    style = jittered_style(mark, size, rng) if jittered else fixed_style(mark, size)
+    marked = draw(image, [mark], [style])
+    step = max(max(scene.width, scene.height) // 200, 1)
+    red, green, blue = cv2.split(cv2.absdiff(marked[::step, ::step], image[::step, ::step]))
+    change = cv2.max(cv2.max(red, green), blue)
+    changed = change > 8
+    painted = int(np.count_nonzero(changed))
+    if painted < 12 or float(change[changed].mean()) < _VISIBLE:
+        return None
+    if isinstance(mark, Arrow):
+        aim = mark.tip
+    elif isinstance(mark, Point):
+        aim = (mark.x, mark.y)
+    else:
+        x1, y1, x2, y2 = mark.bounds
+        aim = (x1 + x2) / 2, (y1 + y2) / 2
+    return Layer(Pointed(mark, target), style, changed, step, aim), marked
+
+
+def _color(kind: type[Mark], layers: list[Layer], rng: random.Random) -> Color:
+    """A colour that no mark of the same kind could be confused with."""
+    used = [layer.pointed.mark.color.name for layer in layers if isinstance(layer.pointed.mark, kind)]
+    pool = list(TRAINED) if rng.random() < 0.82 else list(OTHERS)
+    free = [name for name in pool if not any(alike(name, other) for other in used)]
+    return named(rng.choice(free or list(TRAINED)))
+
+
+def _empty(scene: Scene, rng: random.Random) -> Bounds | None:
+    """A rectangle with nothing in it and nothing near."""
+    longer = max(scene.width, scene.height)
+    for _ in range(12):
+        w, h = (min(rng.uniform(0.1, 0.22) * longer, side * 0.6) for side in (scene.width, scene.height))
+        x, y = rng.uniform(0, scene.width - w), rng.uniform(0, scene.height - h)
+        gap = 0.08 * longer
+        if all(
+            x - gap >= x2 or x + w + gap <= x1 or y - gap >= y2 or y + h + gap <= y1
+            for x1, y1, x2, y2 in (thing.bounds for thing in scene.things)
+        ):
+            return x, y, x + w, y + h
+    return None
+
+
+def _placed(
+    kind: type[Mark], color: Color, bounds: Bounds, thing: Thing | None, scene: Scene, rng: random.Random
+) -> Mark:
+    if kind is Box:
+        return Box(color, *_loose(bounds, scene, rng, -0.02, 0.2))
+    if kind is Ellipse:
+        return Ellipse(color, *_loose(bounds, scene, rng, 0.04, 0.28))
+    if kind is Triangle:
+        return Triangle(color, *_loose(bounds, scene, rng, -0.05, 0.25))
+    if kind is Point:
+        return Point(color, *_on(bounds, thing, rng))
+    if kind is Arrow:
+        return _arrow(color, _on(bounds, thing, rng), scene, rng)
+    if kind is Scribble:
+        return Scribble(color, _strokes(bounds, rng))
+    polygons = _silhouette(bounds, thing, rng)
+    return Contour(color, polygons) if kind is Contour else Mask(color, polygons)
+
+
+def _loose(bounds: Bounds, scene: Scene, rng: random.Random, low: float, high: float) -> Bounds:
+    """The rectangle with each side moved by its own share, kept inside the picture."""
+    x1, y1, x2, y2 = bounds
+    # Around something flat a hand still leaves room, so shares are of the longer side too.
+    side = 0.5 * max(x2 - x1, y2 - y1)
+    w, h = max(x2 - x1, side), max(y2 - y1, side)
+    most = rng.uniform(max(low, 0), high)
+    left, right, up, down = (rng.uniform(low, most) for _ in range(4))
+    return (
+        max(x1 - left * w, 0),
+        max(y1 - up * h, 0),
+        min(x2 + right * w, scene.width),
+        min(y2 + down * h, scene.height),
+    )
+
+
+def _on(bounds: Bounds, thing: Thing | None, rng: random.Random) -> tuple[float, float]:
+    """A spot near the middle, on the thing itself where it can be found."""
+    x1, y1, x2, y2 = bounds
+    for _ in range(8):
+        x = (x1 + x2) / 2 + rng.uniform(-0.25, 0.25) * (x2 - x1)
+        y = (y1 + y2) / 2 + rng.uniform(-0.25, 0.25) * (y2 - y1)
+        if thing is None or rng.random() < 0.3 or _inside(thing, x, y):
+            break
+    return x, y
+
+
+def _inside(thing: Thing, x: float, y: float) -> bool:
+    return any(
+        cv2.pointPolygonTest(np.array(polygon, np.float32), (x, y), False) >= 0 for polygon in thing.outline
+    )
+
+
+def _arrow(color: Color, tip: tuple[float, float], scene: Scene, rng: random.Random) -> Arrow:
+    if rng.random() < 0.5:
+        return Arrow(color, tip)
+    reach = rng.uniform(28, 70) * relative_size(scene.width, scene.height)
+    for _ in range(8):
+        angle = rng.uniform(0, 2 * math.pi)
+        tail = tip[0] + reach * math.cos(angle), tip[1] + reach * math.sin(angle)
+        if 0 <= tail[0] <= scene.width and 0 <= tail[1] <= scene.height:
+            return Arrow(color, tip, tail)
+    return Arrow(color, tip)
+
+
+def _strokes(bounds: Bounds, rng: random.Random) -> Polygon:
+    """A few points through the region, to and fro or anyhow."""
+    x1, y1, x2, y2 = bounds
+    count = rng.randint(2, 6)
+    if rng.random() < 0.5:
+        return tuple((rng.uniform(x1, x2), rng.uniform(y1, y2)) for _ in range(max(count, 3)))
+    points = []
+    for number in range(count):
+        share = (number + 0.5) / count
+        wobble = rng.uniform(0.1, 0.9) if count > 2 else rng.uniform(0.3, 0.7)
+        points.append((x1 + share * (x2 - x1), y1 + wobble * (y2 - y1)))
+    return tuple(points)
+
+
+def _silhouette(bounds: Bounds, thing: Thing | None, rng: random.Random) -> tuple[Polygon, ...]:
+    """The thing's outline as a segmentation would give it, a little off, or a rough frame."""
+    x1, y1, x2, y2 = bounds
+    if thing is None or rng.random() < 0.15:
+        return (((x1, y1), (x2, y1), (x2, y2), (x1, y2)),)
+    middle = (x1 + x2) / 2, (y1 + y2) / 2
+    grown = rng.uniform(0.97, 1.15)
+    hull = np.concatenate([np.array(polygon, np.float32) for polygon in thing.outline])
+    simple = len(thing.outline) == 1 and rng.random() >= 0.4
+    points = hull if simple else cv2.convexHull(hull)[:, 0]
+    return (
+        tuple(
+            (middle[0] + (float(x) - middle[0]) * grown, middle[1] + (float(y) - middle[1]) * grown)
+            for x, y in points
+        ),
+    )

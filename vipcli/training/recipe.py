@@ -1,0 +1,116 @@
+"""From nothing to the bundled model: its words, then seeing, then answering, each resumable."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from vipcli.training import bundle, vocabulary
+from vipcli.training.feed import batches
+from vipcli.training.loop import Pace, Run
+from vipcli.training.model import configuration, fresh
+from vipcli.training.questions import conversations
+from vipcli.training.scenes import draw_scene
+from vipcli.training.talking import Drawer as TalkDrawer
+from vipcli.training.talking import TalkStage
+from vipcli.training.vision import Drawer as VisionDrawer
+from vipcli.training.vision import VisionStage
+
+_SCENES_OF_WORDS = 2500
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to spend, and where."""
+
+    folder: Path
+    minutes: float
+    seed: int = 0
+    device: str = "cpu"
+    workers: int = 1
+    batch: int = 64
+    start: Path | None = None
+    """A trained checkpoint to go on from, instead of from nothing."""
+    shares: tuple[float, float, float] = (0.6, 0.1, 0.3)
+    """Of the time: learning to see, to answer with what is seen, and both together."""
+
+
+# Seeing from nothing takes large steps; what was learned since then must not be lost to them.
+_SEEING = Pace(matrices=1e-2, others=3e-3)
+_ANSWERING = Pace(matrices=5e-3, others=2e-3, decline=0.1)
+_TOGETHER = Pace(matrices=2e-3, others=8e-4, decline=0.6)
+
+
+def train(plan: Plan) -> Path:
+    """Run the stages, or what is left of them, and return the checkpoint folder."""
+    # Matrix products leave little for a second thread to win, and the drawing needs a core.
+    torch.set_num_threads(max(torch.get_num_threads(), 1))
+    torch.manual_seed(plan.seed)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(plan)
+    model = _model(tokenizer, plan)
+    seeing, answering, together = (plan.minutes * share for share in plan.shares)
+    with ExitStack() as stack:
+        log = stack.enter_context((plan.folder / "log.txt").open("a", encoding="utf-8"))
+        model.model.vision_tower.config._attn_implementation = "eager"
+        _stage(VisionStage(model), _SEEING, VisionDrawer(plan.batch), seeing, plan, log)
+        talk = TalkDrawer(plan.batch // 2, tokenizer)
+        stage = TalkStage(model, tokenizer, learn_to_see=False)
+        _stage(stage, _ANSWERING, talk, answering, plan, log)
+        stage = TalkStage(model, tokenizer, learn_to_see=True)
+        stage.name = "together"
+        _stage(stage, _TOGETHER, talk, together, plan, log)
+    finished = plan.folder / "model"
+    model.set_attn_implementation("eager")
+    bundle.save(model.cpu(), tokenizer, finished)
+    return finished
+
+
+def _stage(stage: Any, pace: Pace, draw: Any, minutes: float, plan: Plan, log: Any) -> None:
+    run = Run(stage, stage.name, plan.folder, pace, torch.device(plan.device))
+    run.resume()
+    if run.progress.seconds < minutes * 60:
+        name = f"{stage.name} {plan.seed}"
+        run.train(batches(draw, name, run.progress.step, plan.workers), minutes, log)
+
+
+def _tokenizer(plan: Plan) -> Any:
+    known = plan.folder / "tokenizer"
+    if plan.start is not None:
+        return bundle.load_tokenizer(plan.start)
+    if not known.exists():
+        vocabulary.learn(_words(plan.seed)).save_pretrained(known)
+    return bundle.load_tokenizer(known)
+
+
+def _words(seed: int) -> Iterator[str]:
+    """Questions and answers as the stages will meet them."""
+    for number in range(_SCENES_OF_WORDS):
+        rng = random.Random(f"words {seed} {number}")
+        for conversation in conversations(draw_scene(rng).scene, rng, 14):
+            for exchange in conversation:
+                yield exchange.question
+                yield f" {exchange.answer}"
+
+
+def _model(tokenizer: Any, plan: Plan) -> Any:
+    ids = tokenizer.convert_tokens_to_ids(["<image>", "<s>", "</s>", "<pad>"])
+    model = fresh(configuration(len(tokenizer), *ids))
+    if plan.start is not None:
+        weights = load_file(plan.start / "model.safetensors")
+        model.load_state_dict({name: value.float() for name, value in weights.items()}, strict=False)
+        model.tie_weights()
+    return model
+
+
+def spare_cores() -> int:
+    """Processes that may draw while one trains."""
+    return max((os.cpu_count() or 2) - 1, 1)

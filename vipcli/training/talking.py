@@ -1,0 +1,244 @@
+"""The second stage: the whole model learns to answer, many conversations about each picture at once.
+
+The picture and the words before the first question are read once. Conversations follow in rows of a fixed
+length; each sees the picture and itself, exactly as if it stood alone.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - as everyone calls it
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from vipcli.prompts import HUMAN, Turn
+from vipcli.training.model import GRID
+from vipcli.training.questions import Conversation, conversations
+from vipcli.training.scenes import WORLD, draw_scene
+from vipcli.training.vision import normal, view
+
+ROWS, LENGTH = 6, 64
+_ASKED = 14
+"""Conversations made for a picture; those that find no room in its rows are left out."""
+
+# Reckoning and comparing take two marks on things that go together, which chance seldom gives.
+_NUMBERS = replace(WORLD, marks=(0, 1, 6, 3), foreign=0.0, categories=((0, 100, 0, 0),))
+_PAIRS = replace(WORLD, marks=(0, 0, 6, 4), foreign=0.0)
+_LESSONS = ((WORLD, 70), (_NUMBERS, 15), (_PAIRS, 15))
+
+_IGNORED = -100
+_PACKED = "packed_conversations"
+
+
+class Batch(NamedTuple):
+    """Pictures, and their conversations in rows."""
+
+    pixels: torch.Tensor
+    tokens: torch.Tensor
+    """Picture × row × length."""
+    conversation: torch.Tensor
+    """Which conversation of its row a token belongs to, counted from 1; 0 is nothing."""
+    position: torch.Tensor
+    """How far into its conversation it is."""
+    target: torch.Tensor
+    """The token that must follow, where it is part of an answer."""
+    weight: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation after the words that every one begins with."""
+
+    tokens: list[int]
+    targets: list[int]
+    weights: list[float]
+
+
+class Scribe:
+    """Turns conversations into tokens."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        opening = HUMAN.build([Turn("")]).removesuffix("###Assistant:")
+        before, after = opening.split("<image>")
+        image = tokenizer.convert_tokens_to_ids("<image>")
+        self.opening = [
+            tokenizer.bos_token_id,
+            *self._encode(before),
+            *[image] * (GRID * GRID),
+            *self._encode(after),
+        ]
+        self.image_at = self.opening.index(image)
+
+    def encode(self, conversation: Conversation) -> Encoded:
+        """The tokens after the opening; answers with their ends are targets, less weighty if long."""
+        tokens: list[int] = []
+        targets: list[int] = []
+        weights: list[float] = []
+        lead = ""
+        for exchange in conversation:
+            asked = self._encode(f"{lead}{exchange.question}###Assistant:")
+            answered = [*self._encode(f" {exchange.answer}"), *self._encode("###")]
+            weight = len(answered) ** -0.5
+            tokens += asked + answered[:-1]
+            targets += [_IGNORED] * (len(asked) - 1) + answered
+            weights += [0.0] * (len(asked) - 1) + [weight] * len(answered)
+            lead = "###Human: "
+        return Encoded(tokens, targets, weights)
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+class Drawer:
+    """Makes a batch of pictures and conversations from a random.Random."""
+
+    def __init__(self, size: int, tokenizer: Any) -> None:
+        self.size, self.scribe = size, Scribe(tokenizer)
+
+    def __call__(self, rng: random.Random) -> Batch:
+        pixels, rows = [], []
+        for _ in range(self.size):
+            (lesson,) = rng.choices([lesson for lesson, _ in _LESSONS], [often for _, often in _LESSONS])
+            drawn = draw_scene(rng, lesson)
+            pixels.append(view(drawn.marked))
+            rows.append(_rows([self.scribe.encode(one) for one in conversations(drawn.scene, rng, _ASKED)]))
+        columns = [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
+        return Batch(torch.from_numpy(np.stack(pixels)), *columns)
+
+
+def _rows(encoded: list[Encoded]) -> tuple[Any, ...]:
+    """Conversations side by side in rows, each put where there is still room."""
+    tokens, number, position = (np.zeros((ROWS, LENGTH), np.int64) for _ in range(3))
+    target = np.full((ROWS, LENGTH), _IGNORED, np.int64)
+    weight = np.zeros((ROWS, LENGTH), np.float32)
+    filled, count = [0] * ROWS, [0] * ROWS
+    for one in encoded:
+        size = len(one.tokens)
+        row = next((row for row in range(ROWS) if filled[row] + size <= LENGTH), None)
+        if row is None:
+            continue
+        start, count[row] = filled[row], count[row] + 1
+        filled[row] += size
+        here = (row, slice(start, start + size))
+        tokens[here], target[here], weight[here] = one.tokens, one.targets, one.weights
+        number[here], position[here] = count[row], np.arange(size)
+    return tokens, number, position, target, weight
+
+
+class TalkStage(nn.Module):
+    """The whole model, asked many things about each picture."""
+
+    name = "talk"
+
+    def __init__(self, model: Any, tokenizer: Any, *, learn_to_see: bool) -> None:
+        super().__init__()
+        self.model = model
+        scribe = Scribe(tokenizer)
+        self._image_at = scribe.image_at
+        self.opening: torch.Tensor
+        self.register_buffer("opening", torch.tensor(scribe.opening), persistent=False)
+        model.model.vision_tower.requires_grad_(learn_to_see)
+        self._learn_to_see = learn_to_see
+        model.model.language_model.config._attn_implementation = _PACKED
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        states = self._states(batch)
+        asked = batch.target.flatten(1) != _IGNORED
+        scores = self.model.lm_head(states[:, len(self.opening) :][asked]).float()
+        truth, weight = batch.target.flatten(1)[asked], batch.weight.flatten(1)[asked]
+        loss = (F.cross_entropy(scores, truth, reduction="none") * weight).sum() / weight.sum()
+        right = torch.zeros_like(asked, dtype=torch.bool)
+        right[asked] = scores.argmax(1) == truth
+        return loss, {"right": float(whole_answers(asked, right).float().mean())}
+
+    def _states(self, batch: Batch) -> torch.Tensor:
+        """The last features of the opening and of every row."""
+        inner = self.model.model
+        text = inner.language_model
+        pictures = batch.pixels.shape[0]
+        with torch.set_grad_enabled(self._learn_to_see and self.training):
+            features = tower_features(
+                inner.vision_tower, batch.pixels, self.model.config.vision_feature_layer
+            )
+        seen = inner.multi_modal_projector(features)
+        opening = text.embed_tokens(self.opening).expand(pictures, -1, -1)
+        end = self._image_at + seen.shape[1]
+        words = text.embed_tokens(batch.tokens.flatten(1))
+        states = torch.cat([opening[:, : self._image_at], seen.to(words.dtype), opening[:, end:], words], 1)
+        size = len(self.opening)
+        positions = torch.cat(
+            [
+                torch.arange(size, device=states.device).expand(pictures, -1),
+                size + batch.position.flatten(1),
+            ],
+            1,
+        )
+        turned = text.rotary_emb(states, position_ids=positions)
+        mask = _own_conversation(batch.conversation)
+        for layer in text.layers:
+            states = layer(states, attention_mask=mask, position_embeddings=turned)
+        return torch.as_tensor(text.norm(states))
+
+
+def whole_answers(asked: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """For each answer, in order, whether all of its tokens are right, as greedy decoding would write it."""
+    before = torch.nn.functional.pad(asked, (1, 0))[:, :-1]
+    answer = (asked & ~before).flatten().cumsum(0)[asked.flatten()] - 1
+    wrong = torch.bincount(answer, weights=(~right[asked]).float())
+    return wrong == 0
+
+
+def tower_features(tower: Any, pixels: torch.Tensor, layers: list[int]) -> torch.Tensor:
+    """The patch features that the model's own forward pass would use."""
+    states = tower(normal(pixels), output_hidden_states=True).hidden_states
+    return torch.cat([states[layer][:, 1:] for layer in layers], -1)
+
+
+def _own_conversation(conversation: torch.Tensor) -> torch.Tensor:
+    """Picture × row × length × length: whether a token may look at another of its row."""
+    same = conversation[..., :, None] == conversation[..., None, :]
+    length = conversation.shape[-1]
+    return same & torch.ones(length, length, dtype=torch.bool, device=conversation.device).tril()
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor,
+    scaling: float,
+    **_ignored: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of the opening to itself, and of every row to the opening and to its own conversation."""
+    pictures, rows, length, _ = attention_mask.shape
+    heads, width = query.shape[1], query.shape[3]
+    size = query.shape[2] - rows * length
+    opening_key, opening_value = key[:, :, :size], value[:, :, :size]
+    opening = _attention(
+        query[:, :, :size] @ opening_key.transpose(2, 3) * scaling,
+        torch.ones(size, size, dtype=torch.bool, device=query.device).tril(),
+    )
+    apart = (pictures, heads, rows, length, width)
+    asked = query[:, :, size:]
+    to_opening = (asked @ opening_key.transpose(2, 3) * scaling).view(pictures, heads, rows, length, size)
+    own_key, own_value = key[:, :, size:].reshape(apart), value[:, :, size:].reshape(apart)
+    to_own = asked.reshape(apart) @ own_key.transpose(3, 4) * scaling
+    to_own = to_own.masked_fill(~attention_mask[:, None], float("-inf"))
+    shares = torch.cat([to_opening, to_own], -1).softmax(-1).to(value.dtype)
+    answered = shares[..., :size].flatten(2, 3) @ opening_value
+    answered = answered + (shares[..., size:] @ own_value).flatten(2, 3)
+    return torch.cat([opening @ opening_value, answered], 2).transpose(1, 2), None
+
+
+def _attention(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+    return scores.masked_fill(~allowed, float("-inf")).softmax(-1).to(scores.dtype)
+
+
+ALL_ATTENTION_FUNCTIONS.register(_PACKED, _attend)

@@ -1,0 +1,998 @@
+"""The wordings of questions: tables only, filled in by `vipcli.training.questions`.
+
+A wording's blanks, where it has them:
+
+    {x} {y}        a thing by its mark: `the thing within the red rectangle`
+    {at}           a mark alone, fit to follow `what is`: `within the red rectangle`
+    {ref}          a mark alone, fit to follow a noun: `that the red arrow points at`
+    {pair}         two things by their marks: `the things at the red point and in the blue box`
+    {here}         the picture: `in the picture`
+    anything else  what the family fills in
+
+A wording begins in lower case where it may; whoever fills it in gives it its capital.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# --------------------------------------------------------------------------- marks
+
+# How people speak of a mark. What begins with a word of AFTER_NOUN_ONLY cannot follow "what is".
+AFTER_NOUN_ONLY = ("that ", "with ", "which ")
+LOOSE: dict[str, tuple[str, ...]] = {
+    "box": (
+        "in the {color} rectangle",
+        "inside the {color} rectangle",
+        "in the {color} box",
+        "inside the {color} box",
+        "within the {color} box",
+        "in the {color} frame",
+        "inside the {color} square",
+        "enclosed by the {color} rectangle",
+        "marked by the {color} box",
+        "with the {color} box around it",
+        "that the {color} box surrounds",
+    ),
+    "ellipse": (
+        "in the {color} ellipse",
+        "inside the {color} ellipse",
+        "in the {color} oval",
+        "inside the {color} oval",
+        "inside the {color} circle",
+        "within the {color} circle",
+        "surrounded by the {color} ellipse",
+        "marked by the {color} ellipse",
+        "with the {color} ellipse around it",
+        "that the {color} oval surrounds",
+    ),
+    "triangle": (
+        "in the {color} triangle",
+        "inside the {color} triangle",
+        "within the {color} triangle",
+        "enclosed by the {color} triangle",
+        "surrounded by the {color} triangle",
+        "marked by the {color} triangle",
+        "with the {color} triangle around it",
+        "that the {color} triangle surrounds",
+    ),
+    "point": (
+        "at the {color} dot",
+        "under the {color} dot",
+        "under the {color} point",
+        "beneath the {color} dot",
+        "marked by the {color} point",
+        "marked with the {color} dot",
+        "with the {color} dot on it",
+        "with the {color} point on it",
+        "that the {color} dot is on",
+    ),
+    "arrow": (
+        "pointed at by the {color} arrow",
+        "indicated by the {color} arrow",
+        "at the tip of the {color} arrow",
+        "singled out by the {color} arrow",
+        "marked by the {color} arrow",
+        "shown by the {color} arrow",
+        "that the {color} arrow points to",
+        "that the {color} arrow points at",
+        "which the {color} arrow points to",
+    ),
+    "scribble": (
+        "under the {color} scribble",
+        "beneath the {color} scribble",
+        "marked with the {color} scribble",
+        "marked by the {color} scribble",
+        "crossed by the {color} scribble",
+        "marked by the {color} squiggle",
+        "with the {color} scribble on it",
+        "with the {color} scribble over it",
+    ),
+    "contour": (
+        "in the {color} contour",
+        "inside the {color} contour",
+        "within the {color} mask contour",
+        "inside the {color} outline",
+        "enclosed by the {color} contour",
+        "marked by the {color} contour",
+        "with the {color} contour",
+        "with the {color} contour around it",
+    ),
+    "mask": (
+        "under the {color} mask",
+        "beneath the {color} mask",
+        "covered by the {color} mask",
+        "covered with the {color} mask",
+        "marked by the {color} mask",
+        "highlighted by the {color} mask",
+        "with the {color} mask on it",
+        "with the {color} mask over it",
+    ),
+}
+# These name a mark by little more than its colour, and so need that colour to be no other mark's.
+TINTED: dict[str, tuple[str, ...]] = {
+    "box": ("framed in {color}", "boxed in {color}"),
+    "ellipse": ("circled in {color}", "encircled in {color}"),
+    "contour": ("outlined in {color}", "traced in {color}"),
+    "scribble": ("scribbled on in {color}", "scribbled over in {color}"),
+    "mask": ("highlighted in {color}", "shaded in {color}"),
+}
+
+# Things that somebody could take for a mark of the kind: by what they are, and by their texture.
+LOOKALIKES: dict[str, tuple[str, ...]] = {
+    "box": ("rectangle", "square"),
+    "ellipse": ("circle", "oval"),
+    "triangle": ("triangle",),
+    "point": ("circle",),
+}
+LOOKALIKE_TEXTURES = {"contour": "outlined", "point": "dotted"}
+
+# Colour names that somebody could exchange.
+CONFUSABLE: tuple[tuple[str, ...], ...] = (
+    ("red", "orange", "crimson", "maroon", "brown", "coral", "salmon"),
+    ("orange", "coral", "salmon", "gold", "tan", "brown"),
+    ("yellow", "gold", "orange"),
+    ("yellow", "gold", "beige", "tan", "olive"),
+    ("brown", "maroon", "olive", "tan"),
+    ("lime", "green", "olive"),
+    ("green", "teal", "turquoise"),
+    ("aqua", "turquoise", "teal"),
+    ("blue", "navy", "indigo", "purple"),
+    ("fuchsia", "purple", "violet", "pink", "indigo"),
+    ("fuchsia", "pink", "crimson", "coral", "salmon"),
+    ("purple", "maroon"),
+    ("white", "beige", "silver"),
+    ("gray", "silver"),
+    ("black", "navy", "indigo"),
+)
+# Kinds of mark that look too much alike to deny the one where the other stands in the same colour.
+SIMILAR_MARKS: tuple[tuple[str, str], ...] = (
+    ("box", "contour"),
+    ("ellipse", "contour"),
+    ("triangle", "contour"),
+    ("mask", "contour"),
+    ("mask", "point"),
+    ("scribble", "contour"),
+    ("ellipse", "point"),
+    ("ellipse", "scribble"),
+)
+# Kinds of thing of which one could be called the other.
+SIMILAR_KINDS: tuple[tuple[str, str], ...] = (
+    ("square", "rectangle"),
+    ("circle", "oval"),
+    ("square", "diamond"),
+)
+# What else a thing might be said to be for: too close to ask for a "no".
+ARGUABLE_USES: dict[str, tuple[str, ...]] = {
+    "house": ("sitting", "reading", "eating", "drinking", "keeping dry"),
+    "car": ("sitting", "keeping dry", "living in"),
+    "boat": ("sitting", "keeping dry", "living in", "driving"),
+    "cup": ("eating",),
+    "clock": ("reading",),
+    "apple": ("drinking",),
+    "chair": ("reading", "eating"),
+}
+
+PLURALS = {"fish": "fish", "cross": "crosses"}
+
+HERE = ("in the picture", "in this picture", "in the image", "here")
+# What a sentence says of a place.
+PREPOSITIONS = {"left": "at the", "right": "at the", "top": "at the", "bottom": "at the"}
+
+SIDES: dict[str, tuple[str, ...]] = {
+    "left": ("to the left of", "left of", "on the left of"),
+    "right": ("to the right of", "right of", "on the right of"),
+    "above": ("above", "higher up than"),
+    "below": ("below", "lower down than"),
+}
+DIRECTLY = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
+
+THINGS = ("thing", "thing", "object", "object", "item")
+NUMBERS = ("number", "number", "digit")
+LETTERS = ("letter",)
+CHARACTERS = ("character", "symbol")
+
+# --------------------------------------------------------------------------- wordings
+
+
+@dataclass(frozen=True, slots=True)
+class Wordings:
+    """The ways of asking one thing."""
+
+    direct: tuple[str, ...]
+    framed: tuple[str, ...] = ()
+    nouns: tuple[str, ...] = THINGS
+    """What {x} calls the thing."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.direct + self.framed
+
+
+# Around "what colour it is".
+_ASKING = (
+    "can you tell me {clause}?",
+    "could you tell me {clause}?",
+    "please tell me {clause}.",
+    "tell me {clause}.",
+    "I would like to know {clause}.",
+    "I want to know {clause}.",
+    "do you know {clause}?",
+    "could you say {clause}?",
+)
+# Around "it is red".
+_CLAIMING = (
+    "is it true that {clause}?",
+    "is it right that {clause}?",
+    "would you say that {clause}?",
+    "do you think that {clause}?",
+    "am I right that {clause}?",
+    "yes or no: {clause}?",
+    "{clause}, yes or no?",
+    "{clause}, right?",
+    "{clause}. Is that true?",
+    "tell me whether {clause}.",
+    "please say if {clause}.",
+    "I would like to know whether {clause}.",
+)
+_ASKING_MORE = (
+    "and can you tell me {clause}?",
+    "could you also tell me {clause}?",
+    "now tell me {clause}.",
+    "also tell me {clause}.",
+    "I would also like to know {clause}.",
+    "and do you see {clause}?",
+)
+_CLAIMING_MORE = (
+    "and is it true that {clause}?",
+    "and would you say that {clause}?",
+    "so {clause}, right?",
+    "and am I right that {clause}?",
+)
+
+
+def _within(frames: tuple[str, ...], clauses: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(frame.replace("{clause}", clause) for clause in clauses for frame in frames)
+
+
+def _asked(direct: tuple[str, ...], *clauses: str, nouns: tuple[str, ...] = THINGS) -> Wordings:
+    return Wordings(direct, _within(_ASKING, clauses), nouns)
+
+
+def _claimed(direct: tuple[str, ...], *clauses: str, nouns: tuple[str, ...] = THINGS) -> Wordings:
+    return Wordings(direct, _within(_CLAIMING, clauses), nouns)
+
+
+def _more(direct: tuple[str, ...], *clauses: str) -> Wordings:
+    return Wordings(direct, _within(_ASKING_MORE, clauses))
+
+
+def _claimed_more(direct: tuple[str, ...], *clauses: str) -> Wordings:
+    return Wordings(direct, _within(_CLAIMING_MORE, clauses))
+
+
+_WHAT = _asked(
+    (
+        "what is the object {ref}?",
+        "what is {x}?",
+        "what is {at}?",
+        "what's {at}?",
+        "what can be seen {at}?",
+        "what do you see {at}?",
+        "what is shown {at}?",
+        "what kind of thing is {at}?",
+        "what kind of thing is {x}?",
+        "which thing is {at}?",
+        "name {x}.",
+        "identify {x}.",
+        "what would you call {x}?",
+        "{x}: what is it?",
+        "look at {x}. What is it?",
+    ),
+    "what {x} is",
+    "what is {at}",
+)
+_COLOR = _asked(
+    (
+        "what colour is {x}?",
+        "which colour is {x}?",
+        "what is the colour of {x}?",
+        "which colour does {x} have?",
+        "what colour does {x} have?",
+        "name the colour of {x}.",
+        "give the colour of {x}.",
+        "{x}: what colour is it?",
+        "{x} is what colour?",
+        "look at {x}. Which colour is it?",
+    ),
+    "what colour {x} is",
+    "which colour {x} has",
+)
+_COUNT = _asked(
+    (
+        "how many {kinds} are there {here}?",
+        "how many {kinds} are {here}?",
+        "how many {kinds} do you see {here}?",
+        "how many {kinds} can you count {here}?",
+        "how many {kinds} does the picture show?",
+        "count the {kinds} {here}.",
+        "what is the number of {kinds} {here}?",
+    ),
+    "how many {kinds} there are {here}",
+    "the number of {kinds} {here}",
+)
+_SIDE = _claimed(
+    (
+        "is {x} {side} {y}?",
+        "is {x} located {side} {y}?",
+        "is {x} placed {side} {y}?",
+        "is {x} somewhere {side} {y}?",
+        "does {x} lie {side} {y}?",
+        "can {x} be found {side} {y}?",
+    ),
+    "{x} is {side} {y}",
+    "{x} lies {side} {y}",
+)
+
+WORDINGS: dict[str, Wordings] = {
+    "what": _WHAT,
+    "nothing": _WHAT,
+    "color": _COLOR,
+    "texture": _asked(
+        (
+            "is {x} plain, striped, dotted or outlined?",
+            "what texture does {x} have?",
+            "which texture does {x} have?",
+            "what is the texture of {x}?",
+            "what pattern does {x} have?",
+            "what is the pattern of {x}?",
+            "how is {x} filled?",
+            "plain, striped, dotted or outlined: which is {x}?",
+            "name the texture of {x}.",
+        ),
+        "which texture {x} has",
+        "whether {x} is plain, striped, dotted or outlined",
+    ),
+    "size": _asked(
+        (
+            "is {x} small or large?",
+            "is {x} large or small?",
+            "what size is {x}?",
+            "what is the size of {x}?",
+            "how big is {x}?",
+            "how large is {x}?",
+            "would you call {x} small or large?",
+            "{x}: small or large?",
+            "small or large: which is {x}?",
+        ),
+        "what size {x} is",
+        "whether {x} is small or large",
+    ),
+    "is-what": _claimed(
+        (
+            "is {x} {kind}?",
+            "is the object {ref} {kind}?",
+            "is {kind} {at}?",
+            "is it {kind} that is {at}?",
+            "do you see {kind} {at}?",
+            "would you call {x} {kind}?",
+            "does {x} look like {kind}?",
+        ),
+        "{x} is {kind}",
+        "what is {at} is {kind}",
+    ),
+    "is-color": _claimed(
+        (
+            "is {x} {color}?",
+            "is the colour of {x} {color}?",
+            "is {x} {color} in colour?",
+            "does {x} have the colour {color}?",
+            "would you call {x} {color}?",
+        ),
+        "{x} is {color}",
+        "the colour of {x} is {color}",
+    ),
+    "is-texture": _claimed(
+        (
+            "is {x} {texture}?",
+            "is the texture of {x} {texture}?",
+            "is the pattern of {x} {texture}?",
+            "would you call {x} {texture}?",
+        ),
+        "{x} is {texture}",
+        "the texture of {x} is {texture}",
+    ),
+    "is-size": _claimed(
+        (
+            "is {x} {size}?",
+            "is {x} {size} in size?",
+            "is {x} a {size} one?",
+            "would you call {x} {size}?",
+        ),
+        "{x} is {size}",
+        "{x} is a {size} one",
+    ),
+    "category": _asked(
+        (
+            "is {x} {options}?",
+            "is it {options} that is {at}?",
+            "what is {at}: {options}?",
+            "what is {x}: {options}?",
+            "which of these is {x}: {options}?",
+            "{x}: is it {options}?",
+            "would you call {x} {options}?",
+        ),
+        "whether {x} is {options}",
+        "which of these {x} is: {options}",
+        nouns=("thing", "item"),
+    ),
+    "choose-what": _asked(
+        (
+            "is {x} {one} or {two}?",
+            "which is {x}, {one} or {two}?",
+            "what is {x}, {one} or {two}?",
+            "what is {at}, {one} or {two}?",
+            "is it {one} or {two} that is {at}?",
+            "do you see {one} or {two} {at}?",
+            "{one} or {two}: what is {x}?",
+            "would you call {x} {one} or {two}?",
+        ),
+        "whether {x} is {one} or {two}",
+        "what {x} is, {one} or {two}",
+    ),
+    "choose-color": _asked(
+        (
+            "is {x} {one} or {two}?",
+            "is the colour of {x} {one} or {two}?",
+            "what colour is {x}, {one} or {two}?",
+            "which colour does {x} have, {one} or {two}?",
+            "which colour is {x}: {one} or {two}?",
+            "{one} or {two}: what colour is {x}?",
+            "would you call {x} {one} or {two}?",
+        ),
+        "whether {x} is {one} or {two}",
+        "what colour {x} is, {one} or {two}",
+    ),
+    "letter": _asked(
+        (
+            "which letter is {at}?",
+            "what letter is {at}?",
+            "which letter do you see {at}?",
+            "what letter can be seen {at}?",
+            "which letter is shown {at}?",
+            "which letter of the alphabet is {at}?",
+            "which one is {x}?",
+            "what is {x}?",
+            "read {x}.",
+            "name {x}.",
+        ),
+        "which letter is {at}",
+        "what letter is {at}",
+        nouns=LETTERS,
+    ),
+    "number": _asked(
+        (
+            "which number is {at}?",
+            "what number is {at}?",
+            "which number do you see {at}?",
+            "what number can be seen {at}?",
+            "which number is shown {at}?",
+            "which digit is {at}?",
+            "which one is {x}?",
+            "what is {x}?",
+            "read {x}.",
+            "name {x}.",
+        ),
+        "which number is {at}",
+        "what number is {at}",
+        nouns=NUMBERS,
+    ),
+    "read": _asked(
+        (
+            "read what is {at}.",
+            "read {x}.",
+            "read out {x}.",
+            "which letter or number is {at}?",
+            "what letter or number is {at}?",
+            "which letter or digit do you see {at}?",
+            "which character is {at}?",
+            "what character can be seen {at}?",
+            "{x}: which one is it?",
+        ),
+        "which letter or number is {at}",
+        "which character is {at}",
+        nouns=CHARACTERS,
+    ),
+    "corners": _asked(
+        (
+            "how many corners does {x} have?",
+            "how many corners are there on {x}?",
+            "how many corners can you count on {x}?",
+            "what is the number of corners of {x}?",
+            "count the corners of {x}.",
+            "{x} has how many corners?",
+            "{x}: how many corners does it have?",
+        ),
+        "how many corners {x} has",
+        "how many corners there are on {x}",
+        nouns=("shape", "thing", "object"),
+    ),
+    "alive": _claimed(
+        (
+            "is {x} alive?",
+            "is {x} a living thing?",
+            "is {x} something alive?",
+            "is {x} something that lives?",
+            "does {x} show something alive?",
+        ),
+        "{x} is alive",
+        "{x} is a living thing",
+    ),
+    "use": _asked(
+        (
+            "what is {x} used for?",
+            "what is {x} good for?",
+            "what is {x} meant for?",
+            "what is {x} for?",
+            "what do people use {x} for?",
+            "what would you use {x} for?",
+            "what is the use of {x}?",
+            "what is the purpose of {x}?",
+        ),
+        "what {x} is used for",
+        "what people use {x} for",
+    ),
+    "is-use": _claimed(
+        (
+            "is {x} used for {use}?",
+            "is {x} good for {use}?",
+            "is {x} meant for {use}?",
+            "do people use {x} for {use}?",
+            "would you use {x} for {use}?",
+        ),
+        "{x} is used for {use}",
+        "people use {x} for {use}",
+    ),
+    "vowel": _asked(
+        (
+            "is {x} a vowel or a consonant?",
+            "is {x} a consonant or a vowel?",
+            "vowel or consonant: which is {x}?",
+            "which is {x}, a vowel or a consonant?",
+            "what is {x}, a consonant or a vowel?",
+            "would you call {x} a vowel or a consonant?",
+        ),
+        "whether {x} is a vowel or a consonant",
+        "which {x} is, a vowel or a consonant",
+        nouns=LETTERS,
+    ),
+    "parity": _asked(
+        (
+            "is {x} odd or even?",
+            "is {x} even or odd?",
+            "is {x} an odd or an even number?",
+            "odd or even: which is {x}?",
+            "which is {x}, odd or even?",
+            "what is {x}, even or odd?",
+        ),
+        "whether {x} is odd or even",
+        "whether {x} is an even or an odd number",
+        nouns=("number",),
+    ),
+    "sum": _asked(
+        (
+            "what is the sum of {x} and {y}?",
+            "what is the sum of {pair}?",
+            "what is {x} plus {y}?",
+            "how much is {x} plus {y}?",
+            "what do {pair} add up to?",
+            "what do {x} and {y} make together?",
+            "add {x} and {y}.",
+            "add up {pair}.",
+        ),
+        "the sum of {x} and {y}",
+        "what {pair} add up to",
+        nouns=NUMBERS,
+    ),
+    "difference": _asked(
+        (
+            "what is the difference between {x} and {y}?",
+            "what is the difference between {pair}?",
+            "by how much do {x} and {y} differ?",
+            "by how much do {pair} differ?",
+            "how large is the difference between {x} and {y}?",
+            "give the difference between {x} and {y}.",
+        ),
+        "the difference between {x} and {y}",
+        "by how much {pair} differ",
+        nouns=NUMBERS,
+    ),
+    "larger-number": _asked(
+        (
+            "which is larger, {x} or {y}?",
+            "which is greater, {x} or {y}?",
+            "which number is larger, the one {ref} or the one {ref2}?",
+            "what is the larger of {pair}?",
+            "which of {pair} is the larger number?",
+            "which is the greater number, {x} or {y}?",
+        ),
+        "which is larger, {x} or {y}",
+        "which of {pair} is greater",
+        nouns=NUMBERS,
+    ),
+    "smaller-number": _asked(
+        (
+            "which is smaller, {x} or {y}?",
+            "which is less, {x} or {y}?",
+            "which number is smaller, the one {ref} or the one {ref2}?",
+            "what is the smaller of {pair}?",
+            "which of {pair} is the smaller number?",
+            "which is the lesser number, {x} or {y}?",
+        ),
+        "which is smaller, {x} or {y}",
+        "which of {pair} is less",
+        nouns=NUMBERS,
+    ),
+    "is-larger-number": _claimed(
+        (
+            "is {x} larger than {y}?",
+            "is {x} greater than {y}?",
+            "is {x} a larger number than {y}?",
+            "is {x} more than {y}?",
+        ),
+        "{x} is larger than {y}",
+        "{x} is greater than {y}",
+        nouns=NUMBERS,
+    ),
+    "plus-one": _asked(
+        (
+            "what is {x} plus 1?",
+            "what is {x} plus one?",
+            "how much is {x} plus 1?",
+            "add 1 to {x}.",
+            "what is one more than {x}?",
+            "which number comes after {x}?",
+            "what do you get when you add one to {x}?",
+        ),
+        "what {x} plus 1 is",
+        "how much {x} plus one is",
+        nouns=NUMBERS,
+    ),
+    "where": _asked(
+        (
+            "where is {x} relative to {y}?",
+            "where is {x} in relation to {y}?",
+            "where is {x}, seen from {y}?",
+            "seen from {y}, where is {x}?",
+            "in which direction from {y} is {x}?",
+            "on which side of {y} is {x}?",
+            "is {x} left of, right of, above or below {y}?",
+            "left, right, above or below: where is {x} relative to {y}?",
+        ),
+        "where {x} is relative to {y}",
+        "whether {x} is left of, right of, above or below {y}",
+    ),
+    "left-of": _SIDE,
+    "right-of": _SIDE,
+    "above": _SIDE,
+    "below": _SIDE,
+    "same-color": _claimed(
+        (
+            "do {pair} have the same colour?",
+            "do {x} and {y} have the same colour?",
+            "are {pair} the same colour?",
+            "are {x} and {y} of the same colour?",
+            "is {x} the same colour as {y}?",
+            "does {x} have the same colour as {y}?",
+        ),
+        "{pair} have the same colour",
+        "{x} has the same colour as {y}",
+    ),
+    "same-kind": _claimed(
+        (
+            "are {pair} of the same kind?",
+            "are {x} and {y} of the same kind?",
+            "are {pair} the same kind of thing?",
+            "is {x} the same kind of thing as {y}?",
+            "is {x} of the same kind as {y}?",
+        ),
+        "{pair} are of the same kind",
+        "{x} is the same kind of thing as {y}",
+    ),
+    "bigger": _asked(
+        (
+            "which is bigger, {x} or {y}?",
+            "what is bigger, {x} or {y}?",
+            "which of {pair} is bigger?",
+            "which of {pair} is the bigger one?",
+            "which is larger in size, {x} or {y}?",
+            "which takes up more of the picture, {x} or {y}?",
+        ),
+        "which is bigger, {x} or {y}",
+        "which of {pair} is bigger",
+    ),
+    "which-color": _asked(
+        (
+            "which of the two is {color}, {x} or {y}?",
+            "which is {color}, {x} or {y}?",
+            "what is {color}, {x} or {y}?",
+            "which one is {color}: {x} or {y}?",
+            "which of {pair} is {color}?",
+            "which of {pair} is the {color} one?",
+        ),
+        "which is {color}, {x} or {y}",
+        "which of {pair} is {color}",
+    ),
+    "nearest": _asked(
+        (
+            "what is nearest to {x}?",
+            "what is closest to {x}?",
+            "which thing is nearest to {x}?",
+            "which thing is closest to {x}?",
+            "what lies nearest to {x}?",
+            "what is the nearest neighbour of {x}?",
+            "what else is there closest to {x}?",
+        ),
+        "what is nearest to {x}",
+        "which thing is closest to {x}",
+    ),
+    "beside": _asked(
+        (
+            "what is directly {side} {x}?",
+            "what is straight {side} {x}?",
+            "what lies directly {side} {x}?",
+            "which thing is directly {side} {x}?",
+            "what do you see directly {side} {x}?",
+            "what can be seen directly {side} {x}?",
+        ),
+        "what is directly {side} {x}",
+        "which thing is directly {side} {x}",
+    ),
+    "place": _asked(
+        (
+            "where in the picture is {x}?",
+            "where is {x} in the picture?",
+            "where is {x}?",
+            "where in the image is {x}?",
+            "in which part of the picture is {x}?",
+            "which part of the picture is {x} in?",
+            "whereabouts in the picture is {x}?",
+            "what is the position of {x} in the picture?",
+        ),
+        "where {x} is",
+        "in which part of the picture {x} is",
+    ),
+    "description": Wordings(
+        (
+            "describe {x}.",
+            "describe {x} in one sentence.",
+            "describe {x} in a full sentence.",
+            "describe {x} and say where it is.",
+            "describe the object {ref}.",
+            "describe what is {at}.",
+            "give a description of {x}.",
+            "give a short description of {x}.",
+            "write one sentence about {x}.",
+            "in one sentence, describe {x}.",
+            "say in one sentence what is {at}.",
+            "what does {x} look like, and where is it?",
+            "what can you say about {x}?",
+            "how would you describe {x}?",
+            "tell me about {x}.",
+            "tell me all about {x}.",
+            "please describe {x}.",
+            "please describe what is {at}.",
+            "can you describe {x}?",
+            "could you describe {x}?",
+            "can you describe what is {at}?",
+            "could you give me a description of {x}?",
+        )
+    ),
+    "count-things": _COUNT,
+    "count-color": _COUNT,
+    "count-kind": _COUNT,
+    "count-category": _COUNT,
+    "has-kind": _claimed(
+        (
+            "is there {kind} {here}?",
+            "do you see {kind} {here}?",
+            "can you see {kind} {here}?",
+            "does the picture show {kind}?",
+            "does the picture contain {kind}?",
+            "is {kind} to be seen {here}?",
+            "is {kind} in the picture?",
+        ),
+        "there is {kind} {here}",
+        "the picture shows {kind}",
+    ),
+    "has-color": _claimed(
+        (
+            "is there any {color} thing {here}?",
+            "is any of the things {here} {color}?",
+            "do you see any {color} thing {here}?",
+            "can you see {a_color} thing {here}?",
+            "does the picture show any {color} thing?",
+            "does the picture contain {a_color} thing?",
+            "is there {a_color} thing {here}?",
+        ),
+        "there is {a_color} thing {here}",
+        "the picture shows {a_color} thing",
+    ),
+    "color-of": _COLOR,
+    "kind-of": _asked(
+        (
+            "what is the {color} thing?",
+            "what is the {color} thing {here}?",
+            "which thing is {color}?",
+            "which thing {here} is {color}?",
+            "what is this {color} thing?",
+            "name the {color} thing {here}.",
+            "identify the {color} thing.",
+        ),
+        "what the {color} thing is",
+        "which thing {here} is {color}",
+    ),
+    "picture": _asked(
+        (
+            "what is shown in this picture?",
+            "what is in the picture?",
+            "what is in this image?",
+            "what do you see in the picture?",
+            "what do you see?",
+            "what can be seen in this picture?",
+            "what does the picture show?",
+            "what does this image show?",
+            "what things are in the picture?",
+            "describe the picture.",
+            "describe this image.",
+            "describe what you see.",
+            "name everything in the picture.",
+        ),
+        "what is in the picture",
+    ),
+}
+
+# --------------------------------------------------------------------------- later turns
+
+# About the thing that the turn before was about.
+FOLLOW_UPS: dict[str, Wordings] = {
+    "what": _more(
+        (
+            "and what is it?",
+            "what is it?",
+            "so what is it?",
+            "and what kind of thing is it?",
+            "what kind of thing is that?",
+            "what is that?",
+            "and what is that?",
+            "what is it, then?",
+            "what would you call it?",
+            "name it.",
+        ),
+        "what it is",
+        "what that is",
+    ),
+    "color": _more(
+        (
+            "and what colour is it?",
+            "what colour is it?",
+            "which colour is it?",
+            "and which colour does it have?",
+            "what is its colour?",
+            "and its colour?",
+            "what about its colour?",
+            "what colour is that?",
+            "and what colour does it have?",
+            "name its colour.",
+        ),
+        "what colour it is",
+        "which colour it has",
+    ),
+    "texture": _more(
+        (
+            "is it plain, striped, dotted or outlined?",
+            "and is it plain, striped, dotted or outlined?",
+            "what is its texture?",
+            "and its texture?",
+            "what texture does it have?",
+            "and which texture does it have?",
+            "what pattern does it have?",
+            "and what is its pattern?",
+            "how is it filled?",
+        ),
+        "what texture it has",
+        "whether it is plain, striped, dotted or outlined",
+    ),
+    "size": _more(
+        (
+            "is it small or large?",
+            "and is it small or large?",
+            "is that large or small?",
+            "what size is it?",
+            "and what size is it?",
+            "what is its size?",
+            "and its size?",
+            "how big is it?",
+            "and how large is it?",
+        ),
+        "how big it is",
+        "whether it is small or large",
+    ),
+    "place": _more(
+        (
+            "where is it?",
+            "and where is it?",
+            "where in the picture is it?",
+            "and where in the picture is it?",
+            "where is that in the picture?",
+            "in which part of the picture is it?",
+        ),
+        "where it is",
+    ),
+    "corners": _more(
+        (
+            "how many corners does it have?",
+            "and how many corners does it have?",
+            "how many corners are there on it?",
+            "what is the number of its corners?",
+            "count its corners.",
+        ),
+        "how many corners it has",
+    ),
+    "letter": _more(
+        ("which letter is it?", "and which letter is it?", "what letter is that?", "read it."),
+        "which letter it is",
+    ),
+    "number": _more(
+        ("which number is it?", "and which number is it?", "what number is that?", "read it."),
+        "which number it is",
+    ),
+    "is-what": _claimed_more(
+        ("is it {kind}?", "and is it {kind}?", "is that {kind}?", "so is it {kind}?"), "it is {kind}"
+    ),
+    "is-color": _claimed_more(
+        ("is it {color}?", "and is it {color}?", "is that {color}?", "is its colour {color}?"),
+        "it is {color}",
+    ),
+    "is-texture": _claimed_more(
+        ("is it {texture}?", "and is it {texture}?", "is that {texture}?", "is its texture {texture}?"),
+        "it is {texture}",
+    ),
+    "is-size": _claimed_more(
+        ("is it {size}?", "and is it {size}?", "is that {size}?", "is it a {size} one?"), "it is {size}"
+    ),
+}
+
+# The question of the turn before, put to another mark.
+AGAIN = (
+    "and {x}?",
+    "what about {x}?",
+    "and what about {x}?",
+    "how about {x}?",
+    "and how about {x}?",
+    "and now {x}?",
+    "and for {x}?",
+    "now the same for {x}.",
+    "the same question about {x}.",
+    "and the same for {x}?",
+)
+
+# --------------------------------------------------------------------------- the surface
+
+BRIEFLY = "Answer the question using a single word or phrase."
+# Each with whether the question goes on in lower case.
+LEADS: tuple[tuple[str, bool], ...] = (
+    ("please, ", True),
+    ("Please: ", True),
+    ("hey, ", True),
+    ("Hey, ", True),
+    ("Look at the picture. ", False),
+    ("Look at this picture: ", True),
+)
+# Words that a question turns on, besides names of colours, kinds and marks.
+TELLING = (
+    "contour outline circle oval frame square squiggle triangle plain striped dotted outlined small large "
+    "shape number letter object digit left right above below higher lower larger smaller bigger greater "
+    "lesser there three vowel consonant corners alive living colour color texture pattern difference nearest "
+    "closest"
+)
