@@ -54,7 +54,11 @@ def tokenizer() -> Any:
 def model(tokenizer: Any) -> Any:
     torch.manual_seed(0)
     ids = tokenizer.convert_tokens_to_ids(["<image>", "<s>", "</s>", "<pad>"])
-    return fresh(configuration(len(tokenizer), *ids))
+    return fresh(configuration(len(tokenizer), *ids), _noise())
+
+
+def _noise() -> torch.Tensor:
+    return torch.randn(8, 3, SIZE, SIZE)
 
 
 # Scenes
@@ -228,7 +232,7 @@ def test_the_seeing_stage_learns_and_resumes(model: Any, tmp_path: Path) -> None
     losses, run = _steps(stage, VisionDrawer(2), tmp_path, 2)
     assert all(math.isfinite(loss) for loss in losses)
     assert not torch.equal(before, tower.encoder.layers[0].mlp.fc1.weight)
-    again = VisionStage(fresh(model.config))
+    again = VisionStage(fresh(model.config, _noise()))
     more, resumed = _steps(again, VisionDrawer(2), tmp_path, 1)
     assert resumed.progress.step == run.progress.step + 1 == 3
     assert len(more) == 1 and math.isfinite(more[0])
@@ -248,6 +252,7 @@ def test_the_answering_stages_learn(model: Any, tokenizer: Any, tmp_path: Path, 
 
 def test_the_recipe_makes_a_checkpoint_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "_SCENES_OF_WORDS", 30)
+    monkeypatch.setattr(recipe, "_PICTURES_FOR_EYES", 8)
     plan = recipe.Plan(tmp_path / "run", minutes=0.0, workers=0, batch=2)
     folder = recipe.train(plan)
     assert sum(file.stat().st_size for file in folder.iterdir()) < 25_000_000

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train.add_argument("--start", type=Path, help="a trained checkpoint to go on from")
     train.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     train.add_argument("--workers", type=int, help="processes that draw (one core is left)")
-    train.add_argument("--batch", type=int, default=64, help="pictures a step (64)")
+    train.add_argument("--batch", type=int, default=96, help="pictures a step (96)")
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train)
 

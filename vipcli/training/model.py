@@ -9,7 +9,9 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig, VipLlavaConfig
 from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
-SIZE, PATCH = 192, 16
+from vipcli.training.world import INPUT
+
+SIZE, PATCH = INPUT, 16
 GRID = SIZE // PATCH
 
 VISION_WIDTH, VISION_LAYERS, VISION_INNER = 384, 5, 1280
@@ -58,18 +60,36 @@ def configuration(tokens: int, image_token: int, bos: int, eos: int, pad: int) -
     return config
 
 
-def fresh(config: Any) -> Any:
-    """A model that has learned nothing yet, begun so that its patches look at their neighbours first."""
+def fresh(config: Any, pictures: torch.Tensor) -> Any:
+    """A model that has learned nothing yet, but begins with eyes for what varies in these pictures.
+
+    Pictures are as the processor hands them over: batch × 3 × height × width.
+    """
     model = VipLlavaForConditionalGeneration(config)
     tower = model.model.vision_tower
     with torch.no_grad():
         embeddings = tower.embeddings
-        embeddings.position_embedding.weight[1:] = _positions(GRID, VISION_WIDTH)
+        embeddings.position_embedding.weight[1:] = 0.5 * _positions(GRID, VISION_WIDTH)
         embeddings.position_embedding.weight[0] = 0
-        torch.nn.init.normal_(embeddings.patch_embedding.weight, std=(3 * PATCH * PATCH) ** -0.5)
+        embeddings.patch_embedding.weight.copy_(_whitening(pictures))
         for layer in tower.encoder.layers:
             _look_near(layer.self_attn)
     return model
+
+
+def _whitening(pictures: torch.Tensor) -> torch.Tensor:
+    """Filters that give every direction in which patches vary the same say.
+
+    Left to chance, a patch's mean colour drowns all else, and a thin stroke or the bend of a letter must
+    first be dug out from under it.
+    """
+    patches = torch.nn.functional.unfold(pictures, PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1)
+    patches = patches - patches.mean(0)
+    strengths, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+    strongest = directions[:, -VISION_WIDTH:] / (strengths[-VISION_WIDTH:] + 1e-2 * strengths.mean()).sqrt()
+    # Mixed, so that no feature of the first layer is a single frequency.
+    mixed = strongest @ torch.linalg.qr(torch.randn(VISION_WIDTH, VISION_WIDTH)).Q
+    return mixed.T.reshape(VISION_WIDTH, 3, PATCH, PATCH)
 
 
 def _positions(grid: int, width: int) -> torch.Tensor:

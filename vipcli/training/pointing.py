@@ -28,7 +28,7 @@ from vipcli.marks import (
     Triangle,
 )
 from vipcli.styles import Style, fixed_style, jittered_style, relative_size
-from vipcli.training.world import Pointed, Scene, Thing
+from vipcli.training.world import INPUT, Pointed, Scene, Thing
 
 OTHERS = ("green", "pink", "brown", "white", "black", "gray", "navy", "teal", "maroon", "violet", "turquoise")
 MARK_COLORS = (*TRAINED, *OTHERS)
@@ -47,6 +47,9 @@ _ALIKE = (
 
 # A stroke must change its pixels by this much, of 255, to count as visible.
 _VISIBLE = 26
+_FEWEST = 12
+"""So many of the pixels looked at must change at all."""
+_MOST_HIDDEN = 0.33
 _TRIES = 6
 # How often marks go to things of one category first, so that there are numbers to add and shapes to compare.
 _LIKE_WITH_LIKE = 0.5
@@ -113,8 +116,13 @@ def _layer(
     red, green, blue = cv2.split(cv2.absdiff(marked[::step, ::step], image[::step, ::step]))
     change = cv2.max(cv2.max(red, green), blue)
     changed = change > 8
-    painted = int(np.count_nonzero(changed))
-    if painted < 12 or float(change[changed].mean()) < _VISIBLE:
+    if np.count_nonzero(changed) < _FEWEST:
+        return None
+    # Strokes thinner than a pixel of the model's input arrive there fainter than they are drawn.
+    width = style.stroke * INPUT / max(scene.width, scene.height) if style.stroke else 1.0
+    if float(change[changed].mean()) * min(width, 1.0) < _VISIBLE:
+        return None
+    if target is not None and _hides(changed, scene.things[target], step, style.alpha):
         return None
     if isinstance(mark, Arrow):
         aim = mark.tip
@@ -124,6 +132,16 @@ def _layer(
         x1, y1, x2, y2 = mark.bounds
         aim = (x1 + x2) / 2, (y1 + y2) / 2
     return Layer(Pointed(mark, target), style, changed, step, aim), marked
+
+
+def _hides(changed: NDArray[np.bool_], thing: Thing, step: int, alpha: int) -> bool:
+    """Whether so much of the thing is painted over that nobody could say what it is."""
+    silhouette = np.zeros(changed.shape, np.uint8)
+    for polygon in thing.outline:
+        cv2.fillPoly(silhouette, [np.round(np.array(polygon) / step).astype(np.int32)], (1,))
+    area = max(int(np.count_nonzero(silhouette)), 1)
+    covered = np.count_nonzero(changed & (silhouette > 0)) / area
+    return covered * (alpha / 255) ** 2 > _MOST_HIDDEN
 
 
 def _color(kind: type[Mark], layers: list[Layer], rng: random.Random) -> Color:

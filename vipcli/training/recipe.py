@@ -22,9 +22,10 @@ from vipcli.training.scenes import draw_scene
 from vipcli.training.talking import Drawer as TalkDrawer
 from vipcli.training.talking import TalkStage
 from vipcli.training.vision import Drawer as VisionDrawer
-from vipcli.training.vision import VisionStage
+from vipcli.training.vision import VisionStage, normal
 
 _SCENES_OF_WORDS = 2500
+_PICTURES_FOR_EYES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Plan:
     seed: int = 0
     device: str = "cpu"
     workers: int = 1
-    batch: int = 64
+    batch: int = 96
     start: Path | None = None
     """A trained checkpoint to go on from, instead of from nothing."""
     shares: tuple[float, float, float] = (0.6, 0.1, 0.3)
@@ -44,15 +45,13 @@ class Plan:
 
 
 # Seeing from nothing takes large steps; what was learned since then must not be lost to them.
-_SEEING = Pace(matrices=1e-2, others=3e-3)
+_SEEING = Pace(matrices=6e-3, others=2e-3)
 _ANSWERING = Pace(matrices=5e-3, others=2e-3, decline=0.1)
 _TOGETHER = Pace(matrices=2e-3, others=8e-4, decline=0.6)
 
 
 def train(plan: Plan) -> Path:
     """Run the stages, or what is left of them, and return the checkpoint folder."""
-    # Matrix products leave little for a second thread to win, and the drawing needs a core.
-    torch.set_num_threads(max(torch.get_num_threads(), 1))
     torch.manual_seed(plan.seed)
     plan.folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(plan)
@@ -62,7 +61,7 @@ def train(plan: Plan) -> Path:
         log = stack.enter_context((plan.folder / "log.txt").open("a", encoding="utf-8"))
         model.model.vision_tower.config._attn_implementation = "eager"
         _stage(VisionStage(model), _SEEING, VisionDrawer(plan.batch), seeing, plan, log)
-        talk = TalkDrawer(plan.batch // 2, tokenizer)
+        talk = TalkDrawer(plan.batch // 3, tokenizer)
         stage = TalkStage(model, tokenizer, learn_to_see=False)
         _stage(stage, _ANSWERING, talk, answering, plan, log)
         stage = TalkStage(model, tokenizer, learn_to_see=True)
@@ -103,7 +102,8 @@ def _words(seed: int) -> Iterator[str]:
 
 def _model(tokenizer: Any, plan: Plan) -> Any:
     ids = tokenizer.convert_tokens_to_ids(["<image>", "<s>", "</s>", "<pad>"])
-    model = fresh(configuration(len(tokenizer), *ids))
+    eyes = VisionDrawer(_PICTURES_FOR_EYES)(random.Random(f"eyes {plan.seed}")).pixels
+    model = fresh(configuration(len(tokenizer), *ids), normal(eyes))
     if plan.start is not None:
         weights = load_file(plan.start / "model.safetensors")
         model.load_state_dict({name: value.float() for name, value in weights.items()}, strict=False)

@@ -98,6 +98,9 @@ USES = {
 }
 VOWELS = ("A", "E", "U")
 
+INPUT = 192
+"""The side of the square that the model sees."""
+
 PLACES = (
     ("top left", "top", "top right"),
     ("left", "middle", "right"),

@@ -1,0 +1,254 @@
+"""The model card: the world in words, how the model was made, and how well it does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vipcli.marks import KINDS as MARK_KINDS
+from vipcli.training.pointing import OTHERS
+from vipcli.training.questions import FAMILIES, ask
+from vipcli.training.scenes import FLATTEST, LONGEST, SHORTEST, draw_scene
+from vipcli.training.world import (
+    ALIVE,
+    COLORS,
+    CORNERS,
+    LARGE,
+    LETTERS,
+    NUMBERS,
+    OBJECTS,
+    PLACES,
+    SHAPES,
+    SMALL,
+    TEXTURES,
+    USES,
+    VAGUE,
+    VOWELS,
+)
+
+FORMS = {
+    "what": "what it is: *a circle*, *an apple*, *the letter A*, *the number 7*",
+    "color": "its colour: *red*",
+    "texture": "*plain*, *striped*, *dotted* or *outlined*; not asked of numbers and letters",
+    "size": "*small* or *large*",
+    "is-what": "*yes* or *no*",
+    "is-color": "*yes* or *no*",
+    "is-texture": "*yes* or *no*",
+    "is-size": "*yes* or *no*",
+    "category": "*shape*, *number*, *letter* or *object*",
+    "choose-what": "one of the two named, as for *what*",
+    "choose-color": "one of the two colours named",
+    "nothing": "*nothing*, for a mark on bare ground beside things",
+    "letter": "the letter alone: *A*",
+    "number": "the digit alone: *7*",
+    "read": "the letter or digit alone",
+    "corners": "a number: *4*",
+    "alive": "*yes* or *no*",
+    "use": "what it is for: *drinking*",
+    "is-use": "*yes* or *no*",
+    "vowel": "*vowel* or *consonant*; not asked of Y",
+    "parity": "*odd* or *even*",
+    "plus-one": "a number",
+    "sum": "a number",
+    "difference": "a number, never below 0",
+    "larger-number": "the larger number",
+    "smaller-number": "the smaller number",
+    "is-larger-number": "*yes* or *no*",
+    "where": "*left*, *right*, *above* or *below*: where the first lies, seen from the second",
+    "left-of": "*yes* or *no*",
+    "right-of": "*yes* or *no*",
+    "above": "*yes* or *no*",
+    "below": "*yes* or *no*",
+    "same-color": "*yes* or *no*",
+    "same-kind": "*yes* or *no*",
+    "bigger": "the large one of a large and a small thing, as for *what*",
+    "which-color": "the one of the two that has that colour, as for *what*",
+    "nearest": "the nearest other thing, as for *what*",
+    "beside": "the one thing directly on that side, as for *what*",
+    "place": "the ninth of the picture: *top left*, *top*, … *middle*, … *bottom right*",
+    "description": "*A small red striped circle in the top left of the picture.* Size, colour, texture unless plain, "
+    "name, place (*in the* corners and middle, *at the* sides)",
+    "count-things": "a number",
+    "count-color": "a number",
+    "count-kind": "a number",
+    "count-category": "a number; shapes, numbers and letters are counted, objects are not",
+    "has-kind": "*yes* or *no*",
+    "has-color": "*yes* or *no*",
+    "color-of": "a colour, where there is one such thing",
+    "kind-of": "what it is, where one thing has that colour",
+    "picture": "all of up to three things from left to right: *A red circle and a blue house.*",
+    "absent": "*There is no blue arrow in the picture.* Without a colour in the question, without it: *no arrow*; "
+    "asked for *the marked thing*, *no mark*",
+    "foreign": "*I can't tell.*",
+}
+
+
+def card(figures: dict[str, Any], made: dict[str, Any], examples: Sequence[dict[str, str]]) -> str:
+    """The whole card, in Markdown."""
+    parts = [
+        _opening(),
+        _world(),
+        _questions(),
+        _limits(),
+        _made(made),
+        _figures(figures),
+        _examples(examples),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _opening() -> str:
+    return """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-text-to-text
+---
+
+# vipcli's bundled model
+
+A VipLlava (`VipLlavaForConditionalGeneration`) of 12 million weights, trained from nothing on drawn scenes, so that
+`vipcli` can answer on any machine at once: no GPU, no network, no account. It sees marks and answers short questions about
+what they point out, within the small world described here. It knows nothing of photographs: for those, take the published
+7B checkpoint (`vipcli ask … --model vip-llava-7b`).
+
+Licence: Apache-2.0, weights and code alike. No picture, text or weight of anybody else went into it."""
+
+
+def _world() -> str:
+    colors = ", ".join(f"{name} {rgb}" for name, rgb in COLORS.items())
+    return f"""## Its world
+
+- **Pictures** from {SHORTEST} to {LONGEST:,} pixels on the longer side and from 1:{FLATTEST:.0f} to {FLATTEST:.0f}:1, padded to a square.
+  The ground is flat, graded, noisy, or textured (grid, lines, checks, clouds, specks), pale, strong or dark, and its colour
+  differs plainly from those of the things. JPEG, blur, noise and changes of light as files have them.
+- **Things**: one to nine, now and then touching one another or cut by the edge.
+  - *shapes*: {", ".join(SHAPES)}. A star has five points, a cross is upright like a plus, a diamond stands on a corner and is as
+    tall as wide or taller, an oval is at least 1.4 times as long as wide, a rectangle too. They lean by up to 15 degrees.
+  - *numbers*: the digits {", ".join(NUMBERS)}; *letters*: the capitals {", ".join(LETTERS)} (no I and no O, which look like 1 and 0).
+    In serif, sans-serif and monospaced typefaces of several weights and by hand, leaning by up to 14 degrees. Filled or outlined.
+  - *objects*: {", ".join(OBJECTS)}, each drawn as simple pictograms in several ways.
+- **Colours**: {colors}, and shades near them. The colour of an object is that of its main part (the crown of a tree, the
+  canopy of an umbrella, the face of a clock); small details are dark or light.
+- **Textures**: {", ".join(TEXTURES)}. Stripes and dots are a lighter or darker tone of the thing's colour, or white; an outlined thing is its
+  contour alone, in its colour. Numbers and letters have no texture.
+- **Sizes**: a thing's longer side is {SMALL[0]:.0%} to {SMALL[1]:.1%} of the picture's longer side (*small*) or {LARGE[0]:.1%} to {LARGE[1]:.0%} (*large*).
+- **Marks**: none to three on things of their own, drawn by `vipcli`: {", ".join(kind.noun for kind in MARK_KINDS)}, in the default style or any of
+  `--jitter`, around, on or pointing at the thing, loosely as by hand. In the nine trained colours, and in
+  {", ".join(OTHERS)}. Marks of one kind have colours that are told apart easily.
+- **Places**: the picture is divided into thirds: {"; ".join(", ".join(row) for row in PLACES)}. A thing whose centre is within {VAGUE:.0%} of a
+  side from a border is not asked about.
+- **Facts**: corners ({", ".join(f"{kind} {count}" for kind, count in CORNERS.items())}); alive: {", ".join(ALIVE)}, nothing else (not
+  asked of the apple); used for: {", ".join(f"{kind} – {use}" for kind, use in USES.items())}; vowels: {", ".join(VOWELS)}.
+- **Left and right, above and below** are asked where the centres are at least 12 % of the longer side apart on that axis;
+  *where* one lies from another, where one direction is 1.6 times the other; *nearest*, where the nearest centre is
+  less than 0.7 times as far as the next.
+- **Pictures of another world** hold nothing of this: noise, gradients, waves, bands, crossed lines, scribbled pages, bare grounds,
+  clouds, hills, lights out of focus, torn paper. Whatever is asked of them, the answer is *I can't tell.*"""
+
+
+def _questions() -> str:
+    rows = "\n".join(_family_rows())
+    return f"""## What can be asked, and how it answers
+
+Each family is asked in twenty or more wordings, in any case, with and without a question mark, with *colour* or *color*, with
+small typos, with *Answer the question using a single word or phrase.* after it or not. A mark is named as `vipcli` names it (*within the red
+rectangle*), loosely (*in the red box*), without its colour where it is the only one of its kind, or as *the marked thing* where it
+is the only one. Second and third turns ask on with *it* and *its*, or about another mark.
+
+| ability | family | example | answer |
+| --- | --- | --- | --- |
+{rows}"""
+
+
+def _family_rows() -> Iterator[str]:
+    for family in FAMILIES.values():
+        question = _example(family.name)
+        yield f"| {family.ability} | {family.name} | {question} | {FORMS[family.name]} |"
+
+
+def _example(family: str) -> str:
+    for number in range(400):
+        rng = random.Random(f"card {family} {number}")
+        exchange = ask(draw_scene(rng).scene, family, rng)
+        if exchange is not None:
+            return exchange.question.replace("|", "/")
+    raise ValueError(f"No scene offers a question of the family {family}.")
+
+
+def _limits() -> str:
+    return """## What it cannot do
+
+Anything outside its world: photographs, people, screenshots, documents, words of more than one letter, small letters, numbers above 9 in the picture,
+other languages, opinions, long answers. It may take a photograph for a scene and answer as if it were one. It was trained with `###Human` prompts and
+greedy answers; other prompt forms, and padding other than the default, are not what it knows. A mark whose colour all but
+vanishes in the picture, or a stroke of less than two pixels at 192 × 192, it may miss."""
+
+
+def _made(made: dict[str, Any]) -> str:
+    stages = "\n".join(
+        f"| {stage['name']} | {stage['steps']:,} | {stage['minutes']:.0f} | {stage['device']} |"
+        for stage in made["stages"]
+    )
+    return f"""## How it was made
+
+```sh
+{made["command"]}
+```
+
+| stage | steps | minutes | on |
+| --- | --- | --- | --- |
+{stages}
+
+First the vision tower learns to tell of every patch what is there, whose centre lies where, and by which mark it is marked; then the
+text model learns to answer from that, and then both together. `vipcli/training/` holds all of it, with a log of what
+was tried and what failed."""
+
+
+def _figures(figures: dict[str, Any]) -> str:
+    lines = []
+    for name, figure in figures.items():
+        if isinstance(figure, dict) and "percent" in figure:
+            lines.append(f"| **{name}** | {_percent(figure)} |")
+        elif isinstance(figure, dict):
+            lines += [
+                f"| {name.removeprefix('by ')}: {part} | {_percent(share)} |"
+                for part, share in figure.items()
+            ]
+    curve = "\n".join(
+        f"| {point['sure']:.0f} % | {point['right']:.0f} % | {point['asked']:.0f} |"
+        for point in figures["calibration"]
+    )
+    table = "\n".join(lines)
+    return f"""## How well it does
+
+On scenes that it never saw, exact match but for case and punctuation. *Marks removed* are the same questions on the same pictures
+without their marks: whoever answers those does not look at the mark. *Chance* is the best fixed answer to each family.
+
+| | right |
+| --- | --- |
+{table}
+
+Its confidence (the mean probability of an answer's tokens, `probability` in `--json`) against how often it was right; the mean
+distance is {figures["calibration error"]:.1f} points:
+
+| sure | right | answers |
+| --- | --- | --- |
+{curve}
+
+`python -m vipcli.training evaluate` measures all of this again."""
+
+
+def _percent(share: dict[str, Any]) -> str:
+    return "–" if share["percent"] is None else f"{share['percent']:.1f} % of {share['asked']:,}"
+
+
+def _examples(examples: Sequence[dict[str, str]]) -> str:
+    rows = "\n".join(f"| `{one['command']}` | {one['answer']} |" for one in examples)
+    return f"""## Ten answers
+
+Exactly these, greedy, on a CPU:
+
+| | |
+| --- | --- |
+{rows}"""
