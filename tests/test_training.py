@@ -29,8 +29,8 @@ from vipcli.training.pointing import MARK_COLORS, alike
 from vipcli.training.questions import conversations
 from vipcli.training.scenes import WORLD, draw_scene
 from vipcli.training.talking import Drawer as TalkDrawer
-from vipcli.training.talking import Scribe, TalkStage, whole_answers
-from vipcli.training.vision import CROWDED, VisionStage, view
+from vipcli.training.talking import Scribe, TalkStage, TogetherStage, whole_answers
+from vipcli.training.vision import CROWDED, VisionStage, normal, view
 from vipcli.training.vision import Drawer as VisionDrawer
 from vipcli.training.world import COLORS, KINDS, TEXTURES
 
@@ -182,13 +182,11 @@ def test_a_conversation_in_pieces_has_the_tokens_of_the_whole(tokenizer: Any) ->
 
 def test_packed_conversations_read_as_each_alone(tokenizer: Any, model: Any) -> None:
     batch = TalkDrawer(1, tokenizer)(random.Random(4))
-    stage = TalkStage(model, tokenizer, learn_to_see=True).eval()
+    stage = TalkStage(model, tokenizer).eval()
     opening = len(stage.opening)
     with torch.no_grad():
-        packed = stage._states(batch)[0, opening:].view(*batch.tokens.shape[1:], -1)
+        packed = stage.read(stage.look(batch.pixels), batch)[0].view(*batch.tokens.shape[1:], -1)
     model.set_attn_implementation("eager")
-    from vipcli.training.vision import normal
-
     compared = 0
     for row in range(packed.shape[0]):
         for number in range(1, int(batch.conversation[0, row].max()) + 1):
@@ -199,6 +197,17 @@ def test_packed_conversations_read_as_each_alone(tokenizer: Any, model: Any) -> 
             torch.testing.assert_close(packed[row][here], alone[0, opening:], atol=1e-4, rtol=1e-4)
             compared += 1
     assert compared > 4
+
+
+def test_both_stages_see_through_the_same_layers(tokenizer: Any, model: Any) -> None:
+    batch = VisionDrawer(1)(random.Random(2))
+    tower = model.model.vision_tower
+    states = tower.pre_layrnorm(tower.embeddings(normal(batch.pixels)))
+    seen = TalkStage(model, tokenizer).look(batch.pixels)
+    torch.testing.assert_close(seen[0], states[:, 1:])
+    for layer, expected in zip(tower.encoder.layers, seen[1:], strict=True):
+        states = layer(states, attention_mask=None)
+        torch.testing.assert_close(states[:, 1:], expected)
 
 
 def test_whole_answers_need_every_token() -> None:
@@ -243,7 +252,8 @@ def test_the_answering_stages_learn(model: Any, tokenizer: Any, tmp_path: Path, 
     tower = model.model.vision_tower.encoder.layers[0].mlp.fc1.weight
     text = model.model.language_model.layers[0].mlp.up_proj.weight
     before = tower.clone(), text.clone()
-    stage = TalkStage(model, tokenizer, learn_to_see=learn_to_see)
+    eyes = VisionStage(model)
+    stage = TogetherStage(model, tokenizer, eyes) if learn_to_see else TalkStage(model, tokenizer)
     losses, _ = _steps(stage, TalkDrawer(1, tokenizer), tmp_path, 2)
     assert all(math.isfinite(loss) for loss in losses)
     assert torch.equal(before[0], tower) is not learn_to_see

@@ -141,7 +141,7 @@ def _hides(changed: NDArray[np.bool_], thing: Thing, step: int, alpha: int) -> b
         cv2.fillPoly(silhouette, [np.round(np.array(polygon) / step).astype(np.int32)], (1,))
     area = max(int(np.count_nonzero(silhouette)), 1)
     covered = np.count_nonzero(changed & (silhouette > 0)) / area
-    return covered * (alpha / 255) ** 2 > _MOST_HIDDEN
+    return bool(covered * (alpha / 255) ** 2 > _MOST_HIDDEN)
 
 
 def _color(kind: type[Mark], layers: list[Layer], rng: random.Random) -> Color:

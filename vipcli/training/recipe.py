@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
 from vipcli.training import bundle, vocabulary
 from vipcli.training.feed import batches
@@ -20,7 +20,7 @@ from vipcli.training.model import configuration, fresh
 from vipcli.training.questions import conversations
 from vipcli.training.scenes import draw_scene
 from vipcli.training.talking import Drawer as TalkDrawer
-from vipcli.training.talking import TalkStage
+from vipcli.training.talking import TalkStage, TogetherStage
 from vipcli.training.vision import Drawer as VisionDrawer
 from vipcli.training.vision import VisionStage, normal
 
@@ -60,13 +60,11 @@ def train(plan: Plan) -> Path:
     with ExitStack() as stack:
         log = stack.enter_context((plan.folder / "log.txt").open("a", encoding="utf-8"))
         model.model.vision_tower.config._attn_implementation = "eager"
-        _stage(VisionStage(model), _SEEING, VisionDrawer(plan.batch), seeing, plan, log)
+        eyes = VisionStage(model)
+        _stage(eyes, _SEEING, VisionDrawer(plan.batch), seeing, plan, log)
         talk = TalkDrawer(plan.batch // 3, tokenizer)
-        stage = TalkStage(model, tokenizer, learn_to_see=False)
-        _stage(stage, _ANSWERING, talk, answering, plan, log)
-        stage = TalkStage(model, tokenizer, learn_to_see=True)
-        stage.name = "together"
-        _stage(stage, _TOGETHER, talk, together, plan, log)
+        _stage(TalkStage(model, tokenizer), _ANSWERING, talk, answering, plan, log)
+        _stage(TogetherStage(model, tokenizer, eyes), _TOGETHER, talk, together, plan, log)
     finished = plan.folder / "model"
     model.set_attn_implementation("eager")
     bundle.save(model.cpu(), tokenizer, finished)
@@ -102,13 +100,12 @@ def _words(seed: int) -> Iterator[str]:
 
 def _model(tokenizer: Any, plan: Plan) -> Any:
     ids = tokenizer.convert_tokens_to_ids(["<image>", "<s>", "</s>", "<pad>"])
-    eyes = VisionDrawer(_PICTURES_FOR_EYES)(random.Random(f"eyes {plan.seed}")).pixels
-    model = fresh(configuration(len(tokenizer), *ids), normal(eyes))
     if plan.start is not None:
-        weights = load_file(plan.start / "model.safetensors")
-        model.load_state_dict({name: value.float() for name, value in weights.items()}, strict=False)
-        model.tie_weights()
-    return model
+        return VipLlavaForConditionalGeneration.from_pretrained(
+            plan.start, dtype=torch.float32, local_files_only=True
+        )
+    eyes = VisionDrawer(_PICTURES_FOR_EYES)(random.Random(f"eyes {plan.seed}")).pixels
+    return fresh(configuration(len(tokenizer), *ids), normal(eyes))
 
 
 def spare_cores() -> int:

@@ -17,10 +17,11 @@ from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vipcli.prompts import HUMAN, Turn
+from vipcli.training.labels import labels
 from vipcli.training.model import GRID
 from vipcli.training.questions import Conversation, conversations
 from vipcli.training.scenes import WORLD, draw_scene
-from vipcli.training.vision import normal, view
+from vipcli.training.vision import EARLY_LAYER, VisionStage, normal, view
 
 ROWS, LENGTH = 6, 64
 _ASKED = 14
@@ -39,6 +40,8 @@ class Batch(NamedTuple):
     """Pictures, and their conversations in rows."""
 
     pixels: torch.Tensor
+    told: torch.Tensor
+    """What is told of all patches, as in the first stage."""
     tokens: torch.Tensor
     """Picture × row × length."""
     conversation: torch.Tensor
@@ -102,14 +105,15 @@ class Drawer:
         self.size, self.scribe = size, Scribe(tokenizer)
 
     def __call__(self, rng: random.Random) -> Batch:
-        pixels, rows = [], []
+        pixels, told, rows = [], [], []
         for _ in range(self.size):
             (lesson,) = rng.choices([lesson for lesson, _ in _LESSONS], [often for _, often in _LESSONS])
             drawn = draw_scene(rng, lesson)
             pixels.append(view(drawn.marked))
+            told.append(labels(drawn, GRID))
             rows.append(_rows([self.scribe.encode(one) for one in conversations(drawn.scene, rng, _ASKED)]))
         columns = [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
-        return Batch(torch.from_numpy(np.stack(pixels)), *columns)
+        return Batch(torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(told)), *columns)
 
 
 def _rows(encoded: list[Encoded]) -> tuple[Any, ...]:
@@ -132,58 +136,82 @@ def _rows(encoded: list[Encoded]) -> tuple[Any, ...]:
 
 
 class TalkStage(nn.Module):
-    """The whole model, asked many things about each picture."""
+    """The text model learns to answer from what the vision tower already sees."""
 
     name = "talk"
 
-    def __init__(self, model: Any, tokenizer: Any, *, learn_to_see: bool) -> None:
+    def __init__(self, model: Any, tokenizer: Any) -> None:
         super().__init__()
         self.model = model
         scribe = Scribe(tokenizer)
         self._image_at = scribe.image_at
         self.opening: torch.Tensor
         self.register_buffer("opening", torch.tensor(scribe.opening), persistent=False)
-        model.model.vision_tower.requires_grad_(learn_to_see)
-        self._learn_to_see = learn_to_see
+        model.model.vision_tower.requires_grad_(False)
         model.model.language_model.config._attn_implementation = _PACKED
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        states = self._states(batch)
+        with torch.no_grad():
+            seen = self.look(batch.pixels)
+        return self.answer(seen, batch)
+
+    def look(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The patches after each layer of the tower, what goes into the first layer before them."""
+        states = self.model.model.vision_tower(normal(pixels), output_hidden_states=True).hidden_states
+        return tuple(state[:, 1:] for state in states)
+
+    def answer(self, seen: tuple[torch.Tensor, ...], batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss over all answers, and how many of them are right."""
+        states = self.read(seen, batch)
         asked = batch.target.flatten(1) != _IGNORED
-        scores = self.model.lm_head(states[:, len(self.opening) :][asked]).float()
+        scores = self.model.lm_head(states[asked]).float()
         truth, weight = batch.target.flatten(1)[asked], batch.weight.flatten(1)[asked]
         loss = (F.cross_entropy(scores, truth, reduction="none") * weight).sum() / weight.sum()
-        right = torch.zeros_like(asked, dtype=torch.bool)
+        right = torch.zeros_like(asked)
         right[asked] = scores.argmax(1) == truth
         return loss, {"right": float(whole_answers(asked, right).float().mean())}
 
-    def _states(self, batch: Batch) -> torch.Tensor:
-        """The last features of the opening and of every row."""
+    def read(self, seen: tuple[torch.Tensor, ...], batch: Batch) -> torch.Tensor:
+        """The last features of every row's tokens."""
         inner = self.model.model
         text = inner.language_model
         pictures = batch.pixels.shape[0]
-        with torch.set_grad_enabled(self._learn_to_see and self.training):
-            features = tower_features(
-                inner.vision_tower, batch.pixels, self.model.config.vision_feature_layer
-            )
-        seen = inner.multi_modal_projector(features)
+        features = torch.cat([seen[layer] for layer in self.model.config.vision_feature_layer], -1)
+        picture = inner.multi_modal_projector(features)
         opening = text.embed_tokens(self.opening).expand(pictures, -1, -1)
-        end = self._image_at + seen.shape[1]
+        end = self._image_at + picture.shape[1]
         words = text.embed_tokens(batch.tokens.flatten(1))
-        states = torch.cat([opening[:, : self._image_at], seen.to(words.dtype), opening[:, end:], words], 1)
-        size = len(self.opening)
-        positions = torch.cat(
-            [
-                torch.arange(size, device=states.device).expand(pictures, -1),
-                size + batch.position.flatten(1),
-            ],
-            1,
+        states = torch.cat(
+            [opening[:, : self._image_at], picture.to(words.dtype), opening[:, end:], words], 1
         )
+        size = self.opening.shape[0]
+        of_opening = torch.arange(size, device=states.device).expand(pictures, -1)
+        positions = torch.cat([of_opening, size + batch.position.flatten(1)], 1)
         turned = text.rotary_emb(states, position_ids=positions)
         mask = _own_conversation(batch.conversation)
         for layer in text.layers:
             states = layer(states, attention_mask=mask, position_embeddings=turned)
-        return torch.as_tensor(text.norm(states))
+        return torch.as_tensor(text.norm(states[:, size:]))
+
+
+class TogetherStage(TalkStage):
+    """The whole model learns: to answer, and to see better on the way, still told of every patch."""
+
+    name = "together"
+    _SEEING = 0.1
+
+    def __init__(self, model: Any, tokenizer: Any, eyes: VisionStage) -> None:
+        super().__init__(model, tokenizer)
+        model.model.vision_tower.requires_grad_(True)
+        self.reader, self.early = eyes.reader, eyes.early
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        seen = self.look(batch.pixels)
+        answering, figures = self.answer(seen, batch)
+        seeing, found = self.reader(seen[-1], batch.told)
+        early, _ = self.early(seen[EARLY_LAYER], batch.told)
+        figures |= {name: found[name] for name in ("kind", "marked by", "target kind")}
+        return answering + self._SEEING * (seeing + 0.4 * early), figures
 
 
 def whole_answers(asked: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -192,12 +220,6 @@ def whole_answers(asked: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     answer = (asked & ~before).flatten().cumsum(0)[asked.flatten()] - 1
     wrong = torch.bincount(answer, weights=(~right[asked]).float())
     return wrong == 0
-
-
-def tower_features(tower: Any, pixels: torch.Tensor, layers: list[int]) -> torch.Tensor:
-    """The patch features that the model's own forward pass would use."""
-    states = tower(normal(pixels), output_hidden_states=True).hidden_states
-    return torch.cat([states[layer][:, 1:] for layer in layers], -1)
 
 
 def _own_conversation(conversation: torch.Tensor) -> torch.Tensor:

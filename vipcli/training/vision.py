@@ -48,7 +48,7 @@ _WEIGHTS = {
 }
 # What the middle of the tower already can know; binding takes the layers after it.
 _EARLY = ("kind", "color", "texture", "column", "row", "mark", "mark color", "mark column", "mark row")
-_EARLY_LAYER = 3
+EARLY_LAYER = 3
 _NAMES = [label.name for label in table(GRID)]
 _KIND, _MARK = _NAMES.index("kind"), _NAMES.index("mark")
 # Empty patches are many and easy.
@@ -156,7 +156,7 @@ class VisionStage(nn.Module):
         features = self.tower.pre_layrnorm(embedded)
         for number, layer in enumerate(self.tower.encoder.layers, 1):
             features = layer(features, attention_mask=None)
-            if number == _EARLY_LAYER:
+            if number == EARLY_LAYER:
                 early, _ = self.early(features[:, 1:], told)
         loss, right = self.reader(features[:, 1:], told)
         return loss + 0.4 * early, right
