@@ -88,8 +88,9 @@ def _whitening(pictures: torch.Tensor) -> torch.Tensor:
     strengths, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
     strongest = directions[:, -VISION_WIDTH:] / (strengths[-VISION_WIDTH:] + 1e-2 * strengths.mean()).sqrt()
     # Mixed, so that no feature of the first layer is a single frequency.
-    turn: torch.Tensor = torch.linalg.qr(torch.randn(VISION_WIDTH, VISION_WIDTH)).Q
-    return (strongest @ turn).T.reshape(VISION_WIDTH, 3, PATCH, PATCH)
+    turn = torch.linalg.qr(torch.randn(VISION_WIDTH, VISION_WIDTH)).Q
+    filters: torch.Tensor = (strongest @ turn).T.reshape(VISION_WIDTH, 3, PATCH, PATCH)
+    return filters
 
 
 def _positions(grid: int, width: int) -> torch.Tensor:
