@@ -17,6 +17,9 @@ GRID = SIZE // PATCH
 VISION_WIDTH, VISION_LAYERS, VISION_INNER = 384, 5, 1280
 TEXT_WIDTH, TEXT_LAYERS, TEXT_INNER = 256, 4, 704
 HEAD = 64
+# The features that show what a patch holds; the rest say where it is.
+_CONTENT = VISION_WIDTH - 4 * GRID
+_LOOKING_NEAR = 3
 # Counted from the end, as the released checkpoints do: what is near the answer, and what is near the pixels.
 FEATURES = [-1, -2, -4]
 CONTEXT = 1024
@@ -69,11 +72,17 @@ def fresh(config: Any, pictures: torch.Tensor) -> Any:
     tower = model.model.vision_tower
     with torch.no_grad():
         embeddings = tower.embeddings
-        embeddings.position_embedding.weight[1:] = 0.5 * _positions(GRID, VISION_WIDTH)
-        embeddings.position_embedding.weight[0] = 0
-        embeddings.patch_embedding.weight.copy_(_whitening(pictures))
-        for layer in tower.encoder.layers:
-            _look_near(layer.self_attn)
+        embeddings.class_embedding.zero_()
+        embeddings.position_embedding.weight.zero_()
+        embeddings.position_embedding.weight[1:, _CONTENT:] = _positions()
+        embeddings.patch_embedding.weight.zero_()
+        embeddings.patch_embedding.weight[:_CONTENT] = _whitening(pictures)
+        offsets = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
+        for number, layer in enumerate(tower.encoder.layers):
+            if number < _LOOKING_NEAR:
+                _look_near(layer.self_attn, offsets[number % 2 :: 2] + offsets, 1 + number // 2)
+            else:
+                _look_alike(layer.self_attn)
     return model
 
 
@@ -86,36 +95,75 @@ def _whitening(pictures: torch.Tensor) -> torch.Tensor:
     patches = torch.nn.functional.unfold(pictures, PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1)
     patches = patches - patches.mean(0)
     strengths, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
-    strongest = directions[:, -VISION_WIDTH:] / (strengths[-VISION_WIDTH:] + 1e-2 * strengths.mean()).sqrt()
+    strongest = directions[:, -_CONTENT:] / (strengths[-_CONTENT:] + 1e-2 * strengths.mean()).sqrt()
     # Mixed, so that no feature of the first layer is a single frequency.
-    turn = torch.linalg.qr(torch.randn(VISION_WIDTH, VISION_WIDTH)).Q
-    filters: torch.Tensor = (strongest @ turn).T.reshape(VISION_WIDTH, 3, PATCH, PATCH)
+    turn = torch.linalg.qr(torch.randn(_CONTENT, _CONTENT)).Q
+    filters: torch.Tensor = (strongest @ turn).T.reshape(_CONTENT, 3, PATCH, PATCH)
     return filters
 
 
-def _positions(grid: int, width: int) -> torch.Tensor:
-    """Sines and cosines of row and column, as many frequencies as fit."""
-    frequencies = torch.exp(torch.linspace(math.log(math.pi / grid), math.log(math.pi), width // 4))
-    angles = torch.arange(grid)[:, None] * frequencies
-    waves = torch.cat([angles.sin(), angles.cos()], 1)
-    rows = waves[:, None].expand(grid, grid, -1)
-    columns = waves[None].expand(grid, grid, -1)
-    return torch.cat([rows, columns], 2).reshape(grid * grid, width)
+def _waves(places: torch.Tensor) -> torch.Tensor:
+    """Sine and cosine of places along one side, for as many frequencies as tell all of them apart."""
+    angles = places[:, None] * torch.arange(1, GRID + 1) * (math.pi / GRID)
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)
 
 
-def _look_near(attention: Any) -> None:
-    """Begin with heads that compare like with like, so that near positions attend to each other.
+def _positions() -> torch.Tensor:
+    """Row and column of each patch, in features of their own."""
+    # Stronger than what a patch shows, or flat patches, which show little, would outshout all others.
+    waves = 4.0 * _waves(torch.arange(GRID, dtype=torch.float32))
+    rows = waves[:, None].expand(GRID, GRID, -1)
+    columns = waves[None].expand(GRID, GRID, -1)
+    return torch.cat([rows, columns], 2).reshape(GRID * GRID, -1)
+
+
+def _look_near(attention: Any, offsets: list[tuple[int, int]], stride: int) -> None:
+    """Begin as a convolution does: each head looks at one neighbour.
 
     Random queries and keys would have to find the picture's geometry first, which costs a small model
-    much of its training (Trockman and Kolter 2023).
+    much of its training.
     """
+    _plainly(attention)
+    frequencies = torch.arange(1, GRID + 1) * (math.pi / GRID)
+    # High frequencies fade, so that a head looks at a spot with soft edges.
+    strength = 0.77 * torch.exp(-((frequencies * 0.5) ** 2) / 4).repeat_interleave(2).repeat(2)
+    for head in range(VISION_WIDTH // HEAD):
+        first = head * HEAD
+        rows = slice(first, first + 4 * GRID)
+        turned = torch.block_diag(*(_turn(frequencies * (stride * step)) for step in offsets[head]))
+        attention.q_proj.weight[rows, _CONTENT:] = torch.diag(strength)
+        attention.k_proj.weight[rows, _CONTENT:] = strength[:, None] * turned
+
+
+def _turn(angles: torch.Tensor) -> torch.Tensor:
+    """The matrix that moves waves by these angles: what a place looks like from so many steps before it."""
+    blocks = [
+        torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        for angle in angles.tolist()
+    ]
+    return torch.block_diag(*blocks)
+
+
+def _look_alike(attention: Any) -> None:
+    """Begin with heads that compare like with like (Trockman and Kolter 2023)."""
+    _plainly(attention)
     width = VISION_WIDTH
     for head in range(width // HEAD):
         rows = slice(head * HEAD, (head + 1) * HEAD)
-        wish = 0.7 * torch.randn(width, width) / width**0.5 + 0.7 * torch.eye(width)
+        wish = 0.3 * torch.randn(width, width) / width**0.5 + 0.3 * torch.eye(width)
         left, strength, right = torch.linalg.svd(wish)
         scale = strength[:HEAD].sqrt()
         attention.q_proj.weight[rows] = (left[:, :HEAD] * scale).T
         attention.k_proj.weight[rows] = right[:HEAD] * scale[:, None]
-    attention.v_proj.weight.copy_(torch.randn(width, width) * width**-0.5)
-    attention.out_proj.weight.copy_(0.3 * torch.randn(width, width) * width**-0.5)
+
+
+def _plainly(attention: Any) -> None:
+    """Small random queries and keys, and values that pass on what was looked at."""
+    width = VISION_WIDTH
+    for projection, strength in (
+        (attention.q_proj, 0.02),
+        (attention.k_proj, 0.02),
+        (attention.v_proj, width**-0.5),
+        (attention.out_proj, 0.3 * width**-0.5),
+    ):
+        projection.weight.copy_(strength * torch.randn(width, width))
