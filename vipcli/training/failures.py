@@ -30,8 +30,8 @@ def contact_sheet(failures: Sequence[Judged], seed: int, mixture: Mixture = HELD
         sure = "" if failure.probability is None else f" ({failure.probability:.0%})"
         lines = [
             *textwrap.wrap(failure.question, 38)[:4],
-            *textwrap.wrap(f"✗ {failure.answered}{sure}", 38)[:2],
-            *textwrap.wrap(f"✓ {failure.expected}", 38)[:2],
+            *textwrap.wrap(f"Answered: {failure.answered}{sure}", 38)[:2],
+            *textwrap.wrap(f"Right: {failure.expected}", 38)[:2],
         ]
         pen.multiline_text((left + 5, top + _TILE), "\n".join(lines), "black", font, spacing=1)
     return np.asarray(sheet)
