@@ -18,6 +18,7 @@ from tests.scripted import ScriptedAnswerer
 from vipcli.prompts import HUMAN, Turn
 from vipcli.training import recipe, vocabulary
 from vipcli.training.backgrounds import _FOREIGN
+from vipcli.training.card import FORMS, card
 from vipcli.training.evaluation import Judged, calibration_error, folded, held_out, judge, summary, worst
 from vipcli.training.failures import contact_sheet
 from vipcli.training.feed import batches
@@ -26,7 +27,7 @@ from vipcli.training.loop import Pace, Run
 from vipcli.training.model import GRID, SIZE, configuration, fresh
 from vipcli.training.painting import paint, shade_of
 from vipcli.training.pointing import MARK_COLORS, alike
-from vipcli.training.questions import conversations
+from vipcli.training.questions import FAMILIES, conversations
 from vipcli.training.scenes import WORLD, draw_scene
 from vipcli.training.talking import Drawer as TalkDrawer
 from vipcli.training.talking import Scribe, TalkStage, TogetherStage, whole_answers
@@ -271,6 +272,8 @@ def test_the_recipe_makes_a_checkpoint_that_answers(tmp_path: Path, monkeypatch:
     from vipcli.checkpoints import find
     from vipcli.engine import LocalModel
 
+    stages = [stage["stage"] for stage in json.loads((folder / recipe.HISTORY).read_text())]
+    assert stages == ["vision", "talk", "together"]
     checkpoint = find(str(folder))
     assert (checkpoint.input_size, checkpoint.vision_layers) == (SIZE, (-1, -2, -4))
     prompt = checkpoint.form().build([Turn("What is it?")])
@@ -371,3 +374,16 @@ def test_failures_are_drawn_on_a_sheet() -> None:
     assert sheet.shape[1] == 6 * 240
     seen = view(held_out(0, failures[0].scene)[0].marked)
     assert abs(int(sheet[3:237, 3:237].mean()) - int(seen.mean())) < 8
+
+
+# The card
+
+
+def test_the_card_describes_every_family_and_thing() -> None:
+    made = [{"stage": "vision", "steps": 5, "pictures": 480, "minutes": 1.0, "on": "2 CPU cores"}]
+    text = card(summary([_judged()]), made, [{"command": "vipcli ask a.png", "answer": "red"}])
+    assert set(FORMS) == set(FAMILIES)
+    for word in (*KINDS, *COLORS, *FAMILIES, *MARK_COLORS):
+        assert word in text, word
+    assert "| all | 100.0 % of 1 |" in text.replace("**", "")
+    assert "vipcli ask a.png" in text

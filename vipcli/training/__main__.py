@@ -1,4 +1,4 @@
-"""`python -m vipcli.training train | evaluate`: make the bundled model, and measure it."""
+"""`python -m vipcli.training train | evaluate | card`: make the bundled model, measure it, tell of it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write all figures and every answer")
     evaluate.add_argument("--failures", type=Path, metavar="PNG", help="draw a contact sheet of what failed")
     evaluate.set_defaults(run=_evaluate)
+
+    card = commands.add_parser("card", help="write the model card of a checkpoint")
+    card.add_argument("folder", type=Path, help="the checkpoint, with its training.json and answers.json")
+    card.add_argument(
+        "--figures", type=Path, required=True, metavar="FILE", help="what evaluate --json wrote"
+    )
+    card.set_defaults(run=_card)
 
     asked = parser.parse_args(arguments)
     try:
@@ -99,6 +106,16 @@ def _evaluate(asked: argparse.Namespace) -> None:
         sheet = contact_sheet(evaluation.worst(judged, 60), asked.seed)
         replace_file(asked.failures, encode(sheet))
     Console().print(_table(figures))
+
+
+def _card(asked: argparse.Namespace) -> None:
+    from vipcli.training.card import card
+    from vipcli.training.recipe import HISTORY
+
+    figures = json.loads(asked.figures.read_text())["figures"]
+    made = json.loads((asked.folder / HISTORY).read_text())
+    examples = json.loads((asked.folder / "answers.json").read_text())
+    replace_file(asked.folder / "README.md", card(figures, made, examples).encode())
 
 
 def _table(figures: dict[str, Any]) -> Table:

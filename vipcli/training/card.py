@@ -84,7 +84,7 @@ FORMS = {
 }
 
 
-def card(figures: dict[str, Any], made: dict[str, Any], examples: Sequence[dict[str, str]]) -> str:
+def card(figures: dict[str, Any], made: Sequence[dict[str, Any]], examples: Sequence[dict[str, str]]) -> str:
     """The whole card, in Markdown."""
     parts = [
         _opening(),
@@ -185,19 +185,19 @@ greedy answers; other prompt forms, and padding other than the default, are not 
 vanishes in the picture, or a stroke of less than two pixels at 192 × 192, it may miss."""
 
 
-def _made(made: dict[str, Any]) -> str:
+def _made(made: Sequence[dict[str, Any]]) -> str:
     stages = "\n".join(
-        f"| {stage['name']} | {stage['steps']:,} | {stage['minutes']:.0f} | {stage['device']} |"
-        for stage in made["stages"]
+        f"| {one['stage']} | {one['steps']:,} | {one['pictures']:,} | {one['minutes']:.0f} | {one['on']} |"
+        for one in made
     )
     return f"""## How it was made
 
 ```sh
-{made["command"]}
+python -m vipcli.training train FOLDER --minutes MINUTES
 ```
 
-| stage | steps | minutes | on |
-| --- | --- | --- | --- |
+| stage | steps | pictures | minutes | on |
+| --- | --- | --- | --- | --- |
 {stages}
 
 First the vision tower learns to tell of every patch what is there, whose centre lies where, and by which mark it is marked; then the

@@ -130,18 +130,19 @@ def _look_near(attention: Any, offsets: list[tuple[int, int]], stride: int) -> N
     for head in range(VISION_WIDTH // HEAD):
         first = head * HEAD
         rows = slice(first, first + 4 * GRID)
-        turned = torch.block_diag(*(_turn(frequencies * (stride * step)) for step in offsets[head]))
+        turned = _turn(torch.cat([frequencies * (stride * step) for step in offsets[head]]))
         attention.q_proj.weight[rows, _CONTENT:] = torch.diag(strength)
         attention.k_proj.weight[rows, _CONTENT:] = strength[:, None] * turned
 
 
 def _turn(angles: torch.Tensor) -> torch.Tensor:
     """The matrix that moves waves by these angles: what a place looks like from so many steps before it."""
-    blocks = [
-        torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        for angle in angles.tolist()
-    ]
-    return torch.block_diag(*blocks)
+    turn = torch.zeros(2 * len(angles), 2 * len(angles))
+    sine, cosine = torch.arange(0, len(turn), 2), torch.arange(1, len(turn), 2)
+    turn[sine, sine] = turn[cosine, cosine] = angles.cos()
+    turn[cosine, sine] = angles.sin()
+    turn[sine, cosine] = -angles.sin()
+    return turn
 
 
 def _look_alike(attention: Any) -> None:

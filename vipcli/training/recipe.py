@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
+from vipcli.files import replace_file
 from vipcli.training import bundle, vocabulary
 from vipcli.training.feed import batches
 from vipcli.training.loop import Pace, Run
@@ -23,6 +25,9 @@ from vipcli.training.talking import Drawer as TalkDrawer
 from vipcli.training.talking import TalkStage, TogetherStage
 from vipcli.training.vision import Drawer as VisionDrawer
 from vipcli.training.vision import VisionStage, normal
+
+HISTORY = "training.json"
+"""In a finished checkpoint: the stages that made it."""
 
 _SCENES_OF_WORDS = 2500
 _PICTURES_FOR_EYES = 200
@@ -61,22 +66,44 @@ def train(plan: Plan) -> Path:
         log = stack.enter_context((plan.folder / "log.txt").open("a", encoding="utf-8"))
         model.model.vision_tower.config._attn_implementation = "eager"
         eyes = VisionStage(model)
-        _stage(eyes, _SEEING, VisionDrawer(plan.batch), seeing, plan, log)
         talk = TalkDrawer(plan.batch // 3, tokenizer)
-        _stage(TalkStage(model, tokenizer), _ANSWERING, talk, answering, plan, log)
-        _stage(TogetherStage(model, tokenizer, eyes), _TOGETHER, talk, together, plan, log)
+        done = [_stage(eyes, _SEEING, VisionDrawer(plan.batch), seeing, plan, log)]
+        done.append(_stage(TalkStage(model, tokenizer), _ANSWERING, talk, answering, plan, log))
+        done.append(_stage(TogetherStage(model, tokenizer, eyes), _TOGETHER, talk, together, plan, log))
     finished = plan.folder / "model"
     model.set_attn_implementation("eager")
     bundle.save(model.cpu(), tokenizer, finished)
+    history = json.dumps(_history(plan) + done, indent=1)
+    replace_file(finished / HISTORY, history.encode())
     return finished
 
 
-def _stage(stage: Any, pace: Pace, draw: Any, minutes: float, plan: Plan, log: Any) -> None:
+def _history(plan: Plan) -> list[dict[str, Any]]:
+    """What the weights had been through before."""
+    told = None if plan.start is None else plan.start / HISTORY
+    return json.loads(told.read_text()) if told is not None and told.exists() else []
+
+
+def _stage(stage: Any, pace: Pace, draw: Any, minutes: float, plan: Plan, log: TextIO) -> dict[str, Any]:
+    """Run a stage for its minutes, and say what it came to."""
     run = Run(stage, stage.name, plan.folder, pace, torch.device(plan.device))
     run.resume()
     if run.progress.seconds < minutes * 60:
         name = f"{stage.name} {plan.seed}"
         run.train(batches(draw, name, run.progress.step, plan.workers), minutes, log)
+    return {
+        "stage": stage.name,
+        "steps": run.progress.step,
+        "minutes": round(run.progress.seconds / 60, 1),
+        "pictures": run.progress.step * draw.size,
+        "on": _hardware(plan.device),
+    }
+
+
+def _hardware(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} CPU cores"
 
 
 def _tokenizer(plan: Plan) -> Any:

@@ -243,24 +243,25 @@ def _attend(
     heads, width = query.shape[1], query.shape[3]
     size = query.shape[2] - rows * length
     opening_key, opening_value = key[:, :, :size], value[:, :, :size]
-    opening = _attention(
-        query[:, :, :size] @ opening_key.transpose(2, 3) * scaling,
-        torch.ones(size, size, dtype=torch.bool, device=query.device).tril(),
-    )
+    later = torch.ones(size, size, dtype=torch.bool, device=query.device).triu(1)
+    within = query[:, :, :size] @ opening_key.transpose(2, 3) * scaling
+    opening = _softmax(within.masked_fill(later, float("-inf")))
     apart = (pictures, heads, rows, length, width)
     asked = query[:, :, size:]
     to_opening = (asked @ opening_key.transpose(2, 3) * scaling).view(pictures, heads, rows, length, size)
     own_key, own_value = key[:, :, size:].reshape(apart), value[:, :, size:].reshape(apart)
     to_own = asked.reshape(apart) @ own_key.transpose(3, 4) * scaling
     to_own = to_own.masked_fill(~attention_mask[:, None], float("-inf"))
-    shares = torch.cat([to_opening, to_own], -1).softmax(-1).to(value.dtype)
+    shares = _softmax(torch.cat([to_opening, to_own], -1))
     answered = shares[..., :size].flatten(2, 3) @ opening_value
     answered = answered + (shares[..., size:] @ own_value).flatten(2, 3)
     return torch.cat([opening @ opening_value, answered], 2).transpose(1, 2), None
 
 
-def _attention(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
-    return scores.masked_fill(~allowed, float("-inf")).softmax(-1).to(scores.dtype)
+def _softmax(scores: torch.Tensor) -> torch.Tensor:
+    """Shares of attention, kept at the precision of the scores: autocast would double their size."""
+    with torch.autocast(scores.device.type, enabled=False):
+        return scores.softmax(-1)
 
 
 ALL_ATTENTION_FUNCTIONS.register(_PACKED, _attend)
