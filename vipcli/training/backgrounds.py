@@ -106,7 +106,8 @@ def weather(image: Pixels, rng: random.Random) -> Pixels:
     if rng.random() < 0.15:
         image = _clipped(image + _noise(image.shape[1], image.shape[0], rng) * rng.uniform(2, 8))
     if rng.random() < 0.5:
-        quality = rng.randint(40, 95)
+        # In a small picture, a block of JPEG is as large as a letter.
+        quality = rng.randint(40 if max(image.shape) >= 480 else 65, 95)
         _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
     return image

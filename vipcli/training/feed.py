@@ -29,7 +29,7 @@ def batches(make: Callable[[random.Random], Batch], name: str, start: int, worke
         batch_size=None,
         sampler=range(start, start + 10_000_000),
         num_workers=workers,
-        prefetch_factor=6 if workers else None,
+        prefetch_factor=3 if workers else None,
         worker_init_fn=_quiet,
         multiprocessing_context="spawn" if workers else None,
     )

@@ -122,7 +122,10 @@ class Run:
         with torch.no_grad():
             for name, weight in self.module.named_parameters():
                 weight.copy_(saved[name])
-        self.optimizers.restore(load_file(self.folder / "optimizers.safetensors"))
+        # Weights that were carried here from another machine may have come alone.
+        optimizers = self.folder / "optimizers.safetensors"
+        if optimizers.exists():
+            self.optimizers.restore(load_file(optimizers))
         return True
 
     def save(self) -> None:

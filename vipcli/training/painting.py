@@ -25,6 +25,8 @@ Points = NDArray[np.float64]
 
 # How far each kind may lean without becoming another: a square on its corner is a diamond.
 _LEAN = {"square": 12, "diamond": 12, "circle": 180, "oval": 25, "number": 14, "letter": 14}
+# Stretched, these would become one another.
+_STIFF = ("circle", "oval", "square", "rectangle", "diamond")
 _SHIFT = 4
 _DARK, _LIGHT = 40, 235
 
@@ -70,7 +72,8 @@ def paint(
         parts = design(kind, rng)
         bodies = [[part.points] for part in parts if part.role == "body"]
         solid = silhouette(parts)
-    place = _placement(_lean(kind, group, rng), solid, centre, extent, rng)
+    stretch = 1.0 if kind in _STIFF else rng.uniform(0.92, 1.08)
+    place = _Placement(_lean(kind, group, rng), stretch, solid, centre, extent)
     brush = _Brush(
         smooth=rng.random() < 0.75,
         edge=_edge(color, rng) if rng.random() < 0.25 and group in ("shape", "object") else None,
@@ -93,18 +96,17 @@ def _lean(kind: str, group: str, rng: random.Random) -> float:
     return math.radians(rng.uniform(-most, most)) if rng.random() < 0.7 else 0.0
 
 
-class _placement:  # noqa: N801 - used as a function that remembers its arguments
+class _Placement:
     """Turns a design's coordinates into the canvas's: leaned, slightly stretched, scaled to its extent."""
 
     def __init__(
         self,
         lean: float,
+        stretch: float,
         solid: Sequence[Points],
         centre: tuple[float, float],
         extent: float,
-        rng: random.Random,
     ) -> None:
-        stretch = rng.uniform(0.9, 1.1)
         turn = np.array([[math.cos(lean), math.sin(lean)], [-math.sin(lean), math.cos(lean)]])
         self._matrix = np.array([[stretch, 0], [0, 1 / stretch]]) @ turn
         everything = np.concatenate(list(solid)) @ self._matrix
@@ -115,9 +117,6 @@ class _placement:  # noqa: N801 - used as a function that remembers its argument
     def __call__(self, points: Points) -> Points:
         placed: Points = points @ self._matrix * self._scale + self._offset
         return placed
-
-    def length(self, width: float) -> float:
-        return width * float(self._scale)
 
 
 def _paint_parts(
