@@ -126,12 +126,12 @@ def _world() -> str:
   - *shapes*: {", ".join(SHAPES)}. A star has five points, a cross is upright like a plus, a diamond stands on a corner and is as
     tall as wide or taller, an oval is at least 1.4 times as long as wide, a rectangle too. They lean by up to 15 degrees.
   - *numbers*: the digits {", ".join(NUMBERS)}; *letters*: the capitals {", ".join(LETTERS)} (no I and no O, which look like 1 and 0).
-    In serif, sans-serif and monospaced typefaces of several weights and by hand, leaning by up to 14 degrees. Filled or outlined.
+    In serif, sans-serif and monospaced typefaces of several weights and by hand, leaning by up to 14 degrees.
   - *objects*: {", ".join(OBJECTS)}, each drawn as simple pictograms in several ways.
 - **Colours**: {colors}, and shades near them. The colour of an object is that of its main part (the crown of a tree, the
-  canopy of an umbrella, the face of a clock); small details are dark or light.
+  canopy of an umbrella, the face of a clock); small details are dark, light, wooden or leafy.
 - **Textures**: {", ".join(TEXTURES)}. Stripes and dots are a lighter or darker tone of the thing's colour, or white; an outlined thing is its
-  contour alone, in its colour. Numbers and letters have no texture.
+  contour alone, in its colour. A key is plain or outlined. Numbers and letters are always plain, and not asked about it.
 - **Sizes**: a thing's longer side is {SMALL[0]:.0%} to {SMALL[1]:.1%} of the picture's longer side (*small*) or {LARGE[0]:.1%} to {LARGE[1]:.0%} (*large*).
 - **Marks**: none to three on things of their own, drawn by `vipcli`: {", ".join(kind.noun for kind in MARK_KINDS)}, in the default style or any of
   `--jitter`, around, on or pointing at the thing, loosely as by hand. In the nine trained colours, and in

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,7 +18,7 @@ from vipcli.colors import RGB
 from vipcli.images import Pixels
 from vipcli.marks import Polygon
 from vipcli.training.glyphs import glyph
-from vipcli.training.outlines import Part, design, silhouette
+from vipcli.training.outlines import Part, Role, design, silhouette
 from vipcli.training.world import COLORS, Texture, category
 
 Points = NDArray[np.float64]
@@ -81,7 +81,13 @@ def paint(
     )
     if parts:
         _paint_parts(
-            canvas, [(part, place(part.points)) for part in parts], color, texture, extent, brush, rng
+            canvas,
+            [(part, place(part.points)) for part in parts],
+            _inks(kind, color, texture, rng),
+            texture,
+            extent,
+            brush,
+            rng,
         )
     elif texture == "outlined":
         stroke = max(round(extent * rng.uniform(0.03, 0.06)), 1)
@@ -122,7 +128,7 @@ class _Placement:
 def _paint_parts(
     canvas: Pixels,
     placed: Sequence[tuple[Part, Points]],
-    color: RGB,
+    inks: Mapping[Role, RGB],
     texture: Texture,
     extent: float,
     brush: _Brush,
@@ -130,31 +136,42 @@ def _paint_parts(
 ) -> None:
     outlined = texture == "outlined"
     stroke = max(round(extent * rng.uniform(0.045, 0.08)), 1)
-    inks = {
-        "body": color,
-        "shade": _mixed(color, _DARK if sum(color) > 160 else 90, 0.4),
-        "tint": _mixed(color, 255 if sum(color) < 600 else 150, 0.45),
-        "ink": _contrasting(color, rng),
-        "paper": (250, 250, 245),
-    }
+    pattern = _pattern(inks["body"], texture, extent, rng)
     if outlined:
-        inks |= {"shade": color, "tint": color, "ink": color}
-    pattern = _pattern(color, texture, extent, rng)
+        bodies = [points for part, points in placed if part.role == "body" and not part.width]
+        _outline(canvas, _union(bodies), inks["body"], stroke, brush)
     for part, points in placed:
         ink = inks[part.role]
         if not part.closed or part.width:
             width = max(round(part.width * extent / 2), 1)
             _stroke(canvas, points, ink, width if not outlined else min(width, stroke), part.closed, brush)
         elif outlined:
-            _outline(canvas, [points], ink, stroke if part.role == "body" else max(stroke // 2, 1), brush)
+            if part.role != "body":
+                _outline(canvas, [points], ink, max(stroke // 2, 1), brush)
         elif part.role == "body" and pattern is not None:
             pattern.fill(canvas, points)
-            if brush.edge:
-                _outline(canvas, [points], brush.edge, brush.line, brush)
+            # White stripes end in a pale ground without a line around them.
+            _outline(canvas, [points], brush.edge or pattern.color, brush.line, brush)
         else:
             _fill(canvas, [points], ink, brush)
             if brush.edge:
                 _outline(canvas, [points], brush.edge, brush.line, brush)
+
+
+def _union(bodies: Sequence[Points]) -> list[Points]:
+    """The contours of bodies that overlap, as one."""
+    if len(bodies) < 2:
+        return list(bodies)
+    everything = np.concatenate(bodies)
+    corner = np.floor(everything.min(0)) - 1
+    width, height = (np.ceil(everything.max(0)) - corner + 2).astype(int).tolist()
+    # Twice as fine as the canvas, so that the contours stay smooth.
+    mask = np.zeros((2 * height, 2 * width), np.uint8)
+    for points in bodies:
+        cv2.fillPoly(mask, [_fixed((points - corner) * 2)], (255,), cv2.LINE_8, _SHIFT)
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    smooth = [cv2.approxPolyDP(contour, 1.0, True)[:, 0] for contour in contours]
+    return [points / 2 + corner for points in smooth if len(points) > 2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +233,37 @@ def _second(color: RGB, rng: random.Random) -> RGB:
     return _mixed(color, 255, 0.6) if rng.random() < 0.5 else _mixed(color, 0, 0.5)
 
 
-def _contrasting(color: RGB, rng: random.Random) -> RGB:
-    """Small details are dark, unless the thing itself is."""
+def _inks(kind: str, color: RGB, texture: Texture, rng: random.Random) -> dict[Role, RGB]:
+    """What each part of a thing of that colour is painted in."""
+    if texture == "outlined":
+        return {"body": color, "shade": color, "tint": color, "ink": color, "paper": (250, 250, 245)}
+    return {
+        "body": color,
+        "shade": _mixed(color, _DARK if sum(color) > 160 else 90, 0.4),
+        "tint": _mixed(color, 255 if sum(color) < 600 else 150, 0.45),
+        "ink": _detail(kind, color, rng),
+        "paper": (250, 250, 245),
+    }
+
+
+# What people paint small parts in by habit, whatever the colour of the whole.
+_WOOD: tuple[RGB, ...] = ((120, 75, 40), (95, 60, 35), (140, 95, 60))
+_LEAF: tuple[RGB, ...] = ((50, 130, 50), (80, 150, 60), (40, 100, 45))
+_BY_HABIT = {
+    "tree": _WOOD,
+    "flower": _LEAF,
+    "apple": (*_WOOD, *_LEAF),
+    "boat": _WOOD,
+    "umbrella": _WOOD,
+    "bird": ((240, 150, 30), (230, 120, 20)),
+}
+
+
+def _detail(kind: str, color: RGB, rng: random.Random) -> RGB:
+    """The colour of small details: what habit says, or dark, unless the thing itself is."""
+    habit = [ink for ink in _BY_HABIT.get(kind, ()) if math.dist(ink, color) > 90]
+    if habit and rng.random() < 0.5:
+        return rng.choice(habit)
     if sum(color) < 300:
         return rng.choice(((235, 235, 235), (200, 205, 210)))
     return rng.choice(((30, 30, 32), (60, 45, 35), (40, 45, 60)))

@@ -23,6 +23,7 @@ from vipcli.training.world import (
     SHAPES,
     SMALL,
     TEXTURES,
+    THIN,
     Scene,
     Texture,
     Thing,
@@ -130,9 +131,7 @@ def _lay_out(
             continue
         kind = kinds[number]
         color = rng.choice(usable)
-        texture: Texture = (
-            "plain" if kind in NUMBERS + LETTERS else rng.choices(TEXTURES, (40, 20, 20, 20))[0]
-        )
+        texture = _texture(kind, rng)
         shade = colors[color] if rng.random() < 0.5 else shade_of(color, rng)
         outline = paint(canvas, kind, shade, texture, centre, extent, rng)
         xs = [x for polygon in outline for x, _ in polygon]
@@ -141,6 +140,13 @@ def _lay_out(
         things.append(Thing(kind, color, texture, large, bounds, outline))
         taken.append(bounds)
     return tuple(things)
+
+
+def _texture(kind: str, rng: random.Random) -> Texture:
+    if kind in NUMBERS or kind in LETTERS:
+        return "plain"
+    often = (40, 0, 0, 20) if kind in THIN else (40, 20, 20, 20)
+    return rng.choices(TEXTURES, often)[0]
 
 
 def _kinds(rng: random.Random, mixture: Mixture) -> list[str]:

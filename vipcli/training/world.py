@@ -69,6 +69,9 @@ COLORS: dict[str, RGB] = {
 }
 TEXTURES: tuple[Texture, ...] = ("plain", "striped", "dotted", "outlined")
 
+# Too thin for stripes and dots to show.
+THIN = ("key",)
+
 # A thing's longer side over the picture's longer side. The gap between the two keeps sizes plain to see.
 SMALL = (0.10, 0.155)
 LARGE = (0.205, 0.34)
