@@ -50,7 +50,7 @@ class Plan:
 
 
 # Seeing from nothing takes large steps; what was learned since then must not be lost to them.
-_SEEING = Pace(matrices=6e-3, others=2e-3)
+_SEEING = Pace(matrices=6e-3, others=2e-3, decline=0.85)
 _ANSWERING = Pace(matrices=5e-3, others=2e-3, decline=0.1)
 _TOGETHER = Pace(matrices=2e-3, others=8e-4, decline=0.6)
 
