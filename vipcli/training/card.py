@@ -67,7 +67,7 @@ FORMS = {
     "nearest": "the nearest other thing, as for *what*",
     "beside": "the one thing directly on that side, as for *what*",
     "place": "the ninth of the picture: *top left*, *top*, … *middle*, … *bottom right*",
-    "description": "*A small red striped circle in the top left of the picture.* Size, colour, texture unless plain, "
+    "description": "*A small red striped circle in the top left of the picture.* *A large blue number 7 at the right of the picture.* Size, colour, texture unless plain, "
     "name, place (*in the* corners and middle, *at the* sides)",
     "count-things": "a number",
     "count-color": "a number",
@@ -77,9 +77,9 @@ FORMS = {
     "has-color": "*yes* or *no*",
     "color-of": "a colour, where there is one such thing",
     "kind-of": "what it is, where one thing has that colour",
-    "picture": "all of up to three things from left to right: *A red circle and a blue house.*",
+    "picture": "all of up to three things from left to right: *A red circle, a blue house and a black letter A.*",
     "absent": "*There is no blue arrow in the picture.* Without a colour in the question, without it: *no arrow*; "
-    "asked for *the marked thing*, *no mark*",
+    "asked for *the marked thing*, *no mark*. Whatever the question called it, the mark has its name of above: *no red rectangle* for *the red box*",
     "foreign": "*I can't tell.*",
 }
 
@@ -124,27 +124,33 @@ def _world() -> str:
   differs plainly from those of the things. JPEG, blur, noise and changes of light as files have them.
 - **Things**: one to nine, now and then touching one another or cut by the edge.
   - *shapes*: {", ".join(SHAPES)}. A star has five points, a cross is upright like a plus, a diamond stands on a corner and is as
-    tall as wide or taller, an oval is at least 1.4 times as long as wide, a rectangle too. They lean by up to 15 degrees.
+    tall as wide or taller, an oval is at least 1.45 times as long as wide, a rectangle 1.4 times. Squares and diamonds lean by up to 12 degrees, the others by up to 15, ovals by 25.
+    A square is not called a rectangle, nor a circle an oval.
   - *numbers*: the digits {", ".join(NUMBERS)}; *letters*: the capitals {", ".join(LETTERS)} (no I and no O, which look like 1 and 0).
     In serif, sans-serif and monospaced typefaces of several weights and by hand, leaning by up to 14 degrees.
-  - *objects*: {", ".join(OBJECTS)}, each drawn as simple pictograms in several ways.
+  - *objects*: {", ".join(OBJECTS)}, each drawn as simple pictograms in several ways, leaning by up to 15 degrees.
 - **Colours**: {colors}, and shades near them. The colour of an object is that of its main part (the crown of a tree, the
-  canopy of an umbrella, the face of a clock); small details are dark, light, wooden or leafy.
+  canopy of an umbrella, the face of a clock, the petals of a flower, the walls and mostly the roof of a house, hull and sails of a boat, the cover of a book); small details are dark, light, wooden or leafy.
 - **Textures**: {", ".join(TEXTURES)}. Stripes and dots are a lighter or darker tone of the thing's colour, or white; an outlined thing is its
-  contour alone, in its colour. A key is plain or outlined. Numbers and letters are always plain, and not asked about it.
-- **Sizes**: a thing's longer side is {SMALL[0]:.0%} to {SMALL[1]:.1%} of the picture's longer side (*small*) or {LARGE[0]:.1%} to {LARGE[1]:.0%} (*large*).
+  contour alone, in its colour. The lines inside stay (windows, hands). A key is plain or outlined. Numbers and letters are plain or, seldom, hollow, and not asked about it.
+- **Sizes**: a thing's longer side is {SMALL[0]:.0%} to {SMALL[1]:.1%} of the picture's longer side (*small*) or {LARGE[0]:.1%} to {LARGE[1]:.0%} (*large*), of the upright
+  rectangle around it as it leans, uncut.
 - **Marks**: none to three on things of their own, drawn by `vipcli`: {", ".join(kind.noun for kind in MARK_KINDS)}, in the default style or any of
   `--jitter`, around, on or pointing at the thing, loosely as by hand. In the nine trained colours, and in
   {", ".join(OTHERS)}. Marks of one kind have colours that are told apart easily.
-- **Places**: the picture is divided into thirds: {"; ".join(", ".join(row) for row in PLACES)}. A thing whose centre is within {VAGUE:.0%} of a
-  side from a border is not asked about.
+  No mark hides a third of what it marks, and a mark's colour differs from what is under it. The thin strokes of the default style (1 to 1.7
+  pixels of what the model sees) are part of the world. Under a default mask, a thing's colour is mixed with the mask's.
+  A mark on *nothing* is at least 8 % of the longer side from every thing.
+- **Places**: the picture is divided into thirds: {"; ".join(", ".join(row) for row in PLACES)}. Where a thing is (*place*, *description*) is asked only of
+  those whose centre is at least {VAGUE:.0%} of the picture's width and height from the borders of the thirds.
 - **Facts**: corners ({", ".join(f"{kind} {count}" for kind, count in CORNERS.items())}); alive: {", ".join(ALIVE)}, nothing else (not
   asked of the apple); used for: {", ".join(f"{kind} – {use}" for kind, use in USES.items())}; vowels: {", ".join(VOWELS)}.
 - **Left and right, above and below** are asked where the centres are at least 12 % of the longer side apart on that axis;
   *where* one lies from another, where one direction is 1.6 times the other; *nearest*, where the nearest centre is
-  less than 0.7 times as far as the next.
+  less than 0.7 times as far as the next; what is *beside* (directly left of, above …), where exactly one thing's direction is mostly that
+  one, and 1.6 times the other and 12 % of the longer side at that. *Same kind*: the same name.
 - **Pictures of another world** hold nothing of this: noise, gradients, waves, bands, crossed lines, scribbled pages, bare grounds,
-  clouds, hills, lights out of focus, torn paper. Whatever is asked of them, the answer is *I can't tell.*"""
+  clouds, hills, lights out of focus, torn paper. Whatever is asked of them, marked or not, the answer is *I can't tell.*"""
 
 
 def _questions() -> str:

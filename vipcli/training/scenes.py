@@ -32,6 +32,8 @@ from vipcli.training.world import (
 SHORTEST, LONGEST = 128, 2000
 FLATTEST = 3.0
 
+_HOLLOW = 0.1
+
 # How far a thing's colour must be from the ground's, in RGB steps, to be seen for certain.
 _CONTRAST = 85
 
@@ -133,7 +135,9 @@ def _lay_out(
         color = rng.choice(usable)
         texture = _texture(kind, rng)
         shade = colors[color] if rng.random() < 0.5 else shade_of(color, rng)
-        outline = paint(canvas, kind, shade, texture, centre, extent, rng)
+        # Nobody is asked about the texture of letters, but some are written in outline all the same.
+        hollow = kind in NUMBERS + LETTERS and rng.random() < _HOLLOW
+        outline = paint(canvas, kind, shade, "outlined" if hollow else texture, centre, extent, rng)
         xs = [x for polygon in outline for x, _ in polygon]
         ys = [y for polygon in outline for _, y in polygon]
         bounds = max(min(xs), 0.0), max(min(ys), 0.0), min(max(xs), width), min(max(ys), height)
