@@ -6,6 +6,7 @@ import io
 import json
 import math
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,11 @@ def test_the_tokenizer_gives_every_text_back(tokenizer: Any) -> None:
         assert tokenizer.unk_token_id not in ids
 
 
+def test_every_name_is_one_token(tokenizer: Any) -> None:
+    for kind in KINDS:
+        assert len(tokenizer.encode(f" {kind}", add_special_tokens=False)) == 1, kind
+
+
 def test_a_conversation_in_pieces_has_the_tokens_of_the_whole(tokenizer: Any) -> None:
     scribe = Scribe(tokenizer)
     for number in range(40):
@@ -246,6 +252,19 @@ def test_the_seeing_stage_learns_and_resumes(model: Any, tmp_path: Path) -> None
     more, resumed = _steps(again, VisionDrawer(2), tmp_path, 1)
     assert resumed.progress.step == run.progress.step + 1 == 3
     assert len(more) == 1 and math.isfinite(more[0])
+
+
+def test_weights_alone_are_enough_to_go_on(model: Any, tmp_path: Path) -> None:
+    begun = Path(recipe.__file__).with_name("begun")
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
+    steps = json.loads((begun / "vision" / "progress.json").read_text())["step"]
+    run = Run(VisionStage(model), "vision", tmp_path, Pace(), CPU)
+    assert run.resume()
+    assert run.progress.step == steps > 0
+    # What was learned so far is there: it sees far better than chance on scenes of its stage.
+    with torch.no_grad():
+        _, right = run.module(VisionDrawer(8)(random.Random("begun")))
+    assert right["kind"] > 0.6 and right["marked by"] > 0.45
 
 
 @pytest.mark.parametrize("learn_to_see", [False, True])

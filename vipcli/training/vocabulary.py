@@ -20,6 +20,7 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from vipcli.prompts import HUMAN, VICUNA, Turn
+from vipcli.training.world import KINDS, noun
 
 SIZE = 1024
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
@@ -32,10 +33,12 @@ _WORDS = rf"{_SPACE}?\p{{L}}+|{_SPACE}?\p{{N}}|#+|{_SPACE}?[^\p{{L}}\p{{N}}#{_SP
 
 def learn(texts: Iterable[str]) -> Any:
     """A tokenizer that has learned its words from `texts`."""
+    # Names that a picture is full of are seldom asked for by name, and still deserve a token each.
+    names = [f"the {noun(kind)}" for kind in KINDS]
     framing = [form.build([Turn("What is it?", "a circle"), Turn("Why?")]) for form in (HUMAN, VICUNA)]
     learned = _plain(models.BPE())
     learned.train_from_iterator(
-        [*texts, *framing * 200],
+        [*texts, *framing * 200, *names * 1000],
         trainers.BpeTrainer(
             vocab_size=SIZE - len(SPECIAL) - 256,
             special_tokens=[],
