@@ -27,14 +27,14 @@ from vipcli.training.labels import labels, table
 from vipcli.training.loop import Pace, Run
 from vipcli.training.model import GRID, SIZE, configuration, fresh
 from vipcli.training.painting import paint, shade_of
-from vipcli.training.pointing import MARK_COLORS, alike
+from vipcli.training.pointing import MARK_COLORS
 from vipcli.training.questions import FAMILIES, conversations
 from vipcli.training.scenes import WORLD, draw_scene
 from vipcli.training.talking import Drawer as TalkDrawer
 from vipcli.training.talking import Scribe, TalkStage, TogetherStage, whole_answers
 from vipcli.training.vision import CROWDED, VisionStage, normal, view
 from vipcli.training.vision import Drawer as VisionDrawer
-from vipcli.training.world import COLORS, KINDS, TEXTURES
+from vipcli.training.world import COLORS, KINDS, TEXTURES, alike
 
 CPU = torch.device("cpu")
 
@@ -298,7 +298,8 @@ def test_the_recipe_makes_a_checkpoint_that_answers(tmp_path: Path, monkeypatch:
     prompt = checkpoint.form().build([Turn("What is it?")])
     picture = np.zeros((60, 90, 3), np.uint8)
     reply = LocalModel(checkpoint).answer(Request(prompt, (picture,), sampling=Sampling(max_new_tokens=3)))
-    assert reply.probability is not None
+    assert reply.probability is not None and 0 < reply.probability <= 1
+    assert len(reply.token_ids) == 3 or reply.ended == "stop"
 
 
 # Judging

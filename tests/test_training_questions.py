@@ -18,7 +18,6 @@ from vipcli.training.questions import (
     FAMILIES,
     Exchange,
     ask,
-    confusable,
     conversations,
     protected,
     roughen,
@@ -46,6 +45,7 @@ from vipcli.training.world import (
     Texture,
     Thing,
 )
+from vipcli.training.world import alike as alike_colors
 
 SIDE = 600
 DRAWS = 12
@@ -349,10 +349,10 @@ def test_absent_marks_are_certainly_absent() -> None:
         for pointed in where.pointed:
             other = pointed.mark
             alike = other.kind == kind or frozenset((other.kind, kind)) in similar
-            assert not (alike and (color is None or confusable(color, other.color.name)))
+            assert not (alike and (color is None or alike_colors(color, other.color.name)))
         for one in where.things:
             alike = one.kind in LOOKALIKES.get(kind, ())
-            assert not (alike and (color is None or confusable(color, one.color)))
+            assert not (alike and (color is None or alike_colors(color, one.color)))
     assert seen[True] > 30
 
 

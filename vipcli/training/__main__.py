@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from rich.console import Console
 from rich.table import Table
 
-from vipcli.errors import VipcliError
+from vipcli.errors import INTERRUPTED, VipcliError
 from vipcli.files import replace_file
 
 
@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VipcliError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from vipcli.errors import ModelError
 from vipcli.files import replace_file
 
 
@@ -150,6 +151,7 @@ class Run:
         begun = last_saved = time.monotonic()
         before = self.progress.seconds
         sums: dict[str, float] = defaultdict(float)
+        summed = 0
         while self.progress.seconds < budget and self.progress.step < most_steps:
             batch = next(batches)
             with torch.autocast(self.device.type, torch.bfloat16):
@@ -157,16 +159,21 @@ class Run:
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
             if not math.isfinite(float(norm)):
-                self.module.zero_grad()
-                continue
+                raise ModelError(
+                    f"The {self.name} stage came apart at step {self.progress.step}: its gradients are no "
+                    "numbers any more. Go on from the last checkpoint, or with lower rates."
+                )
             self.optimizers.step(self.pace.at(self.progress.step, self.progress.seconds / budget))
             self.progress.step += 1
             self.progress.seconds = before + time.monotonic() - begun
             for name, value in {"loss": float(loss.detach()), **figures}.items():
-                sums[name] += value / every
+                sums[name] += value
+            summed += 1
             if self.progress.step % every == 0:
-                _report(self.name, self.progress, sums, log)
+                means = {name: value / summed for name, value in sums.items()}
+                _report(self.name, self.progress, means, log)
                 sums.clear()
+                summed = 0
             if time.monotonic() - last_saved > 300:
                 self.save()
                 last_saved = time.monotonic()

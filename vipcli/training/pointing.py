@@ -27,23 +27,11 @@ from vipcli.marks import (
     Scribble,
     Triangle,
 )
-from vipcli.styles import Style, fixed_style, jittered_style, relative_size
-from vipcli.training.world import INPUT, Pointed, Scene, Thing
+from vipcli.styles import fixed_style, jittered_style, relative_size
+from vipcli.training.world import INPUT, Pointed, Scene, Thing, alike
 
 OTHERS = ("green", "pink", "brown", "white", "black", "gray", "navy", "teal", "maroon", "violet", "turquoise")
 MARK_COLORS = (*TRAINED, *OTHERS)
-
-# Names for what looks much the same once it is drawn half transparent: never told apart by colour alone.
-_ALIKE = (
-    ("red", "orange", "brown", "maroon"),
-    ("yellow", "gold", "orange"),
-    ("lime", "green", "teal"),
-    ("blue", "navy", "purple"),
-    ("fuchsia", "purple", "violet", "pink"),
-    ("aqua", "turquoise", "teal"),
-    ("white", "gray", "pink"),
-    ("black", "gray", "navy", "maroon"),
-)
 
 # A stroke must change its pixels by this much, of 255, to count as visible.
 _VISIBLE = 26
@@ -57,20 +45,14 @@ _LIKE_WITH_LIKE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A mark that was drawn: what it points to, its style, and which pixels it changed."""
+    """A mark that was drawn: what it points to, and which pixels it changed."""
 
     pointed: Pointed
-    style: Style
     changed: NDArray[np.bool_]
     """Every `step`-th pixel in both directions."""
     step: int
     aim: tuple[float, float]
     """The middle of what it points to, as far as the mark itself tells: an arrow's tip, a frame's centre."""
-
-
-def alike(one: str, other: str) -> bool:
-    """Whether marks of these two colours could be taken for one another."""
-    return one == other or any(one in group and other in group for group in _ALIKE)
 
 
 def mark_up(
@@ -131,7 +113,7 @@ def _layer(
     else:
         x1, y1, x2, y2 = mark.bounds
         aim = (x1 + x2) / 2, (y1 + y2) / 2
-    return Layer(Pointed(mark, target), style, changed, step, aim), marked
+    return Layer(Pointed(mark, target), changed, step, aim), marked
 
 
 def _hides(changed: NDArray[np.bool_], thing: Thing, step: int, alpha: int) -> bool:

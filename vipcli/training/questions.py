@@ -21,7 +21,6 @@ from vipcli.training.wordings import (
     AGAIN,
     ARGUABLE_USES,
     BRIEFLY,
-    CONFUSABLE,
     DIRECTLY,
     FOLLOW_UPS,
     HERE,
@@ -54,6 +53,7 @@ from vipcli.training.world import (
     VOWELS,
     Scene,
     Thing,
+    alike,
     article,
     category,
     noun,
@@ -147,12 +147,6 @@ def _pairs_of(pairs: Sequence[tuple[str, str]]) -> frozenset[tuple[str, str]]:
 
 _ALIKE_KINDS = _pairs_of(SIMILAR_KINDS)
 _ALIKE_MARKS = _pairs_of(SIMILAR_MARKS)
-_ALIKE_COLORS = frozenset((one, two) for group in CONFUSABLE for one in group for two in group)
-
-
-def confusable(one: str, two: str) -> bool:
-    """Whether somebody could take the one colour name for the other."""
-    return one == two or (one, two) in _ALIKE_COLORS
 
 
 class _Name(NamedTuple):
@@ -214,14 +208,12 @@ class _View:
 
     def color_settled(self, color: str) -> bool:
         """Whether no mark has that colour or one like it."""
-        return not any(confusable(color, name.color) for name in self.names)
+        return not any(alike(color, name.color) for name in self.names)
 
     def tint_settled(self, name: _Name) -> bool:
         """Whether a mark's colour alone says which mark is meant."""
-        return not any(
-            other != name and confusable(name.color, other.color) for other in self.names
-        ) and not any(
-            thing.texture == "outlined" and confusable(name.color, thing.color) for thing in self.things
+        return not any(other != name and alike(name.color, other.color) for other in self.names) and not any(
+            thing.texture == "outlined" and alike(name.color, thing.color) for thing in self.things
         )
 
     def certainly_absent(self, name: _Name) -> bool:
@@ -232,13 +224,15 @@ class _View:
 
 
 def _like_mark(name: _Name, other: _Name) -> bool:
-    alike = name.kind == other.kind or (name.kind, other.kind) in _ALIKE_MARKS
-    return alike and (not name.color or confusable(name.color, other.color))
+    similar = name.kind == other.kind or (name.kind, other.kind) in _ALIKE_MARKS
+    return similar and (not name.color or alike(name.color, other.color))
 
 
 def _like_thing(name: _Name, thing: Thing) -> bool:
-    alike = thing.kind in LOOKALIKES.get(name.kind, ()) or LOOKALIKE_TEXTURES.get(name.kind) == thing.texture
-    return alike and (not name.color or confusable(name.color, thing.color))
+    similar = (
+        thing.kind in LOOKALIKES.get(name.kind, ()) or LOOKALIKE_TEXTURES.get(name.kind) == thing.texture
+    )
+    return similar and (not name.color or alike(name.color, thing.color))
 
 
 def _shuffled(items: Sequence[_Item], rng: random.Random) -> Iterator[_Item]:
@@ -295,9 +289,9 @@ def _loosely(view: _View, name: _Name, rng: random.Random, bare: bool) -> str:
 
 def _lone_kind(view: _View, name: _Name) -> bool:
     """Whether a mark can be told without its colour; never so for a mark that is not there."""
-    alike = sum(_like_mark(_Name(name.kind, ""), other) for other in view.names)
+    similar = sum(_like_mark(_Name(name.kind, ""), other) for other in view.names)
     return (
-        alike == 1
+        similar == 1
         and name in view.names
         and not any(kind in view.kinds for kind in LOOKALIKES.get(name.kind, ()))
     )

@@ -127,24 +127,6 @@ LOOKALIKES: dict[str, tuple[str, ...]] = {
 }
 LOOKALIKE_TEXTURES = {"contour": "outlined", "point": "dotted"}
 
-# Colour names that somebody could exchange.
-CONFUSABLE: tuple[tuple[str, ...], ...] = (
-    ("red", "orange", "crimson", "maroon", "brown", "coral", "salmon"),
-    ("orange", "coral", "salmon", "gold", "tan", "brown"),
-    ("yellow", "gold", "orange"),
-    ("yellow", "gold", "beige", "tan", "olive"),
-    ("brown", "maroon", "olive", "tan"),
-    ("lime", "green", "olive"),
-    ("green", "teal", "turquoise"),
-    ("aqua", "turquoise", "teal"),
-    ("blue", "navy", "indigo", "purple"),
-    ("fuchsia", "purple", "violet", "pink", "indigo"),
-    ("fuchsia", "pink", "crimson", "coral", "salmon"),
-    ("purple", "maroon"),
-    ("white", "beige", "silver"),
-    ("gray", "silver"),
-    ("black", "navy", "indigo"),
-)
 # Kinds of mark that look too much alike to deny the one where the other stands in the same colour.
 SIMILAR_MARKS: tuple[tuple[str, str], ...] = (
     ("box", "contour"),

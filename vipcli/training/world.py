@@ -67,6 +67,27 @@ COLORS: dict[str, RGB] = {
     "white": (246, 246, 246),
     "gray": (136, 136, 138),
 }
+# Colour names for what looks much the same once it is drawn half transparent.
+_ALIKE: tuple[tuple[str, ...], ...] = (
+    ("red", "orange", "crimson", "maroon", "brown", "coral", "salmon"),
+    ("orange", "coral", "salmon", "gold", "tan", "brown"),
+    ("yellow", "gold", "orange"),
+    ("yellow", "gold", "beige", "tan", "olive"),
+    ("brown", "maroon", "olive", "tan"),
+    ("lime", "green", "olive"),
+    ("green", "teal", "turquoise"),
+    ("aqua", "turquoise", "teal"),
+    ("blue", "navy", "indigo", "purple"),
+    ("fuchsia", "purple", "violet", "pink", "indigo"),
+    ("fuchsia", "pink", "crimson", "coral", "salmon"),
+    ("purple", "maroon"),
+    ("white", "beige", "silver"),
+    ("gray", "silver"),
+    ("black", "navy", "indigo"),
+    ("lime", "teal"),
+    ("white", "gray", "pink"),
+    ("black", "gray", "maroon"),
+)
 TEXTURES: tuple[Texture, ...] = ("plain", "striped", "dotted", "outlined")
 
 # Too thin for stripes and dots to show.
@@ -164,6 +185,11 @@ class Scene:
         x, y = thing.centre
         column, row = _third(x / self.width), _third(y / self.height)
         return None if column is None or row is None else PLACES[row][column]
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether somebody could take the one colour name for the other."""
+    return one == other or any(one in group and other in group for group in _ALIKE)
 
 
 def category(kind: str) -> Category:
