@@ -23,7 +23,7 @@ from vipcli.training.card import FORMS, card
 from vipcli.training.evaluation import Judged, calibration_error, folded, held_out, judge, summary, worst
 from vipcli.training.failures import contact_sheet
 from vipcli.training.feed import batches
-from vipcli.training.labels import labels, table
+from vipcli.training.labels import WHO, labels, table
 from vipcli.training.loop import Pace, Run
 from vipcli.training.model import GRID, SIZE, configuration, fresh
 from vipcli.training.painting import paint, shade_of
@@ -137,7 +137,7 @@ def test_labels_tell_of_things_and_marks() -> None:
     for number in range(12):
         drawn = draw_scene(random.Random(f"labels {number}"), replace(CROWDED, foreign=0.0))
         told = labels(drawn, GRID)
-        assert told.shape == (GRID * GRID, len(names))
+        assert told.shape == (GRID * GRID, len(names) + WHO)
         for column, label in enumerate(table(GRID)):
             assert told[:, column].max() <= label.classes, label.name
         kinds = {KINDS[code - 1] for code in told[:, names.index("kind")] if code}
@@ -192,7 +192,7 @@ def test_packed_conversations_read_as_each_alone(tokenizer: Any, model: Any) -> 
     stage = TalkStage(model, tokenizer).eval()
     opening = len(stage.opening)
     with torch.no_grad():
-        packed = stage.read(stage.look(batch.pixels), batch)[0].view(*batch.tokens.shape[1:], -1)
+        packed = stage.read(stage.look(batch.pixels), batch)[0][0].view(*batch.tokens.shape[1:], -1)
     model.set_attn_implementation("eager")
     compared = 0
     for row in range(packed.shape[0]):
@@ -273,7 +273,8 @@ def test_the_answering_stages_learn(model: Any, tokenizer: Any, tmp_path: Path, 
     text = model.model.language_model.layers[0].mlp.up_proj.weight
     before = tower.clone(), text.clone()
     eyes = VisionStage(model)
-    stage = TogetherStage(model, tokenizer, eyes) if learn_to_see else TalkStage(model, tokenizer)
+    talk = TalkStage(model, tokenizer)
+    stage = TogetherStage(talk, eyes) if learn_to_see else talk
     losses, _ = _steps(stage, TalkDrawer(1, tokenizer), tmp_path, 2)
     assert all(math.isfinite(loss) for loss in losses)
     assert torch.equal(before[0], tower) is not learn_to_see

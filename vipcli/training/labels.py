@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vipcli.marks import KINDS as MARK_KINDS
 from vipcli.training.pointing import MARK_COLORS, Layer
 from vipcli.training.scenes import Drawn
-from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES, Thing
+from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES, Scene, Thing
 
 # The finer grid that silhouettes are laid on, per patch and direction.
 _FINE = 4
@@ -27,6 +27,11 @@ _TEXTURES = {texture: number for number, texture in enumerate(TEXTURES, 1)}
 _PLACES = {place: number for number, place in enumerate((p for row in PLACES for p in row), 1)}
 _MARK_KINDS = {kind.kind: number for number, kind in enumerate(MARK_KINDS, 1)}
 _MARK_COLORS = {color: number for number, color in enumerate(MARK_COLORS, 1)}
+
+
+# After the columns of `table`, who is who, counted from 1: the thing that fills a patch, the mark whose
+# stroke crosses it, the mark that its thing is marked by, and the thing that its mark points out.
+WHO = 4
 
 
 class Label(NamedTuple):
@@ -62,17 +67,15 @@ def table(grid: int) -> tuple[Label, ...]:
 
 
 def labels(drawn: Drawn, grid: int) -> NDArray[np.uint8]:
-    """The class numbers: grid² patches × the columns of `table`."""
+    """The class numbers: grid² patches × the columns of `table`, and the `WHO` that are no classes."""
     scene = drawn.scene
-    longer = max(scene.width, scene.height)
-    scale = grid / longer
-    offset = ((longer - scene.width) / 2, (longer - scene.height) / 2)
-    told = np.zeros((grid * grid, len(table(grid))), np.uint8)
+    scale, offset = _fit(scene, grid)
+    told = np.zeros((grid * grid, len(table(grid)) + WHO), np.uint8)
     owners = _owners(scene.things, grid, scale, offset)
-    marks_of: dict[int, Layer] = {}
-    for layer in drawn.layers:
+    marks_of: dict[int, int] = {}
+    for number, layer in enumerate(drawn.layers):
         if layer.pointed.target is not None:
-            marks_of[layer.pointed.target] = layer
+            marks_of[layer.pointed.target] = number
     for number, thing in enumerate(scene.things):
         patches = owners == number
         column, row = _bins(thing.centre, grid, scale, offset)
@@ -87,29 +90,43 @@ def labels(drawn: Drawn, grid: int) -> NDArray[np.uint8]:
             row,
         )
         told[(row - 1) // _HALVES * grid + (column - 1) // _HALVES, 7] = 1
-        if marked:
-            mark = marked.pointed.mark
+        told[patches, -4] = number + 1
+        if marked is not None:
+            mark = drawn.layers[marked].pointed.mark
             told[patches, 12:14] = _MARK_KINDS[mark.kind], _MARK_COLORS[mark.color.name]
-    for layer in drawn.layers:
-        _label_layer(told, layer, drawn, grid, scale, offset)
+            told[patches, -2] = marked + 1
+    for number, layer in enumerate(drawn.layers, 1):
+        patches = _touched(layer, grid, scale, offset)
+        told[patches, -3] = number
+        _label_layer(told, patches, layer, drawn, grid, scale, offset)
     return told
 
 
-def _label_layer(
-    told: NDArray[np.uint8],
-    layer: Layer,
-    drawn: Drawn,
-    grid: int,
-    scale: float,
-    offset: tuple[float, float],
-) -> None:
+def _fit(scene: Scene, grid: int) -> tuple[float, tuple[float, float]]:
+    """Patches a pixel, and how far the padding moves the picture, in pixels."""
+    longer = max(scene.width, scene.height)
+    return grid / longer, ((longer - scene.width) / 2, (longer - scene.height) / 2)
+
+
+def _touched(layer: Layer, grid: int, scale: float, offset: tuple[float, float]) -> NDArray[np.bool_]:
     ys, xs = np.nonzero(layer.changed)
     columns = ((xs * layer.step + offset[0]) * scale).astype(np.int64).clip(0, grid - 1)
     rows = ((ys * layer.step + offset[1]) * scale).astype(np.int64).clip(0, grid - 1)
     hits = np.bincount(rows * grid + columns, minlength=grid * grid)
     # A patch that the stroke barely grazes shows nothing of it.
     per_patch = (1 / scale / layer.step) ** 2
-    patches = hits > 0.03 * per_patch
+    return np.asarray(hits > 0.03 * per_patch)
+
+
+def _label_layer(
+    told: NDArray[np.uint8],
+    patches: NDArray[np.bool_],
+    layer: Layer,
+    drawn: Drawn,
+    grid: int,
+    scale: float,
+    offset: tuple[float, float],
+) -> None:
     mark = layer.pointed.mark
     column, row = _bins(layer.aim, grid, scale, offset)
     target = layer.pointed.target
@@ -117,6 +134,7 @@ def _label_layer(
     told[patches, 8:12] = _MARK_KINDS[mark.kind], _MARK_COLORS[mark.color.name], column, row
     told[patches, 14] = len(_KINDS) + 1 if thing is None else _KINDS[thing.kind]
     told[patches, 15] = 0 if thing is None else _COLORS[thing.color]
+    told[patches, -1] = 0 if target is None else target + 1
 
 
 def _owners(

@@ -45,6 +45,8 @@ def configuration(tokens: int, image_token: int, bos: int, eos: int, pad: int) -
         num_key_value_heads=TEXT_WIDTH // HEAD,
         vocab_size=tokens,
         max_position_embeddings=CONTEXT,
+        # Slow turns: what a head looks for in the picture has no place that it would be found at.
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         bos_token_id=bos,
         eos_token_id=eos,
         pad_token_id=pad,

@@ -121,6 +121,13 @@ class Exchange:
     """Of a description, the separate facts: each a piece of text that the answer holds."""
     follow_up: bool = False
     """Whether it is a later turn of a conversation."""
+    names: tuple[tuple[str, str], ...] = ()
+    """Kind and colour of the marks asked about, there or not."""
+    shows: tuple[int, ...] | None = None
+    """Positions in `scene.things` of what settles the answer beyond the marks; none where the answer is that
+    there is no such thing, None where nothing does."""
+    wants: str = ""
+    """The kind, colour, texture or size that it asks for by name."""
 
 
 Conversation = tuple[Exchange, ...]
@@ -348,6 +355,9 @@ class Found(NamedTuple):
     answer: str
     blanks: Mapping[str, str] = _CONTEXT_FREE
     facts: tuple[str, ...] = ()
+    shows: tuple[Thing, ...] | None = None
+    wants: str = ""
+    """Both as in an Exchange."""
 
 
 def called(kind: str) -> str:
@@ -356,8 +366,8 @@ def called(kind: str) -> str:
     return f"the {name}" if " " in name else f"{article(name)} {name}"
 
 
-def _yes_no(truth: bool, **blanks: str) -> Found:
-    return Found("yes" if truth else "no", blanks)
+def _yes_no(truth: bool, wants: str = "", **blanks: str) -> Found:
+    return Found("yes" if truth else "no", blanks, wants=wants)
 
 
 def _size(thing: Thing) -> str:
@@ -434,24 +444,28 @@ def _how_large(view: _View, things: Sequence[Thing], rng: random.Random) -> Foun
 
 def _is_what(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
     wanted, kind = rng.random() < 0.5, things[0].kind
-    return _yes_no(wanted, kind=called(kind if wanted else _other_kind(view, kind, rng)))
+    asked = kind if wanted else _other_kind(view, kind, rng)
+    return _yes_no(wanted, asked, kind=called(asked))
 
 
 def _is_color(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
     wanted, color = rng.random() < 0.5, things[0].color
-    return _yes_no(wanted, color=color if wanted else _other_color(view, color, rng))
+    asked = color if wanted else _other_color(view, color, rng)
+    return _yes_no(wanted, asked, color=asked)
 
 
 def _is_texture(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
     if not _textured(things[0]):
         return None
     wanted, texture = rng.random() < 0.5, things[0].texture
-    return _yes_no(wanted, texture=texture if wanted else _another(TEXTURES, texture, rng))
+    asked = texture if wanted else _another(TEXTURES, texture, rng)
+    return _yes_no(wanted, asked, texture=asked)
 
 
 def _is_size(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
     wanted = rng.random() < 0.5
-    return _yes_no(wanted, size="large" if things[0].large == wanted else "small")
+    asked = "large" if things[0].large == wanted else "small"
+    return _yes_no(wanted, asked, size=asked)
 
 
 def _category(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
@@ -543,7 +557,9 @@ def _reckoned(reckon: Callable[[int, int], int], *, unequal: bool = False) -> Bu
         numbers = _numbers(things)
         if numbers is None or (unequal and numbers[0] == numbers[1]):
             return None
-        return Found(str(reckon(*numbers)))
+        answer = str(reckon(*numbers))
+        # The larger or smaller of two unequal ones is one of them; a sum or difference is not looked up.
+        return Found(answer, shows=tuple(one for one in things if one.kind == answer) if unequal else None)
 
     return build
 
@@ -609,7 +625,8 @@ def _bigger(view: _View, things: Sequence[Thing], rng: random.Random) -> Found |
     one, two = things
     if one.large == two.large or not _unlike(one.kind, two.kind):
         return None
-    return Found(called(one.kind if one.large else two.kind))
+    larger = one if one.large else two
+    return Found(called(larger.kind), shows=(larger,))
 
 
 def _which_color(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
@@ -617,7 +634,7 @@ def _which_color(view: _View, things: Sequence[Thing], rng: random.Random) -> Fo
     if one.color == two.color or not _unlike(one.kind, two.kind):
         return None
     chosen = rng.choice((one, two))
-    return Found(called(chosen.kind), {"color": chosen.color})
+    return Found(called(chosen.kind), {"color": chosen.color}, shows=(chosen,), wants=chosen.color)
 
 
 def _nearest(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
@@ -627,7 +644,7 @@ def _nearest(view: _View, things: Sequence[Thing], rng: random.Random) -> Found 
     )
     if not near or (len(near) > 1 and near[0][0] >= NEARER**2 * near[1][0]):
         return None
-    return Found(called(near[0][1].kind))
+    return Found(called(near[0][1].kind), shows=(near[0][1],))
 
 
 def _beside(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
@@ -641,7 +658,7 @@ def _beside(view: _View, things: Sequence[Thing], rng: random.Random) -> Found |
     if not settled:
         return None
     side, other = rng.choice(settled)
-    return Found(called(other.kind), {"side": DIRECTLY[side]})
+    return Found(called(other.kind), {"side": DIRECTLY[side]}, shows=(other,))
 
 
 def _place(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
@@ -668,7 +685,7 @@ def _plural(kind: str) -> str:
 
 
 def _count_things(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
-    return Found(str(len(view.things)), {"kinds": "things"})
+    return Found(str(len(view.things)), {"kinds": "things"}, shows=view.things)
 
 
 def _counted(present: Sequence[str], every: Sequence[str], rng: random.Random) -> str | None:
@@ -683,7 +700,8 @@ def _count_color(view: _View, things: Sequence[Thing], rng: random.Random) -> Fo
     color = _counted(present, tuple(COLORS), rng)
     if color is None or not view.color_settled(color):
         return None
-    return Found(str(present.count(color)), {"kinds": f"{color} things"})
+    shows = tuple(thing for thing in view.things if thing.color == color)
+    return Found(str(len(shows)), {"kinds": f"{color} things"}, shows=shows, wants=color)
 
 
 def _count_kind(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
@@ -691,7 +709,8 @@ def _count_kind(view: _View, things: Sequence[Thing], rng: random.Random) -> Fou
     kind = _counted(present, SHAPES + OBJECTS, rng)
     if kind is None or not view.kind_settled(kind):
         return None
-    return Found(str(present.count(kind)), {"kinds": _plural(kind)})
+    shows = tuple(thing for thing in view.things if thing.kind == kind)
+    return Found(str(len(shows)), {"kinds": _plural(kind)}, shows=shows, wants=kind)
 
 
 def _count_category(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
@@ -701,7 +720,8 @@ def _count_category(view: _View, things: Sequence[Thing], rng: random.Random) ->
     chosen = _counted([one for one in present if one in countable], countable, rng)
     if chosen is None:
         return None
-    return Found(str(sum(one == chosen for one in present)), {"kinds": f"{chosen}s"})
+    shows = tuple(thing for thing in view.things if thing.category == chosen)
+    return Found(str(len(shows)), {"kinds": f"{chosen}s"}, shows=shows)
 
 
 def _marked_with_shapes(view: _View) -> bool:
@@ -719,7 +739,8 @@ def _has_kind(view: _View, things: Sequence[Thing], rng: random.Random) -> Found
             other for other in _SAME_CATEGORY[kind] if other not in view.kinds and view.kind_settled(other)
         ]
         kind = rng.choice(absent)
-    return _yes_no(wanted, kind=f"{article(noun(kind))} {noun(kind)}")
+    found = _yes_no(wanted, kind, kind=f"{article(noun(kind))} {noun(kind)}")
+    return found._replace(shows=tuple(thing for thing in view.things if thing.kind == kind))
 
 
 def _has_color(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
@@ -730,7 +751,9 @@ def _has_color(view: _View, things: Sequence[Thing], rng: random.Random) -> Foun
     if not there or not absent:
         return None
     wanted = rng.random() < 0.5
-    return _yes_no(wanted, **_colored(rng.choice(there if wanted else absent)))
+    color = rng.choice(there if wanted else absent)
+    shows = tuple(thing for thing in view.things if thing.color == color)
+    return _yes_no(wanted, color, **_colored(color))._replace(shows=shows)
 
 
 def _colored(color: str) -> dict[str, str]:
@@ -741,7 +764,7 @@ def _color_of(view: _View, things: Sequence[Thing], rng: random.Random) -> Found
     present = [thing.kind for thing in view.things]
     for thing in _shuffled(view.things, rng):
         if present.count(thing.kind) == 1 and view.kind_settled(thing.kind):
-            return Found(thing.color, {"x": f"the {thing.noun}"})
+            return Found(thing.color, {"x": f"the {thing.noun}"}, shows=(thing,), wants=thing.kind)
     return None
 
 
@@ -749,7 +772,7 @@ def _kind_of(view: _View, things: Sequence[Thing], rng: random.Random) -> Found 
     present = [thing.color for thing in view.things]
     for thing in _shuffled(view.things, rng):
         if present.count(thing.color) == 1 and view.color_settled(thing.color):
-            return Found(called(thing.kind), {"color": thing.color})
+            return Found(called(thing.kind), {"color": thing.color}, shows=(thing,), wants=thing.color)
     return None
 
 
@@ -979,6 +1002,9 @@ class _Asked(NamedTuple):
     facts: tuple[str, ...]
     words: Family
     """The family whose words it is asked in: another one where a mark is absent or the picture foreign."""
+    names: tuple[_Name, ...] = ()
+    shows: tuple[int, ...] | None = None
+    wants: str = ""
 
     @property
     def subject(self) -> int | None:
@@ -996,7 +1022,18 @@ class _Asked(NamedTuple):
 
 def _exchange(asked: _Asked, question: str, *, follow_up: bool) -> Exchange:
     family = asked.family
-    return Exchange(question, asked.answer, family.name, family.ability, asked.marks, asked.facts, follow_up)
+    return Exchange(
+        question,
+        asked.answer,
+        family.name,
+        family.ability,
+        asked.marks,
+        asked.facts,
+        follow_up,
+        asked.names,
+        asked.shows,
+        asked.wants,
+    )
 
 
 def _choices(view: _View, family: Family) -> list[tuple[int, ...]]:
@@ -1028,7 +1065,16 @@ def _asked(
     names = [view.names[number] for number in marks]
     text = _wording(wordings, rng) if wording is None else wording
     question = _fill(view, text, names, rng.choice(wordings.nouns), found.blanks, rng)
-    return _Asked(question, found.answer, family, marks, found.facts, family)
+    shows = None if found.shows is None else _positions(view, found.shows)
+    if shows is None and marks and found.answer in ("yes", "no"):
+        shows = _positions(view, [view.thing(marks[0])]) if found.answer == "yes" else ()
+    return _Asked(
+        question, found.answer, family, marks, found.facts, family, tuple(names), shows, found.wants
+    )
+
+
+def _positions(view: _View, shown: Sequence[Thing]) -> tuple[int, ...]:
+    return tuple(place for place, thing in enumerate(view.things) if any(thing is one for one in shown))
 
 
 def _ask(view: _View, family: Family, rng: random.Random, *, balanced: bool = False) -> _Asked | None:
@@ -1089,7 +1135,7 @@ def _ask_absent(
     while name is None and ("{at}" in text or "{ref}" in text):
         text = _wording(wordings, rng)
     question = _fill(view, text, [name], rng.choice(wordings.nouns), _guesses(family.name, rng), rng)
-    return _Asked(question, answer, _ABSENT, (), (), family)
+    return _Asked(question, answer, _ABSENT, (), (), family, () if name is None else (name,))
 
 
 def _absent_name(view: _View, rng: random.Random) -> _Name | None:

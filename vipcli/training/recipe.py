@@ -64,12 +64,12 @@ def train(plan: Plan) -> Path:
     seeing, answering, together = (plan.minutes * share for share in plan.shares)
     with ExitStack() as stack:
         log = stack.enter_context((plan.folder / "log.txt").open("a", encoding="utf-8"))
-        model.model.vision_tower.config._attn_implementation = "eager"
         eyes = VisionStage(model)
         talk = TalkDrawer(plan.batch // 3, tokenizer)
         done = [_stage(eyes, _SEEING, VisionDrawer(plan.batch), seeing, plan, log)]
-        done.append(_stage(TalkStage(model, tokenizer), _ANSWERING, talk, answering, plan, log))
-        done.append(_stage(TogetherStage(model, tokenizer, eyes), _TOGETHER, talk, together, plan, log))
+        speech = TalkStage(model, tokenizer)
+        done.append(_stage(speech, _ANSWERING, talk, answering, plan, log))
+        done.append(_stage(TogetherStage(speech, eyes), _TOGETHER, talk, together, plan, log))
     finished = plan.folder / "model"
     model.set_attn_implementation("eager")
     bundle.save(model.cpu(), tokenizer, finished)

@@ -18,6 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vipcli.prompts import HUMAN, Turn
 from vipcli.training.labels import labels
+from vipcli.training.lessons import HEADS, LOOKING, RECALLING_LAYER, Hint, Lessons, Watched, hint
 from vipcli.training.model import GRID
 from vipcli.training.questions import Conversation, conversations
 from vipcli.training.scenes import WORLD, draw_scene
@@ -51,6 +52,8 @@ class Batch(NamedTuple):
     target: torch.Tensor
     """The token that must follow, where it is part of an answer."""
     weight: torch.Tensor
+    hints: torch.Tensor
+    """What answers are about, in the order of a Hint."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Encoded:
     tokens: list[int]
     targets: list[int]
     weights: list[float]
+    hints: list[Hint]
 
 
 class Scribe:
@@ -83,6 +87,7 @@ class Scribe:
         tokens: list[int] = []
         targets: list[int] = []
         weights: list[float] = []
+        hints: list[Hint] = []
         lead = ""
         for exchange in conversation:
             asked = self._encode(f"{lead}{exchange.question}###Assistant:")
@@ -91,8 +96,9 @@ class Scribe:
             tokens += asked + answered[:-1]
             targets += [_IGNORED] * (len(asked) - 1) + answered
             weights += [0.0] * (len(asked) - 1) + [weight] * len(answered)
+            hints += [Hint()] * (len(asked) - 1) + [hint(exchange)] * len(answered)
             lead = "###Human: "
-        return Encoded(tokens, targets, weights)
+        return Encoded(tokens, targets, weights, hints)
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
@@ -121,6 +127,7 @@ def _rows(encoded: list[Encoded]) -> tuple[Any, ...]:
     tokens, number, position = (np.zeros((ROWS, LENGTH), np.int64) for _ in range(3))
     target = np.full((ROWS, LENGTH), _IGNORED, np.int64)
     weight = np.zeros((ROWS, LENGTH), np.float32)
+    hints = np.zeros((ROWS, LENGTH, len(Hint._fields)), np.int64)
     filled, count = [0] * ROWS, [0] * ROWS
     for one in encoded:
         size = len(one.tokens)
@@ -131,8 +138,9 @@ def _rows(encoded: list[Encoded]) -> tuple[Any, ...]:
         filled[row] += size
         here = (row, slice(start, start + size))
         tokens[here], target[here], weight[here] = one.tokens, one.targets, one.weights
+        hints[here] = one.hints
         number[here], position[here] = count[row], np.arange(size)
-    return tokens, number, position, target, weight
+    return tokens, number, position, target, weight, hints
 
 
 class TalkStage(nn.Module):
@@ -145,6 +153,7 @@ class TalkStage(nn.Module):
         self.model = model
         scribe = Scribe(tokenizer)
         self._image_at = scribe.image_at
+        self.lessons = Lessons(tokenizer, scribe.image_at)
         self.opening: torch.Tensor
         self.register_buffer("opening", torch.tensor(scribe.opening), persistent=False)
         model.model.vision_tower.requires_grad_(False)
@@ -153,26 +162,36 @@ class TalkStage(nn.Module):
     def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         with torch.no_grad():
             seen = self.look(batch.pixels)
-        return self.answer(seen, batch)
+        answering, told, figures = self.answer(seen, batch)
+        return answering + told, figures
 
     def look(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The patches after each layer of the tower, what goes into the first layer before them."""
         states = self.model.model.vision_tower(normal(pixels), output_hidden_states=True).hidden_states
         return tuple(state[:, 1:] for state in states)
 
-    def answer(self, seen: tuple[torch.Tensor, ...], batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss over all answers, and how many of them are right."""
-        states = self.read(seen, batch)
+    def answer(
+        self, seen: tuple[torch.Tensor, ...], batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+        """The loss over all answers and that of the lessons, and how much is right."""
+        states, halfway = self.read(seen, batch)
         asked = batch.target.flatten(1) != _IGNORED
         scores = self.model.lm_head(states[asked]).float()
         truth, weight = batch.target.flatten(1)[asked], batch.weight.flatten(1)[asked]
-        loss = (F.cross_entropy(scores, truth, reduction="none") * weight).sum() / weight.sum()
+        answering = (F.cross_entropy(scores, truth, reduction="none") * weight).sum() / weight.sum()
         right = torch.zeros_like(asked)
         right[asked] = scores.argmax(1) == truth
-        return loss, {"right": float(whole_answers(asked, right).float().mean())}
+        told, learned = self.lessons(
+            self.model, halfway.view(*batch.tokens.shape, -1), batch.hints, batch.told
+        )
+        figures = {
+            "right": float(whole_answers(asked, right).float().mean()),
+            "answering": float(answering.detach()),
+        }
+        return answering, told, figures | learned
 
-    def read(self, seen: tuple[torch.Tensor, ...], batch: Batch) -> torch.Tensor:
-        """The last features of every row's tokens."""
+    def read(self, seen: tuple[torch.Tensor, ...], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last features of every row's tokens, and those after the recalling layer."""
         inner = self.model.model
         text = inner.language_model
         pictures = batch.pixels.shape[0]
@@ -189,29 +208,33 @@ class TalkStage(nn.Module):
         positions = torch.cat([of_opening, size + batch.position.flatten(1)], 1)
         turned = text.rotary_emb(states, position_ids=positions)
         mask = _own_conversation(batch.conversation)
-        for layer in text.layers:
+        for number, layer in enumerate(text.layers):
             states = layer(states, attention_mask=mask, position_embeddings=turned)
-        return torch.as_tensor(text.norm(states[:, size:]))
+            if number == RECALLING_LAYER:
+                halfway = states[:, size:]
+        return text.norm(states[:, size:]), halfway
 
 
-class TogetherStage(TalkStage):
+class TogetherStage(nn.Module):
     """The whole model learns: to answer, and to see better on the way, still told of every patch."""
 
     name = "together"
+    _TOLD = 0.3
     _SEEING = 0.1
 
-    def __init__(self, model: Any, tokenizer: Any, eyes: VisionStage) -> None:
-        super().__init__(model, tokenizer)
-        model.model.vision_tower.requires_grad_(True)
+    def __init__(self, talk: TalkStage, eyes: VisionStage) -> None:
+        super().__init__()
+        self.talk = talk
+        talk.model.model.vision_tower.requires_grad_(True)
         self.reader, self.early = eyes.reader, eyes.early
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        seen = self.look(batch.pixels)
-        answering, figures = self.answer(seen, batch)
+        seen = self.talk.look(batch.pixels)
+        answering, told, figures = self.talk.answer(seen, batch)
         seeing, found = self.reader(seen[-1], batch.told)
         early, _ = self.early(seen[EARLY_LAYER], batch.told)
         figures |= {name: found[name] for name in ("kind", "marked by", "target kind")}
-        return answering + self._SEEING * (seeing + 0.4 * early), figures
+        return answering + self._TOLD * told + self._SEEING * (seeing + 0.4 * early), figures
 
 
 def whole_answers(asked: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -230,7 +253,7 @@ def _own_conversation(conversation: torch.Tensor) -> torch.Tensor:
 
 
 def _attend(
-    module: nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -253,6 +276,13 @@ def _attend(
     to_own = asked.reshape(apart) @ own_key.transpose(3, 4) * scaling
     to_own = to_own.masked_fill(~attention_mask[:, None], float("-inf"))
     shares = _softmax(torch.cat([to_opening, to_own], -1))
+    if module.layer_idx in LOOKING:
+        module.watched = Watched(
+            shares[:, :HEADS, ..., :size],
+            asked.reshape(apart)[:, :HEADS],
+            opening_key[:, :HEADS],
+            opening_value[:, :HEADS],
+        )
     answered = shares[..., :size].flatten(2, 3) @ opening_value
     answered = answered + (shares[..., size:] @ own_value).flatten(2, 3)
     return torch.cat([opening @ opening_value, answered], 2).transpose(1, 2), None

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everyone calls it
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vipcli.fitting import model_view
 from vipcli.training.labels import labels, table
@@ -58,6 +59,13 @@ _BACKGROUND = 0.15
 # so most of those are left out; now and then all are there, as they will be in use.
 _SHOWN = GRID * GRID // 2
 _ALL_SHOWN = 0.06
+
+
+# In the last layers some heads are shown what belongs together: a thing with itself, a mark with itself, a
+# thing with its mark and a mark with its thing.
+_TYING = {3: ("thing", "mark"), 4: ("its mark", "its mark", "its thing", "its thing")}
+_TIE = 0.5
+_WATCHED = "watched"
 
 
 class Batch(NamedTuple):
@@ -147,6 +155,7 @@ class VisionStage(nn.Module):
         self.tower = model.model.vision_tower
         self.reader = Reader(tuple(_WEIGHTS))
         self.early = Reader(_EARLY)
+        self.tower.config._attn_implementation = _WATCHED
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         pixels, shown, told = batch
@@ -159,4 +168,54 @@ class VisionStage(nn.Module):
             if number == EARLY_LAYER:
                 early, _ = self.early(features[:, 1:], told)
         loss, right = self.reader(features[:, 1:], told)
-        return loss + 0.4 * early, right
+        tying, tied = tie(self.tower, told)
+        return loss + 0.4 * early + _TIE * tying, right | tied
+
+
+def tie(tower: Any, told: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+    """How little the tying heads look at what belongs to each patch, and the share that they do."""
+    owner, stroke, marked_by, target = told[:, :, -4:].unbind(2)
+    other = ~torch.eye(told.shape[1], dtype=torch.bool, device=told.device)
+    belonging = {
+        "thing": _same(owner, owner) & other,
+        "mark": _same(stroke, stroke) & other,
+        "its mark": _same(marked_by, stroke),
+        "its thing": _same(target, owner),
+    }
+    loss = torch.zeros((), device=told.device)
+    tied = {}
+    for layer, heads in _TYING.items():
+        shares = tower.encoder.layers[layer].self_attn.shares[:, : len(heads), 1:, 1:].float()
+        for head, what in enumerate(heads):
+            belongs = belonging[what]
+            held = (shares[:, head] * belongs).sum(2)[belongs.any(2)]
+            loss = loss - held.clamp(min=1e-4).log().mean()
+            tied[f"to {what}"] = float(held.detach().mean())
+    return loss, tied
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return (one[:, :, None] == other[:, None, :]) & (one > 0)[:, :, None]
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    scaling: float,
+    **_ignored: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention as ever, that lets itself be watched."""
+    module.shares = softmax(query @ key.transpose(2, 3) * scaling)
+    return (module.shares @ value).transpose(1, 2), None
+
+
+def softmax(scores: torch.Tensor) -> torch.Tensor:
+    """Shares of attention, kept at the precision of the scores: autocast would double their size."""
+    with torch.autocast(scores.device.type, enabled=False):
+        return scores.softmax(-1)
+
+
+ALL_ATTENTION_FUNCTIONS.register(_WATCHED, _attend)

@@ -1,0 +1,140 @@
+"""What training tells the text model beside the answers must agree with the scene and with the answers."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vipcli.training.labels import WHO, labels
+from vipcli.training.lessons import HEADS, LOOKING, Lessons, Watched, _held, hint
+from vipcli.training.model import GRID, HEAD
+from vipcli.training.questions import Exchange, ask, conversations
+from vipcli.training.scenes import WORLD, Drawn, draw_scene
+from vipcli.training.world import COLORS, KINDS
+
+PATCHES = GRID * GRID
+IMAGE_AT = 3
+
+
+def _asked(family: str, count: int) -> list[tuple[Drawn, Exchange]]:
+    """That many questions of a family, from as many scenes as it takes."""
+    found: list[tuple[Drawn, Exchange]] = []
+    for number in range(400):
+        drawn = draw_scene(random.Random(f"lessons {number}"), WORLD)
+        exchange = ask(drawn.scene, family, random.Random(number))
+        if exchange is not None:
+            found.append((drawn, exchange))
+        if len(found) == count:
+            return found
+    raise AssertionError(f"too few scenes offer {family}")
+
+
+def _bits(drawn: Drawn) -> torch.Tensor:
+    return _held(torch.from_numpy(labels(drawn, GRID)).long()[None])[0]
+
+
+def test_every_mark_has_a_place_to_look_at() -> None:
+    for drawn, exchange in _asked("what", 12):
+        told = labels(drawn, GRID)
+        looked_at = (_bits(drawn) & hint(exchange).first) > 0
+        assert looked_at.any()
+        pointed = drawn.scene.pointed[exchange.marks[0]]
+        assert pointed.target is not None
+        kind = list(KINDS).index(drawn.scene.things[pointed.target].kind) + 1
+        # The thing's own patches are among them, and the stroke's.
+        assert kind in told[looked_at.numpy(), 0]
+        assert exchange.marks[0] + 1 in told[looked_at.numpy(), -WHO + 1]
+
+
+@pytest.mark.parametrize("family", ["nearest", "beside", "bigger", "which-color", "larger-number"])
+def test_what_settles_an_answer_is_the_thing_that_it_names(family: str) -> None:
+    for drawn, exchange in _asked(family, 3):
+        assert exchange.shows is not None and len(exchange.shows) == 1
+        thing = drawn.scene.things[exchange.shows[0]]
+        assert exchange.answer.endswith(thing.kind if family == "larger-number" else thing.noun.split()[-1])
+        assert hint(exchange).settling == 1 << exchange.shows[0] + 1
+
+
+@pytest.mark.parametrize("family", ["is-color", "is-what", "left-of", "has-kind", "has-color"])
+def test_no_is_settled_by_nothing_to_look_at(family: str) -> None:
+    answers = {"yes": 0, "no": 0}
+    for _, exchange in _asked(family, 12):
+        answers[exchange.answer] += 1
+        assert (hint(exchange).settling > 1) is (exchange.answer == "yes")
+    assert min(answers.values()) > 0
+
+
+def test_a_mark_that_is_not_there_is_nowhere() -> None:
+    for _, exchange in _asked("absent", 5):
+        told = hint(exchange)
+        assert (told.first, told.second, told.settling) == (1, 1, 1)
+
+
+def test_what_is_asked_for_by_name_is_told() -> None:
+    for _, exchange in _asked("has-color", 6):
+        assert list(COLORS)[hint(exchange).color - 1] in exchange.question.lower()
+    for _, exchange in _asked("count-color", 6):
+        assert list(COLORS)[hint(exchange).color - 1] in exchange.question.lower()
+    assert hint(_asked("what", 1)[0][1])[7:] == (0, 0, 0, 0)
+
+
+class _Words:
+    """A tokenizer that gives every word a number of its own."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        return [self.known.setdefault(text, len(self.known))]
+
+
+def _model(words: int, shares: torch.Tensor, width: int) -> Any:
+    """As much of a model as the lessons look at, with that attention."""
+    pictures, _, rows, length, opening = shares.shape
+    watched = Watched(
+        shares,
+        torch.randn(pictures, HEADS, rows, length, HEAD),
+        torch.randn(pictures, HEADS, opening, HEAD),
+        torch.randn(pictures, HEADS, opening, HEAD),
+    )
+    attention = SimpleNamespace(watched=watched, o_proj=torch.nn.Linear(width, width))
+    layers = [SimpleNamespace(self_attn=attention) for _ in range(max(LOOKING) + 1)]
+    text = SimpleNamespace(layers=layers, norm=torch.nn.LayerNorm(width))
+    return SimpleNamespace(
+        model=SimpleNamespace(language_model=text), lm_head=torch.nn.Linear(width, words, bias=False)
+    )
+
+
+def test_looking_where_it_should_costs_nothing() -> None:
+    torch.manual_seed(0)
+    drawn = draw_scene(random.Random("lessons 1"), WORLD)
+    exchanges = [one[0] for one in conversations(drawn.scene, random.Random(1), 12)]
+    hints = torch.tensor([[list(hint(one)) for one in exchanges]])[None]
+    told = torch.from_numpy(np.stack([labels(drawn, GRID)]))
+    words = _Words()
+    lessons = Lessons(words, IMAGE_AT)
+    opening = IMAGE_AT + PATCHES + 2
+    places = torch.zeros(opening, dtype=torch.long)
+    places[IMAGE_AT : IMAGE_AT + PATCHES] = _bits(drawn)
+    places[0] = 1
+    width = lessons.recall[0].in_features
+    losses = []
+    for well in (True, False):
+        shares = torch.full((1, HEADS, 1, len(exchanges), opening), 1 / opening)
+        if well:
+            roles = LOOKING[2]
+            for head, role in enumerate(roles):
+                right = ((places & hints[0, 0, :, role, None]) > 0).float()
+                shares[0, head, 0] = right / right.sum(1, keepdim=True).clamp(min=1)
+        states = torch.zeros(1, 1, len(exchanges), width)
+        loss, figures = lessons(_model(len(words.known), shares, width), states, hints, told)
+        assert torch.isfinite(loss)
+        assert (figures["looks 0"] > 0.99) is well
+        assert (figures["looks 1"] > 0.99) is well
+        losses.append(float(loss.detach()))
+    assert losses[0] < losses[1]

@@ -1,0 +1,261 @@
+"""What the text model is told beside the right answers: where to look for them, and what is to be seen there.
+
+By itself a model of this size sits on what is usually answered for hours before it looks anywhere. All of
+this is thrown away once the model has learned, as the vision tower's readers are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - as everyone calls it
+
+from vipcli.marks import KINDS as MARK_KINDS
+from vipcli.training.labels import WHO, table
+from vipcli.training.model import GRID, HEAD, TEXT_WIDTH
+from vipcli.training.pointing import MARK_COLORS
+from vipcli.training.questions import NOTHING, Exchange
+from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES
+
+SIZES = ("small", "large")
+
+# In these layers some heads look, while an answer is written: at the first mark asked about and at the
+# second, then at what settles the answer.
+_FIRST, _SECOND, _SETTLING = range(3)
+LOOKING = {2: (_FIRST, _SECOND), 3: (_SETTLING, _SETTLING)}
+HEADS = 2
+RECALLING_LAYER = 2
+
+# How much each lesson counts beside the answers.
+_LOOK, _NAME, _MATCH, _RECALL = 1.0, 0.3, 0.3, 0.15
+
+# Places to look at are sets, as bits: the first token of all, which shows nothing; things; marks.
+_NOWHERE = 1
+_OF_MARKS = 16
+
+_COLUMNS = {label.name: number for number, label in enumerate(table(GRID))}
+_MARK, _MARKED_BY, _TARGET = (_COLUMNS[name] for name in ("mark", "marked by", "target kind"))
+_WORDS_OF_THINGS = ("kind", "color", "texture", "size")
+_RECALLED = (*_WORDS_OF_THINGS, "column", "row")
+
+
+class Hint(NamedTuple):
+    """What a token of an answer is about: where to look, and the class numbers of what is asked for."""
+
+    first: int = 0
+    second: int = 0
+    settling: int = 0
+    first_kind: int = 0
+    first_color: int = 0
+    second_kind: int = 0
+    second_color: int = 0
+    kind: int = 0
+    color: int = 0
+    texture: int = 0
+    size: int = 0
+
+
+class Watched(NamedTuple):
+    """What the looking heads of a layer did: shares of attention to the opening, and what went into them."""
+
+    shares: torch.Tensor
+    """Picture × head × row × place × opening."""
+    query: torch.Tensor
+    """Picture × head × row × place × width."""
+    key: torch.Tensor
+    """Picture × head × opening × width."""
+    value: torch.Tensor
+
+
+def _numbered(names: tuple[str, ...]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names, 1)}
+
+
+_NUMBERS_OF_MARKS = _numbered(tuple(kind.kind for kind in MARK_KINDS)), _numbered(MARK_COLORS)
+_NUMBERS_OF_WORDS = tuple(_numbered(tuple(names)) for names in (KINDS, COLORS, TEXTURES, SIZES))
+
+
+def hint(exchange: Exchange) -> Hint:
+    """What is told of the tokens of that answer."""
+    wanted = (numbers.get(exchange.wants, 0) for numbers in _NUMBERS_OF_WORDS)
+    return Hint(*_aims(exchange), *_names(exchange), *wanted)
+
+
+def _aims(exchange: Exchange) -> tuple[int, int, int]:
+    if exchange.ability in ("absent", "foreign"):
+        return _NOWHERE, _NOWHERE, _NOWHERE
+    settling = 0
+    if exchange.shows is not None:
+        settling = sum(1 << thing + 1 for thing in exchange.shows) or _NOWHERE
+    if not exchange.marks:
+        return settling, settling, settling
+    return 1 << _OF_MARKS + exchange.marks[0], 1 << _OF_MARKS + exchange.marks[-1], settling
+
+
+def _names(exchange: Exchange) -> Iterator[int]:
+    named = (exchange.names[0], exchange.names[-1]) if exchange.names else (("", ""),) * 2
+    for name in named:
+        for numbers, word in zip(_NUMBERS_OF_MARKS, name, strict=True):
+            yield numbers.get(word, 0)
+
+
+class Lessons(nn.Module):
+    """The losses of all lessons, over what the text model has just done with a batch."""
+
+    def __init__(self, tokenizer: Any, image_at: int) -> None:
+        super().__init__()
+        self._image = slice(image_at, image_at + GRID * GRID)
+        places = (*KINDS, NOTHING), COLORS, TEXTURES, SIZES, _PLACE_WORDS
+        self._words = [
+            [tokenizer.encode(f" {word}", add_special_tokens=False)[-1] for word in words] for words in places
+        ]
+        # One vector for each kind, colour …, which what asks for it and what shows it both point to.
+        sizes = [len(names) for names in (*_NUMBERS_OF_MARKS, *_NUMBERS_OF_WORDS)]
+        self.vectors = nn.ModuleDict(
+            {str(layer): nn.ParameterList(torch.randn(size, HEAD) for size in sizes) for layer in LOOKING}
+        )
+        classes = [table(GRID)[_COLUMNS[name]].classes + 1 for name in _RECALLED]
+        self.recall = nn.ModuleList(nn.Linear(TEXT_WIDTH, sum(classes)) for _ in range(2))
+        self._classes = classes
+
+    def forward(
+        self, model: Any, states: torch.Tensor, hints: torch.Tensor, told: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss of all lessons. `states` are those of the rows' tokens after the recalling layer."""
+        told = told.long()
+        layers = model.model.language_model.layers
+        looking, looked = self._look(layers, hints, told)
+        naming, named = self._name(model, told)
+        matching, matched = self._match(layers, hints, told)
+        recalling, recalled = self._recall(states, hints, told)
+        loss = _LOOK * looking + _NAME * naming + _MATCH * matching + _RECALL * recalling
+        return loss, looked | named | matched | recalled
+
+    def _look(
+        self, layers: Any, hints: torch.Tensor, told: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """How little of the looking heads' attention falls where it should, and the share that does."""
+        loss, found = torch.zeros((), device=told.device), {}
+        for layer, roles in LOOKING.items():
+            shares = layers[layer].self_attn.watched.shares
+            places = torch.zeros(len(told), shares.shape[-1], dtype=torch.long, device=told.device)
+            places[:, self._image] = _held(told)
+            places[:, 0] = _NOWHERE
+            for head, role in enumerate(roles):
+                picture, row, place = (hints[..., role] > 0).nonzero(as_tuple=True)
+                there = (places[picture] & hints[picture, row, place, role, None]) > 0
+                held = (shares[picture, head, row, place].float() * there).sum(-1)
+                loss = loss - held.clamp(min=1e-4).log().mean() / HEADS
+                found[f"looks {role}"] = float(held.detach().mean())
+        return loss, found
+
+    def _name(self, model: Any, told: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        """How badly the words for a patch fit what the looking heads make of it; the share of kinds right."""
+        text = model.model.language_model
+        things = _things(told)
+        picture, patch = (things[:, :, 0] > 0).nonzero(as_tuple=True)
+        loss, named = torch.zeros((), device=told.device), {}
+        for layer in LOOKING:
+            attention = text.layers[layer].self_attn
+            values = attention.watched.value[picture, :, self._image.start + patch].flatten(1)
+            written = text.norm(F.linear(values, attention.o_proj.weight[:, : values.shape[1]]))
+            for column, words in enumerate(self._words):
+                scores = F.linear(written, model.lm_head.weight[words])
+                truth = things[picture, patch, column] - 1
+                one, right = _classify(scores, truth)
+                loss = loss + one / len(LOOKING)
+                if column == 0:
+                    named[f"names {layer}"] = right
+        return loss, named
+
+    def _match(
+        self, layers: Any, hints: torch.Tensor, told: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """How badly questions and patches tell, in the looking heads, what is asked for and what is there."""
+        of_thing = told[:, :, _MARKED_BY : _MARKED_BY + 1] > 0
+        marks = torch.where(of_thing, told[:, :, _MARKED_BY : _MARKED_BY + 2], told[:, :, _MARK : _MARK + 2])
+        shown = torch.cat([marks, told[:, :, : len(_WORDS_OF_THINGS)]], 2)
+        picture, patch = (shown > 0).any(2).nonzero(as_tuple=True)
+        shown = shown[picture, patch]
+        loss = torch.zeros((), device=told.device)
+        matched: dict[str, float] = {}
+        for layer, roles in LOOKING.items():
+            watched = layers[layer].self_attn.watched
+            keys = watched.key[picture, :, self._image.start + patch]
+            asked = torch.stack([_asked(hints, role) for role in roles], 3)
+            asked_of, row, place = (asked > 0).flatten(3).any(3).nonzero(as_tuple=True)
+            asked = asked[asked_of, row, place]
+            queries = watched.query[asked_of, :, row, place]
+            each: Any = self.vectors[str(layer)]
+            for column, vectors in enumerate(each):
+                asks, right = _classify(queries @ vectors.T * HEAD**-0.5, asked[:, :, column] - 1)
+                truth = shown[:, column, None].expand(-1, HEADS) - 1
+                shows, seen = _classify(keys @ vectors.T * HEAD**-0.5, truth)
+                loss = loss + (asks + shows) / len(LOOKING)
+                if column in (0, 2):
+                    matched |= {f"asks {layer}.{column}": right, f"shows {layer}.{column}": seen}
+        return loss, matched
+
+    def _recall(
+        self, states: torch.Tensor, hints: torch.Tensor, told: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """How badly an answer's tokens, once they have looked, know what they looked at."""
+        things = torch.cat([told[:, :, : len(_WORDS_OF_THINGS)], told[:, :, 5:7]], 2)
+        loss, recalled = torch.zeros((), device=told.device), {}
+        for role, reader in enumerate(self.recall):
+            aim = hints[..., role]
+            one_place = (aim > _NOWHERE) & ((aim & (aim - 1)) == 0)
+            picture, row, place = one_place.nonzero(as_tuple=True)
+            there = (_held(told)[picture] & hints[picture, row, place, role, None]) > 0
+            there &= told[picture, :, 0] > 0
+            first = there.to(torch.uint8).argmax(1)
+            # Of a mark at nothing there is nothing to recall.
+            truth = things[picture, first] * there.any(1)[:, None]
+            scores = reader(F.rms_norm(states[picture, row, place], (TEXT_WIDTH,)))
+            for column, some in enumerate(scores.split(self._classes, 1)):
+                one, right = _classify(some, torch.where(truth[:, column] > 0, truth[:, column], -1))
+                loss = loss + one
+                if column == 0:
+                    recalled[f"recalls {role}"] = right
+        return loss, recalled
+
+
+def _asked(hints: torch.Tensor, role: int) -> torch.Tensor:
+    """What a head in that role has to find: a mark by its name, what settles the answer by its own too."""
+    mark = hints[..., 5:7] if role == _SECOND else hints[..., 3:5]
+    wanted = hints[..., 7:]
+    if role != _SETTLING:
+        wanted = wanted * (mark[..., :1] == 0)
+    return torch.cat([mark, wanted], -1)
+
+
+def _classify(scores: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """The loss where there is a truth, -1 being none, and the share that is right there."""
+    scores, truth = scores.float().flatten(0, -2), truth.flatten()
+    known = int((truth >= 0).sum())
+    loss = F.cross_entropy(scores, truth, ignore_index=-1, reduction="sum") / max(known, 1)
+    return loss, int((scores.argmax(1) == truth).sum()) / max(known, 1)
+
+
+def _held(told: torch.Tensor) -> torch.Tensor:
+    """Of each patch, the bits of the thing and the marks that it is part of."""
+    owner, stroke, marked_by, _ = told[:, :, -WHO:].unbind(2)
+    bits = torch.zeros_like(owner)
+    for number, base in ((owner, 0), (stroke, _OF_MARKS - 1), (marked_by, _OF_MARKS - 1)):
+        bits |= (number > 0) * (1 << number + base)
+    return bits
+
+
+# Of each place, the number of its first word among those.
+_PLACE_WORDS = tuple(dict.fromkeys(place.split()[0] for row in PLACES for place in row))
+_FIRST_WORDS = (0, *(_PLACE_WORDS.index(place.split()[0]) + 1 for row in PLACES for place in row))
+
+
+def _things(told: torch.Tensor) -> torch.Tensor:
+    """Kind, colour, texture, size and place of each patch's thing; on a mark beside it, kind and colour."""
+    things, targets = told[:, :, :5].clone(), F.pad(told[:, :, _TARGET : _TARGET + 2], (0, 3))
+    things[:, :, 4] = torch.tensor(_FIRST_WORDS, device=told.device)[things[:, :, 4]]
+    return torch.where(things[:, :, :1] > 0, things, targets)
