@@ -16,9 +16,16 @@ import pytest
 import torch
 
 from tests.scripted import ScriptedAnswerer
+from vipcli.answers import Request, Sampling
+from vipcli.checkpoints import find
+from vipcli.colors import named
+from vipcli.engine import LocalModel
+from vipcli.marks import KINDS as MARKS
+from vipcli.marks import Arrow, Contour, Scribble, Triangle
 from vipcli.prompts import HUMAN, Turn
-from vipcli.training import recipe, vocabulary
+from vipcli.training import bundle, calibrating, recipe, vocabulary
 from vipcli.training.backgrounds import _FOREIGN
+from vipcli.training.calibrating import Belief, balance, calibrate
 from vipcli.training.card import FORMS, card
 from vipcli.training.evaluation import Judged, calibration_error, folded, held_out, judge, summary, worst
 from vipcli.training.failures import contact_sheet
@@ -27,7 +34,7 @@ from vipcli.training.labels import WHO, labels, table
 from vipcli.training.loop import Pace, Run
 from vipcli.training.model import GRID, SIZE, configuration, fresh
 from vipcli.training.painting import paint, shade_of
-from vipcli.training.pointing import MARK_COLORS
+from vipcli.training.pointing import MARK_COLORS, _like_another_kind
 from vipcli.training.questions import FAMILIES, conversations
 from vipcli.training.scenes import WORLD, draw_scene
 from vipcli.training.talking import Drawer as TalkDrawer
@@ -111,6 +118,38 @@ def test_marks_change_the_picture_and_nothing_else_does() -> None:
         changed = bool((drawn.marked != drawn.plain).any())
         assert changed == bool(drawn.layers)
         assert len(drawn.scene.pointed) == len(drawn.layers)
+
+
+def test_marks_can_be_told_by_kind_where_the_model_sees_them() -> None:
+    seen = set()
+    for number in range(120):
+        drawn = draw_scene(random.Random(f"legible {number}"), replace(CROWDED, jitter=1.0))
+        scale = SIZE / max(drawn.scene.width, drawn.scene.height)
+        for layer in drawn.layers:
+            mark = layer.pointed.mark
+            seen.add(mark.kind)
+            rows, columns = np.nonzero(layer.changed)
+            width, height = (np.ptp(places) * layer.step * scale for places in (columns, rows))
+            if isinstance(mark, Triangle):
+                assert min(width, height) > 4 and max(width, height) > 8
+            if isinstance(mark, Scribble):
+                assert math.hypot(width, height) > 11
+            if isinstance(mark, Arrow):
+                assert math.hypot(width, height) > 8
+    assert seen == {kind.kind for kind in MARKS}
+
+
+def _contour(corners: int, dent: float = 1.0) -> Contour:
+    """A regular outline of so many corners, every second one drawn towards the middle."""
+    turns = [2 * math.pi * (number + 0.5) / corners for number in range(corners)]
+    reach = [50 * (dent if number % 2 else 1.0) for number in range(corners)]
+    points = tuple((60 + r * math.cos(t), 60 + r * math.sin(t)) for r, t in zip(reach, turns, strict=True))
+    return Contour(named("red"), (points,))
+
+
+def test_contours_that_look_like_other_marks_are_known() -> None:
+    assert all(_like_another_kind(_contour(corners)) for corners in (3, 4, 24))
+    assert not any(_like_another_kind(_contour(corners, dent=0.5)) for corners in (8, 10, 16))
 
 
 def test_marks_of_one_kind_never_look_alike() -> None:
@@ -284,16 +323,13 @@ def test_the_answering_stages_learn(model: Any, tokenizer: Any, tmp_path: Path, 
 def test_the_recipe_makes_a_checkpoint_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "_SCENES_OF_WORDS", 30)
     monkeypatch.setattr(recipe, "_PICTURES_FOR_EYES", 8)
+    monkeypatch.setattr(recipe, "_SCENES_OF_BELIEF", 1)
     plan = recipe.Plan(tmp_path / "run", minutes=0.0, workers=0, batch=2)
     folder = recipe.train(plan)
     assert sum(file.stat().st_size for file in folder.iterdir()) < 25_000_000
 
-    from vipcli.answers import Request, Sampling
-    from vipcli.checkpoints import find
-    from vipcli.engine import LocalModel
-
     stages = [stage["stage"] for stage in json.loads((folder / recipe.HISTORY).read_text())]
-    assert stages == ["vision", "talk", "together"]
+    assert stages == ["vision", "talk", "together", "calibration"]
     checkpoint = find(str(folder))
     assert (checkpoint.input_size, checkpoint.vision_layers) == (SIZE, (-1, -2, -4))
     prompt = checkpoint.form().build([Turn("What is it?")])
@@ -301,6 +337,39 @@ def test_the_recipe_makes_a_checkpoint_that_answers(tmp_path: Path, monkeypatch:
     reply = LocalModel(checkpoint).answer(Request(prompt, (picture,), sampling=Sampling(max_new_tokens=3)))
     assert reply.probability is not None and 0 < reply.probability <= 1
     assert len(reply.token_ids) == 3 or reply.ended == "stop"
+
+
+# Calibrating
+
+
+def test_the_temperature_makes_it_as_sure_as_it_is_right() -> None:
+    tried = []
+
+    def belief(temperature: float) -> Belief:
+        tried.append(temperature)
+        return Belief(sure=0.9 ** (1 / temperature) if temperature < 1 else 0.9**temperature, right=0.81)
+
+    assert balance(belief) == pytest.approx(2.0, rel=0.05)
+    assert len(tried) < 10
+
+
+def test_a_temperature_changes_no_answer_but_how_sure_it_is(
+    model: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle.save(model, tokenizer, tmp_path)
+    checkpoint = find(str(tmp_path))
+    request = Request(
+        checkpoint.form().build([Turn("What is it?")]),
+        (np.zeros((60, 90, 3), np.uint8),),
+        sampling=Sampling(max_new_tokens=4),
+    )
+    before = LocalModel(checkpoint).answer(request)
+    monkeypatch.setattr(calibrating, "balance", lambda belief: 0.2)
+    assert calibrate(tmp_path, scenes=1) == 0.2
+    after = LocalModel(find(str(tmp_path))).answer(request)
+    assert after.token_ids == before.token_ids
+    assert after.probability is not None and before.probability is not None
+    assert after.probability > before.probability
 
 
 # Judging
@@ -401,7 +470,10 @@ def test_failures_are_drawn_on_a_sheet() -> None:
 
 
 def test_the_card_describes_every_family_and_thing() -> None:
-    made = [{"stage": "vision", "steps": 5, "pictures": 480, "minutes": 1.0, "on": "2 CPU cores"}]
+    made = [
+        {"stage": "vision", "steps": 5, "pictures": 480, "minutes": 1.0, "on": "2 CPU cores"},
+        {"stage": "calibration", "temperature": 1.1},
+    ]
     text = card(summary([_judged()]), made, [{"command": "vipcli ask a.png", "answer": "red"}])
     assert set(FORMS) == set(FAMILIES)
     for word in (*KINDS, *COLORS, *FAMILIES, *MARK_COLORS):

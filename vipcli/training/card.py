@@ -138,7 +138,9 @@ def _world() -> str:
 - **Marks**: none to three on things of their own, drawn by `vipcli`: {", ".join(kind.noun for kind in MARK_KINDS)}, in the default style or any of
   `--jitter`, around, on or pointing at the thing, loosely as by hand. In the nine trained colours, and in
   {", ".join(OTHERS)}. Marks of one kind have colours that are told apart easily.
-  No mark hides a third of what it marks, and a mark's colour differs from what is under it. The thin strokes of the default style (1 to 1.7
+  No mark hides a third of what it marks; a mark's colour is not that of its thing, and three quarters of it differ plainly from what is under them.
+  Marks are large enough to be told by kind: as the model sees them (192 × 192), a triangle is at least 8 pixels high whichever side it stands on, a
+  scribble at least 11 by 5 across, an arrow at least 11 long. A contour that could be taken for a box, an ellipse or a triangle is the only mark. The thin strokes of the default style (1 to 1.7
   pixels of what the model sees) are part of the world. Under a default mask, a thing's colour is mixed with the mask's.
   A mark on *nothing* is at least 8 % of the longer side from every thing.
 - **Places**: the picture is divided into thirds: {"; ".join(", ".join(row) for row in PLACES)}. Where a thing is (*place*, *description*) is asked only of
@@ -195,6 +197,7 @@ def _made(made: Sequence[dict[str, Any]]) -> str:
     stages = "\n".join(
         f"| {one['stage']} | {one['steps']:,} | {one['pictures']:,} | {one['minutes']:.0f} | {one['on']} |"
         for one in made
+        if "steps" in one
     )
     return f"""## How it was made
 
@@ -207,7 +210,8 @@ python -m vipcli.training train FOLDER --minutes MINUTES
 {stages}
 
 First the vision tower learns to tell of every patch what is there, whose centre lies where, and by which mark it is marked; then the
-text model learns to answer from that, and then both together. `vipcli/training/` holds all of it, with a log of what
+text model learns to answer from that, and is told where to look for it; and then both together. Last, its scores are divided by the
+temperature at which it is as sure as it is right. `vipcli/training/` holds all of it, with a log of what
 was tried and what failed."""
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vipcli.colors import TRAINED, Color, named
-from vipcli.drawing import draw
+from vipcli.drawing import arrow_shape, draw
 from vipcli.images import Pixels
 from vipcli.marks import (
     KINDS,
@@ -27,17 +27,26 @@ from vipcli.marks import (
     Scribble,
     Triangle,
 )
-from vipcli.styles import fixed_style, jittered_style, relative_size
+from vipcli.styles import Style, fixed_style, jittered_style, relative_size
 from vipcli.training.world import INPUT, Pointed, Scene, Thing, alike
 
 OTHERS = ("green", "pink", "brown", "white", "black", "gray", "navy", "teal", "maroon", "violet", "turquoise")
 MARK_COLORS = (*TRAINED, *OTHERS)
 
-# A stroke must change its pixels by this much, of 255, to count as visible.
-_VISIBLE = 26
-_FEWEST = 12
-"""So many of the pixels looked at must change at all."""
+# A stroke must change its pixels by this much, of 255, to count as visible; what covers an area, by less.
+_VISIBLE_STROKE, _VISIBLE_AREA = 42, 26
+# This share of them, and so many of those looked at.
+_MOSTLY, _FEWEST = 0.75, 12
 _MOST_HIDDEN = 0.33
+# In pixels of the model's input: a triangle's least height, what a scribble must bend by and reach, the
+# length of an arrow and of its head. Below that nobody could say of which kind a mark is.
+_TRIANGLE_HEIGHT = 8.0
+_SCRIBBLE_SIDES = 5.0, 11.0
+_ARROW_LENGTHS = 11.0, 3.5
+# A contour that fills so much of the box around it could be taken for a box or an ellipse; for a triangle, if
+# three corners are left of it at this share of its length.
+_LIKE_A_BOX, _LIKE_AN_ELLIPSE = 0.86, (0.74, 0.83)
+_LIKE_A_TRIANGLE = 0.06
 _TRIES = 6
 # How often marks go to things of one category first, so that there are numbers to add and shapes to compare.
 _LIKE_WITH_LIKE = 0.5
@@ -78,7 +87,9 @@ def mark_up(
         thing = None if target is None else scene.things[target]
         for _ in range(_TRIES):
             kind = same_kind or rng.choice(KINDS)
-            mark = _placed(kind, _color(kind, layers, rng), bounds, thing, scene, rng)
+            mark = _placed(kind, _color(kind, layers, thing, rng), bounds, thing, scene, rng)
+            if isinstance(mark, Contour) and count > 1 and _like_another_kind(mark):
+                continue
             layer = _layer(image, mark, target, scene, rng, jittered)
             if layer is not None:
                 layers.append(layer[0])
@@ -93,16 +104,19 @@ def _layer(
     """The mark drawn, or nothing where it could not be seen."""
     size = relative_size(scene.width, scene.height)
     style = jittered_style(mark, size, rng) if jittered else fixed_style(mark, size)
+    if not _tells_its_kind(mark, style, scene):
+        return None
     marked = draw(image, [mark], [style])
     step = max(max(scene.width, scene.height) // 200, 1)
     red, green, blue = cv2.split(cv2.absdiff(marked[::step, ::step], image[::step, ::step]))
     change = cv2.max(cv2.max(red, green), blue)
     changed = change > 8
-    if np.count_nonzero(changed) < _FEWEST:
-        return None
+    cover = draw(np.zeros_like(image), [replace(mark, color=named("white"))], [style])[::step, ::step, 0] > 0
     # Strokes thinner than a pixel of the model's input arrive there fainter than they are drawn.
     width = style.stroke * INPUT / max(scene.width, scene.height) if style.stroke else 1.0
-    if float(change[changed].mean()) * min(width, 1.0) < _VISIBLE:
+    least = _VISIBLE_AREA if isinstance(mark, Mask | Point) else _VISIBLE_STROKE
+    visible = int(np.count_nonzero(change * min(width, 1.0) > least))
+    if visible < max(_FEWEST, _MOSTLY * np.count_nonzero(cover)):
         return None
     if target is not None and _hides(changed, scene.things[target], step, style.alpha):
         return None
@@ -116,6 +130,41 @@ def _layer(
     return Layer(Pointed(mark, target), changed, step, aim), marked
 
 
+def _tells_its_kind(mark: Mark, style: Style, scene: Scene) -> bool:
+    """Whether a mark is large enough, where the model sees it, to be told from those of other kinds."""
+    scale = INPUT / max(scene.width, scene.height)
+    match mark:
+        case Triangle():
+            (x1, y1), (x2, y2) = mark.bounds[:2], mark.bounds[2:]
+            corners = np.array(style.corners) * (x2 - x1, y2 - y1) * scale
+            sides = np.hypot(*(corners - np.roll(corners, 1, axis=0)).T)
+            area = cv2.contourArea(corners.astype(np.float32))
+            return bool(2 * area / sides.max() >= _TRIANGLE_HEIGHT)
+        case Scribble():
+            _, sizes, _ = cv2.minAreaRect(np.array(mark.path, np.float32) * scale)
+            bend, reach = sorted(sizes)
+            return bend >= _SCRIBBLE_SIDES[0] and reach >= _SCRIBBLE_SIDES[1]
+        case Arrow():
+            shaft, head = arrow_shape(mark, style, scene.width, scene.height)
+            length, wing = math.dist(shaft[0], shaft[-1]), math.dist(head[0], head[1])
+            return length * scale >= _ARROW_LENGTHS[0] and wing * scale >= _ARROW_LENGTHS[1]
+        case _:
+            return True
+
+
+def _like_another_kind(contour: Contour) -> bool:
+    """Whether a contour, around something square or round, looks like a box, an ellipse or a triangle."""
+    points = np.concatenate([np.array(polygon, np.float32) for polygon in contour.polygons])
+    area = sum(cv2.contourArea(np.array(polygon, np.float32)) for polygon in contour.polygons)
+    _, (width, height), _ = cv2.minAreaRect(points)
+    filled = area / max(width * height, 1.0)
+    hull = cv2.convexHull(points)
+    three_cornered = len(cv2.approxPolyDP(hull, _LIKE_A_TRIANGLE * cv2.arcLength(hull, True), True)) == 3
+    low, high = _LIKE_AN_ELLIPSE
+    full = area > 0.97 * cv2.contourArea(hull)
+    return full and (filled > _LIKE_A_BOX or low < filled < high or three_cornered)
+
+
 def _hides(changed: NDArray[np.bool_], thing: Thing, step: int, alpha: int) -> bool:
     """Whether so much of the thing is painted over that nobody could say what it is."""
     silhouette = np.zeros(changed.shape, np.uint8)
@@ -126,9 +175,11 @@ def _hides(changed: NDArray[np.bool_], thing: Thing, step: int, alpha: int) -> b
     return bool(covered * (alpha / 255) ** 2 > _MOST_HIDDEN)
 
 
-def _color(kind: type[Mark], layers: list[Layer], rng: random.Random) -> Color:
-    """A colour that no mark of the same kind could be confused with."""
+def _color(kind: type[Mark], layers: list[Layer], thing: Thing | None, rng: random.Random) -> Color:
+    """A colour unlike that of any mark of the same kind, and of the thing it goes to."""
     used = [layer.pointed.mark.color.name for layer in layers if isinstance(layer.pointed.mark, kind)]
+    if thing is not None:
+        used.append(thing.color)
     pool = list(TRAINED) if rng.random() < 0.82 else list(OTHERS)
     free = [name for name in pool if not any(alike(name, other) for other in used)]
     return named(rng.choice(free or list(TRAINED)))

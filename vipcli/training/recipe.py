@@ -16,6 +16,7 @@ from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditiona
 
 from vipcli.files import replace_file
 from vipcli.training import bundle, vocabulary
+from vipcli.training.calibrating import calibrate
 from vipcli.training.feed import batches
 from vipcli.training.loop import Pace, Run
 from vipcli.training.model import configuration, fresh
@@ -30,6 +31,7 @@ HISTORY = "training.json"
 """In a finished checkpoint: the stages that made it."""
 
 _SCENES_OF_WORDS = 2500
+_SCENES_OF_BELIEF = 120
 _PICTURES_FOR_EYES = 200
 
 
@@ -73,6 +75,9 @@ def train(plan: Plan) -> Path:
     finished = plan.folder / "model"
     model.set_attn_implementation("eager")
     bundle.save(model.cpu(), tokenizer, finished)
+    done.append(
+        {"stage": "calibration", "temperature": round(calibrate(finished, scenes=_SCENES_OF_BELIEF), 3)}
+    )
     history = json.dumps(_history(plan) + done, indent=1)
     replace_file(finished / HISTORY, history.encode())
     return finished
