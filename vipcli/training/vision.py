@@ -32,7 +32,7 @@ CROWDED = Mixture(
 _WEIGHTS = {
     "kind": 1.0,
     "color": 0.5,
-    "texture": 0.4,
+    "texture": 0.8,
     "size": 0.3,
     "place": 0.3,
     "column": 0.3,
