@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
@@ -667,6 +668,8 @@ class Scene:
         size = max(height, width) / 336
         if not all(_apart(mark.color, other.color) for other in self.marks):
             return False
+        if target.color in COLORS and math.dist(mark.color.rgb, COLORS[target.color]) < 90:
+            return False
         if (
             isinstance(mark, Arrow)
             and mark.tail
@@ -676,6 +679,8 @@ class Scene:
         change = np.abs(draw(self.plain, [mark], [style]).astype(int) - self.plain).max(axis=2)
         covered = change > 0
         if covered.sum() < 60 * size**2 or change[covered].mean() < (35 if mark.kind == "mask" else 60):
+            return False
+        if not _told_by_kind(mark.kind, covered, max(height, width) / 192):
             return False
         if mark.kind != "mask" and _hidden(covered, target) > (0.25 if style.alpha > 160 else 0.45):
             return False
@@ -691,6 +696,25 @@ class Scene:
             return False
         self.covers.append(covered)
         return True
+
+
+def _told_by_kind(kind: str, covered: NDArray[np.bool_], size: float) -> bool:
+    """Whether a mark has the size that the card says it needs, and could not be taken for another kind."""
+    hull = cv2.convexHull(np.argwhere(covered)[:, ::-1].astype(np.int32))
+    area, (_, sides, _) = cv2.contourArea(hull), cv2.minAreaRect(hull)
+    short, long = sorted(sides)
+    match kind:
+        case "triangle":
+            return area * 2 > 11 * size * long
+        case "scribble":
+            return short > 7 * size and long > 14 * size
+        case "arrow":
+            return long > 14 * size
+        case "contour":
+            full = area / max(short * long, 1)
+            return full < 0.765 or 0.805 < full < 0.88
+        case _:
+            return True
 
 
 def _apart(one: Color, other: Color) -> bool:

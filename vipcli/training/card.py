@@ -139,8 +139,8 @@ def _world() -> str:
   `--jitter`, around, on or pointing at the thing, loosely as by hand. In the nine trained colours, and in
   {", ".join(OTHERS)}. Marks of one kind have colours that are told apart easily.
   No mark hides a third of what it marks; a mark's colour is not that of its thing, and three quarters of it differ plainly from what is under them.
-  Marks are large enough to be told by kind: as the model sees them (192 × 192), a triangle is at least 8 pixels high whichever side it stands on, a
-  scribble at least 11 by 5 across, an arrow at least 11 long. A contour that could be taken for a box, an ellipse or a triangle is the only mark. The thin strokes of the default style (1 to 1.7
+  Marks are large enough to be told by kind: as the model sees them (192 × 192), a triangle is at least 10 pixels high whichever side it stands on, a
+  scribble at least 13 by 6 across, an arrow at least 14 long. A contour that could be taken for a box, an ellipse or a triangle is the only mark. The thin strokes of the default style (1 to 1.7
   pixels of what the model sees) are part of the world. Under a default mask, a thing's colour is mixed with the mask's.
   A mark on *nothing* is at least 8 % of the longer side from every thing.
 - **Places**: the picture is divided into thirds: {"; ".join(", ".join(row) for row in PLACES)}. Where a thing is (*place*, *description*) is asked only of

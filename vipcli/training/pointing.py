@@ -40,14 +40,16 @@ _MOSTLY, _FEWEST = 0.75, 12
 _MOST_HIDDEN = 0.33
 # In pixels of the model's input: a triangle's least height, what a scribble must bend by and reach, the
 # length of an arrow and of its head. Below that nobody could say of which kind a mark is.
-_TRIANGLE_HEIGHT = 8.0
-_SCRIBBLE_SIDES = 5.0, 11.0
-_ARROW_LENGTHS = 11.0, 3.5
+_TRIANGLE_HEIGHT = 10.0
+_SCRIBBLE_SIDES = 6.0, 13.0
+_ARROW_LENGTHS = 14.0, 4.5
 # A contour that fills so much of the box around it could be taken for a box or an ellipse; for a triangle, if
 # three corners are left of it at this share of its length.
 _LIKE_A_BOX, _LIKE_AN_ELLIPSE = 0.86, (0.74, 0.83)
 _LIKE_A_TRIANGLE = 0.06
 _TRIES = 6
+# How often a kind is tried: more often, where more of it has to be left out.
+_OFTEN = [{Contour: 2.6, Triangle: 1.8, Scribble: 1.6}.get(kind, 1.0) for kind in KINDS]
 # How often marks go to things of one category first, so that there are numbers to add and shapes to compare.
 _LIKE_WITH_LIKE = 0.5
 
@@ -86,7 +88,7 @@ def mark_up(
             continue
         thing = None if target is None else scene.things[target]
         for _ in range(_TRIES):
-            kind = same_kind or rng.choice(KINDS)
+            kind = same_kind or rng.choices(KINDS, _OFTEN)[0]
             mark = _placed(kind, _color(kind, layers, thing, rng), bounds, thing, scene, rng)
             if isinstance(mark, Contour) and count > 1 and _like_another_kind(mark):
                 continue
