@@ -33,7 +33,7 @@ class Belief(NamedTuple):
     right: float
 
 
-def calibrate(folder: Path, *, scenes: int, device: str = "cpu") -> float:
+def calibrate(folder: Path, *, scenes: int) -> float:
     """Find the temperature at which a checkpoint is as sure as it is right, fold it in, and return it."""
     weights = folder / "model.safetensors"
     tensors = load_file(weights)
@@ -46,7 +46,7 @@ def calibrate(folder: Path, *, scenes: int, device: str = "cpu") -> float:
     def belief(temperature: float) -> Belief:
         temper(temperature)
         checkpoint = find(str(folder), offline=True)
-        model = LocalModel(checkpoint, device=device)
+        model = LocalModel(checkpoint, device="cpu")
         judged = judge(model, checkpoint.form(), scenes=scenes, seed=_SEED, without_marks=False)
         return Belief(fmean(one.probability or 0.0 for one in judged), fmean(one.right for one in judged))
 

@@ -21,12 +21,12 @@ _FINE = 4
 # Centres are told to half a patch.
 _HALVES = 2
 
-_KINDS = {kind: number for number, kind in enumerate(KINDS, 1)}
-_COLORS = {color: number for number, color in enumerate(COLORS, 1)}
-_TEXTURES = {texture: number for number, texture in enumerate(TEXTURES, 1)}
+KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS, 1)}
+COLOR_NUMBERS = {color: number for number, color in enumerate(COLORS, 1)}
+TEXTURE_NUMBERS: dict[str, int] = {texture: number for number, texture in enumerate(TEXTURES, 1)}
 _PLACES = {place: number for number, place in enumerate((p for row in PLACES for p in row), 1)}
-_MARK_KINDS = {kind.kind: number for number, kind in enumerate(MARK_KINDS, 1)}
-_MARK_COLORS = {color: number for number, color in enumerate(MARK_COLORS, 1)}
+MARK_NUMBERS = {kind.kind: number for number, kind in enumerate(MARK_KINDS, 1)}
+MARK_COLOR_NUMBERS = {color: number for number, color in enumerate(MARK_COLORS, 1)}
 
 
 # After the columns of `table`, who is who, counted from 1: the thing that fills a patch, the mark whose
@@ -81,9 +81,9 @@ def labels(drawn: Drawn, grid: int) -> NDArray[np.uint8]:
         column, row = _bins(thing.centre, grid, scale, offset)
         marked = marks_of.get(number)
         told[patches, :7] = (
-            _KINDS[thing.kind],
-            _COLORS[thing.color],
-            _TEXTURES[thing.texture],
+            KIND_NUMBERS[thing.kind],
+            COLOR_NUMBERS[thing.color],
+            TEXTURE_NUMBERS[thing.texture],
             1 + thing.large,
             _PLACES[scene.place(thing) or ""] if scene.place(thing) else 0,
             column,
@@ -93,7 +93,7 @@ def labels(drawn: Drawn, grid: int) -> NDArray[np.uint8]:
         told[patches, -4] = number + 1
         if marked is not None:
             mark = drawn.layers[marked].pointed.mark
-            told[patches, 12:14] = _MARK_KINDS[mark.kind], _MARK_COLORS[mark.color.name]
+            told[patches, 12:14] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name]
             told[patches, -2] = marked + 1
     for number, layer in enumerate(drawn.layers, 1):
         patches = _touched(layer, grid, scale, offset)
@@ -131,9 +131,9 @@ def _label_layer(
     column, row = _bins(layer.aim, grid, scale, offset)
     target = layer.pointed.target
     thing = None if target is None else drawn.scene.things[target]
-    told[patches, 8:12] = _MARK_KINDS[mark.kind], _MARK_COLORS[mark.color.name], column, row
-    told[patches, 14] = len(_KINDS) + 1 if thing is None else _KINDS[thing.kind]
-    told[patches, 15] = 0 if thing is None else _COLORS[thing.color]
+    told[patches, 8:12] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name], column, row
+    told[patches, 14] = len(KIND_NUMBERS) + 1 if thing is None else KIND_NUMBERS[thing.kind]
+    told[patches, 15] = 0 if thing is None else COLOR_NUMBERS[thing.color]
     told[patches, -1] = 0 if target is None else target + 1
 
 

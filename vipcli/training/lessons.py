@@ -13,14 +13,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 
-from vipcli.marks import KINDS as MARK_KINDS
-from vipcli.training.labels import WHO, table
+from vipcli.training.labels import (
+    COLOR_NUMBERS,
+    KIND_NUMBERS,
+    MARK_COLOR_NUMBERS,
+    MARK_NUMBERS,
+    TEXTURE_NUMBERS,
+    WHO,
+    table,
+)
 from vipcli.training.model import GRID, HEAD, TEXT_WIDTH
-from vipcli.training.pointing import MARK_COLORS
 from vipcli.training.questions import NOTHING, Exchange
 from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES
-
-SIZES = ("small", "large")
 
 # In these layers some heads look, while an answer is written: at the first mark asked about and at the
 # second, then at what settles the answer.
@@ -70,12 +74,8 @@ class Watched(NamedTuple):
     value: torch.Tensor
 
 
-def _numbered(names: tuple[str, ...]) -> dict[str, int]:
-    return {name: number for number, name in enumerate(names, 1)}
-
-
-_NUMBERS_OF_MARKS = _numbered(tuple(kind.kind for kind in MARK_KINDS)), _numbered(MARK_COLORS)
-_NUMBERS_OF_WORDS = tuple(_numbered(tuple(names)) for names in (KINDS, COLORS, TEXTURES, SIZES))
+_NUMBERS_OF_MARKS = MARK_NUMBERS, MARK_COLOR_NUMBERS
+_NUMBERS_OF_WORDS = KIND_NUMBERS, COLOR_NUMBERS, TEXTURE_NUMBERS, {"small": 1, "large": 2}
 
 
 def hint(exchange: Exchange) -> Hint:
@@ -108,9 +108,9 @@ class Lessons(nn.Module):
     def __init__(self, tokenizer: Any, image_at: int) -> None:
         super().__init__()
         self._image = slice(image_at, image_at + GRID * GRID)
-        places = (*KINDS, NOTHING), COLORS, TEXTURES, SIZES, _PLACE_WORDS
+        groups = (*KINDS, NOTHING), COLORS, TEXTURES, ("small", "large"), _PLACE_WORDS
         self._words = [
-            [tokenizer.encode(f" {word}", add_special_tokens=False)[-1] for word in words] for words in places
+            [tokenizer.encode(f" {word}", add_special_tokens=False)[-1] for word in words] for words in groups
         ]
         # One vector for each kind, colour …, which what asks for it and what shows it both point to.
         sizes = [len(names) for names in (*_NUMBERS_OF_MARKS, *_NUMBERS_OF_WORDS)]

@@ -22,7 +22,7 @@ from vipcli.training.lessons import HEADS, LOOKING, RECALLING_LAYER, Hint, Lesso
 from vipcli.training.model import GRID
 from vipcli.training.questions import Conversation, conversations
 from vipcli.training.scenes import WORLD, draw_scene
-from vipcli.training.vision import EARLY_LAYER, VisionStage, normal, view
+from vipcli.training.vision import EARLY_LAYER, VisionStage, normal, softmax, view
 
 ROWS, LENGTH = 6, 64
 _ASKED = 14
@@ -268,14 +268,14 @@ def _attend(
     opening_key, opening_value = key[:, :, :size], value[:, :, :size]
     later = torch.ones(size, size, dtype=torch.bool, device=query.device).triu(1)
     within = query[:, :, :size] @ opening_key.transpose(2, 3) * scaling
-    opening = _softmax(within.masked_fill(later, float("-inf")))
+    opening = softmax(within.masked_fill(later, float("-inf")))
     apart = (pictures, heads, rows, length, width)
     asked = query[:, :, size:]
     to_opening = (asked @ opening_key.transpose(2, 3) * scaling).view(pictures, heads, rows, length, size)
     own_key, own_value = key[:, :, size:].reshape(apart), value[:, :, size:].reshape(apart)
     to_own = asked.reshape(apart) @ own_key.transpose(3, 4) * scaling
     to_own = to_own.masked_fill(~attention_mask[:, None], float("-inf"))
-    shares = _softmax(torch.cat([to_opening, to_own], -1))
+    shares = softmax(torch.cat([to_opening, to_own], -1))
     if module.layer_idx in LOOKING:
         module.watched = Watched(
             shares[:, :HEADS, ..., :size],
@@ -286,12 +286,6 @@ def _attend(
     answered = shares[..., :size].flatten(2, 3) @ opening_value
     answered = answered + (shares[..., size:] @ own_value).flatten(2, 3)
     return torch.cat([opening @ opening_value, answered], 2).transpose(1, 2), None
-
-
-def _softmax(scores: torch.Tensor) -> torch.Tensor:
-    """Shares of attention, kept at the precision of the scores: autocast would double their size."""
-    with torch.autocast(scores.device.type, enabled=False):
-        return scores.softmax(-1)
 
 
 ALL_ATTENTION_FUNCTIONS.register(_PACKED, _attend)

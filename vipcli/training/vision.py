@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vipcli.fitting import model_view
-from vipcli.training.labels import labels, table
+from vipcli.training.labels import WHO, labels, table
 from vipcli.training.model import GRID, SIZE, VISION_WIDTH
 from vipcli.training.scenes import Mixture, draw_scene
 
@@ -174,7 +174,7 @@ class VisionStage(nn.Module):
 
 def tie(tower: Any, told: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
     """How little the tying heads look at what belongs to each patch, and the share that they do."""
-    owner, stroke, marked_by, target = told[:, :, -4:].unbind(2)
+    owner, stroke, marked_by, target = told[:, :, -WHO:].unbind(2)
     other = ~torch.eye(told.shape[1], dtype=torch.bool, device=told.device)
     belonging = {
         "thing": _same(owner, owner) & other,
