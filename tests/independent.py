@@ -78,7 +78,6 @@ OTHER_MARK_COLORS = (
     *("navy", "teal", "maroon", "violet", "turquoise"),
 )
 GROUNDS = ("flat", "flat", "graded", "noisy", "grid", "lines", "checks", "clouds", "specks")
-SIDES = {"to the left of": (-1, 0), "to the right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 # Names that a strict reader may give to one another's things: none is asked about where another would fit.
 LOOKALIKES = ({"square", "rectangle", "diamond"}, {"circle", "oval"})
 POOLS = {
@@ -782,7 +781,6 @@ same-kind | any any | Is {a} the same kind of thing as {b}? / Are {a} and {b} of
 bigger | any any | Which is bigger, {a} or {b}? / Which one is larger in the picture: {a} or {b}?
 which-color | any any | Which is {x}, {a} or {b}? / Which of the two is the {x} one: {a} or {b}?
 nearest | any | What is nearest to {a}? / Which thing lies closest to {a}?
-beside | any | Which thing is directly {x} {a}? / What lies directly {x} {a}?
 place | any | Where in the picture is {a}? / In which part of the picture is {a}?
 description | any | Describe {a}. / Please give me a description of {a}. / Tell me about {a}.
 nothing | nothing | What is {a}? / What do you see: {a}?
@@ -896,8 +894,6 @@ def _relation(family: str, things: list[Thing], size: XY, rng: random.Random) ->
             others = sorted(things[1:], key=lambda thing: math.dist(thing.centre, a.centre))
             ways = [math.dist(thing.centre, a.centre) for thing in others]
             return ({}, called(others[0].name)) if len(ways) > 1 and ways[0] < 0.7 * ways[1] else None
-        case "beside":
-            return _beside(things, longer, rng)
         case _:
             borders = [
                 (where, side * part / 3)
@@ -915,23 +911,6 @@ def _relation(family: str, things: list[Thing], size: XY, rng: random.Random) ->
             texture = [a.texture] if a.texture != "plain" and a.category not in WRITTEN else []
             at = "at" if ninth in ("top", "bottom", "left", "right") else "in"
             return {}, f"A {' '.join([a.size, a.color, *texture, a.noun])} {at} the {ninth} of the picture."
-
-
-def _beside(things: list[Thing], longer: float, rng: random.Random) -> Found | None:
-    """A side of the first thing on which one lies straight, and no other even roughly."""
-    found, (x, y) = list[Found](), things[0].centre
-    for side, (right, down) in SIDES.items():
-        there = []
-        for thing in things[1:]:
-            dx, dy = thing.centre[0] - x, thing.centre[1] - y
-            along, off = dx * right + dy * down, abs(dx * down + dy * right)
-            if along > 0 and off < 1.25 * along:
-                there.append((thing.name, along, off))
-        if len(there) == 1:
-            name, along, off = there[0]
-            if along > 0.12 * longer and off < min(0.06 * longer, along / 3):
-                found.append(({"x": side}, called(name)))
-    return rng.choice(found) if found else None
 
 
 def _whole(family: str, things: list[Thing], longer: float, rng: random.Random) -> Found | None:
@@ -1020,7 +999,7 @@ def _absent(scene: Scene, rng: random.Random) -> tuple[str, str, tuple[str, ...]
 def _things(family: str, grounds: tuple[RGB, RGB], longer: int, rng: random.Random) -> list[Thing]:
     """Things for a question of this family, those asked about first, in colours that the ground lets see."""
     needs = FAMILIES[family][0]
-    fewest = {"nearest": 3, "beside": 2, "nothing": 2}.get(family, max(len(needs), 1))
+    fewest = {"nearest": 3, "nothing": 2}.get(family, max(len(needs), 1))
     count = min(
         max(fewest, rng.choice((1, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9))), 3 if family == "picture" else 9
     )

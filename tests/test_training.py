@@ -6,7 +6,6 @@ import io
 import json
 import math
 import random
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +187,11 @@ def test_labels_tell_of_things_and_marks() -> None:
         marked = {KINDS[code - 1] for code in told[told[:, names.index("marked by")] > 0, 0]}
         targets = [one.target for one in drawn.scene.pointed if one.target is not None]
         assert marked <= {drawn.scene.things[target].kind for target in targets}
+        neighbor = told[:, names.index("neighbor")]
+        for patch in np.nonzero(neighbor)[0]:
+            near = drawn.scene.nearest(drawn.scene.things[told[patch, -WHO] - 1])
+            assert near == told[patch, -1] - 1
+            assert KINDS[neighbor[patch] - 1] == drawn.scene.things[near].kind
     assert told_of_marks > 12
 
 
@@ -294,16 +298,15 @@ def test_the_seeing_stage_learns_and_resumes(model: Any, tmp_path: Path) -> None
 
 
 def test_weights_alone_are_enough_to_go_on(model: Any, tmp_path: Path) -> None:
-    begun = Path(recipe.__file__).with_name("begun")
-    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
-    steps = json.loads((begun / "vision" / "progress.json").read_text())["step"]
-    run = Run(VisionStage(model), "vision", tmp_path, Pace(), CPU)
-    assert run.resume()
-    assert run.progress.step == steps > 0
-    # What was learned so far is there: it sees far better than chance on scenes of its stage.
-    with torch.no_grad():
-        _, right = run.module(VisionDrawer(8)(random.Random("begun")))
-    assert right["kind"] > 0.75 and right["marked by"] > 0.65
+    losses, run = _steps(VisionStage(model), VisionDrawer(2), tmp_path, 1)
+    (run.folder / "optimizers.safetensors").unlink()
+    again = VisionStage(fresh(model.config, _noise()))
+    resumed = Run(again, "vision", tmp_path, Pace(), CPU)
+    assert resumed.resume()
+    assert resumed.progress.step == 1
+    for name, weight in again.named_parameters():
+        assert torch.equal(weight, run.module.get_parameter(name)), name
+    assert len(losses) == 1
 
 
 @pytest.mark.parametrize("learn_to_see", [False, True])

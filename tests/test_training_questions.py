@@ -272,15 +272,6 @@ def test_yes_and_no_are_true() -> None:
         assert (exchange.answer == "yes") == (exchange.marks == (0, 1))
 
 
-def test_direct_neighbours_are_told_only_where_alone() -> None:
-    row = scene(SEVEN, FOUR, CIRCLE, marks="lime box")
-    assert {exchange.answer for exchange in draws(row, "beside")} == {"the number 4"}
-    crowded = scene(
-        SEVEN, FOUR, thing("star", "pink", 520, 480), thing("star", "pink", 500, 200), marks="lime box"
-    )
-    assert draws(crowded, "beside") == []
-
-
 def test_nearest_needs_to_be_much_nearer() -> None:
     alike = scene(SEVEN, FOUR, thing("star", "pink", 80, 310), marks="lime box")
     assert draws(alike, "nearest") == []
@@ -475,7 +466,7 @@ def test_it_only_speaks_of_the_mark_before() -> None:
         for before, after in pairwise(conversation):
             if after.question.lower() in speaks_of_it:
                 assert after.marks == before.marks
-                assert before.family not in ("nearest", "beside", "nothing", "absent")
+                assert before.family not in ("nearest", "nothing", "absent")
                 assert len(after.marks) == 1
 
 

@@ -16,6 +16,7 @@ from vipcli.training.world import (
     CORNERS,
     LARGE,
     LETTERS,
+    NEARER,
     NUMBERS,
     OBJECTS,
     PLACES,
@@ -65,7 +66,6 @@ FORMS = {
     "bigger": "the large one of a large and a small thing, as for *what*",
     "which-color": "the one of the two that has that colour, as for *what*",
     "nearest": "the nearest other thing, as for *what*",
-    "beside": "the one thing directly on that side, as for *what*",
     "place": "the ninth of the picture: *top left*, *top*, … *middle*, … *bottom right*",
     "description": "*A small red striped circle in the top left of the picture.* *A large blue number 7 at the right of the picture.* Size, colour, texture unless plain, "
     "name, place (*in the* corners and middle, *at the* sides)",
@@ -149,8 +149,7 @@ def _world() -> str:
   asked of the apple); used for: {", ".join(f"{kind} – {use}" for kind, use in USES.items())}; vowels: {", ".join(VOWELS)}.
 - **Left and right, above and below** are asked where the centres are at least 12 % of the longer side apart on that axis;
   *where* one lies from another, where one direction is 1.6 times the other; *nearest*, where the nearest centre is
-  less than 0.7 times as far as the next; what is *beside* (directly left of, above …), where exactly one thing's direction is mostly that
-  one, and 1.6 times the other and 12 % of the longer side at that. *Same kind*: the same name.
+  less than {NEARER} times as far as the next. *Same kind*: the same name.
 - **Pictures of another world** hold nothing of this: noise, gradients, waves, bands, crossed lines, scribbled pages, bare grounds,
   clouds, hills, lights out of focus, torn paper. Whatever is asked of them, marked or not, the answer is *I can't tell.*"""
 

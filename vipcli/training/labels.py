@@ -30,8 +30,9 @@ MARK_COLOR_NUMBERS = {color: number for number, color in enumerate(MARK_COLORS, 
 
 
 # After the columns of `table`, who is who, counted from 1: the thing that fills a patch, the mark whose
-# stroke crosses it, the mark that its thing is marked by, and the thing that its mark points out.
-WHO = 4
+# stroke crosses it, the mark that its thing is marked by, the thing that its mark points out, and the
+# thing nearest to its own.
+WHO = 5
 
 
 class Label(NamedTuple):
@@ -63,6 +64,7 @@ def table(grid: int) -> tuple[Label, ...]:
         Label("marked in", len(MARK_COLORS), False),
         Label("target kind", len(KINDS) + 1, False),
         Label("target color", len(COLORS), False),
+        Label("neighbor", len(KINDS), False),
     )
 
 
@@ -90,14 +92,18 @@ def labels(drawn: Drawn, grid: int) -> NDArray[np.uint8]:
             row,
         )
         told[(row - 1) // _HALVES * grid + (column - 1) // _HALVES, 7] = 1
-        told[patches, -4] = number + 1
+        told[patches, -5] = number + 1
+        near = scene.nearest(thing)
+        if near is not None:
+            told[patches, 16] = KIND_NUMBERS[scene.things[near].kind]
+            told[patches, -1] = near + 1
         if marked is not None:
             mark = drawn.layers[marked].pointed.mark
             told[patches, 12:14] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name]
-            told[patches, -2] = marked + 1
+            told[patches, -3] = marked + 1
     for number, layer in enumerate(drawn.layers, 1):
         patches = _touched(layer, grid, scale, offset)
-        told[patches, -3] = number
+        told[patches, -4] = number
         _label_layer(told, patches, layer, drawn, grid, scale, offset)
     return told
 
@@ -134,7 +140,7 @@ def _label_layer(
     told[patches, 8:12] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name], column, row
     told[patches, 14] = len(KIND_NUMBERS) + 1 if thing is None else KIND_NUMBERS[thing.kind]
     told[patches, 15] = 0 if thing is None else COLOR_NUMBERS[thing.color]
-    told[patches, -1] = 0 if target is None else target + 1
+    told[patches, -2] = 0 if target is None else target + 1
 
 
 def _owners(

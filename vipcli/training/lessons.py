@@ -27,11 +27,15 @@ from vipcli.training.questions import NOTHING, Exchange
 from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES
 
 # In these layers some heads look, while an answer is written: at the first mark asked about and at the
-# second, then at what settles the answer.
-_FIRST, _SECOND, _SETTLING = range(3)
-LOOKING = {2: (_FIRST, _SECOND), 3: (_SETTLING, _SETTLING)}
+# second, then at what settles the answer: one head by the kinds of things, one by all else about them.
+_FIRST, _SECOND, _OF_KIND, _OF_LOOKS = range(4)
+LOOKING = {2: (_FIRST, _SECOND), 3: (_OF_KIND, _OF_LOOKS)}
 HEADS = 2
 RECALLING_LAYER = 2
+
+# Of the columns of `_asked`, those that a head does not go by.
+_LEFT_TO_OTHERS = {_OF_KIND: (3, 4, 5), _OF_LOOKS: (2,)}
+_COUNTING_LAYER = 3
 
 # How much each lesson counts beside the answers.
 _LOOK, _NAME, _MATCH, _RECALL = 1.0, 0.3, 0.3, 0.15
@@ -51,7 +55,10 @@ class Hint(NamedTuple):
 
     first: int = 0
     second: int = 0
-    settling: int = 0
+    of_kind: int = 0
+    of_looks: int = 0
+    counted: int = 0
+    """Whether the things to look at are to be counted, so that each must get the same attention."""
     first_kind: int = 0
     first_color: int = 0
     second_kind: int = 0
@@ -60,6 +67,9 @@ class Hint(NamedTuple):
     color: int = 0
     texture: int = 0
     size: int = 0
+
+
+_COUNTED = Hint._fields.index("counted")
 
 
 class Watched(NamedTuple):
@@ -81,18 +91,23 @@ _NUMBERS_OF_WORDS = KIND_NUMBERS, COLOR_NUMBERS, TEXTURE_NUMBERS, {"small": 1, "
 def hint(exchange: Exchange) -> Hint:
     """What is told of the tokens of that answer."""
     wanted = (numbers.get(exchange.wants, 0) for numbers in _NUMBERS_OF_WORDS)
-    return Hint(*_aims(exchange), *_names(exchange), *wanted)
+    counted = exchange.family.startswith("count-")
+    return Hint(*_aims(exchange), counted, *_names(exchange), *wanted)
 
 
-def _aims(exchange: Exchange) -> tuple[int, int, int]:
+def _aims(exchange: Exchange) -> tuple[int, int, int, int]:
     if exchange.ability in ("absent", "foreign"):
-        return _NOWHERE, _NOWHERE, _NOWHERE
+        return _NOWHERE, _NOWHERE, _NOWHERE, _NOWHERE
     settling = 0
     if exchange.shows is not None:
         settling = sum(1 << thing + 1 for thing in exchange.shows) or _NOWHERE
+    # Asked for by name, it takes the head that goes by such names; else both may look.
+    of_kind = 0 if exchange.wants and exchange.wants not in KIND_NUMBERS else settling
+    of_looks = 0 if exchange.wants in KIND_NUMBERS else settling
     if not exchange.marks:
-        return settling, settling, settling
-    return 1 << _OF_MARKS + exchange.marks[0], 1 << _OF_MARKS + exchange.marks[-1], settling
+        return settling, settling, of_kind, of_looks
+    first, second = exchange.marks[0], exchange.marks[-1]
+    return 1 << _OF_MARKS + first, 1 << _OF_MARKS + second, of_kind, of_looks
 
 
 def _names(exchange: Exchange) -> Iterator[int]:
@@ -145,12 +160,33 @@ class Lessons(nn.Module):
             places[:, self._image] = _held(told)
             places[:, 0] = _NOWHERE
             for head, role in enumerate(roles):
-                picture, row, place = (hints[..., role] > 0).nonzero(as_tuple=True)
+                counts = (hints[..., _COUNTED] > 0) & (layer == _COUNTING_LAYER)
+                counting = counts & (hints[..., role] > 0)
+                if counting.any():
+                    loss = loss + self._count(shares[:, head], counting, hints[..., role], places) / HEADS
+                picture, row, place = ((hints[..., role] > 0) & ~counts).nonzero(as_tuple=True)
                 there = (places[picture] & hints[picture, row, place, role, None]) > 0
                 held = (shares[picture, head, row, place].float() * there).sum(-1)
-                loss = loss - held.clamp(min=1e-4).log().mean() / HEADS
-                found[f"looks {role}"] = float(held.detach().mean())
+                asked = max(len(held), 1)
+                loss = loss - held.clamp(min=1e-4).log().sum() / asked / HEADS
+                found[f"looks {role}"] = float(held.detach().sum()) / asked
         return loss, found
+
+    def _count(
+        self, shares: torch.Tensor, counting: torch.Tensor, aim: torch.Tensor, places: torch.Tensor
+    ) -> torch.Tensor:
+        """How uneven attention is over all things to count and the place that shows nothing.
+
+        Where it is even, the share of that place tells their number.
+        """
+        picture, row, place = counting.nonzero(as_tuple=True)
+        bits = torch.tensor([1 << bit for bit in range(_OF_MARKS)], device=places.device)
+        wanted = (aim[picture, row, place, None] & bits) > 0
+        wanted[:, 0] = True
+        held = ((places[..., None] & bits) > 0)[picture].float()
+        each = torch.einsum("np,npb->nb", shares[picture, row, place].float(), held)
+        uneven = -each.clamp(min=1e-4).log() * wanted
+        return (uneven.sum(1) / wanted.sum(1)).mean()
 
     def _name(self, model: Any, told: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
         """How badly the words for a patch fit what the looking heads make of it; the share of kinds right."""
@@ -191,9 +227,14 @@ class Lessons(nn.Module):
             queries = watched.query[asked_of, :, row, place]
             each: Any = self.vectors[str(layer)]
             for column, vectors in enumerate(each):
-                asks, right = _classify(queries @ vectors.T * HEAD**-0.5, asked[:, :, column] - 1)
-                truth = shown[:, column, None].expand(-1, HEADS) - 1
-                shows, seen = _classify(keys @ vectors.T * HEAD**-0.5, truth)
+                heads = [
+                    head for head, role in enumerate(roles) if column not in _LEFT_TO_OTHERS.get(role, ())
+                ]
+                asks, right = _classify(
+                    queries[:, heads] @ vectors.T * HEAD**-0.5, asked[:, heads, column] - 1
+                )
+                truth = shown[:, column, None].expand(-1, len(heads)) - 1
+                shows, seen = _classify(keys[:, heads] @ vectors.T * HEAD**-0.5, truth)
                 loss = loss + (asks + shows) / len(LOOKING)
                 if column in (0, 2):
                     matched |= {f"asks {layer}.{column}": right, f"shows {layer}.{column}": seen}
@@ -225,9 +266,9 @@ class Lessons(nn.Module):
 
 def _asked(hints: torch.Tensor, role: int) -> torch.Tensor:
     """What a head in that role has to find: a mark by its name, what settles the answer by its own too."""
-    mark = hints[..., 5:7] if role == _SECOND else hints[..., 3:5]
-    wanted = hints[..., 7:]
-    if role != _SETTLING:
+    mark = hints[..., 7:9] if role == _SECOND else hints[..., 5:7]
+    wanted = hints[..., 9:]
+    if role in (_FIRST, _SECOND):
         wanted = wanted * (mark[..., :1] == 0)
     return torch.cat([mark, wanted], -1)
 
@@ -242,7 +283,7 @@ def _classify(scores: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, 
 
 def _held(told: torch.Tensor) -> torch.Tensor:
     """Of each patch, the bits of the thing and the marks that it is part of."""
-    owner, stroke, marked_by, _ = told[:, :, -WHO:].unbind(2)
+    owner, stroke, marked_by, *_ = told[:, :, -WHO:].unbind(2)
     bits = torch.zeros_like(owner)
     for number, base in ((owner, 0), (stroke, _OF_MARKS - 1), (marked_by, _OF_MARKS - 1)):
         bits |= (number > 0) * (1 << number + base)

@@ -21,7 +21,6 @@ from vipcli.training.wordings import (
     AGAIN,
     ARGUABLE_USES,
     BRIEFLY,
-    DIRECTLY,
     FOLLOW_UPS,
     HERE,
     LEADS,
@@ -97,7 +96,6 @@ DIRECT = 0.6
 # Of a picture's longer side: how far apart things are that one is left of or above the other.
 APART = 0.12
 DOMINANT = 1.6
-NEARER = 0.7
 IN_ORDER = 0.06
 # How often a question counts what may well not be there.
 COUNT_ANYTHING = 0.08
@@ -202,10 +200,6 @@ class _View:
             for two in self.pointing
             if pointed[one].target != pointed[two].target
         ]
-
-    def others(self, thing: Thing) -> list[Thing]:
-        """All but that thing."""
-        return [other for other in self.things if other is not thing]
 
     def kind_settled(self, kind: str) -> bool:
         """Whether nothing else in the picture, mark or thing, could be called one of that kind."""
@@ -638,27 +632,11 @@ def _which_color(view: _View, things: Sequence[Thing], rng: random.Random) -> Fo
 
 
 def _nearest(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
-    ways = [(_from(other, things[0]), other) for other in view.others(things[0])]
-    near = sorted(
-        ((right * right + down * down, other) for (right, down), other in ways), key=lambda way: way[0]
-    )
-    if not near or (len(near) > 1 and near[0][0] >= NEARER**2 * near[1][0]):
+    near = view.scene.nearest(things[0])
+    if near is None:
         return None
-    return Found(called(near[0][1].kind), shows=(near[0][1],))
-
-
-def _beside(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
-    sides: dict[str, list[Thing | None]] = {side: [] for side in DIRECTLY}
-    for other in view.others(things[0]):
-        way = _from(other, things[0])
-        sides[_direction(*way)].append(other if _plainly(view, *way) else None)
-    # A second thing, or one that is only somewhat on that side, would leave it open.
-    alone = [(side, found[0]) for side, found in sides.items() if len(found) == 1]
-    settled = [(side, other) for side, other in alone if other is not None]
-    if not settled:
-        return None
-    side, other = rng.choice(settled)
-    return Found(called(other.kind), {"side": DIRECTLY[side]}, shows=(other,))
+    other = view.things[near]
+    return Found(called(other.kind), shows=(other,))
 
 
 def _place(view: _View, things: Sequence[Thing], rng: random.Random) -> Found | None:
@@ -883,7 +861,6 @@ _MARKED = (
     Family("bigger", "relations", _bigger, 2),
     Family("which-color", "relations", _which_color, 2),
     Family("nearest", "relations", _nearest),
-    Family("beside", "relations", _beside),
     Family("place", "relations", _place),
     Family("description", "description", _description),
 )
@@ -947,7 +924,7 @@ _TELLS_KIND = (
     "description",
 )
 # After these `it` could as well be the thing in the answer.
-_TELLS_OF_ANOTHER = ("nearest", "beside")
+_TELLS_OF_ANOTHER = ("nearest",)
 _SENTENCES = ("description", "picture")
 
 
@@ -978,7 +955,6 @@ _GUESSES: dict[str, Callable[[random.Random], dict[str, str]]] = {
     "above": lambda rng: {"side": rng.choice(SIDES["above"])},
     "below": lambda rng: {"side": rng.choice(SIDES["below"])},
     "which-color": lambda rng: {"color": rng.choice(_COLOR_NAMES)},
-    "beside": lambda rng: {"side": rng.choice(tuple(DIRECTLY.values()))},
     "count-things": lambda rng: {"kinds": "things"},
     "count-color": lambda rng: {"kinds": f"{rng.choice(_COLOR_NAMES)} things"},
     "count-kind": lambda rng: {"kinds": _plural(rng.choice(SHAPES + OBJECTS))},

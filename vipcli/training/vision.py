@@ -46,6 +46,7 @@ _WEIGHTS = {
     "marked in": 1.0,
     "target kind": 1.0,
     "target color": 0.5,
+    "neighbor": 0.5,
 }
 # What the middle of the tower already can know; binding takes the layers after it.
 _EARLY = ("kind", "color", "texture", "column", "row", "mark", "mark color", "mark column", "mark row")
@@ -62,8 +63,8 @@ _ALL_SHOWN = 0.06
 
 
 # In the last layers some heads are shown what belongs together: a thing with itself, a mark with itself, a
-# thing with its mark and a mark with its thing.
-_TYING = {3: ("thing", "mark"), 4: ("its mark", "its mark", "its thing", "its thing")}
+# thing with its mark and its nearest neighbour, and a mark with its thing.
+_TYING = {3: ("thing", "mark"), 4: ("its mark", "its mark", "its thing", "its thing", "its neighbor")}
 _TIE = 0.5
 _WATCHED = "watched"
 
@@ -174,13 +175,14 @@ class VisionStage(nn.Module):
 
 def tie(tower: Any, told: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
     """How little the tying heads look at what belongs to each patch, and the share that they do."""
-    owner, stroke, marked_by, target = told[:, :, -WHO:].unbind(2)
+    owner, stroke, marked_by, target, near = told[:, :, -WHO:].unbind(2)
     other = ~torch.eye(told.shape[1], dtype=torch.bool, device=told.device)
     belonging = {
         "thing": _same(owner, owner) & other,
         "mark": _same(stroke, stroke) & other,
         "its mark": _same(marked_by, stroke),
         "its thing": _same(target, owner),
+        "its neighbor": _same(near, owner),
     }
     loss = torch.zeros((), device=told.device)
     tied = {}

@@ -167,7 +167,6 @@ SIDES: dict[str, tuple[str, ...]] = {
     "above": ("above", "higher up than"),
     "below": ("below", "lower down than"),
 }
-DIRECTLY = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
 
 THINGS = ("thing", "thing", "object", "object", "item")
 NUMBERS = ("number", "number", "digit")
@@ -717,18 +716,6 @@ WORDINGS: dict[str, Wordings] = {
         ),
         "what is nearest to {x}",
         "which thing is closest to {x}",
-    ),
-    "beside": _asked(
-        (
-            "what is directly {side} {x}?",
-            "what is straight {side} {x}?",
-            "what lies directly {side} {x}?",
-            "which thing is directly {side} {x}?",
-            "what do you see directly {side} {x}?",
-            "what can be seen directly {side} {x}?",
-        ),
-        "what is directly {side} {x}",
-        "which thing is directly {side} {x}",
     ),
     "place": _asked(
         (

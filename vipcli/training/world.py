@@ -5,6 +5,7 @@ The model card describes this world in words; the two must say the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -132,6 +133,8 @@ PLACES = (
 )
 # A centre nearer than this share of a side to the border between two places is in neither for certain.
 VAGUE = 0.04
+# How far off the nearest thing may be, beside the next, to be nearest for certain.
+NEARER = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,17 @@ class Scene:
         x, y = thing.centre
         column, row = _third(x / self.width), _third(y / self.height)
         return None if column is None or row is None else PLACES[row][column]
+
+    def nearest(self, thing: Thing) -> int | None:
+        """The number of the thing nearest to one; None where that is not certain."""
+        near = sorted(
+            (math.dist(thing.centre, other.centre), number)
+            for number, other in enumerate(self.things)
+            if other is not thing
+        )
+        if not near or (len(near) > 1 and near[0][0] >= NEARER * near[1][0]):
+            return None
+        return near[0][1]
 
 
 def alike(one: str, other: str) -> bool:
