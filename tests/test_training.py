@@ -234,8 +234,14 @@ def test_packed_conversations_read_as_each_alone(tokenizer: Any, model: Any) -> 
     batch = TalkDrawer(1, tokenizer)(random.Random(4))
     stage = TalkStage(model, tokenizer).eval()
     opening = len(stage.opening)
+    every = batch.conversation.flatten(1) > 0
     with torch.no_grad():
-        packed = stage.read(stage.look(batch.pixels), batch)[0][0].view(*batch.tokens.shape[1:], -1)
+        read, _ = stage.read(stage.look(batch.pixels), batch, every)
+        asked = batch.target.flatten(1) >= 0
+        some, _ = stage.read(stage.look(batch.pixels), batch, asked)
+    torch.testing.assert_close(some, read[asked[every]])
+    packed = read.new_zeros(*batch.tokens.shape[1:], read.shape[-1])
+    packed[batch.conversation[0] > 0] = read
     model.set_attn_implementation("eager")
     compared = 0
     for row in range(packed.shape[0]):

@@ -174,9 +174,9 @@ class TalkStage(nn.Module):
         self, seen: tuple[torch.Tensor, ...], batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
         """The loss over all answers and that of the lessons, and how much is right."""
-        states, halfway = self.read(seen, batch)
         asked = batch.target.flatten(1) != _IGNORED
-        scores = self.model.lm_head(states[asked]).float()
+        states, halfway = self.read(seen, batch, asked)
+        scores = self.model.lm_head(states).float()
         truth, weight = batch.target.flatten(1)[asked], batch.weight.flatten(1)[asked]
         answering = (F.cross_entropy(scores, truth, reduction="none") * weight).sum() / weight.sum()
         right = torch.zeros_like(asked)
@@ -190,8 +190,10 @@ class TalkStage(nn.Module):
         }
         return answering, told, figures | learned
 
-    def read(self, seen: tuple[torch.Tensor, ...], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last features of every row's tokens, and those after the recalling layer."""
+    def read(
+        self, seen: tuple[torch.Tensor, ...], batch: Batch, asked: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last features of the tokens asked for, and those of all after the recalling layer."""
         inner = self.model.model
         text = inner.language_model
         pictures = batch.pixels.shape[0]
@@ -208,11 +210,18 @@ class TalkStage(nn.Module):
         positions = torch.cat([of_opening, size + batch.position.flatten(1)], 1)
         turned = text.rotary_emb(states, position_ids=positions)
         mask = _own_conversation(batch.conversation)
-        for number, layer in enumerate(text.layers):
+        *earlier, last = text.layers
+        for number, layer in enumerate(earlier):
             states = layer(states, attention_mask=mask, position_embeddings=turned)
             if number == RECALLING_LAYER:
                 halfway = states[:, size:]
-        return text.norm(states[:, size:]), halfway
+        # Of the last layer, most tokens only serve to be looked at.
+        looked, _ = last.self_attn(
+            last.input_layernorm(states), attention_mask=mask, position_embeddings=turned
+        )
+        answering = (states + looked)[:, size:][asked]
+        answering = answering + last.mlp(last.post_attention_layernorm(answering))
+        return text.norm(answering), halfway
 
 
 class TogetherStage(nn.Module):
