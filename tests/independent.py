@@ -77,11 +77,13 @@ OTHER_MARK_COLORS = (
     *("green", "pink", "brown", "white", "black", "gray"),
     *("navy", "teal", "maroon", "violet", "turquoise"),
 )
+THIN = ("cross", "crescent", "key", "chair")
+BROAD = (*(name for name in SHAPES if name not in THIN), "fish", "cup", "apple", "cloud")
 GROUNDS = ("flat", "flat", "graded", "noisy", "grid", "lines", "checks", "clouds", "specks")
 # Names that a strict reader may give to one another's things: none is asked about where another would fit.
 LOOKALIKES = ({"square", "rectangle", "diamond"}, {"circle", "oval"})
 POOLS = {
-    "textured": [*SHAPES, *(name for name in OBJECTS if name not in ("key", "chair"))],
+    "textured": [*SHAPES, *OBJECTS],
     "letter": LETTERS,
     "vowel": [*(name for name in LETTERS if name != "Y"), *"AEU" * 6],
     "number": DIGITS,
@@ -424,7 +426,7 @@ class Thing:
         cls, name: str, color: str, texture: str, size: str, longer: int, ground: RGB, rng: random.Random
     ) -> Thing:
         """A thing in its size on a picture of that longer side."""
-        target = round(longer * rng.uniform(*((0.105, 0.15) if size == "small" else (0.21, 0.32))))
+        target = round(longer * rng.uniform(*((0.135, 0.165) if size == "small" else (0.23, 0.34))))
         light = rng.uniform(0.94, 1.02)
         red, green, blue = (min(round(part * light) + rng.randint(0, 6), 255) for part in COLORS[color])
         pad, category = (
@@ -704,11 +706,11 @@ def _told_by_kind(kind: str, covered: NDArray[np.bool_], size: float) -> bool:
     short, long = sorted(sides)
     match kind:
         case "triangle":
-            return area * 2 > 11 * size * long
+            return area * 2 > 15 * size * long
         case "scribble":
-            return short > 7 * size and long > 14 * size
+            return short > 9 * size and long > 19 * size
         case "arrow":
-            return long > 14 * size
+            return long > 19 * size
         case "contour":
             full = area / max(short * long, 1)
             return full < 0.765 or 0.805 < full < 0.88
@@ -1014,10 +1016,12 @@ def _things(family: str, grounds: tuple[RGB, RGB], longer: int, rng: random.Rand
             name = things[0].name
         color = things[0].color if family == "same-color" and index == 1 and same else rng.choice(colors)
         size = sizes[index] if family == "bigger" and index < 2 else rng.choice(("small", "small", "large"))
-        texture = rng.choice(("plain", "plain", "outlined") if CATEGORY.get(name) in WRITTEN else TEXTURES)
-        # On so little of it, or in lines so thin, nobody could tell its texture.
-        if name in ("key", "chair") or name == "nothing":
+        if name in (*THIN, "nothing"):
             texture = "plain"
+        elif size == "large" and name in BROAD:
+            texture = rng.choice(TEXTURES)
+        else:
+            texture = rng.choice(("plain", "plain", "outlined"))
         things.append(Thing.drawn(name, color, texture, size, longer, grounds[0], rng))
     return things
 

@@ -12,6 +12,7 @@ from vipcli.training.questions import FAMILIES, ask
 from vipcli.training.scenes import FLATTEST, LONGEST, SHORTEST, draw_scene
 from vipcli.training.world import (
     ALIVE,
+    BROAD,
     COLORS,
     CORNERS,
     LARGE,
@@ -23,6 +24,7 @@ from vipcli.training.world import (
     SHAPES,
     SMALL,
     TEXTURES,
+    THIN,
     USES,
     VAGUE,
     VOWELS,
@@ -132,15 +134,16 @@ def _world() -> str:
 - **Colours**: {colors}, and shades near them. The colour of an object is that of its main part (the crown of a tree, the
   canopy of an umbrella, the face of a clock, the petals of a flower, the walls and mostly the roof of a house, hull and sails of a boat, the cover of a book); small details are dark, light, wooden or leafy.
 - **Textures**: {", ".join(TEXTURES)}. Stripes and dots are a lighter or darker tone of the thing's colour, or white; an outlined thing is its
-  contour alone, in its colour. The lines inside stay (windows, hands). A key is plain or outlined. Numbers and letters are plain or, seldom, hollow, and not asked about it.
+  contour alone, in its colour. The lines inside stay (windows, hands). Only what is large and broad is striped or dotted: {", ".join(BROAD)}. What is thin is always
+  plain: {", ".join(THIN)}. Numbers and letters are plain or, seldom, hollow, and not asked about it.
 - **Sizes**: a thing's longer side is {SMALL[0]:.0%} to {SMALL[1]:.1%} of the picture's longer side (*small*) or {LARGE[0]:.1%} to {LARGE[1]:.0%} (*large*), of the upright
   rectangle around it as it leans, uncut.
 - **Marks**: none to three on things of their own, drawn by `vipcli`: {", ".join(kind.noun for kind in MARK_KINDS)}, in the default style or any of
   `--jitter`, around, on or pointing at the thing, loosely as by hand. In the nine trained colours, and in
   {", ".join(OTHERS)}. Marks of one kind have colours that are told apart easily.
   No mark hides a third of what it marks; a mark's colour is not that of its thing, and three quarters of it differ plainly from what is under them.
-  Marks are large enough to be told by kind: as the model sees them (192 × 192), a triangle is at least 10 pixels high whichever side it stands on, a
-  scribble at least 13 by 6 across, an arrow at least 14 long. A contour that could be taken for a box, an ellipse or a triangle is the only mark. The thin strokes of the default style (1 to 1.7
+  Marks are large enough to be told by kind: as the model sees them (192 × 192), a triangle is at least 14 pixels high whichever side it stands on, a
+  scribble at least 18 by 8 across, an arrow at least 18 long. A contour that could be taken for a box, an ellipse or a triangle is the only mark. The thin strokes of the default style (1 to 1.7
   pixels of what the model sees) are part of the world. Under a default mask, a thing's colour is mixed with the mask's.
   A mark on *nothing* is at least 8 % of the longer side from every thing.
 - **Places**: the picture is divided into thirds: {"; ".join(", ".join(row) for row in PLACES)}. Where a thing is (*place*, *description*) is asked only of

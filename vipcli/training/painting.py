@@ -215,22 +215,20 @@ def _pattern(color: RGB, texture: Texture, extent: float, rng: random.Random) ->
         color,
         second,
         dotted,
-        period=max(extent * (rng.uniform(0.17, 0.26) if dotted else rng.uniform(0.16, 0.27)), 4),
+        period=max(extent * rng.uniform(0.18, 0.27), 4),
         share=rng.uniform(0.06, 0.1) if dotted else rng.uniform(0.35, 0.48),
         angle=rng.choice((0, math.pi / 2, math.pi / 4, -math.pi / 4, rng.uniform(0, math.pi))),
     )
 
 
 def _second(color: RGB, rng: random.Random) -> RGB:
-    """The colour of stripes and dots: a tone of the first, or white beside one that is not pale itself."""
-    brightness = sum(color)
-    if brightness > 600:
-        return _mixed(color, 90, rng.uniform(0.4, 0.6))
-    if brightness < 160:
-        return _mixed(color, 255, rng.uniform(0.4, 0.55))
-    if rng.random() < 0.4:
+    """The colour of stripes and dots: a darker tone of a pale colour; of others a paler one, or white."""
+    if sum(color) > 600:
+        return _mixed(color, 60, rng.uniform(0.45, 0.65))
+    if rng.random() < 0.5:
         return 250, 250, 250
-    return _mixed(color, 255, 0.6) if rng.random() < 0.5 else _mixed(color, 0, 0.5)
+    darker = sum(color) > 400 and rng.random() < 0.5
+    return _mixed(color, 0, 0.55) if darker else _mixed(color, 255, 0.6)
 
 
 def _inks(kind: str, color: RGB, texture: Texture, rng: random.Random) -> dict[Role, RGB]:

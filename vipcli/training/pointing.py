@@ -34,15 +34,15 @@ OTHERS = ("green", "pink", "brown", "white", "black", "gray", "navy", "teal", "m
 MARK_COLORS = (*TRAINED, *OTHERS)
 
 # A stroke must change its pixels by this much, of 255, to count as visible; what covers an area, by less.
-_VISIBLE_STROKE, _VISIBLE_AREA = 42, 26
+_VISIBLE_STROKE, _VISIBLE_AREA = 42, 32
 # This share of them, and so many of those looked at.
 _MOSTLY, _FEWEST = 0.75, 12
 _MOST_HIDDEN = 0.33
 # In pixels of the model's input: a triangle's least height, what a scribble must bend by and reach, the
 # length of an arrow and of its head. Below that nobody could say of which kind a mark is.
-_TRIANGLE_HEIGHT = 10.0
-_SCRIBBLE_SIDES = 6.0, 13.0
-_ARROW_LENGTHS = 14.0, 4.5
+_TRIANGLE_HEIGHT = 14.0
+_SCRIBBLE_SIDES = 8.0, 18.0
+_ARROW_LENGTHS = 18.0, 6.0
 # A contour that fills so much of the box around it could be taken for a box or an ellipse; for a triangle, if
 # three corners are left of it at this share of its length.
 _LIKE_A_BOX, _LIKE_AN_ELLIPSE = 0.86, (0.74, 0.83)

@@ -15,6 +15,7 @@ from vipcli.training.backgrounds import background, foreign, weather
 from vipcli.training.painting import paint, shade_of
 from vipcli.training.pointing import Layer, mark_up
 from vipcli.training.world import (
+    BROAD,
     COLORS,
     LARGE,
     LETTERS,
@@ -133,7 +134,7 @@ def _lay_out(
             continue
         kind = kinds[number]
         color = rng.choice(usable)
-        texture = _texture(kind, rng)
+        texture = _texture(kind, large, rng)
         shade = colors[color] if rng.random() < 0.5 else shade_of(color, rng)
         # Nobody is asked about the texture of letters, but some are written in outline all the same.
         hollow = kind in NUMBERS + LETTERS and rng.random() < _HOLLOW
@@ -146,10 +147,12 @@ def _lay_out(
     return tuple(things)
 
 
-def _texture(kind: str, rng: random.Random) -> Texture:
+def _texture(kind: str, large: bool, rng: random.Random) -> Texture:
     if kind in NUMBERS or kind in LETTERS:
         return "plain"
-    often = (40, 0, 0, 20) if kind in THIN else (40, 20, 20, 20)
+    if kind in THIN:
+        return "plain"
+    often = (30, 30, 30, 20) if large and kind in BROAD else (40, 0, 0, 20)
     return rng.choices(TEXTURES, often)[0]
 
 

@@ -91,12 +91,13 @@ _ALIKE: tuple[tuple[str, ...], ...] = (
 )
 TEXTURES: tuple[Texture, ...] = ("plain", "striped", "dotted", "outlined")
 
-# Too thin for stripes and dots to show.
-THIN = ("key",)
+# Too thin to be anything but plain; and what has room for stripes and dots, where it is large.
+THIN = ("cross", "crescent", "key", "chair")
+BROAD = (*(shape for shape in SHAPES if shape not in THIN), "fish", "cup", "apple", "cloud")
 
 # A thing's longer side over the picture's longer side. The gap between the two keeps sizes plain to see.
-SMALL = (0.10, 0.155)
-LARGE = (0.205, 0.34)
+SMALL = (0.13, 0.17)
+LARGE = (0.225, 0.36)
 
 CORNERS = {
     "circle": 0,
