@@ -219,10 +219,11 @@ def test_a_conversation_in_pieces_has_the_tokens_of_the_whole(tokenizer: Any) ->
     scribe = Scribe(tokenizer)
     for number in range(40):
         rng = random.Random(f"pieces {number}")
-        for conversation in conversations(draw_scene(rng).scene, rng, 4):
+        scene = draw_scene(rng).scene
+        for conversation in conversations(scene, rng, 4):
             turns = [Turn(one.question, one.answer) for one in conversation]
             whole = HUMAN.build(turns).replace("<image>", "<image>" * GRID * GRID) + "###"
-            encoded = scribe.encode(conversation)
+            encoded = scribe.encode(conversation, scene)
             end = tokenizer.convert_tokens_to_ids("###")
             assert [*scribe.opening, *encoded.tokens, end] == tokenizer.encode(whole)
 

@@ -41,7 +41,7 @@ def _bits(drawn: Drawn) -> torch.Tensor:
 def test_every_mark_has_a_place_to_look_at() -> None:
     for drawn, exchange in _asked("what", 12):
         told = labels(drawn, GRID)
-        looked_at = (_bits(drawn) & hint(exchange).first) > 0
+        looked_at = (_bits(drawn) & hint(exchange, drawn.scene).first) > 0
         assert looked_at.any()
         pointed = drawn.scene.pointed[exchange.marks[0]]
         assert pointed.target is not None
@@ -51,13 +51,13 @@ def test_every_mark_has_a_place_to_look_at() -> None:
         assert exchange.marks[0] + 1 in told[looked_at.numpy(), -WHO + 1]
 
 
-@pytest.mark.parametrize("family", ["nearest", "bigger", "which-color", "larger-number"])
+@pytest.mark.parametrize("family", ["bigger", "which-color", "larger-number"])
 def test_what_settles_an_answer_is_the_thing_that_it_names(family: str) -> None:
     for drawn, exchange in _asked(family, 3):
         assert exchange.shows is not None and len(exchange.shows) == 1
         thing = drawn.scene.things[exchange.shows[0]]
         assert exchange.answer.endswith(thing.kind if family == "larger-number" else thing.noun.split()[-1])
-        told = hint(exchange)
+        told = hint(exchange, drawn.scene)
         assert told.of_looks == 1 << exchange.shows[0] + 1
         assert told.of_kind == (0 if family == "which-color" else told.of_looks)
 
@@ -65,25 +65,27 @@ def test_what_settles_an_answer_is_the_thing_that_it_names(family: str) -> None:
 @pytest.mark.parametrize("family", ["is-color", "is-what", "left-of", "has-kind", "has-color"])
 def test_no_is_settled_by_nothing_to_look_at(family: str) -> None:
     answers = {"yes": 0, "no": 0}
-    for _, exchange in _asked(family, 12):
+    for drawn, exchange in _asked(family, 12):
         answers[exchange.answer] += 1
-        told = hint(exchange)
+        told = hint(exchange, drawn.scene)
         assert (max(told.of_kind, told.of_looks) > 1) is (exchange.answer == "yes")
     assert min(answers.values()) > 0
 
 
 def test_a_mark_that_is_not_there_is_nowhere() -> None:
-    for _, exchange in _asked("absent", 5):
-        told = hint(exchange)
-        assert told[:4] == (1, 1, 1, 1)
+    for drawn, exchange in _asked("absent", 5):
+        told = hint(exchange, drawn.scene)
+        assert told[:5] == (1, 1, 1, 1, 1)
 
 
 def test_what_is_asked_for_by_name_is_told() -> None:
-    for _, exchange in _asked("has-color", 6):
-        assert list(COLORS)[hint(exchange).color - 1] in exchange.question.lower()
-    for _, exchange in _asked("count-color", 6):
-        assert list(COLORS)[hint(exchange).color - 1] in exchange.question.lower()
-    assert hint(_asked("what", 1)[0][1])[9:] == (0, 0, 0, 0)
+    for drawn, exchange in _asked("has-color", 6):
+        assert list(COLORS)[hint(exchange, drawn.scene).color - 1] in exchange.question.lower()
+    for drawn, exchange in _asked("count-color", 6):
+        assert list(COLORS)[hint(exchange, drawn.scene).color - 1] in exchange.question.lower()
+    drawn, exchange = _asked("what", 1)[0]
+    told = hint(exchange, drawn.scene)
+    assert (told.kind, told.color, told.texture, told.size) == (0, 0, 0, 0)
 
 
 class _Words:
@@ -117,7 +119,7 @@ def test_looking_where_it_should_costs_nothing() -> None:
     torch.manual_seed(0)
     drawn = draw_scene(random.Random("lessons 1"), WORLD)
     exchanges = [one[0] for one in conversations(drawn.scene, random.Random(1), 12)]
-    hints = torch.tensor([[list(hint(one)) for one in exchanges]])[None]
+    hints = torch.tensor([[list(hint(one, drawn.scene)) for one in exchanges]])[None]
     told = torch.from_numpy(np.stack([labels(drawn, GRID)]))
     words = _Words()
     lessons = Lessons(words, IMAGE_AT)
@@ -130,8 +132,7 @@ def test_looking_where_it_should_costs_nothing() -> None:
     for well in (True, False):
         shares = torch.full((1, HEADS, 1, len(exchanges), opening), 1 / opening)
         if well:
-            roles = LOOKING[2]
-            for head, role in enumerate(roles):
+            for head, role in enumerate(LOOKING[2]):
                 right = ((places & hints[0, 0, :, role, None]) > 0).float()
                 shares[0, head, 0] = right / right.sum(1, keepdim=True).clamp(min=1)
         states = torch.zeros(1, 1, len(exchanges), width)
@@ -147,7 +148,7 @@ def test_counting_is_best_done_with_as_much_attention_for_each() -> None:
     drawn, exchange = next(
         (drawn, one) for drawn, one in _asked("count-things", 30) if len(drawn.scene.things) == 4
     )
-    told = hint(exchange)
+    told = hint(exchange, drawn.scene)
     assert told.counted and told.of_kind == told.of_looks == 0b11110
     lessons = Lessons(_Words(), IMAGE_AT)
     places = torch.cat([torch.tensor([1]), _bits(drawn)])
@@ -164,3 +165,28 @@ def test_counting_is_best_done_with_as_much_attention_for_each() -> None:
     assert even == pytest.approx(np.log(5), abs=1e-3)
     assert loss([0.0, 0.25, 0.25, 0.25, 0.25]) > even + 0.1
     assert loss([0.1, 0.6, 0.1, 0.1, 0.1]) > even + 0.1
+
+
+def test_what_is_nearest_is_looked_for_by_a_head_of_its_own() -> None:
+    for drawn, exchange in _asked("nearest", 4):
+        told = hint(exchange, drawn.scene)
+        assert told[:5] == (1, 1, 1 << 16 + exchange.marks[0], 0, 0)
+    drawn, exchange = _asked("color", 1)[0]
+    assert hint(exchange, drawn.scene).near == 1
+
+
+def test_two_things_are_compared_in_every_way() -> None:
+    for drawn, exchange in _asked("left-of", 12):
+        told = hint(exchange, drawn.scene)
+        # `left of` asks of a distance that is plain.
+        assert (told.across == 1) is (("left" in exchange.question) == (exchange.answer == "yes"))
+    for drawn, exchange in _asked("sum", 6):
+        told = hint(exchange, drawn.scene)
+        assert told.total == 1 + int(exchange.answer)
+        one, other = (drawn.scene.things[drawn.scene.pointed[mark].target] for mark in exchange.marks)
+        assert told.difference == 1 + abs(int(one.kind) - int(other.kind))
+        assert told.greater == (0 if one.kind == other.kind else 1 + (one.kind > other.kind))
+        assert told.same_color == 1 + (one.color == other.color)
+        assert told.larger == (0 if one.large == other.large else 1 + one.large)
+    drawn, exchange = _asked("color", 1)[0]
+    assert hint(exchange, drawn.scene)[-8:] == (0,) * 8

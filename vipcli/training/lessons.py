@@ -24,28 +24,36 @@ from vipcli.training.labels import (
 )
 from vipcli.training.model import GRID, HEAD, TEXT_WIDTH
 from vipcli.training.questions import NOTHING, Exchange
-from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES
+from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES, Scene
 
 # In these layers some heads look, while an answer is written: at the first mark asked about and at the
-# second, then at what settles the answer: one head by the kinds of things, one by all else about them.
-_FIRST, _SECOND, _OF_KIND, _OF_LOOKS = range(4)
-LOOKING = {2: (_FIRST, _SECOND), 3: (_OF_KIND, _OF_LOOKS)}
-HEADS = 2
+# second, or at a mark for what is nearest to its thing; then at what settles the answer: one head by the
+# kinds of things, one by all else about them.
+_FIRST, _SECOND, _NEAR, _OF_KIND, _OF_LOOKS = range(5)
+LOOKING = {2: (_FIRST, _SECOND, _NEAR), 3: (_OF_KIND, _OF_LOOKS)}
+HEADS = max(len(roles) for roles in LOOKING.values())
+# The first heads of both layers write what a thing is called.
+_NAMING = 2
 RECALLING_LAYER = 2
-
-# Of the columns of `_asked`, those that a head does not go by.
-_LEFT_TO_OTHERS = {_OF_KIND: (3, 4, 5), _OF_LOOKS: (2,)}
 _COUNTING_LAYER = 3
 
+# Of the columns of `_asked`, those that a head does not go by.
+_LEFT_TO_OTHERS = {_NEAR: (2, 3, 4, 5), _OF_KIND: (3, 4, 5), _OF_LOOKS: (2,)}
+
+# What is nearest is seldom asked: beside those questions, looking nowhere counts so little.
+_SELDOM = 0.03
+
 # How much each lesson counts beside the answers.
-_LOOK, _NAME, _MATCH, _RECALL = 1.0, 0.3, 0.3, 0.15
+_LOOK, _NAME, _MATCH, _RECALL, _COMPARE = 1.0, 0.3, 0.3, 0.15, 0.15
 
 # Places to look at are sets, as bits: the first token of all, which shows nothing; things; marks.
 _NOWHERE = 1
 _OF_MARKS = 16
 
 _COLUMNS = {label.name: number for number, label in enumerate(table(GRID))}
-_MARK, _MARKED_BY, _TARGET = (_COLUMNS[name] for name in ("mark", "marked by", "target kind"))
+_MARK, _MARKED_BY, _TARGET, _NEIGHBOR = (
+    _COLUMNS[name] for name in ("mark", "marked by", "target kind", "neighbor")
+)
 _WORDS_OF_THINGS = ("kind", "color", "texture", "size")
 _RECALLED = (*_WORDS_OF_THINGS, "column", "row")
 
@@ -55,6 +63,7 @@ class Hint(NamedTuple):
 
     first: int = 0
     second: int = 0
+    near: int = 0
     of_kind: int = 0
     of_looks: int = 0
     counted: int = 0
@@ -67,8 +76,24 @@ class Hint(NamedTuple):
     color: int = 0
     texture: int = 0
     size: int = 0
+    across: int = 0
+    down: int = 0
+    same_color: int = 0
+    same_kind: int = 0
+    larger: int = 0
+    greater: int = 0
+    total: int = 0
+    difference: int = 0
 
 
+# Of the fields of a Hint: where those of marks by name begin, of what is asked for by name, and how two
+# things compare; and among how many classes.
+_NAMED, _WANTED = Hint._fields.index("first_kind"), Hint._fields.index("kind")
+_COMPARED = Hint._fields.index("across")
+_COMPARISONS = {"across": 2, "down": 2, "same_color": 2, "same_kind": 2, "larger": 2, "greater": 2}
+_COMPARISONS |= {"total": 19, "difference": 10}
+# Closer than this share of the picture's longer side, neither thing is left of or above the other.
+_LEVEL = 0.05
 _COUNTED = Hint._fields.index("counted")
 
 
@@ -88,16 +113,18 @@ _NUMBERS_OF_MARKS = MARK_NUMBERS, MARK_COLOR_NUMBERS
 _NUMBERS_OF_WORDS = KIND_NUMBERS, COLOR_NUMBERS, TEXTURE_NUMBERS, {"small": 1, "large": 2}
 
 
-def hint(exchange: Exchange) -> Hint:
+def hint(exchange: Exchange, scene: Scene) -> Hint:
     """What is told of the tokens of that answer."""
     wanted = (numbers.get(exchange.wants, 0) for numbers in _NUMBERS_OF_WORDS)
     counted = exchange.family.startswith("count-")
-    return Hint(*_aims(exchange), counted, *_names(exchange), *wanted)
+    return Hint(*_aims(exchange), counted, *_names(exchange), *wanted, *_compared(exchange, scene))
 
 
-def _aims(exchange: Exchange) -> tuple[int, int, int, int]:
+def _aims(exchange: Exchange) -> tuple[int, int, int, int, int]:
     if exchange.ability in ("absent", "foreign"):
-        return _NOWHERE, _NOWHERE, _NOWHERE, _NOWHERE
+        return (_NOWHERE,) * 5
+    if exchange.family == "nearest":
+        return _NOWHERE, _NOWHERE, 1 << _OF_MARKS + exchange.marks[0], 0, 0
     settling = 0
     if exchange.shows is not None:
         settling = sum(1 << thing + 1 for thing in exchange.shows) or _NOWHERE
@@ -105,9 +132,31 @@ def _aims(exchange: Exchange) -> tuple[int, int, int, int]:
     of_kind = 0 if exchange.wants and exchange.wants not in KIND_NUMBERS else settling
     of_looks = 0 if exchange.wants in KIND_NUMBERS else settling
     if not exchange.marks:
-        return settling, settling, of_kind, of_looks
+        return settling, settling, _NOWHERE, of_kind, of_looks
     first, second = exchange.marks[0], exchange.marks[-1]
-    return 1 << _OF_MARKS + first, 1 << _OF_MARKS + second, of_kind, of_looks
+    return 1 << _OF_MARKS + first, 1 << _OF_MARKS + second, _NOWHERE, of_kind, of_looks
+
+
+def _compared(exchange: Exchange, scene: Scene) -> Iterator[int]:
+    """How the two things asked about compare, whatever is asked; nothing where there are not two."""
+    targets = [scene.pointed[mark].target for mark in exchange.marks]
+    if len(targets) != 2 or None in targets:
+        yield from (0 for _ in _COMPARISONS)
+        return
+    one, other = (scene.things[target] for target in targets if target is not None)
+    longer = max(scene.width, scene.height)
+    for here, there in zip(one.centre, other.centre, strict=True):
+        yield 0 if abs(here - there) < _LEVEL * longer else 1 + (here > there)
+    yield 1 + (one.color == other.color)
+    yield 1 + (one.kind == other.kind)
+    yield 0 if one.large == other.large else 1 + one.large
+    if one.category == other.category == "number":
+        first, second = int(one.kind), int(other.kind)
+        yield 0 if first == second else 1 + (first > second)
+        yield 1 + first + second
+        yield 1 + abs(first - second)
+    else:
+        yield from (0, 0, 0)
 
 
 def _names(exchange: Exchange) -> Iterator[int]:
@@ -135,6 +184,7 @@ class Lessons(nn.Module):
         classes = [table(GRID)[_COLUMNS[name]].classes + 1 for name in _RECALLED]
         self.recall = nn.ModuleList(nn.Linear(TEXT_WIDTH, sum(classes)) for _ in range(2))
         self._classes = classes
+        self.compare = nn.Linear(TEXT_WIDTH, sum(_COMPARISONS.values()))
 
     def forward(
         self, model: Any, states: torch.Tensor, hints: torch.Tensor, told: torch.Tensor
@@ -146,8 +196,9 @@ class Lessons(nn.Module):
         naming, named = self._name(model, told)
         matching, matched = self._match(layers, hints, told)
         recalling, recalled = self._recall(states, hints, told)
+        comparing, compared = self._compare(states, hints)
         loss = _LOOK * looking + _NAME * naming + _MATCH * matching + _RECALL * recalling
-        return loss, looked | named | matched | recalled
+        return loss + _COMPARE * comparing, looked | named | matched | recalled | compared
 
     def _look(
         self, layers: Any, hints: torch.Tensor, told: torch.Tensor
@@ -163,13 +214,16 @@ class Lessons(nn.Module):
                 counts = (hints[..., _COUNTED] > 0) & (layer == _COUNTING_LAYER)
                 counting = counts & (hints[..., role] > 0)
                 if counting.any():
-                    loss = loss + self._count(shares[:, head], counting, hints[..., role], places) / HEADS
+                    loss = loss + self._count(shares[:, head], counting, hints[..., role], places) / 2
                 picture, row, place = ((hints[..., role] > 0) & ~counts).nonzero(as_tuple=True)
                 there = (places[picture] & hints[picture, row, place, role, None]) > 0
                 held = (shares[picture, head, row, place].float() * there).sum(-1)
-                asked = max(len(held), 1)
-                loss = loss - held.clamp(min=1e-4).log().sum() / asked / HEADS
-                found[f"looks {role}"] = float(held.detach().sum()) / asked
+                weight = torch.ones_like(held)
+                if role == _NEAR:
+                    weight[hints[picture, row, place, role] == _NOWHERE] = _SELDOM
+                total = weight.sum().clamp(min=1e-4)
+                loss = loss - (weight * held.clamp(min=1e-4).log()).sum() / total / 2
+                found[f"looks {role}"] = float((weight * held.detach()).sum() / total)
         return loss, found
 
     def _count(
@@ -190,22 +244,33 @@ class Lessons(nn.Module):
 
     def _name(self, model: Any, told: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
         """How badly the words for a patch fit what the looking heads make of it; the share of kinds right."""
-        text = model.model.language_model
         things = _things(told)
         picture, patch = (things[:, :, 0] > 0).nonzero(as_tuple=True)
         loss, named = torch.zeros((), device=told.device), {}
         for layer in LOOKING:
-            attention = text.layers[layer].self_attn
-            values = attention.watched.value[picture, :, self._image.start + patch].flatten(1)
-            written = text.norm(F.linear(values, attention.o_proj.weight[:, : values.shape[1]]))
+            written = self._written(model, layer, slice(_NAMING), picture, patch)
             for column, words in enumerate(self._words):
                 scores = F.linear(written, model.lm_head.weight[words])
-                truth = things[picture, patch, column] - 1
-                one, right = _classify(scores, truth)
+                one, right = _classify(scores, things[picture, patch, column] - 1)
                 loss = loss + one / len(LOOKING)
                 if column == 0:
                     named[f"names {layer}"] = right
-        return loss, named
+        picture, patch = (told[:, :, _NEIGHBOR] > 0).nonzero(as_tuple=True)
+        written = self._written(model, RECALLING_LAYER, slice(_NEAR, _NEAR + 1), picture, patch)
+        scores = F.linear(written, model.lm_head.weight[self._words[0]])
+        one, named["names near"] = _classify(scores, told[picture, patch, _NEIGHBOR] - 1)
+        return loss + one, named
+
+    def _written(
+        self, model: Any, layer: int, heads: slice, picture: torch.Tensor, patch: torch.Tensor
+    ) -> torch.Tensor:
+        """What these heads of a layer would write of patches, as the words are read at the end."""
+        text = model.model.language_model
+        attention = text.layers[layer].self_attn
+        values = attention.watched.value[picture, heads, self._image.start + patch].flatten(1)
+        columns = slice((heads.start or 0) * HEAD, heads.stop * HEAD)
+        written: torch.Tensor = text.norm(F.linear(values, attention.o_proj.weight[:, columns]))
+        return written
 
     def _match(
         self, layers: Any, hints: torch.Tensor, told: torch.Tensor
@@ -220,11 +285,11 @@ class Lessons(nn.Module):
         matched: dict[str, float] = {}
         for layer, roles in LOOKING.items():
             watched = layers[layer].self_attn.watched
-            keys = watched.key[picture, :, self._image.start + patch]
+            keys = watched.key[picture, : len(roles), self._image.start + patch]
             asked = torch.stack([_asked(hints, role) for role in roles], 3)
             asked_of, row, place = (asked > 0).flatten(3).any(3).nonzero(as_tuple=True)
             asked = asked[asked_of, row, place]
-            queries = watched.query[asked_of, :, row, place]
+            queries = watched.query[asked_of, : len(roles), row, place]
             each: Any = self.vectors[str(layer)]
             for column, vectors in enumerate(each):
                 heads = [
@@ -263,14 +328,31 @@ class Lessons(nn.Module):
                     recalled[f"recalls {role}"] = right
         return loss, recalled
 
+    def _compare(self, states: torch.Tensor, hints: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        """How badly an answer's tokens know how the two things compare; the shares right of some of it."""
+        truth = hints[..., _COMPARED:]
+        of_two = (truth > 0).any(-1)
+        scores = self.compare(F.rms_norm(states[of_two], (TEXT_WIDTH,)))
+        loss, compared = torch.zeros((), device=states.device), {}
+        each = zip(_COMPARISONS, scores.split(list(_COMPARISONS.values()), 1), truth[of_two].T, strict=True)
+        for name, some, right in each:
+            one, compared[name] = _classify(some, right - 1)
+            loss = loss + one
+        return loss, {name: compared[name] for name in ("across", "same_kind", "total")}
+
 
 def _asked(hints: torch.Tensor, role: int) -> torch.Tensor:
     """What a head in that role has to find: a mark by its name, what settles the answer by its own too."""
-    mark = hints[..., 7:9] if role == _SECOND else hints[..., 5:7]
-    wanted = hints[..., 9:]
-    if role in (_FIRST, _SECOND):
-        wanted = wanted * (mark[..., :1] == 0)
-    return torch.cat([mark, wanted], -1)
+    mark, other = hints[..., _NAMED : _NAMED + 2], hints[..., _NAMED + 2 : _WANTED]
+    wanted = hints[..., _WANTED:_COMPARED]
+    if role in (_OF_KIND, _OF_LOOKS):
+        return torch.cat([mark, wanted], -1)
+    # A mark is looked for by the head for what is nearest to it, or by the others.
+    near = hints[..., _NEAR, None] > _NOWHERE
+    if role == _SECOND:
+        mark = other
+    mark = mark * (near if role == _NEAR else ~near)
+    return torch.cat([mark, wanted * (mark[..., :1] == 0)], -1)
 
 
 def _classify(scores: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, float]:

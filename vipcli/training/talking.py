@@ -23,6 +23,7 @@ from vipcli.training.model import GRID
 from vipcli.training.questions import Conversation, conversations
 from vipcli.training.scenes import WORLD, draw_scene
 from vipcli.training.vision import EARLY_LAYER, VisionStage, normal, softmax, view
+from vipcli.training.world import Scene
 
 ROWS, LENGTH = 6, 64
 _ASKED = 14
@@ -31,7 +32,7 @@ _ASKED = 14
 # Reckoning and comparing take two marks on things that go together, which chance seldom gives.
 _NUMBERS = replace(WORLD, marks=(0, 1, 6, 3), foreign=0.0, categories=((0, 100, 0, 0),))
 _PAIRS = replace(WORLD, marks=(0, 0, 6, 4), foreign=0.0)
-_LESSONS = ((WORLD, 70), (_NUMBERS, 15), (_PAIRS, 15))
+_LESSONS = ((WORLD, 56), (_NUMBERS, 20), (_PAIRS, 24))
 
 _IGNORED = -100
 _PACKED = "packed_conversations"
@@ -82,7 +83,7 @@ class Scribe:
         ]
         self.image_at = self.opening.index(image)
 
-    def encode(self, conversation: Conversation) -> Encoded:
+    def encode(self, conversation: Conversation, scene: Scene) -> Encoded:
         """The tokens after the opening; answers with their ends are targets, less weighty if long."""
         tokens: list[int] = []
         targets: list[int] = []
@@ -96,7 +97,7 @@ class Scribe:
             tokens += asked + answered[:-1]
             targets += [_IGNORED] * (len(asked) - 1) + answered
             weights += [0.0] * (len(asked) - 1) + [weight] * len(answered)
-            hints += [Hint()] * (len(asked) - 1) + [hint(exchange)] * len(answered)
+            hints += [Hint()] * (len(asked) - 1) + [hint(exchange, scene)] * len(answered)
             lead = "###Human: "
         return Encoded(tokens, targets, weights, hints)
 
@@ -117,7 +118,8 @@ class Drawer:
             drawn = draw_scene(rng, lesson)
             pixels.append(view(drawn.marked))
             told.append(labels(drawn, GRID))
-            rows.append(_rows([self.scribe.encode(one) for one in conversations(drawn.scene, rng, _ASKED)]))
+            asked = conversations(drawn.scene, rng, _ASKED)
+            rows.append(_rows([self.scribe.encode(one, drawn.scene) for one in asked]))
         columns = [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
         return Batch(torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(told)), *columns)
 
