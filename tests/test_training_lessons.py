@@ -149,7 +149,7 @@ def test_counting_is_best_done_with_as_much_attention_for_each() -> None:
         (drawn, one) for drawn, one in _asked("count-things", 30) if len(drawn.scene.things) == 4
     )
     told = hint(exchange, drawn.scene)
-    assert told.counted and told.of_kind == told.of_looks == 0b11110
+    assert told.counted and told.number == 5 and told.of_kind == told.of_looks == 0b11110
     lessons = Lessons(_Words(), IMAGE_AT)
     places = torch.cat([torch.tensor([1]), _bits(drawn)])
     aim = torch.tensor([[[told.of_kind]]])
@@ -189,4 +189,4 @@ def test_two_things_are_compared_in_every_way() -> None:
         assert told.same_color == 1 + (one.color == other.color)
         assert told.larger == (0 if one.large == other.large else 1 + one.large)
     drawn, exchange = _asked("color", 1)[0]
-    assert hint(exchange, drawn.scene)[-8:] == (0,) * 8
+    assert hint(exchange, drawn.scene)[-9:] == (0,) * 9

@@ -35,13 +35,14 @@ HEADS = max(len(roles) for roles in LOOKING.values())
 # The first heads of both layers write what a thing is called.
 _NAMING = 2
 RECALLING_LAYER = 2
-_COUNTING_LAYER = 3
 
 # Of the columns of `_asked`, those that a head does not go by.
 _LEFT_TO_OTHERS = {_NEAR: (2, 3, 4, 5), _OF_KIND: (3, 4, 5), _OF_LOOKS: (2,)}
 
 # What is nearest is seldom asked: beside those questions, looking nowhere counts so little.
 _SELDOM = 0.03
+# By how much less it counts where an answer's later tokens look.
+_LESS = 0.7
 
 # How much each lesson counts beside the answers.
 _LOOK, _NAME, _MATCH, _RECALL, _COMPARE = 1.0, 0.3, 0.3, 0.15, 0.15
@@ -68,6 +69,8 @@ class Hint(NamedTuple):
     of_looks: int = 0
     counted: int = 0
     """Whether the things to look at are to be counted, so that each must get the same attention."""
+    later: int = 0
+    """Whether it is not the answer's first token, which settles most of what follows."""
     first_kind: int = 0
     first_color: int = 0
     second_kind: int = 0
@@ -84,17 +87,18 @@ class Hint(NamedTuple):
     greater: int = 0
     total: int = 0
     difference: int = 0
+    number: int = 0
 
 
-# Of the fields of a Hint: where those of marks by name begin, of what is asked for by name, and how two
-# things compare; and among how many classes.
+# Of the fields of a Hint: where those of marks by name begin, of what is asked for by name, and of how two
+# things compare or what several come to; and among how many classes.
 _NAMED, _WANTED = Hint._fields.index("first_kind"), Hint._fields.index("kind")
 _COMPARED = Hint._fields.index("across")
 _COMPARISONS = {"across": 2, "down": 2, "same_color": 2, "same_kind": 2, "larger": 2, "greater": 2}
-_COMPARISONS |= {"total": 19, "difference": 10}
+_COMPARISONS |= {"total": 19, "difference": 10, "number": 10}
 # Closer than this share of the picture's longer side, neither thing is left of or above the other.
 _LEVEL = 0.05
-_COUNTED = Hint._fields.index("counted")
+_COUNTED, _LATER = Hint._fields.index("counted"), Hint._fields.index("later")
 
 
 class Watched(NamedTuple):
@@ -117,7 +121,8 @@ def hint(exchange: Exchange, scene: Scene) -> Hint:
     """What is told of the tokens of that answer."""
     wanted = (numbers.get(exchange.wants, 0) for numbers in _NUMBERS_OF_WORDS)
     counted = exchange.family.startswith("count-")
-    return Hint(*_aims(exchange), counted, *_names(exchange), *wanted, *_compared(exchange, scene))
+    found = Hint(*_aims(exchange), counted, 0, *_names(exchange), *wanted, *_compared(exchange, scene))
+    return found._replace(number=1 + int(exchange.answer)) if counted else found
 
 
 def _aims(exchange: Exchange) -> tuple[int, int, int, int, int]:
@@ -141,7 +146,6 @@ def _compared(exchange: Exchange, scene: Scene) -> Iterator[int]:
     """How the two things asked about compare, whatever is asked; nothing where there are not two."""
     targets = [scene.pointed[mark].target for mark in exchange.marks]
     if len(targets) != 2 or None in targets:
-        yield from (0 for _ in _COMPARISONS)
         return
     one, other = (scene.things[target] for target in targets if target is not None)
     longer = max(scene.width, scene.height)
@@ -155,8 +159,6 @@ def _compared(exchange: Exchange, scene: Scene) -> Iterator[int]:
         yield 0 if first == second else 1 + (first > second)
         yield 1 + first + second
         yield 1 + abs(first - second)
-    else:
-        yield from (0, 0, 0)
 
 
 def _names(exchange: Exchange) -> Iterator[int]:
@@ -211,16 +213,15 @@ class Lessons(nn.Module):
             places[:, self._image] = _held(told)
             places[:, 0] = _NOWHERE
             for head, role in enumerate(roles):
-                counts = (hints[..., _COUNTED] > 0) & (layer == _COUNTING_LAYER)
-                counting = counts & (hints[..., role] > 0)
+                counting = (hints[..., _COUNTED] > 0) & (hints[..., role] > _NOWHERE)
                 if counting.any():
                     loss = loss + self._count(shares[:, head], counting, hints[..., role], places) / 2
-                picture, row, place = ((hints[..., role] > 0) & ~counts).nonzero(as_tuple=True)
+                picture, row, place = ((hints[..., role] > 0) & ~counting).nonzero(as_tuple=True)
                 there = (places[picture] & hints[picture, row, place, role, None]) > 0
                 held = (shares[picture, head, row, place].float() * there).sum(-1)
-                weight = torch.ones_like(held)
+                weight = 1 - _LESS * hints[picture, row, place, _LATER].to(held.dtype)
                 if role == _NEAR:
-                    weight[hints[picture, row, place, role] == _NOWHERE] = _SELDOM
+                    weight[hints[picture, row, place, role] == _NOWHERE] *= _SELDOM
                 total = weight.sum().clamp(min=1e-4)
                 loss = loss - (weight * held.clamp(min=1e-4).log()).sum() / total / 2
                 found[f"looks {role}"] = float((weight * held.detach()).sum() / total)
@@ -329,7 +330,7 @@ class Lessons(nn.Module):
         return loss, recalled
 
     def _compare(self, states: torch.Tensor, hints: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        """How badly an answer's tokens know how the two things compare; the shares right of some of it."""
+        """How badly an answer's tokens know how two things compare, or how many there are."""
         truth = hints[..., _COMPARED:]
         of_two = (truth > 0).any(-1)
         scores = self.compare(F.rms_norm(states[of_two], (TEXT_WIDTH,)))
@@ -338,7 +339,7 @@ class Lessons(nn.Module):
         for name, some, right in each:
             one, compared[name] = _classify(some, right - 1)
             loss = loss + one
-        return loss, {name: compared[name] for name in ("across", "same_kind", "total")}
+        return loss, {name: compared[name] for name in ("across", "same_kind", "total", "number")}
 
 
 def _asked(hints: torch.Tensor, role: int) -> torch.Tensor:

@@ -97,7 +97,9 @@ class Scribe:
             tokens += asked + answered[:-1]
             targets += [_IGNORED] * (len(asked) - 1) + answered
             weights += [0.0] * (len(asked) - 1) + [weight] * len(answered)
-            hints += [Hint()] * (len(asked) - 1) + [hint(exchange, scene)] * len(answered)
+            told = hint(exchange, scene)
+            hints += [Hint()] * (len(asked) - 1) + [told]
+            hints += [told._replace(later=1)] * (len(answered) - 1)
             lead = "###Human: "
         return Encoded(tokens, targets, weights, hints)
 
