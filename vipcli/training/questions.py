@@ -131,9 +131,11 @@ class Exchange:
 Conversation = tuple[Exchange, ...]
 
 
-def conversations(scene: Scene, rng: random.Random, count: int) -> list[Conversation]:
+def conversations(
+    scene: Scene, rng: random.Random, count: int, weights: Mapping[Ability, int] = WEIGHTS
+) -> list[Conversation]:
     """Varied conversations about a scene, each answerable for certain from the picture."""
-    view = _View(scene)
+    view = _View(scene, weights)
     return [_conversation(view, rng) for _ in range(count)]
 
 
@@ -173,8 +175,9 @@ class _Name(NamedTuple):
 class _View:
     """A scene, and what questions need of it again and again."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, weights: Mapping[Ability, int] = WEIGHTS) -> None:
         self.scene = scene
+        self.weights = weights
         self.things = scene.things
         self.kinds = frozenset(thing.kind for thing in scene.things)
         self.names = [_Name(pointed.mark.kind, pointed.mark.color.name) for pointed in scene.pointed]
@@ -1155,9 +1158,9 @@ def _open(view: _View, rng: random.Random) -> _Asked:
     """A question that stands by itself."""
     if view.scene.foreign:
         return _ask_foreign(view, rng)
-    abilities = list(WEIGHTS)
+    abilities = list(view.weights)
     while True:
-        ability = rng.choices(abilities, [WEIGHTS[ability] for ability in abilities])[0]
+        ability = rng.choices(abilities, [view.weights[ability] for ability in abilities])[0]
         for family in _shuffled(_BY_ABILITY[ability], rng):
             asked = _ask(view, family, rng, balanced=True)
             if asked is not None:

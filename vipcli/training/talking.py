@@ -20,7 +20,7 @@ from vipcli.prompts import HUMAN, Turn
 from vipcli.training.labels import labels
 from vipcli.training.lessons import HEADS, LOOKING, RECALLING_LAYER, Hint, Lessons, Watched, hint
 from vipcli.training.model import GRID
-from vipcli.training.questions import Conversation, conversations
+from vipcli.training.questions import WEIGHTS, Ability, Conversation, conversations
 from vipcli.training.scenes import WORLD, draw_scene
 from vipcli.training.vision import EARLY_LAYER, VisionStage, normal, softmax, view
 from vipcli.training.world import Scene
@@ -32,6 +32,8 @@ _ASKED = 14
 # Reckoning and comparing take two marks on things that go together, which chance seldom gives.
 _NUMBERS = replace(WORLD, marks=(0, 1, 6, 3), foreign=0.0, categories=((0, 100, 0, 0),))
 _PAIRS = replace(WORLD, marks=(0, 0, 6, 4), foreign=0.0)
+# What is learned more slowly is asked more often than it will be.
+_WEIGHTS: dict[Ability, int] = {**WEIGHTS, "recognition": 24, "relations": 26, "whole": 12, "absent": 11}
 _LESSONS = ((WORLD, 56), (_NUMBERS, 20), (_PAIRS, 24))
 
 _IGNORED = -100
@@ -120,7 +122,7 @@ class Drawer:
             drawn = draw_scene(rng, lesson)
             pixels.append(view(drawn.marked))
             told.append(labels(drawn, GRID))
-            asked = conversations(drawn.scene, rng, _ASKED)
+            asked = conversations(drawn.scene, rng, _ASKED, _WEIGHTS)
             rows.append(_rows([self.scribe.encode(one, drawn.scene) for one in asked]))
         columns = [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
         return Batch(torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(told)), *columns)
