@@ -616,59 +616,52 @@ def _gull(scene: Scene, x: float, y: float, size: float) -> None:
 
 
 def shapes(rng: random.Random) -> Scene:
-    """Coloured shapes, digits and letters in rows."""
+    """Nine plain things in rows: a scene of the kind that the bundled model knows."""
     scene = Scene(336, 336)
-    scene.fill(rectangle(0, 0, 336, 336), "#fbf7ee", "#f1e9da")
-    for step in range(1, 28):
-        for way in ([(step * 12, 0), (step * 12, 336)], [(0, step * 12), (336, step * 12)]):
-            scene.fill(line(0.6, *way), "#cfc4ae", alpha=0.45)
-    for row, line_of_names in enumerate(_ROWS):
-        for column, name in enumerate(line_of_names.split()):
-            x, y = 45 + 82 * column + rng.uniform(-3, 3), 45 + 82 * row + rng.uniform(-3, 3)
-            _shape(scene, name, x, y)
+    scene.fill(rectangle(0, 0, 336, 336), "#f7f1e4", "#eae1d0")
+    for row, names in enumerate(_ROWS):
+        for column, name in enumerate(names.split()):
+            x, y = 60 + 108 * column + rng.uniform(-6, 6), 60 + 108 * row + rng.uniform(-6, 6)
+            _plain(scene, name, x, y)
     return scene
 
 
-def _shape(scene: Scene, name: str, x: float, y: float) -> None:
-    written = name not in _OUTLINES
-    kind = name if not written else "digit" if name.isdigit() else "letter"
-    shape = moved(rectangle(-26, -26, 26, 26, 9) if written else _OUTLINES[name], x, y)
-    scene.fill(moved(shape, 1.5, 3), "#6b5d45", alpha=0.45, blur=2)
-    scene.fill(shape, *_COLORS[name].split(), of=scene.thing(kind))
-    if written:
-        scene.write(x, y + 1, name, 38, "#ffffff")
+def _plain(scene: Scene, name: str, x: float, y: float) -> None:
+    thing = scene.thing("digit" if name.isdigit() else "letter" if len(name) == 1 else name)
+    for shape in _OUTLINES[name]:
+        scene.fill(moved(shape, x, y), _COLORS[name], of=thing)
+    for shape in _STRIPES.get(name, ()):
+        scene.fill(moved(shape, x, y), "#ffffff", within=moved(_OUTLINES[name][0], x, y))
+    for shape in _DETAILS.get(name, ()):
+        scene.fill(moved(shape, x, y), "#f7f1e4")
 
 
-_ROWS = ("circle A star 7", "3 square K triangle", "heart 9 hexagon M", "R diamond 5 cross")
+_ROWS = ("circle A star", "7 square house", "heart 4 fish")
 _COLORS = {
-    "circle": "#e5483f #c92f31",
-    "A": "#3f7fd0 #2d62ac",
-    "star": "#f8c63d #eba51f",
-    "7": "#4aa564 #348a4e",
-    "3": "#f08a3c #d86d22",
-    "square": "#4a8fdc #3271bd",
-    "K": "#8f62c4 #7447aa",
-    "triangle": "#55b56e #3b9956",
-    "heart": "#f2789a #dd5580",
-    "9": "#2fa3a3 #1f8587",
-    "hexagon": "#9a6bd0 #7c4db6",
-    "M": "#d9483f #b93030",
-    "R": "#3c4a63 #2a3549",
-    "diamond": "#35b3b8 #208f98",
-    "5": "#c05a9c #a2417f",
-    "cross": "#f29a3f #de7d22",
+    "circle": "#d62020",
+    "A": "#244acd",
+    "star": "#f48216",
+    "7": "#28963c",
+    "square": "#802ca8",
+    "house": "#7a4822",
+    "heart": "#f28cbe",
+    "4": "#1a1a1c",
+    "fish": "#34b4ac",
 }
 # Around (0, 0).
-_OUTLINES = {
-    "circle": ellipse(0, 0, 28),
-    "star": rounded(star(0, 2, 32), 2),
-    "square": rectangle(-25, -25, 25, 25, 2),
-    "triangle": rounded(star(0, 5, 33, 3, 1), 3),
-    "heart": smooth(at("0,-15 12,-26 26,-20 27,-4 14,14 0,28 -14,14 -27,-4 -26,-20 -12,-26")),
-    "hexagon": rounded(star(0, 0, 29, 6, 1), 2),
-    "diamond": rounded(at("0,-32 25,0 0,32 -25,0"), 3),
-    "cross": rounded(at("-9,-28 9,-28 9,-9 28,-9 28,9 9,9 9,28 -9,28 -9,9 -28,9 -28,-9 -9,-9"), 3),
+_OUTLINES: dict[str, Sequence[Shape]] = {
+    "circle": [ellipse(0, 0, 38)],
+    "A": [line(8, (-17, 21), (0, -21)), line(8, (0, -21), (17, 21)), line(7, (-10, 8), (10, 8))],
+    "star": [star(0, 3, 41)],
+    "7": [line(13, (-26, -32), (24, -32)), line(13, (24, -32), (-8, 32))],
+    "square": [rectangle(-36, -36, 36, 36)],
+    "house": [rectangle(-30, -6, 30, 36), at("-39,-4 0,-38 39,-4")],
+    "heart": [smooth(at("0,-13 10,-22 22,-17 23,-3 12,12 0,24 -12,12 -23,-3 -22,-17 -10,-22"))],
+    "4": [line(8, (7, 21), (7, -20)), line(8, (7, -20), (-16, 8)), line(8, (-16, 8), (18, 8))],
+    "fish": [ellipse(-7, 0, 32, 20), at("18,0 39,-20 39,20")],
 }
+_STRIPES = {"square": [rectangle(-33, y, 33, y + 7) for y in (-27, -12, 3, 18)]}
+_DETAILS = {"house": [rectangle(-8, 12, 8, 36)], "fish": [ellipse(-24, -5, 4)]}
 
 
 # Files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,43 @@ def test_the_picture_that_was_read_stays_as_it_was() -> None:
     result = marked("mask 10,10,90,90")
     assert (result.picture.pixels == 100).all()
     assert not (result.pixels == 100).all()
+
+
+def answered(text: str, probability: float | None, model: str) -> asking.Answer:
+    question = asking.prepare(marked("box 10,10,90,90"), None, KNOWN)
+    answer = asking.ask(question, ScriptedAnswerer(text))
+    facts = replace(answer.reply.model, name=model)
+    return replace(answer, reply=replace(answer.reply, probability=probability, model=facts))
+
+
+@pytest.mark.parametrize(
+    ("text", "probability", "model", "doubtful"),
+    [
+        ("a circle", 0.9, "bundled", False),
+        ("a circle", 0.6, "bundled", True),
+        ("I can't tell.", 0.99, "bundled", True),
+        ("", None, "bundled", False),
+        ("a circle", 0.3, "llava-hf/vip-llava-7b-hf", False),
+        ("I can't tell.", 0.9, "llava-hf/vip-llava-7b-hf", False),
+    ],
+)
+def test_a_picture_that_the_bundled_model_was_not_made_for(
+    text: str, probability: float | None, model: str, doubtful: bool
+) -> None:
+    answer = answered(text, probability, model)
+    notes = list(asking.doubts(answer))
+    assert len(notes) == doubtful
+    assert asking.record(answer)["notes"] == notes
+    if doubtful:
+        assert "knows only drawn scenes" in notes[0] and "--model vip-llava-7b" in notes[0]
+
+
+def test_marks_as_thin_as_in_training_are_told_of_at_no_size() -> None:
+    for size in (192, 336, 672):
+        small = Checkpoint("small", input_size=size)
+        assert asking.prepare(marked("box 10,10,90,90"), None, small).notes == ()
+        thin = asking.prepare(marked("box 10,10,90,90", drawing=Drawing(width=1)), None, small)
+        assert len(thin.notes) == 1 and "may vanish" in thin.notes[0]
 
 
 def test_the_record_is_plain_json_and_whole() -> None:

@@ -85,12 +85,6 @@ def test_a_folder_has_no_revision(tiny: Path) -> None:
         checkpoints.find(str(tiny), revision="main")
 
 
-def test_the_missing_bundled_model_is_said_plainly() -> None:
-    with pytest.raises(ModelError, match="comes without a bundled model"):
-        checkpoints.find("bundled")
-    assert checkpoints.peek("bundled").form().name == "human"
-
-
 @pytest.mark.parametrize(
     ("file", "content"),
     [

@@ -18,13 +18,16 @@ from vipcli.errors import PromptError
 from vipcli.fitting import Fit, scale, visible
 from vipcli.images import Picture, Pixels, load_mask
 from vipcli.marks import Mark, TypedMark, assign_colors, keep_inside
+from vipcli.models import BUNDLED, CANNOT_TELL
 from vipcli.prompts import PromptForm, Turn, check_text, default_question, fill_in, unmentioned
 from vipcli.styles import Style, styles_for
 
-THINNEST = 2.0
-"""A stroke of fewer pixels at the model's input may vanish."""
-SMALLEST = 4.0
-"""So may a whole mark of fewer."""
+THINNEST = 2 / 336
+"""A stroke of less than this share of the model's input may vanish; in training it has 3 / 336."""
+SMALLEST = 4 / 336
+"""So may a whole mark of less."""
+UNSURE = 0.7
+"""An answer of a lower mean probability is wrong too often to go without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ def _losses(marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
     shrink = scale(fit, width, height, checkpoint.input_size)
     left, top, right, bottom = visible(fit, width, height)
     for mark, style in zip(marked.marks, marked.styles, strict=True):
-        if style.stroke and style.stroke * shrink < THINNEST:
+        if style.stroke and style.stroke * shrink < THINNEST * checkpoint.input_size:
             yield (
                 f"The stroke of the {mark.name} is {style.stroke * shrink:.1f} pixels at the model's input "
                 "and may vanish. Make it wider with --width."
@@ -180,8 +183,8 @@ def _losses(marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
         if style.alpha == 0:
             yield f"The {mark.name} is drawn with an alpha of 0, so nobody can see it."
         x1, y1, x2, y2 = extent(mark, style, width, height)
-        if max(x2 - x1, y2 - y1) * shrink < SMALLEST:
-            size = f"under {SMALLEST:g} pixels at the model's input"
+        if max(x2 - x1, y2 - y1) * shrink < SMALLEST * checkpoint.input_size:
+            size = f"under {SMALLEST * checkpoint.input_size:.2g} pixels at the model's input"
             yield f"The {mark.name} is tiny: {size}.{_as_shares(mark)}"
         if x2 <= left or x1 >= right or y2 <= top or y1 >= bottom:
             yield f"The {mark.name} is cropped away, so the model cannot see it. Use --fit pad."
@@ -192,6 +195,19 @@ def _losses(marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
 def _as_shares(mark: Mark) -> str:
     between = all(0 <= x <= 1 and 0 <= y <= 1 for x, y in mark.points)
     return " Coordinates are pixels; shares of the picture are written as percent." if between else ""
+
+
+def doubts(answer: Answer) -> Iterator[str]:
+    """What to tell of an answer: whether the bundled model was at a loss with the picture."""
+    reply = answer.reply
+    if reply.model.name != BUNDLED:
+        return
+    sure = reply.probability is None or isnan(reply.probability) or reply.probability >= UNSURE
+    if not sure or reply.text == CANNOT_TELL:
+        yield (
+            "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
+            "and is not sure of this picture. For photographs, use --model vip-llava-7b."
+        )
 
 
 def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -206,6 +222,7 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "prompt": answer.question.prompt,
         "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
         **describe(answer.question),
+        "notes": [*answer.question.notes, *doubts(answer)],
         "sampling": asdict(answer.sampling),
         "model": asdict(reply.model),
         "versions": {name: version(name) for name in ("vipcli", "torch", "transformers")},

@@ -37,7 +37,7 @@ class Checkpoint:
     @property
     def assumed(self) -> bool:
         """Whether nothing is known of it, and ViP-LLaVA is only taken for likely."""
-        return self.folder is None and self.name not in (BUNDLED, *KNOWN)
+        return self.folder is None and self.name not in KNOWN
 
     @property
     def padding(self) -> tuple[int, int, int]:
@@ -78,8 +78,6 @@ def find(name: str, *, revision: str | None = None, offline: bool = False) -> Ch
 
 def peek(name: str, *, revision: str | None = None) -> Checkpoint:
     """What is known of a checkpoint without downloading anything."""
-    if name == BUNDLED and not _bundled().is_dir():
-        return Checkpoint(name)
     local = _local_folder(name)
     if local is not None:
         return _read(name, local)
@@ -95,18 +93,9 @@ class NotHereError(ModelError):
     """A checkpoint of the hub that is neither in the cache nor within reach."""
 
 
-def _bundled() -> Path:
-    return Path(__file__).with_name("bundled")
-
-
 def _local_folder(name: str) -> Path | None:
     if name == BUNDLED:
-        if not _bundled().is_dir():
-            raise ModelError(
-                "This version of vipcli comes without a bundled model. "
-                "Name a checkpoint, for example --model vip-llava-7b, or see the prompt with --dry-run."
-            )
-        return _bundled()
+        return Path(__file__).with_name("bundled")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder

@@ -237,7 +237,7 @@ def ask(
     with output.working(f"Loading {found.name} …", quiet):
         local = _load(found, settings)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
-    _answer(prepared, local, settings, seconds, json=json, verbose=verbose)
+    _answer(prepared, local, settings, seconds, json=json, quiet=quiet, verbose=verbose)
 
 
 @app.command(cls=MarkingCommand)
@@ -452,6 +452,7 @@ def _answer(
     seconds: dict[str, float],
     *,
     json: bool,
+    quiet: bool,
     verbose: bool,
 ) -> None:
     from vipcli import asking
@@ -469,6 +470,9 @@ def _answer(
     else:
         with output.ended_line() as on_text:
             answer = asking.ask(question, local, sampling, on_text)
+    if not quiet:
+        for text in asking.doubts(answer):
+            output.note(text)
     if verbose:
         output.note(asking.summary(answer, seconds))
 

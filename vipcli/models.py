@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 BUNDLED = "bundled"
 """The checkpoint that comes with vipcli."""
+CANNOT_TELL = "I can't tell."
+"""What it answers about pictures that it was not made for."""
 
 
 @dataclass(frozen=True, slots=True)

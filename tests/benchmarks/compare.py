@@ -31,6 +31,8 @@ class Comparison:
     """How many times as fast as the baseline a unit must be; below 1, it may be slower."""
     most_seconds: float | None = None
     """How long one unit of ours may take."""
+    most_more: float | None = None
+    """How many seconds more than the baseline's one unit of ours may take."""
     unit: str = "run"
     baseline_units: int = 1
     ours_units: int = 1
@@ -58,10 +60,20 @@ class Measurement:
         return statistics.median(theirs / own for theirs, own in zip(self.baseline, self.ours, strict=True))
 
     @property
+    def more(self) -> float:
+        """How many seconds more we take than the baseline: the median of turns."""
+        return statistics.median(own - theirs for theirs, own in zip(self.baseline, self.ours, strict=True))
+
+    @property
     def met(self) -> bool:
         """Whether every bound of the comparison holds."""
         least, most = self.comparison.least_ratio, self.comparison.most_seconds
-        return (least is None or self.ratio >= least) and (most is None or self.ours_seconds <= most)
+        more = self.comparison.most_more
+        return (
+            (least is None or self.ratio >= least)
+            and (most is None or self.ours_seconds <= most)
+            and (more is None or self.more <= more)
+        )
 
 
 def measure(comparison: Comparison, repeat: int) -> Measurement:

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train = commands.add_parser("train", help="train the bundled model, or go on where training stopped")
     train.add_argument("folder", type=Path, help="where checkpoints, log and the finished model go")
     train.add_argument("--minutes", type=float, required=True, help="time to spend on all stages together")
-    train.add_argument("--shares", type=float, nargs=3, default=(0.6, 0.1, 0.3), help="of each stage")
+    train.add_argument("--shares", type=float, nargs=3, default=(0.6, 0.3, 0.1), help="of each stage")
     train.add_argument("--start", type=Path, help="a trained checkpoint to go on from")
     train.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     train.add_argument("--workers", type=int, help="processes that draw (one core is left)")

@@ -92,7 +92,7 @@ def card(figures: dict[str, Any], made: Sequence[dict[str, Any]], examples: Sequ
         _opening(),
         _world(),
         _questions(),
-        _limits(),
+        _limits(figures),
         _made(made),
         _figures(figures),
         _examples(examples),
@@ -186,13 +186,29 @@ def _example(family: str) -> str:
     raise ValueError(f"No scene offers a question of the family {family}.")
 
 
-def _limits() -> str:
-    return """## What it cannot do
+def _limits(figures: dict[str, Any]) -> str:
+    return f"""## What it cannot do
+
+{_weak(figures)}
 
 Anything outside its world: photographs, people, screenshots, documents, words of more than one letter, small letters, numbers above 9 in the picture,
 other languages, opinions, long answers. It may take a photograph for a scene and answer as if it were one. It was trained with `###Human` prompts and
 greedy answers; other prompt forms, and padding other than the default, are not what it knows. A mark whose colour all but
 vanishes in the picture, or a stroke of less than two pixels at 192 × 192, it may miss."""
+
+
+def _weak(figures: dict[str, Any]) -> str:
+    """The families that it is most often wrong about."""
+    weak = [
+        f"*{family}* ({share['percent']:.0f} %)"
+        for family, share in figures["by family"].items()
+        if share["asked"] >= _ENOUGH and share["percent"] < _WEAK
+    ]
+    return f"Within its world, it is most often wrong about {', '.join(weak)}." if weak else ""
+
+
+# Per cent right, of so many questions at least.
+_WEAK, _ENOUGH = 75, 5
 
 
 def _made(made: Sequence[dict[str, Any]]) -> str:
@@ -213,8 +229,8 @@ python -m vipcli.training train FOLDER --minutes MINUTES
 
 First the vision tower learns to tell of every patch what is there, whose centre lies where, and by which mark it is marked; then the
 text model learns to answer from that, and is told where to look for it; and then both together. Last, its scores are divided by the
-temperature at which it is as sure as it is right. `vipcli/training/` holds all of it, with a log of what
-was tried and what failed."""
+temperature at which it is as sure as it is right. A stage that stands there more than once was gone on with after its lessons had changed;
+`vipcli/training/` holds all of it, with a log of what was tried and what failed (`experiments.md`)."""
 
 
 def _figures(figures: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, TypeVar
 from vipcli.colors import ALIASES, NAMED, TRAINED
 from vipcli.marks import BY_KIND
 from vipcli.marks import KINDS as MARKS
+from vipcli.models import CANNOT_TELL
 from vipcli.training.wordings import (
     AFTER_NOUN_ONLY,
     AGAIN,
@@ -70,7 +71,6 @@ Ability = Literal[
     "foreign",
 ]
 
-CANNOT_TELL = "I can't tell."
 NOTHING = "nothing"
 
 # How often each ability opens a conversation, among those that a scene offers.

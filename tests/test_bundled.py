@@ -1,0 +1,95 @@
+"""The bundled model: it sees marks, says the same everywhere, and comes with the wheel."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import vipcli
+from vipcli.checkpoints import find
+from vipcli.engine import LocalModel
+from vipcli.training.evaluation import Judged, judge, summary
+
+ROOT = Path(__file__).parent.parent
+BUNDLED = Path(vipcli.__file__).with_name("bundled")
+ANSWERS = json.loads((BUNDLED / "answers.json").read_text(encoding="utf-8"))
+
+
+def _run(*command: str | Path, cwd: Path = ROOT) -> str:
+    ran = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=110)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_it_is_an_ordinary_small_checkpoint() -> None:
+    files = {file.name: file.stat().st_size for file in BUNDLED.iterdir()}
+    assert sum(files.values()) < 25_000_000
+    assert {"config.json", "model.safetensors", "tokenizer.json", "processor_config.json"} <= files.keys()
+    assert not [name for name in files if name.endswith((".py", ".bin", ".pt", ".pkl"))]
+    assert find("bundled").input_size == 192
+
+
+@pytest.mark.parametrize("one", ANSWERS, ids=lambda one: one["command"][:60])
+def test_ten_answers_byte_for_byte(one: dict[str, str]) -> None:
+    program, *arguments = shlex.split(one["command"])
+    assert program == "vipcli"
+    assert _run(sys.executable, "-m", "vipcli", *arguments, "--device", "cpu") == one["answer"] + "\n"
+
+
+@pytest.fixture(scope="module")
+def judged() -> list[Judged]:
+    checkpoint = find("bundled")
+    return judge(LocalModel(checkpoint, device="cpu"), checkpoint.form(), scenes=80, seed=7)
+
+
+def test_held_out_questions(judged: list[Judged]) -> None:
+    figures = summary(judged)
+    assert figures["all"]["asked"] > 200
+    assert figures["all"]["percent"] > 80
+    assert figures["the right one of several marks"]["percent"] > 75
+    assert figures["foreign pictures not told"]["percent"] > 85
+
+
+def test_it_looks_at_the_mark(judged: list[Judged]) -> None:
+    # Without the marks, the same questions are answered no better than by a fixed answer to each family.
+    figures = summary(judged)
+    assert figures["marks removed"]["asked"] > 40
+    assert figures["marks removed"]["percent"] <= figures["chance"]["percent"]
+
+
+def test_the_wheel_answers_away_from_the_repository(tmp_path: Path) -> None:
+    built = tmp_path / "built"
+    _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", built, ROOT)
+    (wheel,) = built.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "vipcli/bundled/model.safetensors" in names
+
+    home = tmp_path / "fresh"
+    venv.create(home)
+    python = home / "bin" / "python"
+    (packages,) = home.glob("lib/python*/site-packages")
+    # The libraries are those that run this test; a link among them to the repository is not followed.
+    (packages / "libraries.pth").write_text(str(Path(pytest.__file__).parent.parent))
+    _run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
+    where = _run(python, "-c", "import vipcli; print(vipcli.__file__)", cwd=tmp_path).strip()
+    assert Path(where).is_relative_to(home)
+    picture = ROOT / "samples" / "shapes.png"
+    asked = "ask", picture, "Which number is {1}?", "--box", "8%,36%,31%,66%", "--device", "cpu"
+    assert _run(home / "bin" / "vipcli", *asked, cwd=tmp_path) == "7\n"
+
+
+def test_the_source_distribution_holds_it(tmp_path: Path) -> None:
+    build = "from setuptools import build_meta; print(build_meta.build_sdist(__import__('sys').argv[1]))"
+    _run(sys.executable, "-c", build, tmp_path)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as members:
+        names = [name.split("/", 1)[-1] for name in members.getnames()]
+    assert "vipcli/bundled/model.safetensors" in names
