@@ -44,6 +44,16 @@ def test_ten_answers_byte_for_byte(one: dict[str, str]) -> None:
     assert _run(sys.executable, "-m", "vipcli", *arguments, "--device", "cpu") == one["answer"] + "\n"
 
 
+@pytest.mark.parametrize("form", ["human", "vicuna", "template"])
+def test_an_answer_ends_in_every_prompt_form(form: str) -> None:
+    picture = ROOT / "samples" / "shapes.png"
+    asked = "ask", picture, "What is {1}?", "--box", "4%,6%,29%,31%:lime", "--prompt", form, "--json"
+    record = json.loads(_run(sys.executable, "-m", "vipcli", *asked, "--device", "cpu"))
+    # It was trained on the first form alone, but must come to an end in all of them.
+    assert record["ended"] == "stop"
+    assert "#" not in record["answer"]
+
+
 @pytest.fixture(scope="module")
 def judged() -> list[Judged]:
     checkpoint = find("bundled")

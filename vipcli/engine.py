@@ -10,6 +10,7 @@ import importlib
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from vipcli.answers import Ended, ModelFacts, OnText, Reply, Request, Sampling
@@ -57,9 +58,9 @@ class LocalModel:
         inputs = self._inputs(request)
         prompt_tokens = inputs["input_ids"].shape[1]
         room = self._room(prompt_tokens)
-        transcript = _Transcript(self._processor.tokenizer, request.stops, on_text)
-        probabilities = _Probabilities()
         generation = self._generation(request.sampling, room)
+        transcript = _Transcript(self._processor.tokenizer, request.stops, on_text, _end_tokens(generation))
+        probabilities = _Probabilities()
         prepared = time.perf_counter()
         torch.manual_seed(request.sampling.seed)
         with torch.inference_mode(), warnings.catch_warnings():
@@ -154,8 +155,12 @@ class LocalModel:
 
 
 def _ended(ids: list[int], transcript: _Transcript, config: GenerationConfig) -> Ended:
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    return "stop" if transcript.stopped or (ids and ids[-1] in ends) else "length"
+    return "stop" if transcript.stopped or (ids and ids[-1] in _end_tokens(config)) else "length"
+
+
+def _end_tokens(config: GenerationConfig) -> list[int]:
+    ends = config.eos_token_id
+    return ends if isinstance(ends, list) else [ends]
 
 
 def _device(name: str) -> torch.device:
@@ -250,8 +255,11 @@ def _first_line(error: Exception) -> str:
 class _Transcript(BaseStreamer):  # type: ignore[misc]
     """Turns tokens into text as they come, holding back what might still belong to a stop text."""
 
-    def __init__(self, tokenizer: Any, stops: tuple[str, ...], on_text: OnText | None) -> None:
+    def __init__(
+        self, tokenizer: Any, stops: tuple[str, ...], on_text: OnText | None, end_tokens: Sequence[int] = ()
+    ) -> None:
         self._tokenizer = tokenizer
+        self._end_tokens = end_tokens
         self._stops = stops
         self._on_text = on_text
         self._ids: list[int] = []
@@ -275,7 +283,8 @@ class _Transcript(BaseStreamer):  # type: ignore[misc]
             return
         if not self._ids:
             self.first_at = time.perf_counter()
-        self._ids += value.reshape(-1).tolist()
+        # What a checkpoint ends its answers with is no part of them, even where it is a word like any other.
+        self._ids += [token for token in value.reshape(-1).tolist() if token not in self._end_tokens]
         self._raw = self._tokenizer.decode(
             self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )

@@ -27,7 +27,9 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write weights of 16 bits, tokenizer, processor and generation config."""
     logging.disable_progress_bar()
     model.generation_config.bos_token_id = tokenizer.bos_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    # Whatever the prompt's form, an answer is over where a next turn would begin.
+    turn = tokenizer.convert_tokens_to_ids("###")
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, turn]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     halves = {name: value.to(torch.float16) for name, value in model.state_dict().items()}
     kept = model.config.dtype
