@@ -101,14 +101,13 @@ def line(width: float, *points: XY) -> Shape:
     return [*left, *_cap(left[-1], right[-1]), *reversed(right), *_cap(right[0], left[0])]
 
 
-def star(x: float, y: float, radius: float, tips: int = 5, depth: float = 0.45, turn: float = 0) -> Shape:
-    """A star; with a depth of 1, a regular polygon."""
-    radii = [radius, radius * depth] if depth < 1 else [radius]
-    count = tips * len(radii)
-    angles = [turn + math.tau * (step / count - 0.25) for step in range(count)]
+def star(x: float, y: float, radius: float, turn: float = 0) -> Shape:
+    """A star of five points."""
+    angles = [turn + math.tau * (step / 10 - 0.25) for step in range(10)]
+    radii = [radius, 0.45 * radius] * 5
     return [
-        (x + radii[step % len(radii)] * math.cos(angle), y + radii[step % len(radii)] * math.sin(angle))
-        for step, angle in enumerate(angles)
+        (x + reach * math.cos(angle), y + reach * math.sin(angle))
+        for reach, angle in zip(radii, angles, strict=True)
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -75,9 +76,19 @@ def test_it_looks_at_the_mark(judged: list[Judged]) -> None:
     assert figures["marks removed"]["percent"] <= figures["chance"]["percent"]
 
 
-def test_the_wheel_answers_away_from_the_repository(tmp_path: Path) -> None:
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """What packages are built from, in a folder of its own: building leaves things behind."""
+    copy = tmp_path / "sources"
+    shutil.copytree(ROOT / "vipcli", copy / "vipcli", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    return copy
+
+
+def test_the_wheel_answers_away_from_the_repository(sources: Path, tmp_path: Path) -> None:
     built = tmp_path / "built"
-    _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", built, ROOT)
+    _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", built, sources)
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "vipcli/bundled/model.safetensors" in names
@@ -96,9 +107,9 @@ def test_the_wheel_answers_away_from_the_repository(tmp_path: Path) -> None:
     assert _run(home / "bin" / "vipcli", *asked, cwd=tmp_path) == "7\n"
 
 
-def test_the_source_distribution_holds_it(tmp_path: Path) -> None:
+def test_the_source_distribution_holds_it(sources: Path, tmp_path: Path) -> None:
     build = "from setuptools import build_meta; print(build_meta.build_sdist(__import__('sys').argv[1]))"
-    _run(sys.executable, "-c", build, tmp_path)
+    _run(sys.executable, "-c", build, tmp_path, cwd=sources)
     (archive,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as members:
         names = [name.split("/", 1)[-1] for name in members.getnames()]

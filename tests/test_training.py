@@ -378,7 +378,7 @@ def test_a_temperature_changes_no_answer_but_how_sure_it_is(
     assert calibrate(tmp_path, scenes=1) == 0.2
     after = LocalModel(find(str(tmp_path))).answer(request)
     assert after.token_ids == before.token_ids
-    assert after.probability is not None and before.probability is not None
+    # Both are numbers, or this would not compare.
     assert after.probability > before.probability
 
 

@@ -94,7 +94,7 @@ class Hint(NamedTuple):
 # things compare or what several come to; and among how many classes.
 _NAMED, _WANTED = Hint._fields.index("first_kind"), Hint._fields.index("kind")
 _COMPARED = Hint._fields.index("across")
-_COMPARISONS = {"across": 2, "down": 2, "same_color": 2, "same_kind": 2, "larger": 2, "greater": 2}
+_COMPARISONS = dict.fromkeys(("across", "down", "same_color", "same_kind", "larger", "greater"), 2)
 _COMPARISONS |= {"total": 19, "difference": 10, "number": 10}
 # Closer than this share of the picture's longer side, neither thing is left of or above the other.
 _LEVEL = 0.05
@@ -332,10 +332,10 @@ class Lessons(nn.Module):
     def _compare(self, states: torch.Tensor, hints: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
         """How badly an answer's tokens know how two things compare, or how many there are."""
         truth = hints[..., _COMPARED:]
-        of_two = (truth > 0).any(-1)
-        scores = self.compare(F.rms_norm(states[of_two], (TEXT_WIDTH,)))
+        known = (truth > 0).any(-1)
+        scores = self.compare(F.rms_norm(states[known], (TEXT_WIDTH,)))
         loss, compared = torch.zeros((), device=states.device), {}
-        each = zip(_COMPARISONS, scores.split(list(_COMPARISONS.values()), 1), truth[of_two].T, strict=True)
+        each = zip(_COMPARISONS, scores.split(list(_COMPARISONS.values()), 1), truth[known].T, strict=True)
         for name, some, right in each:
             one, compared[name] = _classify(some, right - 1)
             loss = loss + one
