@@ -190,7 +190,7 @@ def test_labels_tell_of_things_and_marks() -> None:
         neighbor = told[:, names.index("neighbor")]
         for patch in np.nonzero(neighbor)[0]:
             near = drawn.scene.nearest(drawn.scene.things[told[patch, -WHO] - 1])
-            assert near == told[patch, -1] - 1
+            assert near == told[patch, -2] - 1
             assert KINDS[neighbor[patch] - 1] == drawn.scene.things[near].kind
     assert told_of_marks > 12
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from vipcli.training.labels import WHO, labels
-from vipcli.training.lessons import HEADS, LOOKING, Lessons, Watched, _held, hint
+from vipcli.training.lessons import HEADS, LOOKING, Lessons, Watched, _held, hint, hints
 from vipcli.training.model import GRID, HEAD
 from vipcli.training.questions import Exchange, ask, conversations
 from vipcli.training.scenes import WORLD, Drawn, draw_scene
@@ -151,20 +152,46 @@ def test_counting_is_best_done_with_as_much_attention_for_each() -> None:
     told = hint(exchange, drawn.scene)
     assert told.counted and told.number == 5 and told.of_kind == told.of_looks == 0b11110
     lessons = Lessons(_Words(), IMAGE_AT)
-    places = torch.cat([torch.tensor([1]), _bits(drawn)])
+    whose = labels(drawn, GRID)[:, -1]
+    assert sorted(whose[whose > 0]) == [1, 2, 3, 4]
+    middles = torch.tensor([[1, *(1 << int(thing) if thing else 0 for thing in whose)]])
     aim = torch.tensor([[[told.of_kind]]])
 
-    def loss(weights: list[float]) -> float:
-        shares = torch.zeros(1, 1, 1, len(places))
-        for thing, weight in enumerate(weights):
-            there = ((places & 1 << thing) > 0).float()
-            shares[0, 0, 0] += weight * there / there.sum()
-        return float(lessons._count(shares, aim > 0, aim, places[None]))
+    def loss(nothing: float, *weights: float) -> float:
+        shares = torch.zeros(1, 1, 1, middles.shape[1])
+        shares[..., 0] = nothing
+        for thing, weight in enumerate(weights, 1):
+            shares[0, 0, 0, (middles[0] == 1 << thing).nonzero().item()] = weight
+        return float(lessons._count(shares, aim > 0, aim, middles))
 
-    even = loss([0.2, 0.2, 0.2, 0.2, 0.2])
-    assert even == pytest.approx(np.log(5), abs=1e-3)
-    assert loss([0.0, 0.25, 0.25, 0.25, 0.25]) > even + 0.1
-    assert loss([0.1, 0.6, 0.1, 0.1, 0.1]) > even + 0.1
+    even = loss(3 / 7, 1 / 7, 1 / 7, 1 / 7, 1 / 7)
+    assert even == pytest.approx(np.log(7) - 3 / 7 * np.log(3), abs=1e-3)
+    assert loss(0.0, 0.25, 0.25, 0.25, 0.25) > even + 0.1
+    assert loss(0.2, 0.2, 0.2, 0.2, 0.2) > even + 0.05
+    assert loss(3 / 7, 0.5, 0.05, 0.01, 0.01) > even + 0.1
+
+
+def test_a_list_of_things_is_told_from_left_to_right() -> None:
+    listed = 0
+    for drawn, exchange in _asked("picture", 20):
+        words = re.findall(r"\w+|[,.]", exchange.answer)
+        ends = [match.end() for match in re.finditer(r"\w+|[,.]", exchange.answer)]
+        told = hints(exchange, drawn.scene, [*ends, len(exchange.answer)])
+        before, last = 1, None
+        for word, one in zip(words, told, strict=False):
+            assert one.of_kind == one.of_looks and one.first == one.second
+            if one.of_kind == last:
+                assert one.later
+            else:
+                assert not one.later and one.first == before
+            if word in COLORS:
+                thing = drawn.scene.things[one.of_kind.bit_length() - 2]
+                assert thing.color == word
+                listed += 1
+            if one.of_kind != last:
+                before = last = one.of_kind
+        assert told[-1].of_kind == told[-2].of_kind == 1
+    assert listed > 20
 
 
 def test_what_is_nearest_is_looked_for_by_a_head_of_its_own() -> None:

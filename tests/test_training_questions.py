@@ -22,6 +22,7 @@ from vipcli.training.questions import (
     protected,
     roughen,
 )
+from vipcli.training.scenes import WORLD, draw_scene
 from vipcli.training.wordings import (
     AGAIN,
     BRIEFLY,
@@ -563,3 +564,33 @@ def test_colour_is_spelled_both_ways() -> None:
     asked = " ".join(exchange.question for exchange in draws(scene(HOUSE, marks="red box"), "color", 60))
     assert "colour" in asked
     assert "color " in asked
+
+
+def test_an_eager_family_is_asked_more_often() -> None:
+    scenes = [draw_scene(random.Random(f"eager {number}"), WORLD).scene for number in range(30)]
+
+    def share(eager: dict[str, int]) -> float:
+        asked = [
+            one[0].family == "count-things"
+            for number, scene in enumerate(scenes)
+            for one in conversations(scene, random.Random(number), 12, eager=eager)
+        ]
+        return sum(asked) / len(asked)
+
+    assert share({"count-things": 6}) > 2 * share({}) > 0
+
+
+def test_what_is_alive_is_asked_of_living_things_as_often_as_of_others() -> None:
+    answers = Counter(
+        one[0].answer
+        for number in range(250)
+        for one in conversations(
+            draw_scene(random.Random(f"alive {number}"), WORLD).scene,
+            random.Random(number),
+            8,
+            eager={"alive": 4},
+        )
+        if one[0].family == "alive"
+    )
+    assert set(answers) == {"yes", "no"}
+    assert 0.7 < answers["yes"] / answers["no"] < 1.4

@@ -30,9 +30,10 @@ MARK_COLOR_NUMBERS = {color: number for number, color in enumerate(MARK_COLORS, 
 
 
 # After the columns of `table`, who is who, counted from 1: the thing that fills a patch, the mark whose
-# stroke crosses it, the mark that its thing is marked by, the thing that its mark points out, and the
-# thing nearest to its own.
-WHO = 5
+# stroke crosses it, the mark that its thing is marked by, the thing that its mark points out, the thing
+# nearest to its own, and the thing whose middle it is.
+WHO = 6
+_THING, _STROKE, _MARKED_BY, _TARGET, _NEAREST, _MIDDLE = range(-WHO, 0)
 
 
 class Label(NamedTuple):
@@ -91,19 +92,21 @@ def labels(drawn: Drawn, grid: int) -> NDArray[np.uint8]:
             column,
             row,
         )
-        told[(row - 1) // _HALVES * grid + (column - 1) // _HALVES, 7] = 1
-        told[patches, -5] = number + 1
+        middle = (row - 1) // _HALVES * grid + (column - 1) // _HALVES
+        told[middle, 7] = 1
+        told[middle, _MIDDLE] = number + 1
+        told[patches, _THING] = number + 1
         near = scene.nearest(thing)
         if near is not None:
             told[patches, 16] = KIND_NUMBERS[scene.things[near].kind]
-            told[patches, -1] = near + 1
+            told[patches, _NEAREST] = near + 1
         if marked is not None:
             mark = drawn.layers[marked].pointed.mark
             told[patches, 12:14] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name]
-            told[patches, -3] = marked + 1
+            told[patches, _MARKED_BY] = marked + 1
     for number, layer in enumerate(drawn.layers, 1):
         patches = _touched(layer, grid, scale, offset)
-        told[patches, -4] = number
+        told[patches, _STROKE] = number
         _label_layer(told, patches, layer, drawn, grid, scale, offset)
     return told
 
@@ -140,7 +143,7 @@ def _label_layer(
     told[patches, 8:12] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name], column, row
     told[patches, 14] = len(KIND_NUMBERS) + 1 if thing is None else KIND_NUMBERS[thing.kind]
     told[patches, 15] = 0 if thing is None else COLOR_NUMBERS[thing.color]
-    told[patches, -2] = 0 if target is None else target + 1
+    told[patches, _TARGET] = 0 if target is None else target + 1
 
 
 def _owners(

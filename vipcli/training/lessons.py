@@ -6,7 +6,8 @@ this is thrown away once the model has learned, as the vision tower's readers ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +45,10 @@ _SELDOM = 0.03
 # By how much less it counts where an answer's later tokens look.
 _LESS = 0.7
 
+# Where things are counted, the place that shows nothing gets as much attention as so many of them: then its
+# share tells middling numbers apart best.
+_UNCOUNTED = 3.0
+
 # How much each lesson counts beside the answers.
 _LOOK, _NAME, _MATCH, _RECALL, _COMPARE = 1.0, 0.3, 0.3, 0.15, 0.15
 
@@ -68,7 +73,7 @@ class Hint(NamedTuple):
     of_kind: int = 0
     of_looks: int = 0
     counted: int = 0
-    """Whether the things to look at are to be counted, so that each must get the same attention."""
+    """Whether the things to look at are to be counted, so that each middle must get the same attention."""
     later: int = 0
     """Whether it is not the answer's first token, which settles most of what follows."""
     first_kind: int = 0
@@ -98,6 +103,8 @@ _COMPARISONS = dict.fromkeys(("across", "down", "same_color", "same_kind", "larg
 _COMPARISONS |= {"total": 19, "difference": 10, "number": 10}
 # Closer than this share of the picture's longer side, neither thing is left of or above the other.
 _LEVEL = 0.05
+# In a list of things, what stands before each but the first, and before its end.
+_BETWEEN = re.compile(r", | and |\.$")
 _COUNTED, _LATER = Hint._fields.index("counted"), Hint._fields.index("later")
 
 
@@ -117,8 +124,32 @@ _NUMBERS_OF_MARKS = MARK_NUMBERS, MARK_COLOR_NUMBERS
 _NUMBERS_OF_WORDS = KIND_NUMBERS, COLOR_NUMBERS, TEXTURE_NUMBERS, {"small": 1, "large": 2}
 
 
+def hints(exchange: Exchange, scene: Scene, ends: Sequence[int]) -> list[Hint]:
+    """What is told of each token of an answer; `ends` is where in the answer they end."""
+    told = hint(exchange, scene)
+    if exchange.family == "picture":
+        return _in_turn(exchange, scene, told, ends)
+    return [told._replace(later=int(place > 0)) for place in range(len(ends))]
+
+
+def _in_turn(exchange: Exchange, scene: Scene, told: Hint, ends: Sequence[int]) -> list[Hint]:
+    """Of a list of things from left to right: where the last one is, then where the next one is."""
+    things = sorted(exchange.shows or (), key=lambda number: scene.things[number].centre[0])
+    places = [_NOWHERE, *(1 << number + 1 for number in things), _NOWHERE]
+    starts = [match.start() for match in _BETWEEN.finditer(exchange.answer)]
+    each, before = [], -1
+    for end in ends:
+        which = sum(start < end for start in starts)
+        last, here = places[which : which + 2]
+        each.append(
+            told._replace(first=last, second=last, of_kind=here, of_looks=here, later=int(which == before))
+        )
+        before = which
+    return each
+
+
 def hint(exchange: Exchange, scene: Scene) -> Hint:
-    """What is told of the tokens of that answer."""
+    """What is told of the first token of that answer."""
     wanted = (numbers.get(exchange.wants, 0) for numbers in _NUMBERS_OF_WORDS)
     counted = exchange.family.startswith("count-")
     found = Hint(*_aims(exchange), counted, 0, *_names(exchange), *wanted, *_compared(exchange, scene))
@@ -211,11 +242,13 @@ class Lessons(nn.Module):
             shares = layers[layer].self_attn.watched.shares
             places = torch.zeros(len(told), shares.shape[-1], dtype=torch.long, device=told.device)
             places[:, self._image] = _held(told)
-            places[:, 0] = _NOWHERE
+            middles = torch.zeros_like(places)
+            middles[:, self._image] = _bit(told[:, :, -1], 0)
+            places[:, 0] = middles[:, 0] = _NOWHERE
             for head, role in enumerate(roles):
                 counting = (hints[..., _COUNTED] > 0) & (hints[..., role] > _NOWHERE)
                 if counting.any():
-                    loss = loss + self._count(shares[:, head], counting, hints[..., role], places) / 2
+                    loss = loss + self._count(shares[:, head], counting, hints[..., role], middles) / 2
                 picture, row, place = ((hints[..., role] > 0) & ~counting).nonzero(as_tuple=True)
                 there = (places[picture] & hints[picture, row, place, role, None]) > 0
                 held = (shares[picture, head, row, place].float() * there).sum(-1)
@@ -228,19 +261,16 @@ class Lessons(nn.Module):
         return loss, found
 
     def _count(
-        self, shares: torch.Tensor, counting: torch.Tensor, aim: torch.Tensor, places: torch.Tensor
+        self, shares: torch.Tensor, counting: torch.Tensor, aim: torch.Tensor, middles: torch.Tensor
     ) -> torch.Tensor:
-        """How uneven attention is over all things to count and the place that shows nothing.
+        """How uneven attention is over the middles of all things to count, and the place that shows nothing.
 
-        Where it is even, the share of that place tells their number.
+        Where each middle, a single patch, gets the same, the share of that place tells their number.
         """
         picture, row, place = counting.nonzero(as_tuple=True)
-        bits = torch.tensor([1 << bit for bit in range(_OF_MARKS)], device=places.device)
-        wanted = (aim[picture, row, place, None] & bits) > 0
-        wanted[:, 0] = True
-        held = ((places[..., None] & bits) > 0)[picture].float()
-        each = torch.einsum("np,npb->nb", shares[picture, row, place].float(), held)
-        uneven = -each.clamp(min=1e-4).log() * wanted
+        wanted = ((middles[picture] & (aim[picture, row, place, None] | _NOWHERE)) > 0).float()
+        wanted[:, 0] = _UNCOUNTED
+        uneven = -shares[picture, row, place].float().clamp(min=1e-4).log() * wanted
         return (uneven.sum(1) / wanted.sum(1)).mean()
 
     def _name(self, model: Any, told: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
@@ -367,10 +397,12 @@ def _classify(scores: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, 
 def _held(told: torch.Tensor) -> torch.Tensor:
     """Of each patch, the bits of the thing and the marks that it is part of."""
     owner, stroke, marked_by, *_ = told[:, :, -WHO:].unbind(2)
-    bits = torch.zeros_like(owner)
-    for number, base in ((owner, 0), (stroke, _OF_MARKS - 1), (marked_by, _OF_MARKS - 1)):
-        bits |= (number > 0) * (1 << number + base)
-    return bits
+    of_marks = _bit(stroke, _OF_MARKS - 1) | _bit(marked_by, _OF_MARKS - 1)
+    return _bit(owner, 0) | of_marks
+
+
+def _bit(number: torch.Tensor, base: int) -> torch.Tensor:
+    return (number > 0) * (1 << number + base)
 
 
 # Of each place, the number of its first word among those.

@@ -102,6 +102,7 @@ COUNT_ANYTHING = 0.08
 
 CATEGORIES = ("a shape", "a number", "a letter", "an object")
 _CONTEXT_FREE: Mapping[str, str] = MappingProxyType({})
+_ALL_THE_SAME: Mapping[str, int] = MappingProxyType({})
 _Item = TypeVar("_Item")
 
 
@@ -132,10 +133,17 @@ Conversation = tuple[Exchange, ...]
 
 
 def conversations(
-    scene: Scene, rng: random.Random, count: int, weights: Mapping[Ability, int] = WEIGHTS
+    scene: Scene,
+    rng: random.Random,
+    count: int,
+    weights: Mapping[Ability, int] = WEIGHTS,
+    eager: Mapping[str, int] = _ALL_THE_SAME,
 ) -> list[Conversation]:
-    """Varied conversations about a scene, each answerable for certain from the picture."""
-    view = _View(scene, weights)
+    """Varied conversations about a scene, each answerable for certain from the picture.
+
+    A family of `eager` opens them that many times as often, beside the others of its ability.
+    """
+    view = _View(scene, weights, eager)
     return [_conversation(view, rng) for _ in range(count)]
 
 
@@ -175,9 +183,15 @@ class _Name(NamedTuple):
 class _View:
     """A scene, and what questions need of it again and again."""
 
-    def __init__(self, scene: Scene, weights: Mapping[Ability, int] = WEIGHTS) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        weights: Mapping[Ability, int] = WEIGHTS,
+        eager: Mapping[str, int] = _ALL_THE_SAME,
+    ) -> None:
         self.scene = scene
         self.weights = weights
+        self.eager = eager
         self.things = scene.things
         self.kinds = frozenset(thing.kind for thing in scene.things)
         self.names = [_Name(pointed.mark.kind, pointed.mark.color.name) for pointed in scene.pointed]
@@ -765,7 +779,7 @@ def _picture(view: _View, things: Sequence[Thing], rng: random.Random) -> Found 
         return None
     said = [f"{article(thing.color)} {thing.color} {thing.noun}" for thing in ordered]
     listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-    return Found(f"{listed[0].upper()}{listed[1:]}.")
+    return Found(f"{listed[0].upper()}{listed[1:]}.", shows=tuple(ordered))
 
 
 # --------------------------------------------------------------------------- families
@@ -791,15 +805,15 @@ class Family:
         return WORDINGS.get(self.name, _NO_WORDINGS)
 
 
-def _share_alive(view: _View) -> float | None:
-    eligible = [(_seldom(thing), thing.kind in ALIVE) for thing in view.things if _may_live(thing)]
-    total = sum(weight for weight, _ in eligible)
-    return sum(weight for weight, alive in eligible if alive) / total if eligible else None
+def _share_alive(view: _View) -> float:
+    # Over all scenes: few hold both what lives and what does not.
+    kinds = {kind: _seldom(kind) for kind in SHAPES + OBJECTS if kind != "apple"}
+    return sum(often for kind, often in kinds.items() if kind in ALIVE) / sum(kinds.values())
 
 
-def _seldom(thing: Thing) -> float:
+def _seldom(kind: str) -> float:
     # What offers other questions of knowledge too is the more seldom asked about this one.
-    return 1 / (1 + (thing.kind in CORNERS) + 2 * (thing.kind in USES))
+    return 1 / (1 + (kind in CORNERS) + 2 * (kind in USES))
 
 
 def _share_of_pairs(
@@ -1161,10 +1175,14 @@ def _open(view: _View, rng: random.Random) -> _Asked:
     abilities = list(view.weights)
     while True:
         ability = rng.choices(abilities, [view.weights[ability] for ability in abilities])[0]
-        for family in _shuffled(_BY_ABILITY[ability], rng):
-            asked = _ask(view, family, rng, balanced=True)
+        families = [family for family in _BY_ABILITY[ability] for _ in range(view.eager.get(family.name, 1))]
+        tried: set[str] = set()
+        for family in _shuffled(families, rng):
+            # Tried anew, what was refused as too common an answer would come after all.
+            asked = None if family.name in tried else _ask(view, family, rng, balanced=True)
             if asked is not None:
                 return asked
+            tried.add(family.name)
         # The whole picture can always be asked about, so something is left.
         abilities.remove(ability)
 

@@ -18,7 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vipcli.prompts import HUMAN, Turn
 from vipcli.training.labels import labels
-from vipcli.training.lessons import HEADS, LOOKING, RECALLING_LAYER, Hint, Lessons, Watched, hint
+from vipcli.training.lessons import HEADS, LOOKING, RECALLING_LAYER, Hint, Lessons, Watched, hints
 from vipcli.training.model import GRID
 from vipcli.training.questions import WEIGHTS, Ability, Conversation, conversations
 from vipcli.training.scenes import WORLD, draw_scene
@@ -33,7 +33,8 @@ _ASKED = 14
 _NUMBERS = replace(WORLD, marks=(0, 1, 6, 3), foreign=0.0, categories=((0, 100, 0, 0),))
 _PAIRS = replace(WORLD, marks=(0, 0, 6, 4), foreign=0.0)
 # What is learned more slowly is asked more often than it will be.
-_WEIGHTS: dict[Ability, int] = {**WEIGHTS, "recognition": 24, "relations": 26, "whole": 12, "absent": 11}
+_WEIGHTS: dict[Ability, int] = {**WEIGHTS, "recognition": 24, "relations": 26, "whole": 18, "absent": 13}
+_EAGER = {"alive": 2, "picture": 5, "same-kind": 3, "same-color": 2, "letter": 2, "bigger": 2, "texture": 2}
 _LESSONS = ((WORLD, 56), (_NUMBERS, 20), (_PAIRS, 24))
 
 _IGNORED = -100
@@ -90,7 +91,7 @@ class Scribe:
         tokens: list[int] = []
         targets: list[int] = []
         weights: list[float] = []
-        hints: list[Hint] = []
+        told: list[Hint] = []
         lead = ""
         for exchange in conversation:
             asked = self._encode(f"{lead}{exchange.question}###Assistant:")
@@ -99,11 +100,16 @@ class Scribe:
             tokens += asked + answered[:-1]
             targets += [_IGNORED] * (len(asked) - 1) + answered
             weights += [0.0] * (len(asked) - 1) + [weight] * len(answered)
-            told = hint(exchange, scene)
-            hints += [Hint()] * (len(asked) - 1) + [told]
-            hints += [told._replace(later=1)] * (len(answered) - 1)
+            ends = self._ends(exchange.answer)
+            ends += [len(exchange.answer)] * (len(answered) - len(ends))
+            told += [Hint()] * (len(asked) - 1) + hints(exchange, scene, ends)
             lead = "###Human: "
-        return Encoded(tokens, targets, weights, hints)
+        return Encoded(tokens, targets, weights, told)
+
+    def _ends(self, answer: str) -> list[int]:
+        """Where in the answer each of its tokens ends."""
+        encoded = self._tokenizer(f" {answer}", add_special_tokens=False, return_offsets_mapping=True)
+        return [end - 1 for _, end in encoded["offset_mapping"]]
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
@@ -122,7 +128,7 @@ class Drawer:
             drawn = draw_scene(rng, lesson)
             pixels.append(view(drawn.marked))
             told.append(labels(drawn, GRID))
-            asked = conversations(drawn.scene, rng, _ASKED, _WEIGHTS)
+            asked = conversations(drawn.scene, rng, _ASKED, _WEIGHTS, _EAGER)
             rows.append(_rows([self.scribe.encode(one, drawn.scene) for one in asked]))
         columns = [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
         return Batch(torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(told)), *columns)

@@ -175,7 +175,7 @@ class VisionStage(nn.Module):
 
 def tie(tower: Any, told: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
     """How little the tying heads look at what belongs to each patch, and the share that they do."""
-    owner, stroke, marked_by, target, near = told[:, :, -WHO:].unbind(2)
+    owner, stroke, marked_by, target, near, _ = told[:, :, -WHO:].unbind(2)
     other = ~torch.eye(told.shape[1], dtype=torch.bool, device=told.device)
     belonging = {
         "thing": _same(owner, owner) & other,
