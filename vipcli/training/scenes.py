@@ -78,6 +78,8 @@ class Mixture:
     """Longer sides: from, to, and how often."""
     categories: tuple[tuple[int, int, int, int], ...] = _MIXES
     """How often things are shapes, numbers, letters and objects, in one sort of scene and another."""
+    repeats: float = 0.0
+    """How often a thing takes the kind, and how often the colour, of one that is there already."""
 
 
 WORLD = Mixture()
@@ -132,8 +134,8 @@ def _lay_out(
         centre = _room(width, height, extent, taken, rng)
         if centre is None:
             continue
-        kind = kinds[number]
-        color = rng.choice(usable)
+        kind = _repeated([thing.kind for thing in things], rng, mixture) or kinds[number]
+        color = _repeated([thing.color for thing in things], rng, mixture) or rng.choice(usable)
         texture = _texture(kind, large, rng)
         shade = colors[color] if rng.random() < 0.5 else shade_of(color, rng)
         # Nobody is asked about the texture of letters, but some are written in outline all the same.
@@ -145,6 +147,10 @@ def _lay_out(
         things.append(Thing(kind, color, texture, large, bounds, outline))
         taken.append(bounds)
     return tuple(things)
+
+
+def _repeated(there: list[str], rng: random.Random, mixture: Mixture) -> str | None:
+    return rng.choice(there) if there and mixture.repeats and rng.random() < mixture.repeats else None
 
 
 def _texture(kind: str, large: bool, rng: random.Random) -> Texture:

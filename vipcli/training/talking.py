@@ -31,10 +31,21 @@ _ASKED = 14
 
 # Reckoning and comparing take two marks on things that go together, which chance seldom gives.
 _NUMBERS = replace(WORLD, marks=(0, 1, 6, 3), foreign=0.0, categories=((0, 100, 0, 0),))
-_PAIRS = replace(WORLD, marks=(0, 0, 6, 4), foreign=0.0)
+_PAIRS = replace(WORLD, marks=(0, 0, 6, 4), foreign=0.0, repeats=0.3)
 # What is learned more slowly is asked more often than it will be.
-_WEIGHTS: dict[Ability, int] = {**WEIGHTS, "recognition": 24, "relations": 26, "whole": 18, "absent": 13}
-_EAGER = {"alive": 2, "picture": 5, "same-kind": 3, "same-color": 2, "letter": 2, "bigger": 2, "texture": 2}
+_WEIGHTS: dict[Ability, int] = {
+    **WEIGHTS,
+    "recognition": 24,
+    "relations": 26,
+    "whole": 18,
+    "absent": 13,
+    "mathematics": 34,
+}
+_EAGER = {
+    **dict.fromkeys(("nothing", "picture"), 5),
+    **dict.fromkeys(("same-kind", "same-color", "bigger", "which-color", "sum", "difference"), 3),
+    **dict.fromkeys(("alive", "letter", "texture", "larger-number", "smaller-number"), 2),
+}
 _LESSONS = ((WORLD, 56), (_NUMBERS, 20), (_PAIRS, 24))
 
 _IGNORED = -100
