@@ -46,7 +46,7 @@ _WEIGHTS = {
     "marked in": 1.0,
     "target kind": 1.0,
     "target color": 0.5,
-    "neighbor": 0.5,
+    "neighbor": 1.0,
 }
 # What the middle of the tower already can know; binding takes the layers after it.
 _EARLY = ("kind", "color", "texture", "column", "row", "mark", "mark color", "mark column", "mark row")
