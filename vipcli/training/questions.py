@@ -818,15 +818,19 @@ def _seldom(kind: str) -> float:
 
 def _share_of_pairs(
     same: Callable[[Thing, Thing], bool], fit: Callable[[Thing, Thing], bool]
-) -> Callable[[_View], float | None]:
-    def share(view: _View) -> float | None:
+) -> Callable[[_View], float]:
+    def share(view: _View) -> float:
         things = view.things
         pairs = [
             (one, two) for place, one in enumerate(things) for two in things[place + 1 :] if fit(one, two)
         ]
-        return sum(same(one, two) for one, two in pairs) / len(pairs) if pairs else None
+        # Where no two things are alike, that is asked now and then all the same.
+        return max(sum(same(one, two) for one, two in pairs) / max(len(pairs), 1), _ALIKE_AT_LEAST)
 
     return share
+
+
+_ALIKE_AT_LEAST = 0.12
 
 
 _MARKED = (

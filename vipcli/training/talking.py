@@ -43,7 +43,7 @@ _WEIGHTS: dict[Ability, int] = {
 }
 _EAGER = {
     **dict.fromkeys(("nothing", "picture"), 5),
-    **dict.fromkeys(("same-kind", "same-color", "bigger", "which-color", "sum", "difference"), 3),
+    **dict.fromkeys(("same-kind", "same-color", "bigger", "which-color", "sum", "difference", "kind-of"), 3),
     **dict.fromkeys(("alive", "letter", "texture", "larger-number", "smaller-number"), 2),
 }
 _LESSONS = ((WORLD, 56), (_NUMBERS, 20), (_PAIRS, 24))
