@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +71,8 @@ def _group(help: str) -> typer.Typer:
 app = _group("Point at part of a picture, ask, and get an answer.")
 config_app = _group("Show and change the settings that are kept.")
 app.add_typer(config_app, name="config")
+models_app = _group("List the checkpoints that are known, fetch them and take them away again.")
+app.add_typer(models_app, name="models")
 
 
 def _complete_color(incomplete: str) -> list[str]:
@@ -83,12 +86,17 @@ def _complete_setting(incomplete: str) -> list[str]:
     return [name for name in config.SETTINGS if name.startswith(incomplete)]
 
 
+def _complete_model(incomplete: str) -> list[str]:
+    from vipcli.models import BUNDLED, KNOWN
+
+    return [name for name in (BUNDLED, *KNOWN) if name.startswith(incomplete)]
+
+
 def _complete_value(setting: config.Setting) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
-        from vipcli.models import BUNDLED, SHORT_NAMES
-
-        words = (BUNDLED, *SHORT_NAMES) if setting.name == "model" else setting.choices
-        return [word for word in words if word.startswith(incomplete)]
+        if setting.name == "model":
+            return _complete_model(incomplete)
+        return [word for word in setting.choices if word.startswith(incomplete)]
 
     return complete
 
@@ -133,6 +141,10 @@ Jitter = Annotated[
     typer.Option(metavar="SEED", help="Draw at random from the trained styles, repeatably."),
 ]
 MaxPixels = Annotated[str | None, _setting("max_pixels")]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A short name or a hub name.", autocompletion=_complete_model),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes.")]
 
@@ -336,6 +348,105 @@ def config_unset(
 def config_path() -> None:
     """Print where the settings are kept."""
     output.say(str(config.path()))
+
+
+@models_app.callback()
+def _models(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        output.say(ctx.get_help())
+
+
+@models_app.command("list")
+def models_list(json: Json = False) -> None:
+    """List the checkpoints that are known or in the cache, and which one is the default."""
+    from vipcli import shelf
+
+    rows = shelf.everything(config.resolve({})["model"].value)
+    if json:
+        output.say_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        output.say(shelf.line(row))
+
+
+@models_app.command("info")
+def models_info(name: ModelName, json: Json = False) -> None:
+    """Tell all that is known of a checkpoint, without fetching it."""
+    from vipcli import shelf
+
+    facts = shelf.info(name)
+    if json:
+        output.say_json(facts)
+        return
+    for what, told in shelf.sentences(facts):
+        output.say(f"{what:11} {told}")
+
+
+@models_app.command("pull")
+def models_pull(
+    name: ModelName,
+    revision: Annotated[str | None, _setting("revision")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a checkpoint, or what is still missing of it."""
+    from vipcli import cache, checkpoints
+
+    hub_name = checkpoints.hub_name(name)
+    wanted = cache.missing(hub_name, revision)
+    cache.insist_on_room(hub_name, wanted)
+    if wanted and not quiet:
+        output.note(
+            f"Fetching {cache.readable(wanted)} of {hub_name}. Ctrl-C pauses it; pull again to go on."
+        )
+    found = checkpoints.find(hub_name, revision=revision)
+    if not quiet:
+        output.note(f"{hub_name} is here." if wanted else f"{hub_name} was here already.")
+    output.say(str(found.folder))
+
+
+@models_app.command("rm")
+def models_rm(
+    name: ModelName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+) -> None:
+    """Take a checkpoint out of the cache."""
+    from vipcli import cache, checkpoints
+
+    hub_name = checkpoints.hub_name(name)
+    size = next((one.size for one in cache.kept() if one.name == hub_name), None)
+    if size is not None and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"This would remove {cache.readable(size)}. Say --yes to do it without asking.")
+        if not typer.confirm(f"Remove {hub_name} ({cache.readable(size)})?", err=True):
+            return
+    output.note(f"{hub_name} is gone; {cache.readable(cache.remove(hub_name))} are free.")
+
+
+@models_app.command("use")
+def models_use(name: ModelName) -> None:
+    """Make a checkpoint the default, as `vipcli config set model NAME` does."""
+    from vipcli import checkpoints
+
+    checkpoint = checkpoints.peek(name)
+    config.keep("model", name)
+    output.note(f"{name} is now the default.")
+    if checkpoint.folder is None:
+        output.note(f"It is not here yet: vipcli models pull {name} fetches it, as the first question does.")
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Tell what this machine has, which checkpoints fit, and what is missing."""
+    from vipcli import doctor
+
+    report = doctor.look()
+    if json:
+        output.say_json(doctor.record(report))
+        return
+    for line in doctor.lines(report):
+        output.say(line)
+    for advice in report.advice:
+        output.note(advice)
 
 
 def _origin(found: config.Resolved) -> str:
