@@ -35,6 +35,8 @@ class Request:
 
     prompt: str
     images: tuple[NDArray[np.uint8], ...]
+    frames: tuple[NDArray[np.uint8], ...] = ()
+    """Of a video, in order, drawn as pictures are."""
     fit: Fit = "pad"
     stops: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()

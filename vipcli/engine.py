@@ -16,8 +16,8 @@ from typing import Any
 from vipcli.answers import Ended, ModelFacts, OnText, Reply, Request, Sampling
 from vipcli.checkpoints import Checkpoint
 from vipcli.errors import ModelError, PromptError
-from vipcli.fitting import square
 from vipcli.heavy import quick_imports
+from vipcli.inputs import Inputs, inputs_for
 
 with quick_imports():
     import torch
@@ -25,7 +25,6 @@ with quick_imports():
     from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
     from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
     from transformers.generation.streamers import BaseStreamer
-    from transformers.models.llava.processing_llava import LlavaProcessor
     from transformers.utils import logging as transformers_logging
 
 # A bar for each file that is read says nothing that the line "loading" does not.
@@ -40,8 +39,9 @@ class LocalModel:
         self.checkpoint = checkpoint
         self.device = _device(device)
         self.dtype = _dtype(dtype, self.device)
-        self._processor = _load_processor(checkpoint)
-        self._model = _load_model(checkpoint, self.device, self.dtype)
+        config = _load_config(checkpoint)
+        self._prepare = _load_inputs(checkpoint, config)
+        self._model = _load_model(checkpoint, config, self.device, self.dtype)
 
     @property
     def facts(self) -> ModelFacts:
@@ -59,7 +59,7 @@ class LocalModel:
         prompt_tokens = inputs["input_ids"].shape[1]
         room = self._room(prompt_tokens)
         generation = self._generation(request.sampling, room)
-        transcript = _Transcript(self._processor.tokenizer, request.stops, on_text, _end_tokens(generation))
+        transcript = _Transcript(self._prepare.tokenizer, request.stops, on_text, _end_tokens(generation))
         probabilities = _Probabilities()
         prepared = time.perf_counter()
         torch.manual_seed(request.sampling.seed)
@@ -103,18 +103,14 @@ class LocalModel:
         )
 
     def _inputs(self, request: Request) -> dict[str, Any]:
-        images = [
-            square(image, request.fit, self.checkpoint.input_size, self.checkpoint.padding)
-            for image in request.images
-        ]
         self._insist_on_plain(request.typed)
-        inputs = self._processor(images=images or None, text=request.prompt, return_tensors="pt")
-        if "pixel_values" in inputs:
-            inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
-        return dict(inputs.to(self._model.device))
+        return {
+            name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
+            for name, value in self._prepare(request).items()
+        }
 
     def _insist_on_plain(self, typed: tuple[str, ...]) -> None:
-        tokenizer = self._processor.tokenizer
+        tokenizer = self._prepare.tokenizer
         control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} - {tokenizer.unk_token_id}
         for text in typed:
             if found := control.intersection(tokenizer(text, add_special_tokens=False)["input_ids"]):
@@ -140,7 +136,7 @@ class LocalModel:
         """The checkpoint's own configuration, but for what was asked."""
         greedy = sampling.temperature == 0
         config = copy.deepcopy(self._model.generation_config)
-        tokenizer = self._processor.tokenizer
+        tokenizer = self._prepare.tokenizer
         config.eos_token_id = tokenizer.eos_token_id if config.eos_token_id is None else config.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id if config.pad_token_id is None else config.pad_token_id
         config.max_length = None
@@ -181,25 +177,19 @@ def _dtype(name: str, device: torch.device) -> torch.dtype | str:
     return torch.float32 if device.type == "cpu" else "auto"
 
 
-def _load_processor(checkpoint: Checkpoint) -> Any:
-    # The Pillow backend is what the checkpoints were evaluated with, and needs no torchvision.
+def _load_inputs(checkpoint: Checkpoint, config: Any) -> Inputs:
     try:
-        return LlavaProcessor.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
+        return inputs_for(checkpoint, config)
     # Damaged files make these readers fail in any way.
     except Exception as error:
         raise _broken(checkpoint, "its tokenizer or image processor", error) from error
 
 
-def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | str) -> Any:
-    family = checkpoint.family
-    with quick_imports():
-        model_class = getattr(importlib.import_module(family.module), family.class_name)
+def _load_model(checkpoint: Checkpoint, config: Any, device: torch.device, dtype: torch.dtype | str) -> Any:
     try:
-        model, loading = model_class.from_pretrained(
+        model, loading = _model_class(checkpoint).from_pretrained(
             checkpoint.folder,
-            config=_config(model_class, checkpoint),
+            config=config,
             dtype=dtype,
             # Straight onto a GPU, without a whole copy in memory first.
             device_map=None if device.type == "cpu" else {"": device},
@@ -224,9 +214,21 @@ def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
     return model.eval()
 
 
-def _config(model_class: Any, checkpoint: Checkpoint) -> Any:
+def _model_class(checkpoint: Checkpoint) -> Any:
+    family = checkpoint.family
+    with quick_imports():
+        return getattr(importlib.import_module(family.module), family.class_name)
+
+
+def _load_config(checkpoint: Checkpoint) -> Any:
     """The checkpoint's configuration, its vision layers kept whichever version of transformers wrote it."""
-    config = model_class.config_class.from_pretrained(checkpoint.folder, local_files_only=True)
+    try:
+        config = _model_class(checkpoint).config_class.from_pretrained(
+            checkpoint.folder, local_files_only=True
+        )
+    # Damaged files make these readers fail in any way.
+    except Exception as error:
+        raise _broken(checkpoint, "its configuration", error) from error
     if checkpoint.vision_layers is not None:
         # Older versions know this name alone, newer ones take it for their own.
         config.vision_feature_layers = checkpoint.vision_layers

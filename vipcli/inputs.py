@@ -1,0 +1,136 @@
+"""What a checkpoint's family makes of a request: token ids and pixels. Imported by the engine alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from vipcli.answers import Request
+from vipcli.checkpoints import Checkpoint
+from vipcli.errors import PromptError
+from vipcli.fitting import resized, square
+from vipcli.heavy import quick_imports
+from vipcli.images import Pixels
+from vipcli.models import ONEVISION
+
+with quick_imports():
+    import numpy as np
+    import torch
+    from transformers import AutoTokenizer
+    from transformers.models.llava.processing_llava import LlavaProcessor
+
+
+class Inputs(Protocol):
+    """Turns requests into what a model's `generate` takes."""
+
+    tokenizer: Any
+
+    def __call__(self, request: Request) -> dict[str, torch.Tensor]: ...
+
+
+def inputs_for(checkpoint: Checkpoint, config: Any) -> Inputs:
+    """How the family of a checkpoint takes its requests; `config` is the model's."""
+    return OneVisionInputs(checkpoint, config) if checkpoint.family is ONEVISION else SquareInputs(checkpoint)
+
+
+class SquareInputs:
+    """One square for each picture: ViP-LLaVA, LLaVA-1.5, llava-interleave."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        # The Pillow backend is what the checkpoints were evaluated with, and needs no torchvision.
+        self._processor = LlavaProcessor.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False, backend="pil"
+        )
+        self.tokenizer = self._processor.tokenizer
+
+    def __call__(self, request: Request) -> dict[str, torch.Tensor]:
+        size, padding = self._checkpoint.input_size, self._checkpoint.padding
+        images = [square(image, request.fit, size, padding) for image in request.images]
+        return dict(self._processor(images=images or None, text=request.prompt, return_tensors="pt"))
+
+
+class OneVisionInputs:
+    """Tiles for a single picture, a square for each of several, and frames: LLaVA-OneVision.
+
+    The stock processor wants torchvision for its videos, so its parts are driven here.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, config: Any) -> None:
+        from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+            LlavaOnevisionImageProcessorPil,
+        )
+
+        self._config = config
+        self._checkpoint = checkpoint
+        self._pictures = LlavaOnevisionImageProcessorPil.from_pretrained(
+            checkpoint.folder, local_files_only=True
+        )
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
+
+    def __call__(self, request: Request) -> dict[str, torch.Tensor]:
+        prompt = request.prompt
+        found: dict[str, torch.Tensor] = {}
+        if request.images:
+            images = [self._whole(image, request) for image in request.images]
+            made = self._pictures([images], return_tensors="pt")
+            found |= {name: made[name] for name in ("pixel_values", "image_sizes", "batch_num_images")}
+            prompt = self._spread(prompt, self._config.image_token_id, self._places(made))
+        if request.frames:
+            found["pixel_values_videos"] = self._video(request.frames)
+            prompt = self._spread(prompt, self._config.video_token_id, [self._places_of(len(request.frames))])
+        return {**self.tokenizer(prompt, return_tensors="pt"), **found}
+
+    def _whole(self, image: Pixels, request: Request) -> Pixels:
+        # Tiles take a picture of any shape as it is.
+        if request.fit == "pad":
+            return image
+        return square(image, request.fit, self._checkpoint.input_size, self._checkpoint.padding)
+
+    def _places(self, made: Any) -> list[int]:
+        """How many tokens each picture takes: as many as the model itself packs its features into."""
+        from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
+
+        each = self._side**2
+        tiles = made["pixel_values"].shape[1]
+        features = [torch.zeros(tiles, each, 1) for _ in made["image_sizes"]]
+        _, counts = LlavaOnevisionModel.pack_image_features(
+            SimpleNamespace(config=self._config),
+            features,
+            made["image_sizes"],
+            image_newline=torch.zeros(1),
+            vision_aspect_ratio=self._config.vision_aspect_ratio,
+        )
+        return [int(count) for count in counts]
+
+    def _places_of(self, frames: int) -> int:
+        """How many tokens a video takes: a quarter of a square's for each frame, and one at its end."""
+        return int(frames * ((self._side + 1) // 2) ** 2 + 1)
+
+    @property
+    def _side(self) -> int:
+        vision = self._config.vision_config
+        return int(vision.image_size // vision.patch_size)
+
+    def _video(self, frames: Sequence[Pixels]) -> torch.Tensor:
+        """Frames squeezed into squares, batch × frame × 3 × height × width."""
+        size, processor = self._checkpoint.input_size, self._pictures
+        pixels = np.stack([resized(frame, size) for frame in frames]).astype(np.float32)
+        mean, deviation = (np.float32(values) for values in (processor.image_mean, processor.image_std))
+        normal = (pixels * np.float32(processor.rescale_factor) - mean) / deviation
+        return torch.from_numpy(normal).permute(0, 3, 1, 2)[None]
+
+    def _spread(self, prompt: str, token: int, counts: Sequence[int]) -> str:
+        """The prompt with a picture's token as often as the picture takes tokens."""
+        word = self.tokenizer.convert_ids_to_tokens(token)
+        pieces = re.split(re.escape(word), prompt)
+        if len(pieces) != len(counts) + 1:
+            raise PromptError(
+                f"{len(counts)} pictures were given, but the prompt has room for {len(pieces) - 1}."
+            )
+        spread = "".join(piece + word * count for piece, count in zip(pieces, counts, strict=False))
+        return spread + pieces[-1]
