@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from vipcli.answers import Request
 from vipcli.checkpoints import Checkpoint
 from vipcli.errors import PromptError
-from vipcli.fitting import resized, square
+from vipcli.fitting import Fit, cropped, resized, square
 from vipcli.heavy import quick_imports
 from vipcli.images import Pixels
 from vipcli.models import ONEVISION
@@ -47,9 +47,14 @@ class SquareInputs:
         self.tokenizer = self._processor.tokenizer
 
     def __call__(self, request: Request) -> dict[str, torch.Tensor]:
-        size, padding = self._checkpoint.input_size, self._checkpoint.padding
-        images = [square(image, request.fit, size, padding) for image in request.images]
+        images = [self._square(image, request.fit) for image in request.images]
         return dict(self._processor(images=images or None, text=request.prompt, return_tensors="pt"))
+
+    def _square(self, image: Pixels, fit: Fit) -> Pixels:
+        # SigLIP's processor squeezes what CLIP's would crop.
+        if fit == "crop" and not getattr(self._processor.image_processor, "do_center_crop", False):
+            return cropped(image)
+        return square(image, fit, self._checkpoint.input_size, self._checkpoint.padding)
 
 
 class OneVisionInputs:
@@ -76,7 +81,7 @@ class OneVisionInputs:
         prompt = request.prompt
         found: dict[str, torch.Tensor] = {}
         if request.images:
-            images = [self._whole(image, request) for image in request.images]
+            images = [self._part(image, request.fit) for image in request.images]
             made = self._pictures([images], return_tensors="pt")
             found |= {name: made[name] for name in ("pixel_values", "image_sizes", "batch_num_images")}
             prompt = self._spread(prompt, self._config.image_token_id, self._places(made))
@@ -85,11 +90,15 @@ class OneVisionInputs:
             prompt = self._spread(prompt, self._config.video_token_id, [self._places_of(len(request.frames))])
         return {**self.tokenizer(prompt, return_tensors="pt"), **found}
 
-    def _whole(self, image: Pixels, request: Request) -> Pixels:
-        # Tiles take a picture of any shape as it is.
-        if request.fit == "pad":
-            return image
-        return square(image, request.fit, self._checkpoint.input_size, self._checkpoint.padding)
+    def _part(self, image: Pixels, fit: Fit) -> Pixels:
+        match fit:
+            case "pad":
+                # Tiles take a picture of any shape as it is.
+                return image
+            case "crop":
+                return cropped(image)
+            case "stretch":
+                return resized(image, self._checkpoint.input_size)
 
     def _places(self, made: Any) -> list[int]:
         """How many tokens each picture takes: as many as the model itself packs its features into."""
