@@ -31,6 +31,8 @@ class Checkpoint:
     image_mean: tuple[float, float, float] = _CLIP_MEAN
     template: TemplateForm | None = None
     vision_layers: tuple[int, ...] | None = None
+    largest: int | None = None
+    """The longest side that tiles can show of a single picture, where the family cuts it into tiles."""
 
     @property
     def assumed(self) -> bool:
@@ -137,6 +139,7 @@ def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
         image_mean=_image_mean(images),
         template=_template(folder),
         vision_layers=_vision_layers(config),
+        largest=_largest(images),
     )
 
 
@@ -196,6 +199,14 @@ def _vision_layers(config: dict[str, Any]) -> tuple[int, ...] | None:
     """The vision layers that features are taken from, by whichever name transformers wrote them."""
     layers = config.get("vision_feature_layers", config.get("vision_feature_layer"))
     return tuple(layers) if isinstance(layers, list) else None
+
+
+def _largest(settings: dict[str, Any]) -> int | None:
+    grid = settings.get("image_grid_pinpoints")
+    sides = (
+        [side for pair in grid if isinstance(pair, list) for side in pair] if isinstance(grid, list) else []
+    )
+    return max((side for side in sides if isinstance(side, int)), default=None)
 
 
 def _template(folder: Path) -> TemplateForm | None:

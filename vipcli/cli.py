@@ -172,6 +172,22 @@ def ask(
             help="What to ask; {1}, {2} … stand for the marks. Without one, the marks are asked about.",
         ),
     ] = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            metavar="IMAGE",
+            help="One more picture. Marks on the second begin with 2: and so on.",
+        ),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Of a video, how many frames to look at (default: 8). Marks are drawn on all of them, "
+            "or on the third where they begin with 3:.",
+        ),
+    ] = None,
     box: Boxes = None,
     ellipse: Ellipses = None,
     triangle: Triangles = None,
@@ -221,7 +237,9 @@ def ask(
     if save_marked == "-":
         raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o - instead.")
     typed = _typed_marks(ctx)
-    marked = _marked(image, typed, settings, jitter, question)
+    if question is not None and not Path(image).exists() and Path(question).is_file():
+        raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
+    marked = _marked([image, *(more or [])], typed, settings, jitter, frames)
     # Whatever is wrong with the question is told before a checkpoint is fetched.
     checkpoint = checkpoints.peek(settings["model"], revision=settings["revision"])
     if checkpoint.folder is None and settings["prompt"] == "template" and not dry_run:
@@ -285,7 +303,7 @@ def draw(
     if out == "-" and json:
         raise UsageError("Standard output takes the picture or the JSON, not both. Name a file with -o.")
     typed = _typed_marks(ctx)
-    marked = _marked(image, typed, _settings(ctx), jitter)
+    marked = _marked([image], typed, _settings(ctx), jitter)
     if not quiet:
         for text in marked.notes:
             output.note(text)
@@ -471,23 +489,30 @@ def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
 
 
 def _marked(
-    image: str,
+    sources: list[str],
     typed: list[TypedMark],
     settings: dict[str, Any],
     jitter: str | None,
-    question: str | None = None,
+    frames: str | None = None,
 ) -> Marked:
-    from vipcli import asking, images
+    from vipcli import asking, images, videos
 
-    if question is not None and not Path(image).exists() and Path(question).is_file():
-        raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
     drawing = asking.Drawing(
         settings["width"],
         settings["alpha"],
         None if jitter is None else config.checked(config.read_seed, jitter, "--jitter"),
     )
-    picture = images.load_picture(image, max_pixels=settings["max_pixels"] or images.DEFAULT_MAX_PIXELS)
-    return asking.mark(picture, typed, drawing)
+    max_pixels = settings["max_pixels"] or images.DEFAULT_MAX_PIXELS
+    if frames is None and not any(videos.is_video(source) for source in sources):
+        pictures = [images.load_picture(source, max_pixels=max_pixels) for source in sources]
+        return asking.mark(pictures, typed, drawing)
+    if len(sources) > 1:
+        raise UsageError("A video is asked about alone. Leave out --image.")
+    count = (
+        videos.DEFAULT_FRAMES if frames is None else config.checked(config.read_frames, frames, "--frames")
+    )
+    video, shown = videos.load_video(sources[0], count, max_pixels=max_pixels)
+    return asking.mark(shown, typed, drawing, video=video)
 
 
 def _prepare(
@@ -528,15 +553,22 @@ def _save(marked: Marked, typed: list[TypedMark], path: str) -> None:
             raise UsageError("A picture would only confuse the terminal. Name a file, or send it on with |.")
         output.say_bytes(images.encode(marked.pixels))
         return
-    read = [marked.picture.name, *(mark.file for mark in typed if mark.file is not None)]
-    images.save_picture(marked.pixels, path, sources=read)
+    read = [
+        *(one.picture.name for one in marked.shown),
+        *(mark.file for mark in typed if mark.file is not None),
+    ]
+    target = Path(path)
+    for number, one in enumerate(marked.shown, 1):
+        # Of several, each is kept under a name of its own: marked-1.png, marked-2.png …
+        name = path if len(marked.shown) == 1 else str(target.with_stem(f"{target.stem}-{number}"))
+        images.save_picture(one.pixels, name, sources=read)
 
 
 def _show_view(question: Question, checkpoint: Checkpoint) -> None:
     from vipcli.fitting import model_view
 
-    pixels = question.marked.pixels
-    output.show(model_view(pixels, question.fit, checkpoint.input_size, checkpoint.padding))
+    for one in question.marked.shown:
+        output.show(model_view(one.pixels, question.fit, checkpoint.input_size, checkpoint.padding))
 
 
 def _print_plan(question: Question, as_json: bool) -> None:

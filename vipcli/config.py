@@ -110,6 +110,7 @@ FORMS = ("auto", "human", "vicuna", "template")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 read_seed = _whole(0, 2**63 - 1)
+read_frames = _whole(1, 128)
 
 
 def _temperature(text: str) -> float:
