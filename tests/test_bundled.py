@@ -17,6 +17,7 @@ import pytest
 import vipcli
 from vipcli.checkpoints import find
 from vipcli.engine import LocalModel
+from vipcli.loading import Setup
 from vipcli.training.evaluation import Judged, judge, summary
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +59,7 @@ def test_an_answer_ends_in_every_prompt_form(form: str) -> None:
 @pytest.fixture(scope="module")
 def judged() -> list[Judged]:
     checkpoint = find("bundled")
-    return judge(LocalModel(checkpoint, device="cpu"), checkpoint.form(), scenes=80, seed=7)
+    return judge(LocalModel(checkpoint, Setup(device="cpu")), checkpoint.form(), scenes=80, seed=7)
 
 
 def test_held_out_questions(judged: list[Judged]) -> None:

@@ -22,6 +22,7 @@ from vipcli.engine import LocalModel
 from vipcli.errors import PromptError
 from vipcli.fitting import Fit
 from vipcli.images import Pixels
+from vipcli.loading import Setup
 from vipcli.models import INTERLEAVE, ONEVISION
 from vipcli.prompts import Turn
 
@@ -31,13 +32,13 @@ SHORT = Sampling(max_new_tokens=6)
 @pytest.fixture(scope="module")
 def interleave(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
     folder = make_interleave(tmp_path_factory.mktemp("checkpoints") / "interleave")
-    return LocalModel(find(str(folder)), device="cpu")
+    return LocalModel(find(str(folder)), Setup(device="cpu"))
 
 
 @pytest.fixture(scope="module")
 def onevision(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
     folder = make_onevision(tmp_path_factory.mktemp("checkpoints") / "onevision")
-    return LocalModel(find(str(folder)), device="cpu")
+    return LocalModel(find(str(folder)), Setup(device="cpu"))
 
 
 def _pictures(*sizes: tuple[int, int]) -> tuple[Pixels, ...]:

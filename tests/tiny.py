@@ -51,19 +51,19 @@ def make_vipllava(folder: Path, *, size: int = 28, hidden: int = 32, layers: int
     return _save(VipLlavaForConditionalGeneration, config, tokenizer, folder, size, seed)
 
 
-def make_llava(folder: Path, *, size: int = 28, seed: int = 1) -> Path:
+def make_llava(folder: Path, *, size: int = 28, hidden: int = 32, seed: int = 1) -> Path:
     """Save a LLaVA-1.5 of a few thousand weights, with its chat template, in `folder`."""
     from transformers import LlavaConfig
     from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
 
     tokenizer = _tokenizer()
-    config = LlavaConfig(**_parts(tokenizer, size, hidden=32, layers=2), vision_feature_layer=-2)
+    config = LlavaConfig(**_parts(tokenizer, size, hidden, layers=2), vision_feature_layer=-2)
     return _save(
         LlavaForConditionalGeneration, config, tokenizer, folder, size, seed, template=LLAVA_TEMPLATE
     )
 
 
-def make_interleave(folder: Path, *, size: int = 28, seed: int = 2) -> Path:
+def make_interleave(folder: Path, *, size: int = 28, hidden: int = 32, seed: int = 2) -> Path:
     """Save a llava-interleave of a few thousand weights: SigLIP, Qwen2 and its chat template."""
     from transformers import LlavaConfig
     from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
@@ -72,7 +72,7 @@ def make_interleave(folder: Path, *, size: int = 28, seed: int = 2) -> Path:
 
     tokenizer = _qwen_tokenizer()
     config = LlavaConfig(
-        **_qwen_parts(tokenizer, size),
+        **_qwen_parts(tokenizer, size, hidden),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
@@ -87,7 +87,7 @@ def make_interleave(folder: Path, *, size: int = 28, seed: int = 2) -> Path:
     return _save_model(LlavaForConditionalGeneration, config, tokenizer, processor, folder, seed)
 
 
-def make_onevision(folder: Path, *, size: int = 28, seed: int = 3) -> Path:
+def make_onevision(folder: Path, *, size: int = 28, hidden: int = 32, seed: int = 3) -> Path:
     """Save a LLaVA-OneVision of a few thousand weights, with tiles of up to three by three squares."""
     from transformers import LlavaOnevisionConfig
     from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
@@ -100,7 +100,7 @@ def make_onevision(folder: Path, *, size: int = 28, seed: int = 3) -> Path:
     tokenizer = _qwen_tokenizer()
     grid = [[size * rows, size * columns] for rows in (1, 2, 3, 4) for columns in (1, 2, 3, 4)]
     config = LlavaOnevisionConfig(
-        **_qwen_parts(tokenizer, size),
+        **_qwen_parts(tokenizer, size, hidden),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=grid,
@@ -117,12 +117,12 @@ def _siglip_pictures(size: int) -> dict[str, Any]:
     return {"size": {"height": size, "width": size}, "image_mean": middle, "image_std": middle}
 
 
-def _qwen_parts(tokenizer: Any, size: int) -> dict[str, Any]:
+def _qwen_parts(tokenizer: Any, size: int, hidden: int) -> dict[str, Any]:
     from transformers import Qwen2Config, SiglipVisionConfig
 
     vision = SiglipVisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=2,
         num_attention_heads=4,
         image_size=size,
@@ -130,8 +130,8 @@ def _qwen_parts(tokenizer: Any, size: int) -> dict[str, Any]:
         vision_use_head=False,
     )
     text = Qwen2Config(
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -52,6 +52,7 @@ class ModelFacts:
     revision: str | None
     dtype: str
     device: str
+    quantize: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

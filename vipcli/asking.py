@@ -379,7 +379,8 @@ def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
     model, reply = answer.reply.model, answer.reply
     revision = f" ({model.revision[:12]})" if model.revision else ""
     sure = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
+    precision = f"{model.quantize} and {model.dtype}" if model.quantize else model.dtype
     return (
-        f"{model.name}{revision}, {model.dtype} on {model.device}: {len(reply.token_ids)} tokens{sure}; "
+        f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{sure}; "
         f"loaded in {seconds.get('load', 0):.1f} s, answered in {answer.seconds['answer']:.1f} s."
     )

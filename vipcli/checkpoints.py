@@ -94,6 +94,26 @@ class IncompleteError(ModelError):
     """A checkpoint's folder that lacks some of its files, as a download that was stopped leaves it."""
 
 
+def shapes(folder: Path) -> dict[str, list[int]]:
+    """The shapes of all weights in a checkpoint's folder, read without them."""
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, list[int]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="numpy") as weights:
+                found |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
+        except (OSError, SafetensorError) as error:
+            raise ModelError(
+                f"{file} cannot be read ({_first_line(error)}). Fetch the checkpoint again."
+            ) from None
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+
+
 def _local_folder(name: str) -> Path | None:
     if name == BUNDLED:
         return Path(__file__).with_name("bundled")

@@ -216,6 +216,9 @@ def ask(
     revision: Annotated[str | None, _setting("revision")] = None,
     device: Annotated[str | None, _setting("device")] = None,
     dtype: Annotated[str | None, _setting("dtype")] = None,
+    quantize: Annotated[str | None, _setting("quantize")] = None,
+    quantize_all: Annotated[bool | None, _setting("quantize_all")] = None,
+    attention: Annotated[str | None, _setting("attention")] = None,
     offline: Annotated[bool | None, _setting("offline")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact prompt and the marks; run no model.")
@@ -584,8 +587,10 @@ def _print_plan(question: Question, as_json: bool) -> None:
 
 def _load(checkpoint: Checkpoint, settings: dict[str, Any]) -> LocalModel:
     from vipcli.engine import LocalModel
+    from vipcli.loading import Setup
 
-    return LocalModel(checkpoint, device=settings["device"], dtype=settings["dtype"])
+    names = ("device", "dtype", "quantize", "quantize_all", "attention")
+    return LocalModel(checkpoint, Setup(**{name: settings[name] for name in names}))
 
 
 def _answer(

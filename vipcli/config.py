@@ -107,7 +107,9 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 
 
 FORMS = ("auto", "human", "vicuna", "template")
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
+QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
+ATTENTION = ("auto", "sdpa", "eager", "flash")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 read_seed = _whole(0, 2**63 - 1)
 read_frames = _whole(1, 128)
@@ -121,6 +123,15 @@ def _temperature(text: str) -> float:
     return value
 
 
+def _device(text: str) -> str:
+    if text not in DEVICES and not re.fullmatch(r"cuda:[0-9]{1,3}", text):
+        raise ValueError(f"one of {', '.join(DEVICES)}, or cuda:1 and so on")
+    return text
+
+
+_DEVICE_HELP = f"Where to run: {', '.join(DEVICES)} (over all GPUs and the CPU), cuda:1 …"
+
+
 def _one_of(name: str, help: str, metavar: str, words: tuple[str, ...]) -> Setting:
     return Setting(name, words[0], f"{help}: {', '.join(words)}.", _choice(*words), metavar, words)
 
@@ -128,8 +139,11 @@ def _one_of(name: str, help: str, metavar: str, words: tuple[str, ...]) -> Setti
 _ALL = (
     Setting("model", "bundled", "Checkpoint: a folder, a hub name or a short name.", _word, "NAME"),
     Setting("revision", None, "Revision of a checkpoint from the hub.", _word, "NAME"),
-    _one_of("device", "Where to run", "DEVICE", DEVICES),
+    Setting("device", "auto", _DEVICE_HELP, _device, "DEVICE", DEVICES),
     _one_of("dtype", "Precision", "DTYPE", DTYPES),
+    _one_of("quantize", "Fewer bits for the language model's weights", "BITS", QUANTIZE),
+    Setting("quantize_all", False, "Quantize what sees, too.", _yes_or_no, "YES|NO"),
+    _one_of("attention", "How attention is reckoned", "NAME", ATTENTION),
     Setting("offline", False, "Never use the network for checkpoints.", _yes_or_no, "YES|NO"),
     _one_of("prompt", "Prompt form", "FORM", FORMS),
     Setting("system", None, "System line in place of the form's own.", _line, "TEXT"),

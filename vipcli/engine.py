@@ -6,7 +6,6 @@ Both are imported when this module is, so it is imported only once an answer is 
 from __future__ import annotations
 
 import copy
-import importlib
 import sys
 import time
 import warnings
@@ -17,7 +16,7 @@ from vipcli.answers import Ended, ModelFacts, OnText, Reply, Request, Sampling
 from vipcli.checkpoints import Checkpoint
 from vipcli.errors import ModelError, PromptError
 from vipcli.heavy import quick_imports
-from vipcli.inputs import Inputs, inputs_for
+from vipcli.loading import AUTO, Setup, first_line, is_out_of_memory, load, where
 
 with quick_imports():
     import torch
@@ -35,13 +34,10 @@ transformers_logging.set_verbosity_error()
 class LocalModel:
     """One checkpoint in memory, answering requests."""
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(self, checkpoint: Checkpoint, setup: Setup = AUTO) -> None:
         self.checkpoint = checkpoint
-        self.device = _device(device)
-        self.dtype = _dtype(dtype, self.device)
-        config = _load_config(checkpoint)
-        self._prepare = _load_inputs(checkpoint, config)
-        self._model = _load_model(checkpoint, config, self.device, self.dtype)
+        self.setup = setup
+        self._prepare, self._model = load(checkpoint, setup)
 
     @property
     def facts(self) -> ModelFacts:
@@ -49,7 +45,8 @@ class LocalModel:
             name=self.checkpoint.name,
             revision=self.checkpoint.revision,
             dtype=str(self._model.dtype).removeprefix("torch."),
-            device=str(self._model.device),
+            device=where(self._model),
+            quantize=None if self.setup.quantize == "none" else self.setup.quantize,
         )
 
     def answer(self, request: Request, on_text: OnText | None = None) -> Reply:
@@ -92,13 +89,13 @@ class LocalModel:
         )
 
     def _stumbled(self, error: Exception) -> ModelError:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             return ModelError(
-                f"{self.device} ran out of memory while answering. "
+                f"{where(self._model)} ran out of memory while answering. "
                 "Lower --max-new-tokens, or try another --device."
             )
         return ModelError(
-            f"The checkpoint {self.checkpoint.name} failed while answering ({_first_line(error)}). "
+            f"The checkpoint {self.checkpoint.name} failed while answering ({first_line(error)}). "
             "Another --dtype may help."
         )
 
@@ -157,101 +154,6 @@ def _ended(ids: list[int], transcript: _Transcript, config: GenerationConfig) ->
 def _end_tokens(config: GenerationConfig) -> list[int]:
     ends = config.eos_token_id
     return ends if isinstance(ends, list) else [ends]
-
-
-def _device(name: str) -> torch.device:
-    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if has[kind])
-    if not has[name]:
-        raise ModelError(f"This machine has no {name} device that torch can use. Leave out --device {name}.")
-    return torch.device(name)
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype | str:
-    if name != "auto":
-        dtype = getattr(torch, name)
-        assert isinstance(dtype, torch.dtype)
-        return dtype
-    # A GPU runs the checkpoint's own precision; a processor is exact, and mostly faster, at 32 bits.
-    return torch.float32 if device.type == "cpu" else "auto"
-
-
-def _load_inputs(checkpoint: Checkpoint, config: Any) -> Inputs:
-    try:
-        return inputs_for(checkpoint, config)
-    # Damaged files make these readers fail in any way.
-    except Exception as error:
-        raise _broken(checkpoint, "its tokenizer or image processor", error) from error
-
-
-def _load_model(checkpoint: Checkpoint, config: Any, device: torch.device, dtype: torch.dtype | str) -> Any:
-    try:
-        model, loading = _model_class(checkpoint).from_pretrained(
-            checkpoint.folder,
-            config=config,
-            dtype=dtype,
-            # Straight onto a GPU, without a whole copy in memory first.
-            device_map=None if device.type == "cpu" else {"": device},
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    # Damaged files make these readers fail in any way.
-    except Exception as error:
-        if _is_out_of_memory(error):
-            raise ModelError(
-                f"The checkpoint {checkpoint.name} does not fit into the memory of {device}. "
-                "Try --dtype bfloat16, or another --device."
-            ) from error
-        raise _broken(checkpoint, "its weights", error) from error
-    if missing := sorted(loading["missing_keys"]):
-        raise ModelError(
-            f"The checkpoint {checkpoint.name} lacks {len(missing)} of its weights, {missing[0]} among them. "
-            "Fetch it again."
-        )
-    return model.eval()
-
-
-def _model_class(checkpoint: Checkpoint) -> Any:
-    family = checkpoint.family
-    with quick_imports():
-        return getattr(importlib.import_module(family.module), family.class_name)
-
-
-def _load_config(checkpoint: Checkpoint) -> Any:
-    """The checkpoint's configuration, its vision layers kept whichever version of transformers wrote it."""
-    try:
-        config = _model_class(checkpoint).config_class.from_pretrained(
-            checkpoint.folder, local_files_only=True
-        )
-    # Damaged files make these readers fail in any way.
-    except Exception as error:
-        raise _broken(checkpoint, "its configuration", error) from error
-    if checkpoint.vision_layers is not None:
-        # Older versions know this name alone, newer ones take it for their own.
-        config.vision_feature_layers = checkpoint.vision_layers
-    return config
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Only CUDA has an error of its own for this.
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        word in str(error).lower() for word in words
-    )
-
-
-def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"The checkpoint {checkpoint.name} cannot be loaded: {part} did not read ({_first_line(error)}). "
-        "It may be damaged; fetch it again."
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
 
 
 class _Transcript(BaseStreamer):  # type: ignore[misc]

@@ -183,17 +183,17 @@ class Known:
 
     def weights(self, bits: int) -> int:
         """Bytes of its weights with the language model's matrices at so many bits, the rest at 16."""
-        return round(2 * (self.parameters - self.text.matrices) + self.text.matrices * _BYTES[bits])
+        return round(2 * (self.parameters - self.text.matrices) + self.text.matrices * BYTES[bits])
 
     def memory(self, bits: int, tokens: int = 2048) -> int:
         """Bytes that answering takes, with a conversation of so many tokens."""
         kept = 2 * self.text.layers * self.text.key_width * 2 * tokens
-        return self.weights(bits) + kept + _WORKING
+        return self.weights(bits) + kept + WORKING
 
 
 # Of each weight; a block of 64 in 4 bits keeps a scale, itself in 8 bits.
-_BYTES = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.516}
-_WORKING = GIB // 2
+BYTES = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.516}
+WORKING = GIB // 2
 """What answering takes besides: a picture on its way through the tower, the scores of all words."""
 
 

@@ -98,17 +98,7 @@ def _counted(checkpoint: checkpoints.Checkpoint) -> int | None:
     """How many parameters the files of a checkpoint hold."""
     if checkpoint.folder is None:
         return None
-    from safetensors import SafetensorError, safe_open
-
-    total = 0
-    for file in checkpoint.folder.glob("*.safetensors"):
-        try:
-            with safe_open(file, framework="numpy") as weights:
-                shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
-        except (OSError, SafetensorError):
-            return None
-        total += sum(math.prod(shape) for shape in shapes)
-    return total
+    return sum(math.prod(shape) for shape in checkpoints.shapes(checkpoint.folder).values())
 
 
 def _billions(parameters: int | None) -> str:

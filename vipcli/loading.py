@@ -1,0 +1,317 @@
+"""A checkpoint into memory: on which device, in which precision, and whether it fits."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from vipcli.cache import readable
+from vipcli.checkpoints import Checkpoint, shapes
+from vipcli.errors import ModelError, UsageError
+from vipcli.heavy import quick_imports
+from vipcli.inputs import Inputs, inputs_for
+from vipcli.models import BYTES, WORKING
+
+with quick_imports():
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+# A bar for each file that is read says nothing that the line "loading" does not.
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
+
+_BITS = {"4bit": 4, "4bit-fp4": 4, "8bit": 8}
+# What keeps 16 bits when the rest is quantized: little of the whole, and much of what is seen.
+_KEPT = [r".*vision_tower", r".*multi_modal_projector", "lm_head"]
+_ATTENTION = {"auto": None, "sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How to run a checkpoint, each by its setting's words."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: str = "none"
+    quantize_all: bool = False
+    """Whether the vision tower and the projector are quantized too."""
+    attention: str = "auto"
+
+
+AUTO = Setup()
+
+
+def load(checkpoint: Checkpoint, setup: Setup) -> tuple[Inputs, Any]:
+    """What reads requests for a checkpoint, and the model itself."""
+    device = _device(setup.device)
+    dtype = _dtype(setup, device)
+    _insist_on_attention(setup.attention, device)
+    _insist_on_room(checkpoint, setup, device, dtype)
+    config = _config(checkpoint)
+    return _inputs(checkpoint, config), _model(checkpoint, config, setup, device, dtype)
+
+
+def where(model: Any) -> str:
+    """The device that a model is on, or all of them."""
+    spread = getattr(model, "hf_device_map", {})
+    places = dict.fromkeys(str(torch.device(place)) for place in spread.values() if place != "disk")
+    return ", ".join(places) if len(places) > 1 else str(model.device)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error comes down to."""
+    # Only CUDA has an error of its own for this.
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        word in str(error).lower() for word in words
+    )
+
+
+def first_line(error: Exception) -> str:
+    """As much of an error's text as fits into a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+
+
+# --------------------------------------------------------------------------- devices and precisions
+
+
+def _device(name: str) -> torch.device | None:
+    """The device of that name; None for all that there are."""
+    if name == "spread":
+        return None
+    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if has[kind])
+    kind, _, number = name.partition(":")
+    if not has[kind]:
+        raise ModelError(f"This machine has no {kind} device that torch can use. Leave out --device {name}.")
+    if number and int(number) >= torch.cuda.device_count():
+        raise ModelError(
+            f"This machine has no {name}: its GPUs are cuda:0 to cuda:{torch.cuda.device_count() - 1}."
+        )
+    return torch.device(name)
+
+
+def _dtype(setup: Setup, device: torch.device | None) -> torch.dtype | str:
+    if setup.quantize != "none":
+        return _dtype_beside(setup, device)
+    if setup.dtype != "auto":
+        return _named(setup.dtype)
+    # A GPU runs the checkpoint's own precision; a processor is exact, and mostly faster, at 32 bits.
+    on_processor = device is None or device.type == "cpu"
+    return torch.float32 if on_processor and not torch.cuda.is_available() else "auto"
+
+
+def _dtype_beside(setup: Setup, device: torch.device | None) -> torch.dtype:
+    """The precision of what is not quantized, and that the rest is reckoned in."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(f"--quantize {setup.quantize} needs bitsandbytes: pip install bitsandbytes.")
+    if device is not None and device.type == "mps":
+        raise ModelError("4 and 8 bits run on NVIDIA GPUs and on the CPU. Leave out --quantize, or --device.")
+    if setup.quantize == "8bit":
+        if setup.dtype not in ("auto", "float16"):
+            raise UsageError(f"8 bits go with float16, not with {setup.dtype}. Leave out --dtype.")
+        return torch.float16
+    if setup.dtype != "auto":
+        return _named(setup.dtype)
+    old = device is not None and device.type == "cuda" and not torch.cuda.is_bf16_supported()
+    return torch.float16 if old else torch.bfloat16
+
+
+def _named(name: str) -> torch.dtype:
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def _insist_on_attention(name: str, device: torch.device | None) -> None:
+    if name != "flash":
+        return
+    if device is not None and device.type != "cuda":
+        raise ModelError("Flash attention runs on NVIDIA GPUs alone. Leave out --attention flash.")
+    if importlib.util.find_spec("flash_attn") is None:
+        raise ModelError("--attention flash needs the package flash-attn: pip install flash-attn.")
+
+
+# --------------------------------------------------------------------------- room
+
+
+def _insist_on_room(
+    checkpoint: Checkpoint, setup: Setup, device: torch.device | None, dtype: torch.dtype | str
+) -> None:
+    """Refuse what cannot fit before hours of swapping, and name what would."""
+    free = None if device is None else _free(device)
+    if free is None:
+        return
+    own = 2 if isinstance(dtype, str) else dtype.itemsize
+    needs = {"none": own * 8, **_BITS}
+    need = _need(checkpoint, needs[setup.quantize], own, everything=setup.quantize_all)
+    if need <= free:
+        return
+    fitting = [
+        (option, smaller)
+        for option, smaller in (
+            ("--dtype bfloat16", _need(checkpoint, 16, 2)),
+            ("--quantize 8bit", _need(checkpoint, 8, 2)),
+            ("--quantize 4bit", _need(checkpoint, 4, 2)),
+        )
+        if smaller <= free
+    ]
+    advice = (
+        f"{fitting[0][0]} takes {readable(fitting[0][1])}."
+        if fitting
+        else "Nor would 4 bits fit: take a smaller checkpoint, or --device spread."
+    )
+    raise ModelError(
+        f"{checkpoint.name} takes {readable(need)} like this, and {device} has {readable(free)} free. "
+        f"{advice}"
+    )
+
+
+def _free(device: torch.device) -> int | None:
+    """Bytes that a device has left; None where it does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - not a file on a disk
+            told = dict(line.split(":", 1) for line in file)
+        return int(told["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _need(checkpoint: Checkpoint, bits: int, own: int, *, everything: bool = False) -> int:
+    """Bytes that a checkpoint takes with its matrices at so many bits and the rest at `own` bytes."""
+    assert checkpoint.folder is not None
+    matrices = rest = 0
+    for name, shape in shapes(checkpoint.folder).items():
+        in_layer = len(shape) == 2 and ".layers." in name and ("language_model" in name or everything)
+        if in_layer:
+            matrices += math.prod(shape)
+        else:
+            rest += math.prod(shape)
+    weights = int(matrices * BYTES[bits] + rest * own)
+    return weights + min(WORKING, weights)
+
+
+# --------------------------------------------------------------------------- reading the files
+
+
+def _inputs(checkpoint: Checkpoint, config: Any) -> Inputs:
+    try:
+        return inputs_for(checkpoint, config)
+    # Damaged files make these readers fail in any way.
+    except Exception as error:
+        raise _broken(checkpoint, "its tokenizer or image processor", error) from error
+
+
+def _class(checkpoint: Checkpoint) -> Any:
+    family = checkpoint.family
+    with quick_imports():
+        return getattr(importlib.import_module(family.module), family.class_name)
+
+
+def _config(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's configuration, its vision layers kept whichever version of transformers wrote it."""
+    try:
+        config = _class(checkpoint).config_class.from_pretrained(checkpoint.folder, local_files_only=True)
+    # Damaged files make these readers fail in any way.
+    except Exception as error:
+        raise _broken(checkpoint, "its configuration", error) from error
+    if checkpoint.vision_layers is not None:
+        # Older versions know this name alone, newer ones take it for their own.
+        config.vision_feature_layers = checkpoint.vision_layers
+    return config
+
+
+def _model(
+    checkpoint: Checkpoint,
+    config: Any,
+    setup: Setup,
+    device: torch.device | None,
+    dtype: torch.dtype | str,
+) -> Any:
+    quantized = setup.quantize != "none"
+    try:
+        model, loading = _class(checkpoint).from_pretrained(
+            checkpoint.folder,
+            config=config,
+            dtype=dtype,
+            quantization_config=_quantizing(setup, dtype) if quantized else None,
+            attn_implementation=_ATTENTION[setup.attention],
+            device_map=_map(device, quantized),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    # Damaged files make these readers fail in any way.
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise ModelError(
+                f"The checkpoint {checkpoint.name} does not fit into the memory "
+                f"of {device or 'this machine'}. Try --quantize 4bit, or another --device."
+            ) from error
+        raise _broken(checkpoint, "its weights", error) from error
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelError(
+            f"The checkpoint {checkpoint.name} lacks {len(missing)} of its weights, {missing[0]} among them. "
+            "Fetch it again."
+        )
+    return model.eval()
+
+
+def _map(device: torch.device | None, quantized: bool) -> Any:
+    if device is None:
+        return "auto"
+    # Straight onto a GPU, without a whole copy in memory first.
+    return {"": device} if quantized or device.type != "cpu" else None
+
+
+def _quantizing(setup: Setup, dtype: torch.dtype | str) -> Any:
+    from transformers.utils.quantization_config import BitsAndBytesConfig
+
+    with _no_foreign_code():
+        importlib.import_module("bitsandbytes")
+    kept = ["lm_head"] if setup.quantize_all else _KEPT
+    if setup.quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="fp4" if setup.quantize == "4bit-fp4" else "nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=kept,
+    )
+
+
+@contextmanager
+def _no_foreign_code() -> Iterator[None]:
+    """bitsandbytes would fetch compiled code from the hub if it could; here it cannot, and says nothing."""
+    log = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    level, there = log.level, "kernels" in sys.modules
+    log.setLevel(logging.CRITICAL)
+    os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
+    if not there:
+        sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if not there:
+            del sys.modules["kernels"]
+        log.setLevel(level)
+
+
+def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"The checkpoint {checkpoint.name} cannot be loaded: {part} did not read ({first_line(error)}). "
+        "It may be damaged; fetch it again."
+    )
