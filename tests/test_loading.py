@@ -179,3 +179,26 @@ def test_too_little_memory_is_told_with_what_fits(
 def test_what_fits_is_loaded(bundled: Checkpoint, free: Any) -> None:
     free(50)
     assert LocalModel(bundled, Setup(dtype="bfloat16")).facts.dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("make", [make_vipllava, make_llava, make_interleave, make_onevision])
+def test_unused_vision_layers_are_left_out_bit_for_bit(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = find(str(make(tmp_path / "tiny")))
+    short = LocalModel(checkpoint)
+    monkeypatch.setattr(loading, "_drop_unused_layers", lambda _: None)
+    whole = LocalModel(checkpoint)
+    counts = [len(model._model.model.vision_tower.encoder.layers) for model in (short, whole)]
+    # ViP-LLaVA and LLaVA-1.5 take nothing from the last layer.
+    assert counts[1] - counts[0] == (1 if make in (make_vipllava, make_llava) else 0)
+    request = _request_for(checkpoint)
+    assert torch.equal(_scores(short, request), _scores(whole, request))
+
+
+def test_scores_are_reckoned_for_the_last_word_alone(bundled: Checkpoint) -> None:
+    model = LocalModel(bundled)
+    seen: list[int] = []
+    model._model.lm_head.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
+    model.answer(_request(bundled))
+    assert set(seen) == {1}

@@ -266,7 +266,28 @@ def _model(
             f"The checkpoint {checkpoint.name} lacks {len(missing)} of its weights, {missing[0]} among them. "
             "Fetch it again."
         )
+    _drop_unused_layers(model)
     return model.eval()
+
+
+def _drop_unused_layers(model: Any) -> None:
+    """Take off the layers of the vision tower above the last one that features are taken from."""
+    config, layers = model.config, model.model.vision_tower.encoder.layers
+    names = [
+        name
+        for name in ("vision_feature_layer", "vision_feature_layers")
+        if getattr(config, name, None) is not None
+    ]
+    used = 0
+    for name in names:
+        chosen = getattr(config, name)
+        # Counted from the end, they would mean others once the end has moved.
+        several = isinstance(chosen, list | tuple)
+        counted = [one if one >= 0 else len(layers) + 1 + one for one in (chosen if several else [chosen])]
+        setattr(config, name, counted if several else counted[0])
+        used = max(used, *counted)
+    if names:
+        del layers[used:]
 
 
 def _map(device: torch.device | None, quantized: bool) -> Any:
