@@ -19,11 +19,12 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration, VipLlavaF
 
 from vipcli import checkpoints
 from vipcli.answers import Request, Sampling
-from vipcli.engine import LocalModel, _Transcript
+from vipcli.engine import LocalModel
 from vipcli.errors import ModelError, PromptError
 from vipcli.fitting import FITS, Fit, square
 from vipcli.loading import Setup
 from vipcli.prompts import HUMAN, VICUNA, PromptForm, Turn
+from vipcli.transcript import Transcript
 
 QUESTION = "What is within the red rectangle?"
 LENGTH = 24
@@ -349,13 +350,12 @@ class Letters:
 )
 def test_the_transcript_shows_settled_text_only(raw: str, stops: tuple[str, ...], text: str) -> None:
     pieces: list[str] = []
-    transcript = _Transcript(Letters(), stops, pieces.append)
-    transcript.put(torch.tensor([[0]]))
+    transcript = Transcript(Letters(), stops, pieces.append)
     for letter in raw.encode():
-        transcript.put(torch.tensor([letter]))
-        if transcript.stopped:
+        transcript.take(letter)
+        if transcript.over:
             break
-    transcript.end()
+    transcript.finish()
     assert transcript.text == text
     assert "".join(pieces) == text
     assert not any("\ufffd" in piece for piece in pieces)

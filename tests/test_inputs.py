@@ -15,7 +15,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 )
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 
-from tests.tiny import make_interleave, make_onevision
+from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
 from vipcli.answers import Request, Sampling
 from vipcli.checkpoints import Checkpoint, find
 from vipcli.engine import LocalModel
@@ -116,7 +116,7 @@ def test_onevision_takes_the_frames_of_a_video(onevision: LocalModel, count: int
     stock = _stock_onevision(onevision.checkpoint.folder)
     request = _request(onevision.checkpoint, frames=_pictures(*[(90, 60)] * count))
     assert request.prompt == stock.apply_chat_template(_messages(video=True), add_generation_prompt=True)
-    prepared = onevision._prepare(request)
+    prepared = onevision._prepare([request])
     token = onevision._model.config.video_token_id
     # Of two by two patches a frame, pooling leaves one; one more ends the video.
     assert int((prepared["input_ids"] == token).sum()) == count + 1
@@ -133,8 +133,62 @@ def test_other_frames_get_another_answer(onevision: LocalModel) -> None:
 
 @pytest.mark.parametrize(("fit", "size"), [("pad", (60, 200)), ("crop", (60, 60)), ("stretch", (28, 28))])
 def test_onevision_can_be_shown_less(onevision: LocalModel, fit: Fit, size: tuple[int, int]) -> None:
-    prepared = onevision._prepare(_request(onevision.checkpoint, _pictures((200, 60)), fit=fit))
+    prepared = onevision._prepare([_request(onevision.checkpoint, _pictures((200, 60)), fit=fit)])
     assert prepared["image_sizes"].tolist() == [list(size)]
+
+
+SEVERAL = [(90, 60), (28, 28), (40, 130), (300, 40)]
+
+
+@pytest.mark.parametrize("make", [make_vipllava, make_llava, make_interleave, make_onevision])
+def test_side_by_side_is_as_one_by_one(make: Any, tmp_path: Path) -> None:
+    model = LocalModel(find(str(make(tmp_path / "tiny"))))
+    form = model.checkpoint.form()
+    questions = ["What?", "What is within the red rectangle, and what is pointed to by the blue arrow?"]
+    requests = [
+        Request(form.build([Turn(questions[number % 2])]), _pictures(size), stops=form.stops, sampling=SHORT)
+        for number, size in enumerate(SEVERAL)
+    ]
+    alone = [model.answer(request) for request in requests]
+    together = model.answers(requests)
+    for one, other in zip(alone, together, strict=True):
+        assert one.token_ids == other.token_ids
+        assert (one.text, one.ended, one.prompt_tokens) == (other.text, other.ended, other.prompt_tokens)
+        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+
+
+def test_pictures_of_one_and_of_several_go_side_by_side(onevision: LocalModel) -> None:
+    requests = [
+        _request(onevision.checkpoint, _pictures((90, 60))),
+        _request(onevision.checkpoint, _pictures((90, 60), (40, 40))),
+        _request(onevision.checkpoint, _pictures((28, 200))),
+    ]
+    together = onevision.answers(requests)
+    assert [reply.token_ids for reply in together] == [
+        onevision.answer(request).token_ids for request in requests
+    ]
+
+
+def test_videos_of_different_lengths_are_answered_in_turn(onevision: LocalModel) -> None:
+    requests = [_request(onevision.checkpoint, frames=_pictures(*[(90, 60)] * count)) for count in (2, 5)]
+    assert [reply.token_ids for reply in onevision.answers(requests)] == [
+        onevision.answer(request).token_ids for request in requests
+    ]
+
+
+def test_an_answer_that_ends_early_waits_for_the_others(interleave: LocalModel) -> None:
+    form = interleave.checkpoint.form()
+    prompt = form.build([Turn("What is this?")])
+    first = interleave.answer(Request(prompt, _pictures((90, 60)), sampling=SHORT))
+    stop = interleave._prepare.tokenizer.decode(first.token_ids[2:3])
+    requests = [
+        Request(prompt, _pictures((90, 60)), stops=(stop,), sampling=SHORT),
+        Request(prompt, _pictures((28, 28)), sampling=SHORT),
+    ]
+    stopped, whole = interleave.answers(requests)
+    assert stopped.ended == "stop"
+    assert stopped.token_ids == first.token_ids[:3]
+    assert len(whole.token_ids) == 6
 
 
 def test_pictures_without_a_place_are_told(onevision: LocalModel) -> None:
@@ -150,7 +204,7 @@ def _messages(*, images: int = 0, video: bool = False) -> list[dict[str, Any]]:
 
 def _same_answer(model: LocalModel, request: Request, told: Any) -> None:
     """The same ids and pixels as told by the stock processor, and the answer that generate gives to them."""
-    prepared = model._prepare(request)
+    prepared = model._prepare([request])
     assert prepared.keys() == dict(told).keys()
     for name, value in told.items():
         torch.testing.assert_close(prepared[name], torch.as_tensor(value), atol=0, rtol=0)

@@ -41,7 +41,7 @@ def _scores(model: LocalModel, request: Request) -> torch.Tensor:
     """Of the next word, after a whole question."""
     prepared = {
         name: value.to(model._model.dtype) if value.is_floating_point() else value
-        for name, value in model._prepare(request).items()
+        for name, value in model._prepare([request]).items()
     }
     with torch.inference_mode():
         scores: torch.Tensor = model._model(**prepared).logits[0, -1]

@@ -12,23 +12,18 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from vipcli.answers import Ended, ModelFacts, OnText, Reply, Request, Sampling
+from vipcli.answers import ModelFacts, OnText, Reply, Request, Sampling
 from vipcli.checkpoints import Checkpoint
 from vipcli.errors import ModelError, PromptError
 from vipcli.heavy import quick_imports
 from vipcli.loading import AUTO, Setup, first_line, is_out_of_memory, load, where
+from vipcli.transcript import Transcript
 
 with quick_imports():
     import torch
     from transformers.generation.configuration_utils import GenerationConfig
     from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
     from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
-    from transformers.generation.streamers import BaseStreamer
-    from transformers.utils import logging as transformers_logging
-
-# A bar for each file that is read says nothing that the line "loading" does not.
-transformers_logging.disable_progress_bar()
-transformers_logging.set_verbosity_error()
 
 
 class LocalModel:
@@ -51,42 +46,60 @@ class LocalModel:
 
     def answer(self, request: Request, on_text: OnText | None = None) -> Reply:
         """Answer one request, handing over the text as it comes."""
+        return self._answer([request], on_text)[0]
+
+    def answers(self, requests: Sequence[Request]) -> list[Reply]:
+        """Answer several requests side by side, all of them sampled in the same way."""
+        # Videos of different lengths have no common shape.
+        if any(request.frames for request in requests):
+            return [self.answer(request) for request in requests]
+        return self._answer(requests, None)
+
+    def _answer(self, requests: Sequence[Request], on_text: OnText | None) -> list[Reply]:
         started = time.perf_counter()
-        inputs = self._inputs(request)
-        prompt_tokens = inputs["input_ids"].shape[1]
-        room = self._room(prompt_tokens)
-        generation = self._generation(request.sampling, room)
-        transcript = _Transcript(self._prepare.tokenizer, request.stops, on_text, _end_tokens(generation))
+        inputs = self._inputs(requests)
+        longest = inputs["input_ids"].shape[1]
+        (sampling,) = {request.sampling for request in requests}
+        generation = self._generation(sampling, self._room(longest))
+        ends = _end_tokens(generation)
+        transcripts = [
+            Transcript(self._prepare.tokenizer, request.stops, on_text, ends) for request in requests
+        ]
         probabilities = _Probabilities()
         prepared = time.perf_counter()
-        torch.manual_seed(request.sampling.seed)
+        torch.manual_seed(sampling.seed)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                output = self._model.generate(
+                self._model.generate(
                     **inputs,
                     generation_config=generation,
-                    streamer=transcript,
-                    stopping_criteria=StoppingCriteriaList([_AtStop(transcript)]),
+                    stopping_criteria=StoppingCriteriaList([_Writer(transcripts, probabilities)]),
                     logits_processor=LogitsProcessorList([probabilities]),
                 )
             except (RuntimeError, ValueError, MemoryError) as error:
                 raise self._stumbled(error) from error
-        ids = output[0, prompt_tokens:].tolist()
         finished = time.perf_counter()
-        return Reply(
-            text=transcript.text,
-            ended=_ended(ids, transcript, generation),
-            prompt_tokens=prompt_tokens,
-            token_ids=tuple(ids),
-            probability=probabilities.mean(ids, transcript.shown_tokens),
-            model=self.facts,
-            seconds={
-                "prepare": prepared - started,
-                "first_token": transcript.first_at - prepared,
-                "generate": finished - prepared,
-            },
-        )
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        replies = []
+        for row, transcript in enumerate(transcripts):
+            transcript.finish()
+            replies.append(
+                Reply(
+                    text=transcript.text,
+                    ended=transcript.ended,
+                    prompt_tokens=lengths[row],
+                    token_ids=tuple(transcript.tokens),
+                    probability=probabilities.mean(row, transcript.shown_tokens),
+                    model=self.facts,
+                    seconds={
+                        "prepare": prepared - started,
+                        "first_token": transcript.first_at - prepared,
+                        "generate": finished - prepared,
+                    },
+                )
+            )
+        return replies
 
     def _stumbled(self, error: Exception) -> ModelError:
         if is_out_of_memory(error):
@@ -99,11 +112,12 @@ class LocalModel:
             "Another --dtype may help."
         )
 
-    def _inputs(self, request: Request) -> dict[str, Any]:
-        self._insist_on_plain(request.typed)
+    def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
+        for request in requests:
+            self._insist_on_plain(request.typed)
         return {
             name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
-            for name, value in self._prepare(request).items()
+            for name, value in self._prepare(requests).items()
         }
 
     def _insist_on_plain(self, typed: tuple[str, ...]) -> None:
@@ -147,83 +161,24 @@ class LocalModel:
         return config
 
 
-def _ended(ids: list[int], transcript: _Transcript, config: GenerationConfig) -> Ended:
-    return "stop" if transcript.stopped or (ids and ids[-1] in _end_tokens(config)) else "length"
-
-
 def _end_tokens(config: GenerationConfig) -> list[int]:
     ends = config.eos_token_id
     return ends if isinstance(ends, list) else [ends]
 
 
-class _Transcript(BaseStreamer):  # type: ignore[misc]
-    """Turns tokens into text as they come, holding back what might still belong to a stop text."""
+class _Writer(StoppingCriteria):  # type: ignore[misc]
+    """Hands each row's new token to its transcript, and ends the row where that has come to its end."""
 
-    def __init__(
-        self, tokenizer: Any, stops: tuple[str, ...], on_text: OnText | None, end_tokens: Sequence[int] = ()
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._end_tokens = end_tokens
-        self._stops = stops
-        self._on_text = on_text
-        self._ids: list[int] = []
-        self._ends: list[int] = []
-        self._raw = ""
-        self._sent = 0
-        self._in_prompt = True
-        self.first_at = time.perf_counter()
-        self.stopped = False
-        self.text = ""
-
-    @property
-    def shown_tokens(self) -> int:
-        """How many of the tokens made the answer; the rest made what ended it."""
-        end = self._raw.find(self.text) + len(self.text)
-        return sum(1 for start in [0, *self._ends[:-1]] if start < end) if self.text else 0
-
-    def put(self, value: torch.Tensor) -> None:
-        if self._in_prompt:
-            self._in_prompt = False
-            return
-        if not self._ids:
-            self.first_at = time.perf_counter()
-        # What a checkpoint ends its answers with is no part of them, even where it is a word like any other.
-        self._ids += [token for token in value.reshape(-1).tolist() if token not in self._end_tokens]
-        self._raw = self._tokenizer.decode(
-            self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        self._ends.append(len(self._raw.rstrip("\ufffd")))
-        places = [place for stop in self._stops if (place := self._raw.find(stop)) >= 0]
-        self.stopped = bool(places)
-        self._show(self._raw[: min(places)] if places else self._raw[: self._safe_end()])
-
-    def end(self) -> None:
-        if not self.stopped:
-            self._show(self._raw)
-
-    def _show(self, settled: str) -> None:
-        self.text = settled.strip()
-        if self._on_text is not None and len(self.text) > self._sent:
-            self._on_text(self.text[self._sent :])
-            self._sent = len(self.text)
-
-    def _safe_end(self) -> int:
-        """Up to where the text is settled: before a half-made letter or the start of a stop text."""
-        whole = self._raw.rstrip("\ufffd")
-        begun = [
-            length for stop in self._stops for length in range(1, len(stop)) if whole.endswith(stop[:length])
-        ]
-        return len(whole) - max(begun, default=0)
-
-
-class _AtStop(StoppingCriteria):  # type: ignore[misc]
-    """Ends generation once the transcript has met a stop text."""
-
-    def __init__(self, transcript: _Transcript) -> None:
-        self._transcript = transcript
+    def __init__(self, transcripts: Sequence[Transcript], probabilities: _Probabilities) -> None:
+        self._transcripts = transcripts
+        self._probabilities = probabilities
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        return torch.full((len(input_ids),), self._transcript.stopped, device=input_ids.device)
+        newest = input_ids[:, -1]
+        self._probabilities.settle(newest)
+        for transcript, token in zip(self._transcripts, newest.tolist(), strict=True):
+            transcript.take(token)
+        return torch.tensor([transcript.over for transcript in self._transcripts], device=input_ids.device)
 
 
 class _Probabilities(LogitsProcessor):  # type: ignore[misc]
@@ -234,16 +189,14 @@ class _Probabilities(LogitsProcessor):  # type: ignore[misc]
         self._last: torch.Tensor | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._settle(input_ids[0, -1])
-        self._last = scores[0].float().softmax(-1)
+        self._last = scores.float().softmax(-1)
         return scores
 
-    def _settle(self, token: torch.Tensor) -> None:
-        if self._last is not None:
-            self._steps.append(self._last[token])
+    def settle(self, tokens: torch.Tensor) -> None:
+        """Learn which token each row took."""
+        assert self._last is not None
+        self._steps.append(self._last.gather(1, tokens[:, None])[:, 0])
 
-    def mean(self, ids: list[int], count: int) -> float | None:
-        """The mean over the first `count` of the tokens."""
-        if ids:
-            self._settle(torch.tensor(ids[-1]))
-        return float(torch.stack(self._steps[:count]).mean()) if count else None
+    def mean(self, row: int, count: int) -> float | None:
+        """The mean over the first `count` of a row's tokens."""
+        return float(torch.stack(self._steps[:count])[:, row].mean()) if count else None

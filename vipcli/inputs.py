@@ -27,12 +27,18 @@ class Inputs(Protocol):
 
     tokenizer: Any
 
-    def __call__(self, request: Request) -> dict[str, torch.Tensor]: ...
+    def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]: ...
 
 
 def inputs_for(checkpoint: Checkpoint, config: Any) -> Inputs:
     """How the family of a checkpoint takes its requests; `config` is the model's."""
     return OneVisionInputs(checkpoint, config) if checkpoint.family is ONEVISION else SquareInputs(checkpoint)
+
+
+def _side_by_side(requests: Sequence[Request]) -> dict[str, Any]:
+    """How several prompts become one table: the shorter ones begin later, so that all end together."""
+    padding = {"padding": True, "padding_side": "left"} if len(requests) > 1 else {}
+    return {"return_tensors": "pt", **padding}
 
 
 class SquareInputs:
@@ -46,9 +52,10 @@ class SquareInputs:
         )
         self.tokenizer = self._processor.tokenizer
 
-    def __call__(self, request: Request) -> dict[str, torch.Tensor]:
-        images = [self._square(image, request.fit) for image in request.images]
-        return dict(self._processor(images=images or None, text=request.prompt, return_tensors="pt"))
+    def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
+        images = [self._square(image, request.fit) for request in requests for image in request.images]
+        prompts = [request.prompt for request in requests]
+        return dict(self._processor(images=images or None, text=prompts, **_side_by_side(requests)))
 
     def _square(self, image: Pixels, fit: Fit) -> Pixels:
         # SigLIP's processor squeezes what CLIP's would crop.
@@ -77,18 +84,25 @@ class OneVisionInputs:
             checkpoint.folder, local_files_only=True, trust_remote_code=False
         )
 
-    def __call__(self, request: Request) -> dict[str, torch.Tensor]:
-        prompt = request.prompt
+    def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
         found: dict[str, torch.Tensor] = {}
-        if request.images:
-            images = [self._part(image, request.fit) for image in request.images]
-            made = self._pictures([images], return_tensors="pt")
+        counts: list[int] = []
+        if any(request.images for request in requests):
+            images = [[self._part(image, request.fit) for image in request.images] for request in requests]
+            made = self._pictures(images, return_tensors="pt")
             found |= {name: made[name] for name in ("pixel_values", "image_sizes", "batch_num_images")}
-            prompt = self._spread(prompt, self._config.image_token_id, self._places(made))
-        if request.frames:
-            found["pixel_values_videos"] = self._video(request.frames)
-            prompt = self._spread(prompt, self._config.video_token_id, [self._places_of(len(request.frames))])
-        return {**self.tokenizer(prompt, return_tensors="pt"), **found}
+            counts = self._places(made["image_sizes"], [len(some) for some in images])
+        prompts = []
+        for request in requests:
+            prompt, taken = request.prompt, len(request.images)
+            prompt = self._spread(prompt, self._config.image_token_id, counts[:taken])
+            counts = counts[taken:]
+            if request.frames:
+                found["pixel_values_videos"] = self._video(request.frames)
+                places = self._places_of(len(request.frames))
+                prompt = self._spread(prompt, self._config.video_token_id, [places])
+            prompts.append(prompt)
+        return {**self.tokenizer(prompts, **_side_by_side(requests)), **found}
 
     def _part(self, image: Pixels, fit: Fit) -> Pixels:
         match fit:
@@ -100,17 +114,26 @@ class OneVisionInputs:
             case "stretch":
                 return resized(image, self._checkpoint.input_size)
 
-    def _places(self, made: Any) -> list[int]:
-        """How many tokens each picture takes: as many as the model itself packs its features into."""
-        from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
+    def _places(self, sizes: torch.Tensor, together: Sequence[int]) -> list[int]:
+        """How many tokens each picture takes: as many as the model itself packs its features into.
 
-        each = self._side**2
-        tiles = made["pixel_values"].shape[1]
-        features = [torch.zeros(tiles, each, 1) for _ in made["image_sizes"]]
+        `together` is how many pictures each request holds: one is cut into tiles, several are not.
+        """
+        from transformers.models.llava_onevision.modeling_llava_onevision import (
+            LlavaOnevisionModel,
+            image_size_to_num_patches,
+        )
+
+        alone = [count == 1 for count in together for _ in range(count)]
+        grid, square = self._config.image_grid_pinpoints, self._config.vision_config.image_size
+        features = [
+            torch.zeros(image_size_to_num_patches(size, grid, square) if tiled else 1, self._side**2, 1)
+            for size, tiled in zip(sizes, alone, strict=True)
+        ]
         _, counts = LlavaOnevisionModel.pack_image_features(
             SimpleNamespace(config=self._config),
             features,
-            made["image_sizes"],
+            sizes,
             image_newline=torch.zeros(1),
             vision_aspect_ratio=self._config.vision_aspect_ratio,
         )
