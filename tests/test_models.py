@@ -23,6 +23,7 @@ from vipcli.models import (
     ONEVISION,
     VIPLLAVA,
     Known,
+    configuration,
     family_of,
 )
 
@@ -37,30 +38,6 @@ def _on_no_device(known: Known) -> Any:
     )
     from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
-    text, vision = known.text, known.vision
-    parts: dict[str, Any] = {
-        "text_config": {
-            "model_type": text.kind,
-            "vocab_size": text.vocabulary,
-            "hidden_size": text.width,
-            "intermediate_size": text.inner,
-            "num_hidden_layers": text.layers,
-            "num_attention_heads": text.heads,
-            "num_key_value_heads": text.key_heads,
-            "tie_word_embeddings": text.tied,
-        },
-        "vision_config": {
-            "model_type": vision.kind,
-            "hidden_size": vision.width,
-            "intermediate_size": vision.inner,
-            "num_hidden_layers": vision.layers,
-            "num_attention_heads": vision.heads,
-            "image_size": vision.image,
-            "patch_size": vision.patch,
-            **({"vision_use_head": False} if vision.kind.startswith("siglip") else {}),
-        },
-        "tie_word_embeddings": text.tied,
-    }
     config_class, model_class = {
         VIPLLAVA: (VipLlavaConfig, VipLlavaForConditionalGeneration),
         LLAVA: (LlavaConfig, LlavaForConditionalGeneration),
@@ -68,7 +45,7 @@ def _on_no_device(known: Known) -> Any:
         ONEVISION: (LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration),
     }[known.family]
     with torch.device("meta"):
-        return model_class(config_class(**parts))
+        return model_class(config_class(**configuration(known)))
 
 
 @pytest.mark.parametrize("name", [name for name in KNOWN if not name.endswith("-si")])

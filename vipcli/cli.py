@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vipcli.asking import Marked, Question
     from vipcli.checkpoints import Checkpoint
     from vipcli.engine import LocalModel
+    from vipcli.loading import Setup
     from vipcli.marks import TypedMark
 
 MARK_OPTIONS = tuple(BY_KIND)
@@ -456,6 +457,67 @@ def models_use(name: ModelName) -> None:
 
 
 @app.command()
+def bench(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="A checkpoint; the default one without it.", autocompletion=_complete_model
+        ),
+    ] = None,
+    random_weights: Annotated[
+        bool,
+        typer.Option("--random-weights", help="Measure a known checkpoint's shape without fetching it."),
+    ] = False,
+    baseline: Annotated[
+        bool,
+        typer.Option("--baseline", help="Measure the documentation's own loop in 16 bits too, and compare."),
+    ] = False,
+    batch: Annotated[str, typer.Option(metavar="N", help="Pictures side by side.")] = "1",
+    tokens: Annotated[str, typer.Option(metavar="N", help="Length of the answers.")] = "64",
+    repeat: Annotated[str, typer.Option(metavar="N", help="How often; the middle counts.")] = "3",
+    device: Annotated[str | None, _setting("device")] = None,
+    dtype: Annotated[str | None, _setting("dtype")] = None,
+    quantize: Annotated[str | None, _setting("quantize")] = None,
+    quantize_all: Annotated[bool | None, _setting("quantize_all")] = None,
+    attention: Annotated[str | None, _setting("attention")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how fast a checkpoint answers here, and how much memory that takes.
+
+    vipcli bench vip-llava-7b --random-weights --quantize 4bit --baseline
+    """
+    from vipcli import checkpoints
+    from vipcli.models import BY_HUB_NAME, KNOWN
+
+    settings = _settings(ctx)
+    name = name or settings["model"]
+    subject = KNOWN.get(name) or BY_HUB_NAME.get(name) if random_weights else checkpoints.find(name)
+    if subject is None:
+        raise UsageError(f"The shape of {name} is not known. Those that are: {', '.join(KNOWN)}.")
+    with output.working("Loading torch …", quiet):
+        from vipcli import bench
+        from vipcli.loading import Setup
+    plan = bench.Plan(
+        config.checked(config.count_from(1, 1024), batch, "--batch"),
+        config.checked(config.count_from(2, 4096), tokens, "--tokens"),
+        config.checked(config.count_from(1, 100), repeat, "--repeat"),
+    )
+    plain = None
+    if baseline:
+        with output.working(f"Measuring {name} as the documentation runs it …", quiet):
+            plain = bench.measure(subject, Setup(settings["device"], "bfloat16"), plan, plain=True)
+    with output.working(f"Measuring {name} …", quiet):
+        ours = bench.measure(subject, _setup(settings), plan)
+    if json:
+        output.say_json(bench.record(ours, plain, plan))
+        return
+    for line in bench.report(name, ours, plain):
+        output.say(line)
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """Tell what this machine has, which checkpoints fit, and what is missing."""
     from vipcli import doctor
@@ -512,7 +574,9 @@ def _marked(
     if len(sources) > 1:
         raise UsageError("A video is asked about alone. Leave out --image.")
     count = (
-        videos.DEFAULT_FRAMES if frames is None else config.checked(config.read_frames, frames, "--frames")
+        videos.DEFAULT_FRAMES
+        if frames is None
+        else config.checked(config.count_from(1, videos.MOST_FRAMES), frames, "--frames")
     )
     video, shown = videos.load_video(sources[0], count, max_pixels=max_pixels)
     return asking.mark(shown, typed, drawing, video=video)
@@ -587,10 +651,14 @@ def _print_plan(question: Question, as_json: bool) -> None:
 
 def _load(checkpoint: Checkpoint, settings: dict[str, Any]) -> LocalModel:
     from vipcli.engine import LocalModel
+
+    return LocalModel(checkpoint, _setup(settings))
+
+
+def _setup(settings: dict[str, Any]) -> Setup:
     from vipcli.loading import Setup
 
-    names = ("device", "dtype", "quantize", "quantize_all", "attention")
-    return LocalModel(checkpoint, Setup(**{name: settings[name] for name in names}))
+    return Setup(**{field.name: settings[field.name] for field in fields(Setup)})
 
 
 def _answer(

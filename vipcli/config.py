@@ -82,7 +82,9 @@ def _yes_or_no(text: str) -> bool:
     return known[text.lower()]
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
+def count_from(low: int, high: int) -> Callable[[str], int]:
+    """Reads a whole number of that range."""
+
     def read(text: str) -> int:
         expected = f"a whole number from {low} to {high}"
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not low <= int(text) <= high:
@@ -111,8 +113,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
 QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
 ATTENTION = ("auto", "sdpa", "eager", "flash")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-read_seed = _whole(0, 2**63 - 1)
-read_frames = _whole(1, 128)
+read_seed = count_from(0, 2**63 - 1)
 
 
 def _temperature(text: str) -> float:
@@ -148,13 +149,13 @@ _ALL = (
     _one_of("prompt", "Prompt form", "FORM", FORMS),
     Setting("system", None, "System line in place of the form's own.", _line, "TEXT"),
     _one_of("fit", "How the picture becomes a square", "FIT", FITS),
-    Setting("max_new_tokens", 512, "Longest answer, in tokens.", _whole(1, 1_000_000), "N"),
+    Setting("max_new_tokens", 512, "Longest answer, in tokens.", count_from(1, 1_000_000), "N"),
     Setting("temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _temperature, "NUMBER"),
     Setting("top_p", 1.0, "Share of the likeliest tokens to draw from.", _number(0.001, 1), "NUMBER"),
     Setting("seed", None, "Seed of an answer with a temperature.", read_seed, "N"),
     Setting("width", None, "Stroke where the long side is 336 pixels (3).", _number(0.1, 336), "NUMBER"),
-    Setting("alpha", None, "How solid marks are, from 0 to 255 (128).", _whole(0, 255), "N"),
-    Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", _whole(1, 2**40), "N"),
+    Setting("alpha", None, "How solid marks are, from 0 to 255 (128).", count_from(0, 255), "N"),
+    Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", count_from(1, 2**40), "N"),
 )
 SETTINGS = {setting.name: setting for setting in _ALL}
 

@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from vipcli.checkpoints import Checkpoint, shapes
 from vipcli.errors import ModelError, UsageError
 from vipcli.heavy import quick_imports
 from vipcli.inputs import Inputs, inputs_for
-from vipcli.models import BYTES, WORKING
+from vipcli.models import BYTES, WORKING, Known, configuration
 
 with quick_imports():
     import torch
@@ -78,6 +78,59 @@ def is_out_of_memory(error: Exception) -> bool:
 def first_line(error: Exception) -> str:
     """As much of an error's text as fits into a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+
+
+def random_model(known: Known, setup: Setup) -> Any:
+    """The true class in the true shape, with weights that mean nothing: for measuring without a download."""
+    from accelerate import init_empty_weights
+
+    device = _device(setup.device)
+    if device is None:
+        raise UsageError("Random weights go to one device. Leave out --device spread.")
+    dtype = _dtype(setup, device)
+    _insist_on_attention(setup.attention, device)
+    dtype = torch.bfloat16 if isinstance(dtype, str) else dtype
+    checkpoint = Checkpoint(known.hub, known.family)
+    _refuse_without_room(checkpoint, setup, device, known.memory(_bits(setup, dtype)), known.memory)
+    model_class = _class(checkpoint)
+    config = model_class.config_class(**configuration(known))
+    config._attn_implementation = _ATTENTION[setup.attention]
+    with init_empty_weights(include_buffers=False):
+        model = model_class(config)
+    if setup.quantize != "none":
+        _quantize_empty(model, setup, dtype)
+    _fill(model, device, dtype)
+    model.tie_weights()
+    _drop_unused_layers(model)
+    return model.eval()
+
+
+def _quantize_empty(model: Any, setup: Setup, dtype: torch.dtype) -> None:
+    """Put linear layers of few bits in the place of those that hold nothing yet."""
+    quantizing = _quantizing(setup, dtype)
+    from transformers.integrations.bitsandbytes import replace_with_bnb_linear
+
+    replace_with_bnb_linear(
+        model, modules_to_not_convert=quantizing.llm_int8_skip_modules, quantization_config=quantizing
+    )
+
+
+def _fill(model: Any, device: torch.device, dtype: torch.dtype) -> None:
+    """Give every empty weight numbers, one layer after another, so that no whole copy is needed."""
+    some = 0.02 * torch.randn(2**20, device=device, dtype=dtype)
+    for module in model.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            count = -(-weight.numel() // some.numel())
+            numbers = some.repeat(count)[: weight.numel()].view(weight.shape)
+            # Those of few bits are made small on their way to the device.
+            kind, options = type(weight), {**weight.__dict__, "requires_grad": False}
+            small = kind is not torch.nn.Parameter
+            filled = kind(
+                numbers.cpu() if small else numbers, **(options if small else {"requires_grad": False})
+            )
+            setattr(module, name, filled.to(device) if small else filled)
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module._buffers[name] = buffer.to(device)
 
 
 # --------------------------------------------------------------------------- devices and precisions
@@ -144,32 +197,36 @@ def _insist_on_attention(name: str, device: torch.device | None) -> None:
 # --------------------------------------------------------------------------- room
 
 
+def _bits(setup: Setup, dtype: torch.dtype | str) -> int:
+    """How many bits the language model's weights have."""
+    own = 16 if isinstance(dtype, str) else 8 * dtype.itemsize
+    return _BITS.get(setup.quantize, own)
+
+
 def _insist_on_room(
     checkpoint: Checkpoint, setup: Setup, device: torch.device | None, dtype: torch.dtype | str
 ) -> None:
-    """Refuse what cannot fit before hours of swapping, and name what would."""
-    free = None if device is None else _free(device)
-    if free is None:
+    """Refuse what cannot fit, ahead of hours of swapping."""
+    if device is None:
         return
     own = 2 if isinstance(dtype, str) else dtype.itemsize
-    needs = {"none": own * 8, **_BITS}
-    need = _need(checkpoint, needs[setup.quantize], own, everything=setup.quantize_all)
-    if need <= free:
+    need = _need(checkpoint, _bits(setup, dtype), own, everything=setup.quantize_all)
+    _refuse_without_room(checkpoint, setup, device, need, lambda bits: _need(checkpoint, bits, 2))
+
+
+def _refuse_without_room(
+    checkpoint: Checkpoint, setup: Setup, device: torch.device, need: int, smaller: Callable[[int], int]
+) -> None:
+    """Say what would fit where this does not; `smaller` is what fewer bits take."""
+    free = _free(device)
+    if free is None or need <= free:
         return
-    fitting = [
-        (option, smaller)
-        for option, smaller in (
-            ("--dtype bfloat16", _need(checkpoint, 16, 2)),
-            ("--quantize 8bit", _need(checkpoint, 8, 2)),
-            ("--quantize 4bit", _need(checkpoint, 4, 2)),
-        )
-        if smaller <= free
-    ]
-    advice = (
-        f"{fitting[0][0]} takes {readable(fitting[0][1])}."
-        if fitting
-        else "Nor would 4 bits fit: take a smaller checkpoint, or --device spread."
-    )
+    options = {"--dtype bfloat16": 16, "--quantize 8bit": 8, "--quantize 4bit": 4}
+    fits = {option: size for option, bits in options.items() if (size := smaller(bits)) <= free}
+    advice = "Nor would 4 bits fit: take a smaller checkpoint, or --device spread."
+    if fits:
+        option, size = next(iter(fits.items()))
+        advice = f"{option} takes {readable(size)}."
     raise ModelError(
         f"{checkpoint.name} takes {readable(need)} like this, and {device} has {readable(free)} free. "
         f"{advice}"

@@ -242,3 +242,36 @@ def _known() -> tuple[Known, ...]:
 KNOWN = {known.short: known for known in _known()}
 """The published checkpoints by their short names."""
 BY_HUB_NAME = {known.hub: known for known in KNOWN.values()}
+
+
+def configuration(known: Known) -> dict[str, Any]:
+    """What transformers' configuration of that shape is made from."""
+    text, vision = known.text, known.vision
+    siglip = vision.kind == SIGLIP.kind
+    parts: dict[str, Any] = {
+        "text_config": {
+            "model_type": text.kind,
+            "vocab_size": text.vocabulary,
+            "hidden_size": text.width,
+            "intermediate_size": text.inner,
+            "num_hidden_layers": text.layers,
+            "num_attention_heads": text.heads,
+            "num_key_value_heads": text.key_heads,
+            "max_position_embeddings": text.context,
+            "tie_word_embeddings": text.tied,
+        },
+        "vision_config": {
+            "model_type": vision.kind,
+            "hidden_size": vision.width,
+            "intermediate_size": vision.inner,
+            "num_hidden_layers": vision.layers,
+            "num_attention_heads": vision.heads,
+            "image_size": vision.image,
+            "patch_size": vision.patch,
+            **({"vision_use_head": False} if siglip else {}),
+        },
+        "tie_word_embeddings": text.tied,
+    }
+    if known.family is INTERLEAVE:
+        parts |= {"vision_feature_layer": -1, "vision_feature_select_strategy": "full"}
+    return parts

@@ -20,6 +20,7 @@ from vipcli.images import Picture, Pixels
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 DEFAULT_FRAMES = 8
+MOST_FRAMES = 128
 
 
 @dataclass(frozen=True, slots=True)
