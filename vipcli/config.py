@@ -130,7 +130,7 @@ def _device(text: str) -> str:
     return text
 
 
-_DEVICE_HELP = f"Where to run: {', '.join(DEVICES)} (over all GPUs and the CPU), cuda:1 …"
+_DEVICE_HELP = f"Where to run: {', '.join(DEVICES)} (over all GPUs and the CPU), or cuda:1 and so on."
 
 
 def _one_of(name: str, help: str, metavar: str, words: tuple[str, ...]) -> Setting:
