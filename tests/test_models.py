@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,31 @@ def test_what_is_fetched_halfway_goes_on(machine: Machine, tiny: Path) -> None:
     pulled = machine("models", "pull", "someone/model")
     assert f"Fetching {cache.readable((tiny / 'model.safetensors').stat().st_size)} of" in pulled.stderr
     assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
+
+
+def test_the_first_question_does_not_begin_a_download_that_cannot_end(tiny: Path, tmp_path: Path) -> None:
+    code = """
+        import shutil
+        from types import SimpleNamespace
+        from vipcli import checkpoints
+        shutil.disk_usage = lambda _: SimpleNamespace(free=1000)
+        try:
+            checkpoints.find("someone/model")
+        except checkpoints.ModelError as error:
+            print(error)
+    """
+    with serving(tiny) as hub:
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"PATH": "/usr/bin:/bin", "HF_HOME": str(tmp_path), "HF_ENDPOINT": hub},
+            check=True,
+        )
+    assert done.stdout.startswith("someone/model needs ")
+    assert "has 1.0 kB left" in done.stdout
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_default_is_chosen(machine: Machine) -> None:

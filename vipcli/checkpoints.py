@@ -70,6 +70,8 @@ def find(name: str, *, revision: str | None = None, offline: bool = False) -> Ch
     local = _local_folder(name)
     if local is None:
         hub = hub_name(name)
+        if not offline and peek(name, revision=revision).folder is None:
+            cache.insist_on_room(hub, cache.missing(hub, revision))
         return _read(hub, cache.fetch(hub, revision, offline=offline), hub=True)
     if revision is not None:
         raise UsageError(f"--revision goes with a hub name, and {name} is a folder. Leave it out.")
