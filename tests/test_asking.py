@@ -15,9 +15,12 @@ from vipcli import asking, fitting
 from vipcli.answers import Sampling
 from vipcli.asking import Drawing
 from vipcli.checkpoints import Checkpoint
-from vipcli.errors import ImageError, MarkError, PromptError
+from vipcli.errors import ImageError, MarkError, PromptError, UsageError
 from vipcli.images import Picture
 from vipcli.marks import Mask, parse_mark
+from vipcli.models import INTERLEAVE, ONEVISION
+from vipcli.prompts import TemplateForm
+from vipcli.videos import Video
 
 KNOWN = Checkpoint("known")
 
@@ -30,7 +33,7 @@ def marked(
     *typed: str, drawing: Drawing = asking.TRAINED, size: tuple[int, int] = (336, 252)
 ) -> asking.Marked:
     marks = [parse_mark(*one.split(" ", 1)) for one in typed]
-    return asking.mark(picture(*size), marks, drawing)
+    return asking.mark([picture(*size)], marks, drawing)
 
 
 def test_the_model_is_given_the_marked_picture_and_the_prompt() -> None:
@@ -92,6 +95,74 @@ def test_marks_as_thin_as_in_training_are_told_of_at_no_size() -> None:
         assert asking.prepare(marked("box 10,10,90,90"), None, small).notes == ()
         thin = asking.prepare(marked("box 10,10,90,90", drawing=Drawing(width=1)), None, small)
         assert len(thin.notes) == 1 and "may vanish" in thin.notes[0]
+
+
+def several(*typed: str, count: int = 2, video: bool = False) -> asking.Marked:
+    marks = [parse_mark(*one.split(" ", 1)) for one in typed]
+    clip = Video("clip.mp4", 30, 10, tuple(range(count))) if video else None
+    return asking.mark([picture(336, 252 + number) for number in range(count)], marks, video=clip)
+
+
+def test_marks_go_to_the_pictures_that_they_name() -> None:
+    made = several("box 10,10,90,90", "box 2:10,10,90,90", "point 1:20,20")
+    assert [mark.name for mark in made.marks] == ["red rectangle", "lime rectangle", "blue point"]
+    first, second = made.shown
+    assert list(first.marks) == [1, 3]
+    assert list(second.marks) == [2]
+    assert tuple(first.pixels[10, 50]) == (178, 50, 50)
+    assert tuple(second.pixels[10, 50]) == (50, 178, 50)
+    question = asking.prepare(
+        made, "Is {1} like {2}? And {3}?", Checkpoint("known", INTERLEAVE), prompt="human"
+    )
+    assert question.text.startswith("Is within the red rectangle like within the lime rectangle?")
+    assert question.prompt.count("<image>") == 2
+    assert question.notes == ()
+    answerer = ScriptedAnswerer("No.")
+    record = asking.record(asking.ask(question, answerer))
+    assert [image.shape for image in answerer.requests[0].images] == [(252, 336, 3), (253, 336, 3)]
+    assert [mark["images"] for mark in record["marks"]] == [[1], [2], [1]]
+    assert [image["height"] for image in record["images"]] == [252, 253]
+    assert record["video"] is None
+
+
+def test_marks_go_on_every_frame_but_for_one_named() -> None:
+    made = several("box 10,10,90,90", "box 3:10,10,60,60", count=4, video=True)
+    assert [list(one.marks) for one in made.shown] == [[1], [1], [1, 2], [1]]
+    template = TemplateForm("{% for part in messages[0].content %}<{{ part.type }}>{% endfor %}")
+    known = Checkpoint("known", ONEVISION, folder=Path(), template=template)
+    question = asking.prepare(made, None, known)
+    assert question.prompt == "<video><text>"
+    answerer = ScriptedAnswerer("No.")
+    record = asking.record(asking.ask(question, answerer))
+    assert (len(answerer.requests[0].images), len(answerer.requests[0].frames)) == (0, 4)
+    assert [mark["images"] for mark in record["marks"]] == [[1, 2, 3, 4], [3]]
+    assert record["video"]["chosen"] == (0, 1, 2, 3)
+    with pytest.raises(UsageError, match="ViP-LLaVA takes no video"):
+        asking.prepare(made, None, KNOWN)
+    with pytest.raises(UsageError, match="human has no place for a video"):
+        asking.prepare(made, None, known, prompt="human")
+
+
+def test_several_pictures_are_allowed_where_untrained_but_told() -> None:
+    (note,) = asking.prepare(several(), "Q", KNOWN).notes
+    assert note.startswith("ViP-LLaVA was trained on one picture a question, and may mix up 2.")
+
+
+def test_a_mark_for_a_picture_that_is_not_there() -> None:
+    with pytest.raises(MarkError, match="is for picture 3, but there are only 2 pictures"):
+        several("box 3:10,10,90,90")
+    with pytest.raises(MarkError, match="is for picture 2, but there is only one picture"):
+        several("box 2:10,10,90,90", count=1)
+    with pytest.raises(MarkError, match="is for frame 0, but there are only 2 frames"):
+        several("box 0:10,10,90,90", video=True)
+
+
+def test_tiles_show_thin_strokes_of_a_single_picture() -> None:
+    tiled = Checkpoint("tiled", ONEVISION, input_size=384, largest=2304)
+    large = marked("box 100,100,900,900", drawing=Drawing(width=1), size=(2000, 2000))
+    assert asking.prepare(large, None, tiled, prompt="human").notes == ()
+    squeezed = asking.prepare(large, None, tiled, prompt="human", fit="stretch")
+    assert "may vanish" in squeezed.notes[0]
 
 
 def test_the_record_is_plain_json_and_whole() -> None:

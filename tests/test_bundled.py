@@ -19,6 +19,7 @@ from tests.independent import scenes
 from vipcli.answers import Request, Sampling
 from vipcli.checkpoints import find
 from vipcli.engine import LocalModel
+from vipcli.loading import Setup
 from vipcli.prompts import Turn
 from vipcli.training.evaluation import Judged, folded, judge, summary
 
@@ -61,7 +62,7 @@ def test_an_answer_ends_in_every_prompt_form(form: str) -> None:
 
 @pytest.fixture(scope="module")
 def model() -> LocalModel:
-    return LocalModel(find("bundled"), device="cpu")
+    return LocalModel(find("bundled"), Setup(device="cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def test_older_checkpoints_keep_their_settings_elsewhere(tiny_llava: Path, tmp_p
         ("./nowhere", "There is no checkpoint folder at ./nowhere."),
         ("/nowhere/at/all", "There is no checkpoint folder"),
         ("vip-lava-7b", "Did you mean vip-llava-7b?"),
-        ("qqq", "Known names: bundled, vip-llava-7b"),
+        ("qqq", "vipcli models list shows those that are known"),
         ("a b/c", "There is no checkpoint called 'a b/c'"),
         ("a/b/c", "There is no checkpoint folder at a/b/c."),
     ],
@@ -171,7 +171,7 @@ class Hub(BaseHTTPRequestHandler):
             "missing": (404, {"X-Error-Code": "RepoNotFound"}),
             "norev": (404, {"X-Error-Code": "RevisionNotFound"}),
             "ill": (500, {}),
-        }[self.path.split("/")[3]]
+        }.get(next(iter(self.path.split("/")[3:]), ""), (404, {}))
         self.send_response(code)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -212,7 +212,8 @@ def test_a_hub_that_says_no_is_told_in_a_sentence(hub: str, tmp_path: Path) -> N
     assert private.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
     assert missing.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
     assert norev == "The checkpoint norev/model has no revision 'v2'."
-    assert ill == "The checkpoint ill/model is not in the cache, and the hub cannot be reached."
+    assert ill.startswith("The checkpoint ill/model cannot be fetched (Server error '500")
+    assert ill.endswith("try again later.")
     assert "Traceback" not in done.stderr
 
 
@@ -226,3 +227,30 @@ def test_no_network_is_told_in_a_sentence(tmp_path: Path) -> None:
     """
     done = run(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert done.stdout == "The checkpoint someone/model is not in the cache, and the hub cannot be reached.\n"
+
+
+def test_a_download_that_was_stopped_is_not_here_yet(tiny: Path, tmp_path: Path) -> None:
+    fill_cache(tmp_path, tiny, "someone/tiny")
+    snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION
+    (snapshot / "model.safetensors").unlink()
+    code = """
+        from vipcli import checkpoints
+        print(checkpoints.peek("someone/tiny").folder)
+        try:
+            checkpoints.find("someone/tiny", offline=True)
+        except checkpoints.ModelError as error:
+            print(error)
+    """
+    peeked, told = run(code, tmp_path).stdout.splitlines()
+    assert peeked == "None"
+    assert "has no weights" in told
+
+
+def test_a_missing_shard_is_told_by_name(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sharded"
+    shutil.copytree(tiny, folder)
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(ModelError, match="lacks 1 of its 2 files of weights, model-00002-of-00002"):
+        checkpoints.find(str(folder))

@@ -148,8 +148,8 @@ class TestDryRun:
         ]
         assert record["marks"][0]["style"]["stroke"] == 3
         assert record["marks"][0]["style"]["alpha"] == 128
-        assert record["image"]["width"] == 336
-        assert len(record["image"]["sha256"]) == 64
+        assert record["images"][0]["width"] == 336
+        assert len(record["images"][0]["sha256"]) == 64
 
     def test_torch_is_left_alone(self) -> None:
         code = (
@@ -305,14 +305,14 @@ class TestAnswers:
         record = json.loads(ran.out)
         assert list(record) == [
             *("question", "answer", "ended", "probability", "prompt", "tokens", "form", "fit", "marks"),
-            *("drawing", "image", "notes", "sampling", "model", "versions", "seconds"),
+            *("drawing", "images", "video", "notes", "sampling", "model", "versions", "seconds"),
         ]
         assert record["ended"] == "length"
         assert record["tokens"]["answer"] == 6
         assert 0 < record["probability"] <= 1
         assert set(record["versions"]) == {"vipcli", "torch", "transformers"}
         assert record["model"] == {"name": str(tiny), "revision": None, "dtype": "float32", "device": "cpu"}
-        assert record["image"]["source"] == "-"
+        assert record["images"][0]["source"] == "-"
         assert set(record["seconds"]) == {
             *("picture", "load", "prepare", "first_token", "generate", "answer"),
         }
@@ -396,7 +396,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("vipcli ", ["ask", "config", "draw"]),
+        ("vipcli ", ["ask", "config", "doctor", "draw", "models"]),
         ("vipcli ask a.png --box 1,2,3,4:f", ["1,2,3,4:fuchsia"]),
         ("vipcli ask a.png --model vip", ["vip-llava-13b", "vip-llava-7b"]),
         ("vipcli ask a.png --fit ", ["crop", "pad", "stretch"]),

@@ -19,10 +19,12 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration, VipLlavaF
 
 from vipcli import checkpoints
 from vipcli.answers import Request, Sampling
-from vipcli.engine import LocalModel, _Transcript
+from vipcli.engine import LocalModel
 from vipcli.errors import ModelError, PromptError
 from vipcli.fitting import FITS, Fit, square
+from vipcli.loading import Setup
 from vipcli.prompts import HUMAN, VICUNA, PromptForm, Turn
+from vipcli.transcript import Transcript
 
 QUESTION = "What is within the red rectangle?"
 LENGTH = 24
@@ -223,7 +225,7 @@ def test_an_answer_ends_where_the_context_does(model: LocalModel) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("float32", "float32"), ("bfloat16", "bfloat16")])
 def test_precision_is_as_asked(tiny: Path, name: str, expected: str) -> None:
-    model = LocalModel(checkpoints.find(str(tiny)), dtype=name)
+    model = LocalModel(checkpoints.find(str(tiny)), Setup(dtype=name))
     assert model.facts.dtype == expected
     assert model.answer(request(sampling=Sampling(max_new_tokens=2))).model.dtype == expected
 
@@ -231,7 +233,7 @@ def test_precision_is_as_asked(tiny: Path, name: str, expected: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_device_that_is_not_there_is_said_so(tiny: Path) -> None:
     with pytest.raises(ModelError, match="no cuda device"):
-        LocalModel(checkpoints.find(str(tiny)), device="cuda")
+        LocalModel(checkpoints.find(str(tiny)), Setup(device="cuda"))
 
 
 def damaged(tiny: Path, folder: Path, name: str) -> Path:
@@ -348,13 +350,12 @@ class Letters:
 )
 def test_the_transcript_shows_settled_text_only(raw: str, stops: tuple[str, ...], text: str) -> None:
     pieces: list[str] = []
-    transcript = _Transcript(Letters(), stops, pieces.append)
-    transcript.put(torch.tensor([[0]]))
+    transcript = Transcript(Letters(), stops, pieces.append)
     for letter in raw.encode():
-        transcript.put(torch.tensor([letter]))
-        if transcript.stopped:
+        transcript.take(letter)
+        if transcript.over:
             break
-    transcript.end()
+    transcript.finish()
     assert transcript.text == text
     assert "".join(pieces) == text
     assert not any("\ufffd" in piece for piece in pieces)

@@ -489,3 +489,26 @@ def test_marks_are_values(mark: Mark) -> None:
         mark.color = named("blue")  # type: ignore[misc]
     assert mark == replace(mark) and hash(mark) == hash(replace(mark))
     assert mark != replace(mark, color=named("blue"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "picture", "left"),
+    [
+        ("box", "2:40,60,200,220", 2, 4),
+        ("box", "2:40,60,200,220:red", 2, 4),
+        ("point", " 12: 4,5", 12, 2),
+        ("point", "4,5:red", None, 2),
+        ("mask", "3:cat.png", 3, 0),
+    ],
+)
+def test_a_mark_may_name_its_picture(kind: str, text: str, picture: int | None, left: int) -> None:
+    typed = parse_mark(kind, text)
+    assert typed.picture == picture
+    assert len(typed.coordinates) == left
+    assert typed.text == text
+
+
+@pytest.mark.parametrize("text", ["2:", "2: ", "12345:1,2", "-1:1,2", "2:3:4,5"])
+def test_what_names_no_picture(text: str) -> None:
+    with pytest.raises((MarkError, ColorError)):
+        parse_mark("point", text)

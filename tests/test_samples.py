@@ -249,7 +249,7 @@ def test_each_row_lies_on_something(row: dict[str, str], monkeypatch: pytest.Mon
     monkeypatch.chdir(SAMPLES)
     picture = load_picture(row["picture"])
     typed = parse_mark(row["option"].removeprefix("--"), row["value"])
-    marked = asking.mark(picture, [typed])
+    marked = asking.mark([picture], [typed])
     question = asking.prepare(marked, row["question"], checkpoints.peek("bundled"))
     assert question.notes == ()
     assert marked.marks[0].phrase in question.text
@@ -280,7 +280,7 @@ def test_ask_each_answers_with_a_line_for_each_picture(run: Run, tmp_path: Path,
     (line,) = done.stdout.splitlines()
     record = json.loads(line)
     assert record["question"] == "What is within the red rectangle?"
-    assert record["image"]["source"] == "my photos/the shapes.PNG"
+    assert record["images"][0]["source"] == "my photos/the shapes.PNG"
     assert record["model"]["name"] == str(tiny)
     assert record["tokens"]["answer"] <= 4
 
@@ -290,7 +290,7 @@ def test_ask_each_takes_its_own_pictures(run: Run) -> None:
     done = run(SAMPLES / "ask-each.sh", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
     records = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {Path(record["image"]["source"]).name for record in records} == {*PICTURES, "marks.png"}
+    assert {Path(record["images"][0]["source"]).name for record in records} == {*PICTURES, "marks.png"}
 
 
 @needs_bash
@@ -321,7 +321,7 @@ def test_ask_marks_asks_each_row(run: Run) -> None:
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(records) == len(ROWS)
     for row, record in zip(ROWS, records, strict=True):
-        assert Path(record["image"]["source"]).name == row["picture"]
+        assert Path(record["images"][0]["source"]).name == row["picture"]
         assert record["question"] == row["question"].replace("{1}", record["marks"][0]["phrase"])
         assert record["notes"] == []
 
@@ -355,7 +355,7 @@ def test_draw_coco_draws_each_box_in_its_own_color(run: Run, tmp_path: Path) -> 
         for color, thing in zip(colors, things(name), strict=True):
             x, y, width, height = thing["bbox"]
             boxes.append(parse_mark("box", f"{x},{y},{x + width:.1f},{y + height:.1f}:{color}"))
-        expected = asking.mark(load_picture(str(SAMPLES / name)), boxes).pixels.astype(int)
+        expected = asking.mark([load_picture(str(SAMPLES / name))], boxes).pixels.astype(int)
         strayed = np.abs(pixels(tmp_path / "marked ones" / name) - expected)
         # A JPEG is written a little differently from what was drawn.
         assert strayed.max() <= (0 if name.endswith(".png") else 30)

@@ -21,6 +21,15 @@ LLAVA_TEMPLATE = (
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 
+QWEN_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + ' ' }}"
+    "{% for part in message['content'] if part['type'] == 'image' %}<image>{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'video' %}<video>{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ '\n' + part['text'] }}{% endfor %}"
+    "{{ '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
 HUMAN_SYSTEM = "A chat between a curious human and an artificial intelligence assistant."
 CORPUS = [
     HUMAN_SYSTEM,
@@ -42,16 +51,96 @@ def make_vipllava(folder: Path, *, size: int = 28, hidden: int = 32, layers: int
     return _save(VipLlavaForConditionalGeneration, config, tokenizer, folder, size, seed)
 
 
-def make_llava(folder: Path, *, size: int = 28, seed: int = 1) -> Path:
+def make_llava(folder: Path, *, size: int = 28, hidden: int = 32, seed: int = 1) -> Path:
     """Save a LLaVA-1.5 of a few thousand weights, with its chat template, in `folder`."""
     from transformers import LlavaConfig
     from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
 
     tokenizer = _tokenizer()
-    config = LlavaConfig(**_parts(tokenizer, size, hidden=32, layers=2), vision_feature_layer=-2)
+    config = LlavaConfig(**_parts(tokenizer, size, hidden, layers=2), vision_feature_layer=-2)
     return _save(
         LlavaForConditionalGeneration, config, tokenizer, folder, size, seed, template=LLAVA_TEMPLATE
     )
+
+
+def make_interleave(folder: Path, *, size: int = 28, hidden: int = 32, seed: int = 2) -> Path:
+    """Save a llava-interleave of a few thousand weights: SigLIP, Qwen2 and its chat template."""
+    from transformers import LlavaConfig
+    from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
+    from transformers.models.llava.processing_llava import LlavaProcessor
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    tokenizer = _qwen_tokenizer()
+    config = LlavaConfig(
+        **_qwen_parts(tokenizer, size, hidden),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    processor = LlavaProcessor(
+        SiglipImageProcessorPil(**_siglip_pictures(size)),
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="full",
+        chat_template=QWEN_TEMPLATE,
+    )
+    return _save_model(LlavaForConditionalGeneration, config, tokenizer, processor, folder, seed)
+
+
+def make_onevision(folder: Path, *, size: int = 28, hidden: int = 32, seed: int = 3) -> Path:
+    """Save a LLaVA-OneVision of a few thousand weights, with tiles of up to three by three squares."""
+    from transformers import LlavaOnevisionConfig
+    from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+        LlavaOnevisionImageProcessorPil,
+    )
+    from transformers.models.llava_onevision.modeling_llava_onevision import (
+        LlavaOnevisionForConditionalGeneration,
+    )
+
+    tokenizer = _qwen_tokenizer()
+    grid = [[size * rows, size * columns] for rows in (1, 2, 3, 4) for columns in (1, 2, 3, 4)]
+    config = LlavaOnevisionConfig(
+        **_qwen_parts(tokenizer, size, hidden),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=grid,
+    )
+    pictures = LlavaOnevisionImageProcessorPil(**_siglip_pictures(size), image_grid_pinpoints=grid)
+    # What the published ones hold besides: here, no processor can be made for videos.
+    pictures.save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text(QWEN_TEMPLATE)
+    return _save_model(LlavaOnevisionForConditionalGeneration, config, tokenizer, tokenizer, folder, seed)
+
+
+def _siglip_pictures(size: int) -> dict[str, Any]:
+    middle = [0.5, 0.5, 0.5]
+    return {"size": {"height": size, "width": size}, "image_mean": middle, "image_std": middle}
+
+
+def _qwen_parts(tokenizer: Any, size: int, hidden: int) -> dict[str, Any]:
+    from transformers import Qwen2Config, SiglipVisionConfig
+
+    vision = SiglipVisionConfig(
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=size,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    text = Qwen2Config(
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=1024,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return {"vision_config": vision, "text_config": text}
 
 
 def _parts(tokenizer: Any, size: int, hidden: int, layers: int) -> dict[str, Any]:
@@ -94,6 +183,12 @@ def _save(
     seed: int,
     template: str | None = None,
 ) -> Path:
+    return _save_model(model_class, config, tokenizer, _processor(tokenizer, size, template), folder, seed)
+
+
+def _save_model(
+    model_class: Any, config: Any, tokenizer: Any, processor: Any, folder: Path, seed: int
+) -> Path:
     import torch
     from transformers.utils import logging as transformers_logging
 
@@ -108,24 +203,27 @@ def _save(
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     transformers_logging.disable_progress_bar()
     model.save_pretrained(folder)
-    _processor(tokenizer, size, template).save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder
 
 
-def _tokenizer() -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+def _qwen_tokenizer() -> Any:
+    """Words as Qwen's: no token before a text, and one that ends each turn."""
     from transformers import PreTrainedTokenizerFast
 
-    raw = Tokenizer(models.BPE(byte_fallback=True))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<unk>", "<s>", "</s>", "<pad>", "<image>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_words(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"]),
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens={"image_token": "<image>", "video_token": "<video>"},
     )
-    raw.train_from_iterator(CORPUS, trainer)
+
+
+def _tokenizer() -> Any:
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    raw = _words(["<unk>", "<s>", "</s>", "<pad>", "<image>"])
     raw.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", raw.token_to_id("<s>"))]
     )
@@ -137,6 +235,22 @@ def _tokenizer() -> Any:
         pad_token="<pad>",
         extra_special_tokens={"image_token": "<image>"},
     )
+
+
+def _words(special: list[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    raw = Tokenizer(models.BPE(byte_fallback=True))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(CORPUS, trainer)
+    return raw
 
 
 def _processor(tokenizer: Any, size: int, template: str | None) -> Any:

@@ -35,6 +35,8 @@ class Request:
 
     prompt: str
     images: tuple[NDArray[np.uint8], ...]
+    frames: tuple[NDArray[np.uint8], ...] = ()
+    """Of a video, in order, drawn as pictures are."""
     fit: Fit = "pad"
     stops: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class ModelFacts:
     revision: str | None
     dtype: str
     device: str
+    quantize: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

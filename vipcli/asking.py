@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from math import isnan
 from typing import Any
 
 from vipcli.answers import GREEDY, Answerer, OnText, Reply, Request, Sampling
 from vipcli.checkpoints import Checkpoint
-from vipcli.colors import nearest_trained
+from vipcli.colors import Color, nearest_trained
 from vipcli.drawing import draw, extent, paints, trace
-from vipcli.errors import PromptError
+from vipcli.errors import MarkError, PromptError, UsageError
 from vipcli.fitting import Fit, scale, visible
 from vipcli.images import Picture, Pixels, load_mask
 from vipcli.marks import Mark, TypedMark, assign_colors, keep_inside
-from vipcli.models import BUNDLED, CANNOT_TELL
+from vipcli.models import BUNDLED, CANNOT_TELL, Family
 from vipcli.prompts import PromptForm, Turn, check_text, default_question, fill_in, unmentioned
 from vipcli.styles import Style, styles_for
+from vipcli.videos import Video
 
 THINNEST = 2 / 336
 """A stroke of less than this share of the model's input may vanish; in training it has 3 / 336."""
@@ -43,16 +44,42 @@ TRAINED = Drawing()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Marked:
-    """A picture with its marks on it, and what is worth saying of that."""
+class Shown:
+    """One picture, or one frame of a video, with its marks on it."""
 
     picture: Picture
-    typed: tuple[TypedMark, ...]
-    marks: tuple[Mark, ...]
-    styles: tuple[Style, ...]
-    drawing: Drawing
+    marks: Mapping[int, Mark]
+    """By their numbers among all marks."""
+    styles: Mapping[int, Style]
     pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked:
+    """Pictures with their marks on them, and what is worth saying of that."""
+
+    shown: tuple[Shown, ...]
+    typed: tuple[TypedMark, ...]
+    drawing: Drawing
+    video: Video | None = None
+    """Where the pictures are its frames."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """All marks, in the order in which they were typed."""
+        placed = {number: mark for one in reversed(self.shown) for number, mark in one.marks.items()}
+        return tuple(placed[number] for number in sorted(placed))
+
+    @property
+    def picture(self) -> Picture:
+        """The first picture, mostly the only one."""
+        return self.shown[0].picture
+
+    @property
+    def pixels(self) -> Pixels:
+        """The first picture with its marks."""
+        return self.shown[0].pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,17 +106,53 @@ class Answer:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def mark(picture: Picture, typed: Sequence[TypedMark], drawing: Drawing = TRAINED) -> Marked:
-    """Place the marks on the picture and draw them."""
+def mark(
+    pictures: Sequence[Picture],
+    typed: Sequence[TypedMark],
+    drawing: Drawing = TRAINED,
+    *,
+    video: Video | None = None,
+) -> Marked:
+    """Place the marks on their pictures and draw them; on all frames of a video, but for one named."""
+    colors = dict(enumerate(assign_colors(typed), 1))
+    on: dict[int, list[int]] = {number: [] for number in range(len(pictures))}
+    for number, one in enumerate(typed, 1):
+        for place in _where(one, len(pictures), video):
+            on[place].append(number)
+    shown, notes = [], []
+    for place, picture in enumerate(pictures):
+        chosen = {number: (typed[number - 1], colors[number]) for number in on[place]}
+        drawn, told = _show(picture, chosen, drawing)
+        shown.append(drawn)
+        notes += told
+    marked = Marked(tuple(shown), tuple(typed), drawing, video)
+    notes = [*_untrained(marked.marks), *_alike(marked.marks), *notes]
+    return replace(marked, notes=tuple(dict.fromkeys(notes)))
+
+
+def _where(one: TypedMark, pictures: int, video: Video | None) -> Iterable[int]:
+    """The positions of the pictures that a mark is for."""
+    if one.picture is None:
+        return range(pictures if video else 1)
+    if not 1 <= one.picture <= pictures:
+        what = "frame" if video else "picture"
+        there = f"is only one {what}" if pictures == 1 else f"are only {pictures} {what}s"
+        raise MarkError(f"The {one.kind} {one.text!r} is for {what} {one.picture}, but there {there}.")
+    return (one.picture - 1,)
+
+
+def _show(
+    picture: Picture, typed: Mapping[int, tuple[TypedMark, Color]], drawing: Drawing
+) -> tuple[Shown, list[str]]:
+    """One picture with its marks, and what of them does not fit on it."""
     size = width, height = picture.width, picture.height
     placed = [
-        one.place(*size, color, lambda file: trace(load_mask(file, *size)))
-        for one, color in zip(typed, assign_colors(typed), strict=True)
+        one.place(*size, color, lambda file: trace(load_mask(file, *size))) for one, color in typed.values()
     ]
     kept = [keep_inside(one, *size) for one in placed]
     marks = [one for one, _ in kept]
     styles = styles_for(marks, *size, stroke=drawing.width, alpha=drawing.alpha, jitter=drawing.jitter)
-    notes = [*_untrained(marks), *_alike(marks)]
+    notes = []
     for (one, clipped), style in zip(kept, styles, strict=True):
         if clipped and not paints(one, style, *size):
             notes.append(
@@ -99,8 +162,8 @@ def mark(picture: Picture, typed: Sequence[TypedMark], drawing: Drawing = TRAINE
             notes.append(
                 f"The {one.name} reaches outside the picture ({width} × {height}) and is cut off at its edge."
             )
-    pixels = draw(picture.pixels, marks, styles)
-    return Marked(picture, tuple(typed), tuple(marks), tuple(styles), drawing, pixels, tuple(notes))
+    numbered = dict(zip(typed, marks, strict=True)), dict(zip(typed, styles, strict=True))
+    return Shown(picture, *numbered, draw(picture.pixels, marks, styles)), notes
 
 
 def prepare(
@@ -121,12 +184,15 @@ def prepare(
     text = check_text(text, "question", form)
     if system is not None:
         system = check_text(system, "system line", form)
-    notes = [*marked.notes, *_hints(text, marked.marks), *_losses(marked, checkpoint, fit)]
+    video = marked.video is not None
+    _insist_on_taking(marked, checkpoint, form)
+    notes = [*marked.notes, *_hints(text, marked.marks), *_unused_to(marked, checkpoint.family)]
+    notes += dict.fromkeys(note for one in marked.shown for note in _losses(one, marked, checkpoint, fit))
     return Question(
         text=text,
         asked=asked,
         marked=marked,
-        prompt=form.build([Turn(text)], system),
+        prompt=form.build([Turn(text)], system, images=0 if video else len(marked.shown), video=video),
         form=form,
         fit=fit,
         typed=(text,) if system is None else (text, system),
@@ -139,9 +205,11 @@ def ask(
 ) -> Answer:
     """Put a prepared question to a model."""
     started = time.perf_counter()
+    pixels = tuple(one.pixels for one in question.marked.shown)
     request = Request(
         prompt=question.prompt,
-        images=(question.marked.pixels,),
+        images=() if question.marked.video else pixels,
+        frames=pixels if question.marked.video else (),
         fit=question.fit,
         stops=question.form.stops,
         typed=question.typed,
@@ -169,12 +237,36 @@ def _hints(text: str, marks: Sequence[Mark]) -> Iterator[str]:
         yield f"The question does not mention {numbers} ({phrases}). Write {numbers} where it should."
 
 
-def _losses(marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
-    """What of the marks the model will hardly see, or not at all."""
-    width, height = marked.picture.width, marked.picture.height
-    shrink = scale(fit, width, height, checkpoint.input_size)
+def _insist_on_taking(marked: Marked, checkpoint: Checkpoint, form: PromptForm) -> None:
+    """Refuse what the family has no way of reading."""
+    family = checkpoint.family
+    if marked.video and not family.video:
+        raise UsageError(
+            f"{family.name} takes no video. Use a model that does, as --model llava-onevision-7b-ov."
+        )
+    if marked.video and form.name != "template":
+        raise UsageError(f"The prompt form {form.name} has no place for a video. Leave out --prompt.")
+
+
+def _unused_to(marked: Marked, family: Family) -> Iterator[str]:
+    if len(marked.shown) > 1 and not marked.video and not family.several_images:
+        yield (
+            f"{family.name} was trained on one picture a question, and may mix up {len(marked.shown)}. "
+            "Models that were trained on several: llava-interleave and llava-onevision."
+        )
+
+
+def _losses(shown: Shown, marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
+    """What of the marks on a picture the model will hardly see, or not at all."""
+    width, height = shown.picture.width, shown.picture.height
+    size = checkpoint.input_size
+    if checkpoint.largest is not None and len(marked.shown) == 1 and fit != "stretch":
+        # Tiles show a single picture larger, but no larger than it is.
+        size = max(size, min(checkpoint.largest, width, height))
+    shrink = scale(fit, width, height, size)
     left, top, right, bottom = visible(fit, width, height)
-    for mark, style in zip(marked.marks, marked.styles, strict=True):
+    for number, mark in shown.marks.items():
+        style = shown.styles[number]
         if style.stroke and style.stroke * shrink < THINNEST * checkpoint.input_size:
             yield (
                 f"The stroke of the {mark.name} is {style.stroke * shrink:.1f} pixels at the model's input "
@@ -184,8 +276,8 @@ def _losses(marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
             yield f"The {mark.name} is drawn with an alpha of 0, so nobody can see it."
         x1, y1, x2, y2 = extent(mark, style, width, height)
         if max(x2 - x1, y2 - y1) * shrink < SMALLEST * checkpoint.input_size:
-            size = f"under {SMALLEST * checkpoint.input_size:.2g} pixels at the model's input"
-            yield f"The {mark.name} is tiny: {size}.{_as_shares(mark)}"
+            under = f"under {SMALLEST * checkpoint.input_size:.2g} pixels at the model's input"
+            yield f"The {mark.name} is tiny: {under}.{_as_shares(mark)}"
         if x2 <= left or x1 >= right or y2 <= top or y1 >= bottom:
             yield f"The {mark.name} is cropped away, so the model cannot see it. Use --fit pad."
         elif max(x1, 0) < left or min(x2, width) > right or max(y1, 0) < top or min(y2, height) > bottom:
@@ -241,8 +333,7 @@ def describe(question: Question) -> dict[str, Any]:
 
 
 def describe_marked(marked: Marked) -> dict[str, Any]:
-    """The picture, and its marks in pixels with their colours, phrases and strokes."""
-    picture = marked.picture
+    """The pictures, and the marks in pixels with their colours, phrases and strokes."""
     return {
         "marks": [
             {
@@ -253,19 +344,24 @@ def describe_marked(marked: Marked) -> dict[str, Any]:
                 "rgb": mark.color.hex,
                 "phrase": mark.phrase,
                 **_geometry(mark),
-                "style": asdict(style),
+                "style": asdict(
+                    next(shown.styles[number] for shown in marked.shown if number in shown.marks)
+                ),
+                "images": [place for place, shown in enumerate(marked.shown, 1) if number in shown.marks],
             }
-            for number, (one, mark, style) in enumerate(
-                zip(marked.typed, marked.marks, marked.styles, strict=True), 1
-            )
+            for number, (one, mark) in enumerate(zip(marked.typed, marked.marks, strict=True), 1)
         ],
         "drawing": asdict(marked.drawing),
-        "image": {
-            "source": picture.name,
-            "width": picture.width,
-            "height": picture.height,
-            "sha256": picture.sha256,
-        },
+        "images": [
+            {
+                "source": picture.name,
+                "width": picture.width,
+                "height": picture.height,
+                "sha256": picture.sha256,
+            }
+            for picture in (shown.picture for shown in marked.shown)
+        ],
+        "video": None if marked.video is None else asdict(marked.video),
     }
 
 
@@ -283,7 +379,8 @@ def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
     model, reply = answer.reply.model, answer.reply
     revision = f" ({model.revision[:12]})" if model.revision else ""
     sure = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
+    precision = f"{model.quantize} and {model.dtype}" if model.quantize else model.dtype
     return (
-        f"{model.name}{revision}, {model.dtype} on {model.device}: {len(reply.token_ids)} tokens{sure}; "
+        f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{sure}; "
         f"loaded in {seconds.get('load', 0):.1f} s, answered in {answer.seconds['answer']:.1f} s."
     )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vipcli import cache
 from vipcli.errors import ModelError, UsageError
-from vipcli.models import BUNDLED, FAMILIES, KNOWN, SHORT_NAMES, VIPLLAVA, Family
+from vipcli.models import BUNDLED, BY_HUB_NAME, FAMILIES, KNOWN, VIPLLAVA, Family, family_of
 from vipcli.prompts import HUMAN, VICUNA, PromptForm, TemplateForm
 
-# Weights only as safetensors; everything else is text.
-_WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt"]
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 # The mean colour of CLIP's training pictures, which padding takes where a checkpoint names no other.
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -33,11 +31,13 @@ class Checkpoint:
     image_mean: tuple[float, float, float] = _CLIP_MEAN
     template: TemplateForm | None = None
     vision_layers: tuple[int, ...] | None = None
+    largest: int | None = None
+    """The longest side that tiles can show of a single picture, where the family cuts it into tiles."""
 
     @property
     def assumed(self) -> bool:
         """Whether nothing is known of it, and ViP-LLaVA is only taken for likely."""
-        return self.folder is None and self.name not in KNOWN
+        return self.folder is None and self.name not in BY_HUB_NAME
 
     @property
     def padding(self) -> tuple[int, int, int]:
@@ -69,8 +69,10 @@ def find(name: str, *, revision: str | None = None, offline: bool = False) -> Ch
     """The checkpoint of that name, downloaded if need be."""
     local = _local_folder(name)
     if local is None:
-        hub_name = _hub_name(name)
-        return _read(hub_name, _download(hub_name, revision, offline), hub=True)
+        hub = hub_name(name)
+        if not offline and peek(name, revision=revision).folder is None:
+            cache.insist_on_room(hub, cache.missing(hub, revision))
+        return _read(hub, cache.fetch(hub, revision, offline=offline), hub=True)
     if revision is not None:
         raise UsageError(f"--revision goes with a hub name, and {name} is a folder. Leave it out.")
     return _read(name, local)
@@ -81,16 +83,37 @@ def peek(name: str, *, revision: str | None = None) -> Checkpoint:
     local = _local_folder(name)
     if local is not None:
         return _read(name, local)
-    hub_name = _hub_name(name)
+    hub = hub_name(name)
     try:
-        folder = _download(hub_name, revision, offline=True)
-    except NotHereError:
-        return Checkpoint(hub_name, KNOWN.get(hub_name, VIPLLAVA))
-    return _read(hub_name, folder, hub=True)
+        return _read(hub, cache.fetch(hub, revision, offline=True), hub=True)
+    except (cache.NotHereError, IncompleteError):
+        known = BY_HUB_NAME.get(hub)
+        family = VIPLLAVA if known is None else known.family
+        return Checkpoint(hub, family, input_size=family.input_size)
 
 
-class NotHereError(ModelError):
-    """A checkpoint of the hub that is neither in the cache nor within reach."""
+class IncompleteError(ModelError):
+    """A checkpoint's folder that lacks some of its files, as a download that was stopped leaves it."""
+
+
+def shapes(folder: Path) -> dict[str, list[int]]:
+    """The shapes of all weights in a checkpoint's folder, read without them."""
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, list[int]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="numpy") as weights:
+                found |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
+        except (OSError, SafetensorError) as error:
+            raise ModelError(
+                f"{file} cannot be read ({_first_line(error)}). Fetch the checkpoint again."
+            ) from None
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")[:200]
 
 
 def _local_folder(name: str) -> Path | None:
@@ -106,60 +129,26 @@ def _local_folder(name: str) -> Path | None:
     return None
 
 
-def _hub_name(name: str) -> str:
-    if name in SHORT_NAMES:
-        return SHORT_NAMES[name]
+def hub_name(name: str) -> str:
+    """The hub's name for a short name; a hub name as it is."""
+    if name == BUNDLED:
+        raise UsageError("The bundled model comes with vipcli: there is nothing to fetch or remove.")
+    if name in KNOWN:
+        return KNOWN[name].hub
     if _HUB_NAME.fullmatch(name):
         return name
-    close = difflib.get_close_matches(name, [BUNDLED, *SHORT_NAMES], n=1)
-    hint = f"Did you mean {close[0]}?" if close else f"Known names: {', '.join([BUNDLED, *SHORT_NAMES])}."
+    close = difflib.get_close_matches(name, [BUNDLED, *KNOWN], n=1)
+    hint = f"Did you mean {close[0]}?" if close else "vipcli models list shows those that are known."
     raise ModelError(f"There is no checkpoint called {name!r}. {hint}")
-
-
-def _download(name: str, revision: str | None, offline: bool) -> Path:
-    from huggingface_hub import errors, snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=_WANTED, local_files_only=offline)
-        )
-    except errors.GatedRepoError:
-        reason = "asks for consent: accept its terms on its page, then set HF_TOKEN"
-    except errors.RepositoryNotFoundError:
-        reason = "is not on the hub, or is private: check its name, or set HF_TOKEN"
-    except errors.RevisionNotFoundError:
-        reason = f"has no revision {revision!r}"
-    except errors.LocalEntryNotFoundError:
-        advice = ": leave out --offline to fetch it" if offline else ", and the hub cannot be reached"
-        raise NotHereError(f"The checkpoint {name} is not in the cache{advice}.") from None
-    except errors.HFValidationError:
-        reason = "has a name that no checkpoint of the hub can have"
-    except errors.HfHubHTTPError as error:
-        reason = f"cannot be fetched ({_first_line(error)}): try again later"
-    except OSError as error:
-        full = error.errno == errno.ENOSPC
-        reason = (
-            "does not fit on the disk: make room or point HF_HOME elsewhere"
-            if full
-            else f"cannot be stored ({_first_line(error)})"
-        )
-    # The hub's library is built on one HTTP library or another, whose errors share no name.
-    except Exception as error:
-        reason = f"cannot be fetched ({_first_line(error)}): try again later"
-    raise ModelError(f"The checkpoint {name} {reason}.") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")[:200]
 
 
 def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
     config = _json(folder / "config.json", required=True)
-    family = FAMILIES.get(str(config.get("model_type")))
+    family = family_of(config)
     if family is None:
         raise ModelError(
             f"The checkpoint {name} is of the family {config.get('model_type')!r}. "
-            f"vipcli runs {', '.join(FAMILIES)}."
+            f"vipcli runs {', '.join(family.name for family in FAMILIES)}."
         )
     _insist_on_safetensors(name, folder)
     images = _image_settings(folder)
@@ -172,6 +161,7 @@ def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
         image_mean=_image_mean(images),
         template=_template(folder),
         vision_layers=_vision_layers(config),
+        largest=_largest(images),
     )
 
 
@@ -180,7 +170,7 @@ def _json(path: Path, *, required: bool = False) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if required:
-            raise ModelError(f"{path.parent} is not a checkpoint: it has no {path.name}.") from None
+            raise IncompleteError(f"{path.parent} is not a checkpoint: it has no {path.name}.") from None
         return {}
     except (OSError, ValueError):
         raise ModelError(f"{path} cannot be read. Fetch the checkpoint again.") from None
@@ -190,13 +180,22 @@ def _json(path: Path, *, required: bool = False) -> dict[str, Any]:
 
 
 def _insist_on_safetensors(name: str, folder: Path) -> None:
+    shards = _json(folder / "model.safetensors.index.json").get("weight_map")
+    if isinstance(shards, dict):
+        files = {str(file) for file in shards.values()}
+        if lost := sorted(file for file in files if not (folder / file).exists()):
+            raise IncompleteError(
+                f"The checkpoint {name} lacks {len(lost)} of its {len(files)} files of weights, "
+                f"{lost[0]} among them. Fetch it again."
+            )
+        return
     if any(folder.glob("*.safetensors")):
         return
     if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
         raise ModelError(
             f"The checkpoint {name} has pickled weights only, which can run code. Convert it to safetensors."
         )
-    raise ModelError(f"The checkpoint {name} has no weights: {folder} holds no .safetensors file.")
+    raise IncompleteError(f"The checkpoint {name} has no weights: {folder} holds no .safetensors file.")
 
 
 def _image_settings(folder: Path) -> dict[str, Any]:
@@ -222,6 +221,14 @@ def _vision_layers(config: dict[str, Any]) -> tuple[int, ...] | None:
     """The vision layers that features are taken from, by whichever name transformers wrote them."""
     layers = config.get("vision_feature_layers", config.get("vision_feature_layer"))
     return tuple(layers) if isinstance(layers, list) else None
+
+
+def _largest(settings: dict[str, Any]) -> int | None:
+    grid = settings.get("image_grid_pinpoints")
+    sides = (
+        [side for pair in grid if isinstance(pair, list) for side in pair] if isinstance(grid, list) else []
+    )
+    return max((side for side in sides if isinstance(side, int)), default=None)
 
 
 def _template(folder: Path) -> TemplateForm | None:

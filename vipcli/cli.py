@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vipcli.asking import Marked, Question
     from vipcli.checkpoints import Checkpoint
     from vipcli.engine import LocalModel
+    from vipcli.loading import Setup
     from vipcli.marks import TypedMark
 
 MARK_OPTIONS = tuple(BY_KIND)
@@ -70,6 +72,8 @@ def _group(help: str) -> typer.Typer:
 app = _group("Point at part of a picture, ask, and get an answer.")
 config_app = _group("Show and change the settings that are kept.")
 app.add_typer(config_app, name="config")
+models_app = _group("List the checkpoints that are known, fetch them and take them away again.")
+app.add_typer(models_app, name="models")
 
 
 def _complete_color(incomplete: str) -> list[str]:
@@ -83,12 +87,17 @@ def _complete_setting(incomplete: str) -> list[str]:
     return [name for name in config.SETTINGS if name.startswith(incomplete)]
 
 
+def _complete_model(incomplete: str) -> list[str]:
+    from vipcli.models import BUNDLED, KNOWN
+
+    return [name for name in (BUNDLED, *KNOWN) if name.startswith(incomplete)]
+
+
 def _complete_value(setting: config.Setting) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
-        from vipcli.models import BUNDLED, SHORT_NAMES
-
-        words = (BUNDLED, *SHORT_NAMES) if setting.name == "model" else setting.choices
-        return [word for word in words if word.startswith(incomplete)]
+        if setting.name == "model":
+            return _complete_model(incomplete)
+        return [word for word in setting.choices if word.startswith(incomplete)]
 
     return complete
 
@@ -133,6 +142,10 @@ Jitter = Annotated[
     typer.Option(metavar="SEED", help="Draw at random from the trained styles, repeatably."),
 ]
 MaxPixels = Annotated[str | None, _setting("max_pixels")]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A short name or a hub name.", autocompletion=_complete_model),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes.")]
 
@@ -158,6 +171,22 @@ def ask(
         typer.Argument(
             metavar="QUESTION",
             help="What to ask; {1}, {2} … stand for the marks. Without one, the marks are asked about.",
+        ),
+    ] = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            metavar="IMAGE",
+            help="One more picture. Marks on the second begin with 2: and so on.",
+        ),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Of a video, how many frames to look at (default: 8). Marks are drawn on all of them, "
+            "or on the third where they begin with 3:.",
         ),
     ] = None,
     box: Boxes = None,
@@ -188,6 +217,9 @@ def ask(
     revision: Annotated[str | None, _setting("revision")] = None,
     device: Annotated[str | None, _setting("device")] = None,
     dtype: Annotated[str | None, _setting("dtype")] = None,
+    quantize: Annotated[str | None, _setting("quantize")] = None,
+    quantize_all: Annotated[bool | None, _setting("quantize_all")] = None,
+    attention: Annotated[str | None, _setting("attention")] = None,
     offline: Annotated[bool | None, _setting("offline")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact prompt and the marks; run no model.")
@@ -209,7 +241,9 @@ def ask(
     if save_marked == "-":
         raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o - instead.")
     typed = _typed_marks(ctx)
-    marked = _marked(image, typed, settings, jitter, question)
+    if question is not None and not Path(image).exists() and Path(question).is_file():
+        raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
+    marked = _marked([image, *(more or [])], typed, settings, jitter, frames)
     # Whatever is wrong with the question is told before a checkpoint is fetched.
     checkpoint = checkpoints.peek(settings["model"], revision=settings["revision"])
     if checkpoint.folder is None and settings["prompt"] == "template" and not dry_run:
@@ -273,7 +307,7 @@ def draw(
     if out == "-" and json:
         raise UsageError("Standard output takes the picture or the JSON, not both. Name a file with -o.")
     typed = _typed_marks(ctx)
-    marked = _marked(image, typed, _settings(ctx), jitter)
+    marked = _marked([image], typed, _settings(ctx), jitter)
     if not quiet:
         for text in marked.notes:
             output.note(text)
@@ -338,6 +372,166 @@ def config_path() -> None:
     output.say(str(config.path()))
 
 
+@models_app.callback()
+def _models(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        output.say(ctx.get_help())
+
+
+@models_app.command("list")
+def models_list(json: Json = False) -> None:
+    """List the checkpoints that are known or in the cache, and which one is the default."""
+    from vipcli import shelf
+
+    rows = shelf.everything(config.resolve({})["model"].value)
+    if json:
+        output.say_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        output.say(shelf.line(row))
+
+
+@models_app.command("info")
+def models_info(name: ModelName, json: Json = False) -> None:
+    """Tell all that is known of a checkpoint, without fetching it."""
+    from vipcli import shelf
+
+    facts = shelf.info(name)
+    if json:
+        output.say_json(facts)
+        return
+    for what, told in shelf.sentences(facts):
+        output.say(f"{what:11} {told}")
+
+
+@models_app.command("pull")
+def models_pull(
+    name: ModelName,
+    revision: Annotated[str | None, _setting("revision")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a checkpoint, or what is still missing of it."""
+    from vipcli import cache, checkpoints
+
+    hub_name = checkpoints.hub_name(name)
+    wanted = cache.missing(hub_name, revision)
+    cache.insist_on_room(hub_name, wanted)
+    if wanted and not quiet:
+        output.note(
+            f"Fetching {cache.readable(wanted)} of {hub_name}. Ctrl-C pauses it; pull again to go on."
+        )
+    found = checkpoints.find(hub_name, revision=revision)
+    if not quiet:
+        output.note(f"{hub_name} is here." if wanted else f"{hub_name} was here already.")
+    output.say(str(found.folder))
+
+
+@models_app.command("rm")
+def models_rm(
+    name: ModelName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+) -> None:
+    """Take a checkpoint out of the cache."""
+    from vipcli import cache, checkpoints
+
+    hub_name = checkpoints.hub_name(name)
+    size = next((one.size for one in cache.kept() if one.name == hub_name), None)
+    if size is not None and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"This would remove {cache.readable(size)}. Say --yes to do it without asking.")
+        if not typer.confirm(f"Remove {hub_name} ({cache.readable(size)})?", err=True):
+            return
+    output.note(f"{hub_name} is gone; {cache.readable(cache.remove(hub_name))} are free.")
+
+
+@models_app.command("use")
+def models_use(name: ModelName) -> None:
+    """Make a checkpoint the default, as `vipcli config set model NAME` does."""
+    from vipcli import checkpoints
+
+    checkpoint = checkpoints.peek(name)
+    config.keep("model", name)
+    output.note(f"{name} is now the default.")
+    if checkpoint.folder is None:
+        output.note(f"It is not here yet: vipcli models pull {name} fetches it, as the first question does.")
+
+
+@app.command()
+def bench(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="A checkpoint; the default one without it.", autocompletion=_complete_model
+        ),
+    ] = None,
+    random_weights: Annotated[
+        bool,
+        typer.Option("--random-weights", help="Measure a known checkpoint's shape without fetching it."),
+    ] = False,
+    baseline: Annotated[
+        bool,
+        typer.Option("--baseline", help="Measure the documentation's own loop in 16 bits too, and compare."),
+    ] = False,
+    batch: Annotated[str, typer.Option(metavar="N", help="Pictures side by side.")] = "1",
+    tokens: Annotated[str, typer.Option(metavar="N", help="Length of the answers.")] = "64",
+    repeat: Annotated[str, typer.Option(metavar="N", help="How often; the middle counts.")] = "3",
+    device: Annotated[str | None, _setting("device")] = None,
+    dtype: Annotated[str | None, _setting("dtype")] = None,
+    quantize: Annotated[str | None, _setting("quantize")] = None,
+    quantize_all: Annotated[bool | None, _setting("quantize_all")] = None,
+    attention: Annotated[str | None, _setting("attention")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how fast a checkpoint answers here, and how much memory that takes.
+
+    vipcli bench vip-llava-7b --random-weights --quantize 4bit --baseline
+    """
+    from vipcli import checkpoints
+    from vipcli.models import BY_HUB_NAME, KNOWN
+
+    settings = _settings(ctx)
+    name = name or settings["model"]
+    subject = KNOWN.get(name) or BY_HUB_NAME.get(name) if random_weights else checkpoints.find(name)
+    if subject is None:
+        raise UsageError(f"The shape of {name} is not known. Those that are: {', '.join(KNOWN)}.")
+    with output.working("Loading torch …", quiet):
+        from vipcli import bench
+        from vipcli.loading import Setup
+    plan = bench.Plan(
+        config.checked(config.count_from(1, 1024), batch, "--batch"),
+        config.checked(config.count_from(2, 4096), tokens, "--tokens"),
+        config.checked(config.count_from(1, 100), repeat, "--repeat"),
+    )
+    plain = None
+    if baseline:
+        with output.working(f"Measuring {name} as the documentation runs it …", quiet):
+            plain = bench.measure(subject, Setup(settings["device"], "bfloat16"), plan, plain=True)
+    with output.working(f"Measuring {name} …", quiet):
+        ours = bench.measure(subject, _setup(settings), plan)
+    if json:
+        output.say_json(bench.record(ours, plain, plan))
+        return
+    for line in bench.report(name, ours, plain):
+        output.say(line)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Tell what this machine has, which checkpoints fit, and what is missing."""
+    from vipcli import doctor
+
+    report = doctor.look()
+    if json:
+        output.say_json(doctor.record(report))
+        return
+    for line in doctor.lines(report):
+        output.say(line)
+    for advice in report.advice:
+        output.note(advice)
+
+
 def _origin(found: config.Resolved) -> str:
     match found.source:
         case "environment":
@@ -360,23 +554,32 @@ def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
 
 
 def _marked(
-    image: str,
+    sources: list[str],
     typed: list[TypedMark],
     settings: dict[str, Any],
     jitter: str | None,
-    question: str | None = None,
+    frames: str | None = None,
 ) -> Marked:
-    from vipcli import asking, images
+    from vipcli import asking, images, videos
 
-    if question is not None and not Path(image).exists() and Path(question).is_file():
-        raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
     drawing = asking.Drawing(
         settings["width"],
         settings["alpha"],
         None if jitter is None else config.checked(config.read_seed, jitter, "--jitter"),
     )
-    picture = images.load_picture(image, max_pixels=settings["max_pixels"] or images.DEFAULT_MAX_PIXELS)
-    return asking.mark(picture, typed, drawing)
+    max_pixels = settings["max_pixels"] or images.DEFAULT_MAX_PIXELS
+    if frames is None and not any(videos.is_video(source) for source in sources):
+        pictures = [images.load_picture(source, max_pixels=max_pixels) for source in sources]
+        return asking.mark(pictures, typed, drawing)
+    if len(sources) > 1:
+        raise UsageError("A video is asked about alone. Leave out --image.")
+    count = (
+        videos.DEFAULT_FRAMES
+        if frames is None
+        else config.checked(config.count_from(1, videos.MOST_FRAMES), frames, "--frames")
+    )
+    video, shown = videos.load_video(sources[0], count, max_pixels=max_pixels)
+    return asking.mark(shown, typed, drawing, video=video)
 
 
 def _prepare(
@@ -417,15 +620,22 @@ def _save(marked: Marked, typed: list[TypedMark], path: str) -> None:
             raise UsageError("A picture would only confuse the terminal. Name a file, or send it on with |.")
         output.say_bytes(images.encode(marked.pixels))
         return
-    read = [marked.picture.name, *(mark.file for mark in typed if mark.file is not None)]
-    images.save_picture(marked.pixels, path, sources=read)
+    read = [
+        *(one.picture.name for one in marked.shown),
+        *(mark.file for mark in typed if mark.file is not None),
+    ]
+    target = Path(path)
+    for number, one in enumerate(marked.shown, 1):
+        # Of several, each is kept under a name of its own: marked-1.png, marked-2.png …
+        name = path if len(marked.shown) == 1 else str(target.with_stem(f"{target.stem}-{number}"))
+        images.save_picture(one.pixels, name, sources=read)
 
 
 def _show_view(question: Question, checkpoint: Checkpoint) -> None:
     from vipcli.fitting import model_view
 
-    pixels = question.marked.pixels
-    output.show(model_view(pixels, question.fit, checkpoint.input_size, checkpoint.padding))
+    for one in question.marked.shown:
+        output.show(model_view(one.pixels, question.fit, checkpoint.input_size, checkpoint.padding))
 
 
 def _print_plan(question: Question, as_json: bool) -> None:
@@ -442,7 +652,13 @@ def _print_plan(question: Question, as_json: bool) -> None:
 def _load(checkpoint: Checkpoint, settings: dict[str, Any]) -> LocalModel:
     from vipcli.engine import LocalModel
 
-    return LocalModel(checkpoint, device=settings["device"], dtype=settings["dtype"])
+    return LocalModel(checkpoint, _setup(settings))
+
+
+def _setup(settings: dict[str, Any]) -> Setup:
+    from vipcli.loading import Setup
+
+    return Setup(**{field.name: settings[field.name] for field in fields(Setup)})
 
 
 def _answer(

@@ -82,7 +82,9 @@ def _yes_or_no(text: str) -> bool:
     return known[text.lower()]
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
+def count_from(low: int, high: int) -> Callable[[str], int]:
+    """Reads a whole number of that range."""
+
     def read(text: str) -> int:
         expected = f"a whole number from {low} to {high}"
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not low <= int(text) <= high:
@@ -107,9 +109,11 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 
 
 FORMS = ("auto", "human", "vicuna", "template")
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
+QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
+ATTENTION = ("auto", "sdpa", "eager", "flash")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-read_seed = _whole(0, 2**63 - 1)
+read_seed = count_from(0, 2**63 - 1)
 
 
 def _temperature(text: str) -> float:
@@ -120,6 +124,15 @@ def _temperature(text: str) -> float:
     return value
 
 
+def _device(text: str) -> str:
+    if text not in DEVICES and not re.fullmatch(r"cuda:[0-9]{1,3}", text):
+        raise ValueError(f"one of {', '.join(DEVICES)}, or cuda:1 and so on")
+    return text
+
+
+_DEVICE_HELP = f"Where to run: {', '.join(DEVICES)} (over all GPUs and the CPU), or cuda:1 and so on."
+
+
 def _one_of(name: str, help: str, metavar: str, words: tuple[str, ...]) -> Setting:
     return Setting(name, words[0], f"{help}: {', '.join(words)}.", _choice(*words), metavar, words)
 
@@ -127,19 +140,22 @@ def _one_of(name: str, help: str, metavar: str, words: tuple[str, ...]) -> Setti
 _ALL = (
     Setting("model", "bundled", "Checkpoint: a folder, a hub name or a short name.", _word, "NAME"),
     Setting("revision", None, "Revision of a checkpoint from the hub.", _word, "NAME"),
-    _one_of("device", "Where to run", "DEVICE", DEVICES),
+    Setting("device", "auto", _DEVICE_HELP, _device, "DEVICE", DEVICES),
     _one_of("dtype", "Precision", "DTYPE", DTYPES),
+    _one_of("quantize", "Fewer bits for the language model's weights", "BITS", QUANTIZE),
+    Setting("quantize_all", False, "Quantize what sees, too.", _yes_or_no, "YES|NO"),
+    _one_of("attention", "How attention is reckoned", "NAME", ATTENTION),
     Setting("offline", False, "Never use the network for checkpoints.", _yes_or_no, "YES|NO"),
     _one_of("prompt", "Prompt form", "FORM", FORMS),
     Setting("system", None, "System line in place of the form's own.", _line, "TEXT"),
     _one_of("fit", "How the picture becomes a square", "FIT", FITS),
-    Setting("max_new_tokens", 512, "Longest answer, in tokens.", _whole(1, 1_000_000), "N"),
+    Setting("max_new_tokens", 512, "Longest answer, in tokens.", count_from(1, 1_000_000), "N"),
     Setting("temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _temperature, "NUMBER"),
     Setting("top_p", 1.0, "Share of the likeliest tokens to draw from.", _number(0.001, 1), "NUMBER"),
     Setting("seed", None, "Seed of an answer with a temperature.", read_seed, "N"),
     Setting("width", None, "Stroke where the long side is 336 pixels (3).", _number(0.1, 336), "NUMBER"),
-    Setting("alpha", None, "How solid marks are, from 0 to 255 (128).", _whole(0, 255), "N"),
-    Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", _whole(1, 2**40), "N"),
+    Setting("alpha", None, "How solid marks are, from 0 to 255 (128).", count_from(0, 255), "N"),
+    Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", count_from(1, 2**40), "N"),
 )
 SETTINGS = {setting.name: setting for setting in _ALL}
 

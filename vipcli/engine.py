@@ -6,42 +6,33 @@ Both are imported when this module is, so it is imported only once an answer is 
 from __future__ import annotations
 
 import copy
-import importlib
 import sys
 import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from vipcli.answers import Ended, ModelFacts, OnText, Reply, Request, Sampling
+from vipcli.answers import ModelFacts, OnText, Reply, Request, Sampling
 from vipcli.checkpoints import Checkpoint
 from vipcli.errors import ModelError, PromptError
-from vipcli.fitting import square
 from vipcli.heavy import quick_imports
+from vipcli.loading import AUTO, Setup, first_line, is_out_of_memory, load, where
+from vipcli.transcript import Transcript
 
 with quick_imports():
     import torch
     from transformers.generation.configuration_utils import GenerationConfig
     from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
     from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
-    from transformers.generation.streamers import BaseStreamer
-    from transformers.models.llava.processing_llava import LlavaProcessor
-    from transformers.utils import logging as transformers_logging
-
-# A bar for each file that is read says nothing that the line "loading" does not.
-transformers_logging.disable_progress_bar()
-transformers_logging.set_verbosity_error()
 
 
 class LocalModel:
     """One checkpoint in memory, answering requests."""
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(self, checkpoint: Checkpoint, setup: Setup = AUTO) -> None:
         self.checkpoint = checkpoint
-        self.device = _device(device)
-        self.dtype = _dtype(dtype, self.device)
-        self._processor = _load_processor(checkpoint)
-        self._model = _load_model(checkpoint, self.device, self.dtype)
+        self.setup = setup
+        self._prepare, self._model = load(checkpoint, setup)
 
     @property
     def facts(self) -> ModelFacts:
@@ -49,72 +40,88 @@ class LocalModel:
             name=self.checkpoint.name,
             revision=self.checkpoint.revision,
             dtype=str(self._model.dtype).removeprefix("torch."),
-            device=str(self._model.device),
+            device=where(self._model),
+            quantize=None if self.setup.quantize == "none" else self.setup.quantize,
         )
 
     def answer(self, request: Request, on_text: OnText | None = None) -> Reply:
         """Answer one request, handing over the text as it comes."""
+        return self._answer([request], on_text)[0]
+
+    def answers(self, requests: Sequence[Request]) -> list[Reply]:
+        """Answer several requests side by side, all of them sampled in the same way."""
+        # Videos of different lengths have no common shape.
+        if any(request.frames for request in requests):
+            return [self.answer(request) for request in requests]
+        return self._answer(requests, None)
+
+    def _answer(self, requests: Sequence[Request], on_text: OnText | None) -> list[Reply]:
         started = time.perf_counter()
-        inputs = self._inputs(request)
-        prompt_tokens = inputs["input_ids"].shape[1]
-        room = self._room(prompt_tokens)
-        generation = self._generation(request.sampling, room)
-        transcript = _Transcript(self._processor.tokenizer, request.stops, on_text, _end_tokens(generation))
+        inputs = self._inputs(requests)
+        longest = inputs["input_ids"].shape[1]
+        (sampling,) = {request.sampling for request in requests}
+        generation = self._generation(sampling, self._room(longest))
+        ends = _end_tokens(generation)
+        transcripts = [
+            Transcript(self._prepare.tokenizer, request.stops, on_text, ends) for request in requests
+        ]
         probabilities = _Probabilities()
         prepared = time.perf_counter()
-        torch.manual_seed(request.sampling.seed)
+        torch.manual_seed(sampling.seed)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                output = self._model.generate(
+                self._model.generate(
                     **inputs,
                     generation_config=generation,
-                    streamer=transcript,
-                    stopping_criteria=StoppingCriteriaList([_AtStop(transcript)]),
+                    stopping_criteria=StoppingCriteriaList([_Writer(transcripts, probabilities)]),
                     logits_processor=LogitsProcessorList([probabilities]),
                 )
             except (RuntimeError, ValueError, MemoryError) as error:
                 raise self._stumbled(error) from error
-        ids = output[0, prompt_tokens:].tolist()
         finished = time.perf_counter()
-        return Reply(
-            text=transcript.text,
-            ended=_ended(ids, transcript, generation),
-            prompt_tokens=prompt_tokens,
-            token_ids=tuple(ids),
-            probability=probabilities.mean(ids, transcript.shown_tokens),
-            model=self.facts,
-            seconds={
-                "prepare": prepared - started,
-                "first_token": transcript.first_at - prepared,
-                "generate": finished - prepared,
-            },
-        )
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        replies = []
+        for row, transcript in enumerate(transcripts):
+            transcript.finish()
+            replies.append(
+                Reply(
+                    text=transcript.text,
+                    ended=transcript.ended,
+                    prompt_tokens=lengths[row],
+                    token_ids=tuple(transcript.tokens),
+                    probability=probabilities.mean(row, transcript.shown_tokens),
+                    model=self.facts,
+                    seconds={
+                        "prepare": prepared - started,
+                        "first_token": transcript.first_at - prepared,
+                        "generate": finished - prepared,
+                    },
+                )
+            )
+        return replies
 
     def _stumbled(self, error: Exception) -> ModelError:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             return ModelError(
-                f"{self.device} ran out of memory while answering. "
+                f"{where(self._model)} ran out of memory while answering. "
                 "Lower --max-new-tokens, or try another --device."
             )
         return ModelError(
-            f"The checkpoint {self.checkpoint.name} failed while answering ({_first_line(error)}). "
+            f"The checkpoint {self.checkpoint.name} failed while answering ({first_line(error)}). "
             "Another --dtype may help."
         )
 
-    def _inputs(self, request: Request) -> dict[str, Any]:
-        images = [
-            square(image, request.fit, self.checkpoint.input_size, self.checkpoint.padding)
-            for image in request.images
-        ]
-        self._insist_on_plain(request.typed)
-        inputs = self._processor(images=images or None, text=request.prompt, return_tensors="pt")
-        if "pixel_values" in inputs:
-            inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
-        return dict(inputs.to(self._model.device))
+    def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
+        for request in requests:
+            self._insist_on_plain(request.typed)
+        return {
+            name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
+            for name, value in self._prepare(requests).items()
+        }
 
     def _insist_on_plain(self, typed: tuple[str, ...]) -> None:
-        tokenizer = self._processor.tokenizer
+        tokenizer = self._prepare.tokenizer
         control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} - {tokenizer.unk_token_id}
         for text in typed:
             if found := control.intersection(tokenizer(text, add_special_tokens=False)["input_ids"]):
@@ -140,7 +147,7 @@ class LocalModel:
         """The checkpoint's own configuration, but for what was asked."""
         greedy = sampling.temperature == 0
         config = copy.deepcopy(self._model.generation_config)
-        tokenizer = self._processor.tokenizer
+        tokenizer = self._prepare.tokenizer
         config.eos_token_id = tokenizer.eos_token_id if config.eos_token_id is None else config.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id if config.pad_token_id is None else config.pad_token_id
         config.max_length = None
@@ -154,172 +161,24 @@ class LocalModel:
         return config
 
 
-def _ended(ids: list[int], transcript: _Transcript, config: GenerationConfig) -> Ended:
-    return "stop" if transcript.stopped or (ids and ids[-1] in _end_tokens(config)) else "length"
-
-
 def _end_tokens(config: GenerationConfig) -> list[int]:
     ends = config.eos_token_id
     return ends if isinstance(ends, list) else [ends]
 
 
-def _device(name: str) -> torch.device:
-    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if has[kind])
-    if not has[name]:
-        raise ModelError(f"This machine has no {name} device that torch can use. Leave out --device {name}.")
-    return torch.device(name)
+class _Writer(StoppingCriteria):  # type: ignore[misc]
+    """Hands each row's new token to its transcript, and ends the row where that has come to its end."""
 
-
-def _dtype(name: str, device: torch.device) -> torch.dtype | str:
-    if name != "auto":
-        dtype = getattr(torch, name)
-        assert isinstance(dtype, torch.dtype)
-        return dtype
-    # A GPU runs the checkpoint's own precision; a processor is exact, and mostly faster, at 32 bits.
-    return torch.float32 if device.type == "cpu" else "auto"
-
-
-def _load_processor(checkpoint: Checkpoint) -> Any:
-    # The Pillow backend is what the checkpoints were evaluated with, and needs no torchvision.
-    try:
-        return LlavaProcessor.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
-    # Damaged files make these readers fail in any way.
-    except Exception as error:
-        raise _broken(checkpoint, "its tokenizer or image processor", error) from error
-
-
-def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | str) -> Any:
-    family = checkpoint.family
-    with quick_imports():
-        model_class = getattr(importlib.import_module(family.module), family.class_name)
-    try:
-        model, loading = model_class.from_pretrained(
-            checkpoint.folder,
-            config=_config(model_class, checkpoint),
-            dtype=dtype,
-            # Straight onto a GPU, without a whole copy in memory first.
-            device_map=None if device.type == "cpu" else {"": device},
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    # Damaged files make these readers fail in any way.
-    except Exception as error:
-        if _is_out_of_memory(error):
-            raise ModelError(
-                f"The checkpoint {checkpoint.name} does not fit into the memory of {device}. "
-                "Try --dtype bfloat16, or another --device."
-            ) from error
-        raise _broken(checkpoint, "its weights", error) from error
-    if missing := sorted(loading["missing_keys"]):
-        raise ModelError(
-            f"The checkpoint {checkpoint.name} lacks {len(missing)} of its weights, {missing[0]} among them. "
-            "Fetch it again."
-        )
-    return model.eval()
-
-
-def _config(model_class: Any, checkpoint: Checkpoint) -> Any:
-    """The checkpoint's configuration, its vision layers kept whichever version of transformers wrote it."""
-    config = model_class.config_class.from_pretrained(checkpoint.folder, local_files_only=True)
-    if checkpoint.vision_layers is not None:
-        # Older versions know this name alone, newer ones take it for their own.
-        config.vision_feature_layers = checkpoint.vision_layers
-    return config
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Only CUDA has an error of its own for this.
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        word in str(error).lower() for word in words
-    )
-
-
-def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"The checkpoint {checkpoint.name} cannot be loaded: {part} did not read ({_first_line(error)}). "
-        "It may be damaged; fetch it again."
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
-
-
-class _Transcript(BaseStreamer):  # type: ignore[misc]
-    """Turns tokens into text as they come, holding back what might still belong to a stop text."""
-
-    def __init__(
-        self, tokenizer: Any, stops: tuple[str, ...], on_text: OnText | None, end_tokens: Sequence[int] = ()
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._end_tokens = end_tokens
-        self._stops = stops
-        self._on_text = on_text
-        self._ids: list[int] = []
-        self._ends: list[int] = []
-        self._raw = ""
-        self._sent = 0
-        self._in_prompt = True
-        self.first_at = time.perf_counter()
-        self.stopped = False
-        self.text = ""
-
-    @property
-    def shown_tokens(self) -> int:
-        """How many of the tokens made the answer; the rest made what ended it."""
-        end = self._raw.find(self.text) + len(self.text)
-        return sum(1 for start in [0, *self._ends[:-1]] if start < end) if self.text else 0
-
-    def put(self, value: torch.Tensor) -> None:
-        if self._in_prompt:
-            self._in_prompt = False
-            return
-        if not self._ids:
-            self.first_at = time.perf_counter()
-        # What a checkpoint ends its answers with is no part of them, even where it is a word like any other.
-        self._ids += [token for token in value.reshape(-1).tolist() if token not in self._end_tokens]
-        self._raw = self._tokenizer.decode(
-            self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        self._ends.append(len(self._raw.rstrip("\ufffd")))
-        places = [place for stop in self._stops if (place := self._raw.find(stop)) >= 0]
-        self.stopped = bool(places)
-        self._show(self._raw[: min(places)] if places else self._raw[: self._safe_end()])
-
-    def end(self) -> None:
-        if not self.stopped:
-            self._show(self._raw)
-
-    def _show(self, settled: str) -> None:
-        self.text = settled.strip()
-        if self._on_text is not None and len(self.text) > self._sent:
-            self._on_text(self.text[self._sent :])
-            self._sent = len(self.text)
-
-    def _safe_end(self) -> int:
-        """Up to where the text is settled: before a half-made letter or the start of a stop text."""
-        whole = self._raw.rstrip("\ufffd")
-        begun = [
-            length for stop in self._stops for length in range(1, len(stop)) if whole.endswith(stop[:length])
-        ]
-        return len(whole) - max(begun, default=0)
-
-
-class _AtStop(StoppingCriteria):  # type: ignore[misc]
-    """Ends generation once the transcript has met a stop text."""
-
-    def __init__(self, transcript: _Transcript) -> None:
-        self._transcript = transcript
+    def __init__(self, transcripts: Sequence[Transcript], probabilities: _Probabilities) -> None:
+        self._transcripts = transcripts
+        self._probabilities = probabilities
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        return torch.full((len(input_ids),), self._transcript.stopped, device=input_ids.device)
+        newest = input_ids[:, -1]
+        self._probabilities.settle(newest)
+        for transcript, token in zip(self._transcripts, newest.tolist(), strict=True):
+            transcript.take(token)
+        return torch.tensor([transcript.over for transcript in self._transcripts], device=input_ids.device)
 
 
 class _Probabilities(LogitsProcessor):  # type: ignore[misc]
@@ -330,16 +189,14 @@ class _Probabilities(LogitsProcessor):  # type: ignore[misc]
         self._last: torch.Tensor | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._settle(input_ids[0, -1])
-        self._last = scores[0].float().softmax(-1)
+        self._last = scores.float().softmax(-1)
         return scores
 
-    def _settle(self, token: torch.Tensor) -> None:
-        if self._last is not None:
-            self._steps.append(self._last[token])
+    def settle(self, tokens: torch.Tensor) -> None:
+        """Learn which token each row took."""
+        assert self._last is not None
+        self._steps.append(self._last.gather(1, tokens[:, None])[:, 0])
 
-    def mean(self, ids: list[int], count: int) -> float | None:
-        """The mean over the first `count` of the tokens."""
-        if ids:
-            self._settle(torch.tensor(ids[-1]))
-        return float(torch.stack(self._steps[:count]).mean()) if count else None
+    def mean(self, row: int, count: int) -> float | None:
+        """The mean over the first `count` of a row's tokens."""
+        return float(torch.stack(self._steps[:count])[:, row].mean()) if count else None

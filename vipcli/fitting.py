@@ -53,9 +53,14 @@ def resized(image: Pixels, size: int) -> Pixels:
 def model_view(image: Pixels, fit: Fit, size: int, padding: tuple[int, int, int]) -> Pixels:
     """The square of `size` that the model really sees, before its colours are normalised."""
     if fit == "crop":
-        left, top, right, bottom = (int(edge) for edge in visible(fit, image.shape[1], image.shape[0]))
-        return resized(image[top:bottom, left:right], size)
+        return resized(cropped(image), size)
     return resized(square(image, fit, size, padding), size)
+
+
+def cropped(image: Pixels) -> Pixels:
+    """The square in the middle of the picture."""
+    left, top, right, bottom = (int(edge) for edge in visible("crop", image.shape[1], image.shape[0]))
+    return image[top:bottom, left:right]
 
 
 def _shortened(image: Pixels) -> Pixels:

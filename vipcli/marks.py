@@ -209,6 +209,8 @@ class TypedMark:
     coordinates: tuple[Length, ...] = ()
     file: str | None = None
     color: Color | None = None
+    picture: int | None = None
+    """Which picture of several it is for, counted from 1; None for the only one, or all frames of a video."""
 
     def place(
         self, width: int, height: int, color: Color, trace: Callable[[str], tuple[Polygon, ...]]
@@ -271,22 +273,32 @@ def _corners(frame: Bounds) -> Polygon:
 
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(%?)", re.ASCII)
 _SEPARATOR = re.compile(r"[\s,;]+")
+_PICTURE = re.compile(r"\s*(\d{1,4}):(?=.*\S)", re.ASCII)
 
 
 def parse_mark(kind: str, text: str) -> TypedMark:
-    """Read what follows `--box`, `--arrow` …: coordinates or a mask image, then an optional `:colour`."""
-    place, color = _split_color(kind, text)
+    """Read what follows `--box`, `--arrow` …: coordinates or a mask image, then an optional `:colour`.
+
+    Where there are several pictures, the number of one and a colon may come first.
+    """
+    picture, rest = _split_picture(text)
+    place, color = _split_color(kind, rest)
     coordinates = _coordinates(place)
     if coordinates is None:
         if kind in _FROM_FILE and place and not _looks_like_numbers(place):
-            return TypedMark(kind, text, file=place, color=color)
+            return TypedMark(kind, text, file=place, color=color, picture=picture)
         raise MarkError(
             f"Cannot read the {kind} {_short(text)}. It takes {_FORMS[kind]}, in pixels or percent."
         )
     if not _right_count(kind, len(coordinates)):
         count = "1 number" if len(coordinates) == 1 else f"{len(coordinates)} numbers"
         raise MarkError(f"The {kind} {_short(text)} has {count}. It takes {_FORMS[kind]}.")
-    return TypedMark(kind, text, coordinates, color=color)
+    return TypedMark(kind, text, coordinates, color=color, picture=picture)
+
+
+def _split_picture(text: str) -> tuple[int | None, str]:
+    match = _PICTURE.match(text)
+    return (None, text) if match is None else (int(match[1]), text[match.end() :])
 
 
 def _split_color(kind: str, text: str) -> tuple[str, Color | None]:

@@ -47,7 +47,9 @@ class PromptForm(Protocol):
     def turn_words(self) -> re.Pattern[str] | None:
         """What begins a turn, and so may not stand in what people type."""
 
-    def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
+    def build(
+        self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
+    ) -> str:
         """The whole text; `system` None stands for the form's own line."""
 
 
@@ -59,9 +61,11 @@ class HumanForm:
     stops: tuple[str, ...] = ("###", "</s>")
     turn_words: re.Pattern[str] | None = re.compile("###")
 
-    def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
+    def build(
+        self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
+    ) -> str:
         text = SYSTEM if system is None else system
-        pictures = "<image>\n" * images
+        pictures = "<image>\n" * images + "<video>\n" * video
         for turn in turns:
             text += f"###Human: {pictures}{_apart(turn.question)}###Assistant:"
             text += "" if turn.answer is None else f" {_apart(turn.answer)}"
@@ -82,9 +86,11 @@ class VicunaForm:
     stops: tuple[str, ...] = ("</s>",)
     turn_words: re.Pattern[str] | None = re.compile(r"\b(?:USER|ASSISTANT):")
 
-    def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
+    def build(
+        self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
+    ) -> str:
         text = SYSTEM if system is None else system
-        pictures = "<image>\n" * images
+        pictures = "<image>\n" * images + "<video>\n" * video
         between = " " if text else ""
         for turn in turns:
             text += f"{between}USER: {pictures}{turn.question} ASSISTANT:"
@@ -107,11 +113,13 @@ class TemplateForm:
         marks_turns = ("###",) if "###" in self.template else ()
         return (*marks_turns, *(token for token in [self.tokens.get("eos_token")] if token))
 
-    def build(self, turns: Sequence[Turn], system: str | None = None, images: int = 1) -> str:
+    def build(
+        self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
+    ) -> str:
         messages: list[dict[str, Any]] = []
         if system is not None:
             messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
-        pictures: list[dict[str, str]] = [{"type": "image"}] * images
+        pictures: list[dict[str, str]] = [{"type": "image"}] * images + [{"type": "video"}] * video
         for turn in turns:
             messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": turn.question}]})
             if turn.answer is not None:

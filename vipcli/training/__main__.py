@@ -85,11 +85,12 @@ def _evaluate(asked: argparse.Namespace) -> None:
     from vipcli.checkpoints import find
     from vipcli.engine import LocalModel
     from vipcli.images import encode
+    from vipcli.loading import Setup
     from vipcli.training import evaluation
     from vipcli.training.failures import contact_sheet
 
     checkpoint = find(asked.model, offline=True)
-    model = LocalModel(checkpoint, device=asked.device)
+    model = LocalModel(checkpoint, Setup(device=asked.device))
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("Asking", total=asked.scenes)
         judged = evaluation.judge(

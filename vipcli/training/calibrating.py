@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 from vipcli.checkpoints import find
 from vipcli.engine import LocalModel
 from vipcli.files import replace_file
+from vipcli.loading import Setup
 from vipcli.training.evaluation import judge
 
 # Other scenes than those that a checkpoint is judged on.
@@ -46,7 +47,7 @@ def calibrate(folder: Path, *, scenes: int) -> float:
     def belief(temperature: float) -> Belief:
         temper(temperature)
         checkpoint = find(str(folder), offline=True)
-        model = LocalModel(checkpoint, device="cpu")
+        model = LocalModel(checkpoint, Setup(device="cpu"))
         judged = judge(model, checkpoint.form(), scenes=scenes, seed=_SEED, without_marks=False)
         return Belief(fmean(one.probability or 0.0 for one in judged), fmean(one.right for one in judged))
 

@@ -1,0 +1,93 @@
+"""Measuring: the true shapes without their weights, and figures that hang together."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vipcli import bench, loading
+from vipcli.bench import Plan, measure, ratios
+from vipcli.checkpoints import find
+from vipcli.errors import ModelError, UsageError
+from vipcli.loading import Setup, random_model
+from vipcli.models import KNOWN, Known
+
+SHORT = Plan(batch=2, tokens=4, repeat=2)
+
+
+def small(name: str) -> Known:
+    """A known checkpoint, its shape kept and its sizes taken down to what a test has time for."""
+    known = KNOWN[name]
+    text = replace(known.text, width=128, inner=192, layers=2, heads=4, key_heads=2, context=2048)
+    vision = replace(known.vision, width=64, inner=128, layers=12, heads=4, patch=known.vision.image // 3)
+    return replace(known, text=text, vision=vision)
+
+
+FAMILIES = ("vip-llava-7b", "llava-1.5-7b", "llava-interleave-0.5b", "llava-onevision-7b-ov")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("quantize", ["none", "4bit", "8bit"])
+def test_random_weights_have_the_true_shape_and_run(name: str, quantize: str) -> None:
+    known = small(name)
+    dtype = "auto" if quantize != "none" else "bfloat16"
+    measured = measure(known, Setup("cpu", dtype, quantize), SHORT)
+    assert measured.tokens_per_second > 0 and measured.images_per_second > 0
+    assert 0 < measured.first_token < SHORT.batch / measured.images_per_second
+    if quantize == "none":
+        # One layer of CLIP's is not needed, and a few positions are kept beside the weights.
+        assert 0.95 < measured.weights / (2 * known.parameters) < 1.001
+    else:
+        assert measured.weights < 2 * known.parameters
+
+
+def test_random_weights_are_numbers_of_a_usual_size() -> None:
+    model = random_model(small("vip-llava-7b"), Setup("cpu", "float32"))
+    for name, weight in model.named_parameters():
+        assert weight.device.type == "cpu"
+        assert torch.isfinite(weight).all(), name
+        assert 0 < float(weight.abs().mean()) < 0.1, name
+
+
+def test_what_was_measured_is_compared_with_the_plain_loop() -> None:
+    checkpoint = find("bundled")
+    plain = measure(checkpoint, Setup("cpu", "bfloat16"), SHORT, plain=True)
+    ours = measure(checkpoint, Setup("cpu", quantize="4bit"), SHORT)
+    compared = ratios(ours, plain)
+    assert compared["weights"] == ours.weights / plain.weights < 0.9
+    assert compared["tokens_per_second"] == ours.tokens_per_second / plain.tokens_per_second
+    told = "\n".join(bench.report("bundled", ours, plain))
+    assert "× as fast" in told and "as the documentation runs it" in told
+
+
+def test_a_shape_too_large_is_told_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_free", lambda _: 10**10)
+    with pytest.raises(ModelError, match=r"takes 14\d GB like this, and cpu has 10.0 GB free"):
+        random_model(KNOWN["llava-onevision-72b-ov"], Setup("cpu", "bfloat16"))
+    with pytest.raises(ModelError, match=r"--quantize 8bit takes 9\.\d GB"):
+        random_model(KNOWN["vip-llava-7b"], Setup("cpu", "bfloat16"))
+    with pytest.raises(UsageError, match="Leave out --device spread"):
+        random_model(KNOWN["vip-llava-7b"], Setup("spread"))
+
+
+def test_the_command_prints_one_object(tiny: Path) -> None:
+    command = [sys.executable, "-m", "vipcli", "bench", str(tiny), "--tokens", "4", "--repeat", "1", "--json"]
+    ran = subprocess.run([*command, "--baseline"], capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert told["plan"] == {"batch": 1, "tokens": 4, "repeat": 1}
+    assert told.keys() == {"plan", "measured", "baseline", "ratios"}
+    assert ran.stderr == ""
+
+
+def test_an_unknown_shape_is_refused() -> None:
+    command = [sys.executable, "-m", "vipcli", "bench", "someone/model", "--random-weights"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 2
+    assert "The shape of someone/model is not known. Those that are: vip-llava-7b" in ran.stderr

@@ -1,0 +1,212 @@
+"""What each family makes of a request, against transformers' own processors and generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+from transformers.models.llava.processing_llava import LlavaProcessor
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
+from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
+
+from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
+from vipcli.answers import Request, Sampling
+from vipcli.checkpoints import Checkpoint, find
+from vipcli.engine import LocalModel
+from vipcli.errors import PromptError
+from vipcli.fitting import Fit
+from vipcli.images import Pixels
+from vipcli.loading import Setup
+from vipcli.models import INTERLEAVE, ONEVISION
+from vipcli.prompts import Turn
+
+SHORT = Sampling(max_new_tokens=6)
+
+
+@pytest.fixture(scope="module")
+def interleave(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
+    folder = make_interleave(tmp_path_factory.mktemp("checkpoints") / "interleave")
+    return LocalModel(find(str(folder)), Setup(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def onevision(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
+    folder = make_onevision(tmp_path_factory.mktemp("checkpoints") / "onevision")
+    return LocalModel(find(str(folder)), Setup(device="cpu"))
+
+
+def _pictures(*sizes: tuple[int, int]) -> tuple[Pixels, ...]:
+    rng = np.random.default_rng(0)
+    return tuple(rng.integers(0, 255, (height, width, 3), dtype=np.uint8) for width, height in sizes)
+
+
+def _request(
+    checkpoint: Checkpoint, images: tuple[Pixels, ...] = (), frames: tuple[Pixels, ...] = (), fit: Fit = "pad"
+) -> Request:
+    form = checkpoint.form()
+    prompt = form.build([Turn("What is this?")], images=len(images), video=bool(frames))
+    return Request(prompt, images, frames=frames, fit=fit, stops=form.stops, sampling=SHORT)
+
+
+class Stock(LlavaOnevisionProcessor):
+    """The stock processor, which would not be made without one for videos, and that needs torchvision."""
+
+    def check_argument_for_proper_class(self, *_: Any) -> None:
+        pass
+
+
+def _stock_onevision(folder: Path) -> Any:
+    return Stock(
+        LlavaOnevisionImageProcessorPil.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+        None,
+        num_image_tokens=4,
+        vision_feature_select_strategy="full",
+        chat_template=(folder / "chat_template.jinja").read_text(),
+    )
+
+
+def test_the_families_are_told_apart(interleave: LocalModel, onevision: LocalModel) -> None:
+    assert interleave.checkpoint.family is INTERLEAVE
+    assert onevision.checkpoint.family is ONEVISION
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_interleave_reads_as_its_own_processor(interleave: LocalModel, count: int) -> None:
+    checkpoint = interleave.checkpoint
+    images = _pictures(*[(90 + 40 * number, 60) for number in range(count)])
+    request = _request(checkpoint, images, fit="stretch")
+    stock = LlavaProcessor.from_pretrained(checkpoint.folder, backend="pil")
+    told = stock(images=list(images), text=request.prompt, return_tensors="pt")
+    assert request.prompt == stock.apply_chat_template(_messages(images=count), add_generation_prompt=True)
+    _same_answer(interleave, request, told)
+
+
+# From one tile to many, and beyond what the tiles hold.
+@pytest.mark.parametrize(
+    "size", [(28, 28), (90, 60), (60, 90), (130, 60), (300, 40), (31, 200), (640, 480), (5, 5)]
+)
+def test_onevision_reads_a_picture_as_its_own_processor(onevision: LocalModel, size: tuple[int, int]) -> None:
+    assert onevision.checkpoint.folder is not None
+    stock = _stock_onevision(onevision.checkpoint.folder)
+    request = _request(onevision.checkpoint, _pictures(size))
+    told = stock(images=list(request.images), text=request.prompt, return_tensors="pt")
+    assert request.prompt == stock.apply_chat_template(_messages(images=1), add_generation_prompt=True)
+    _same_answer(onevision, request, told)
+
+
+def test_onevision_reads_several_pictures_as_its_own_processor(onevision: LocalModel) -> None:
+    assert onevision.checkpoint.folder is not None
+    stock = _stock_onevision(onevision.checkpoint.folder)
+    request = _request(onevision.checkpoint, _pictures((90, 60), (40, 70), (28, 28)))
+    told = stock(images=[list(request.images)], text=request.prompt, return_tensors="pt")
+    assert request.prompt == stock.apply_chat_template(_messages(images=3), add_generation_prompt=True)
+    _same_answer(onevision, request, told)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_onevision_takes_the_frames_of_a_video(onevision: LocalModel, count: int) -> None:
+    assert onevision.checkpoint.folder is not None
+    stock = _stock_onevision(onevision.checkpoint.folder)
+    request = _request(onevision.checkpoint, frames=_pictures(*[(90, 60)] * count))
+    assert request.prompt == stock.apply_chat_template(_messages(video=True), add_generation_prompt=True)
+    prepared = onevision._prepare([request])
+    token = onevision._model.config.video_token_id
+    # Of two by two patches a frame, pooling leaves one; one more ends the video.
+    assert int((prepared["input_ids"] == token).sum()) == count + 1
+    assert prepared["pixel_values_videos"].shape == (1, count, 3, 28, 28)
+    assert len(onevision.answer(request).token_ids) > 0
+
+
+def test_other_frames_get_another_answer(onevision: LocalModel) -> None:
+    dark = tuple(np.zeros((60, 90, 3), np.uint8) for _ in range(4))
+    first = onevision.answer(_request(onevision.checkpoint, frames=dark))
+    other = onevision.answer(_request(onevision.checkpoint, frames=_pictures(*[(90, 60)] * 4)))
+    assert first.token_ids != other.token_ids
+
+
+@pytest.mark.parametrize(("fit", "size"), [("pad", (60, 200)), ("crop", (60, 60)), ("stretch", (28, 28))])
+def test_onevision_can_be_shown_less(onevision: LocalModel, fit: Fit, size: tuple[int, int]) -> None:
+    prepared = onevision._prepare([_request(onevision.checkpoint, _pictures((200, 60)), fit=fit)])
+    assert prepared["image_sizes"].tolist() == [list(size)]
+
+
+SEVERAL = [(90, 60), (28, 28), (40, 130), (300, 40)]
+
+
+@pytest.mark.parametrize("make", [make_vipllava, make_llava, make_interleave, make_onevision])
+def test_side_by_side_is_as_one_by_one(make: Any, tmp_path: Path) -> None:
+    model = LocalModel(find(str(make(tmp_path / "tiny"))))
+    form = model.checkpoint.form()
+    questions = ["What?", "What is within the red rectangle, and what is pointed to by the blue arrow?"]
+    requests = [
+        Request(form.build([Turn(questions[number % 2])]), _pictures(size), stops=form.stops, sampling=SHORT)
+        for number, size in enumerate(SEVERAL)
+    ]
+    alone = [model.answer(request) for request in requests]
+    together = model.answers(requests)
+    for one, other in zip(alone, together, strict=True):
+        assert one.token_ids == other.token_ids
+        assert (one.text, one.ended, one.prompt_tokens) == (other.text, other.ended, other.prompt_tokens)
+        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+
+
+def test_pictures_of_one_and_of_several_go_side_by_side(onevision: LocalModel) -> None:
+    requests = [
+        _request(onevision.checkpoint, _pictures((90, 60))),
+        _request(onevision.checkpoint, _pictures((90, 60), (40, 40))),
+        _request(onevision.checkpoint, _pictures((28, 200))),
+    ]
+    together = onevision.answers(requests)
+    assert [reply.token_ids for reply in together] == [
+        onevision.answer(request).token_ids for request in requests
+    ]
+
+
+def test_videos_of_different_lengths_are_answered_in_turn(onevision: LocalModel) -> None:
+    requests = [_request(onevision.checkpoint, frames=_pictures(*[(90, 60)] * count)) for count in (2, 5)]
+    assert [reply.token_ids for reply in onevision.answers(requests)] == [
+        onevision.answer(request).token_ids for request in requests
+    ]
+
+
+def test_an_answer_that_ends_early_waits_for_the_others(interleave: LocalModel) -> None:
+    form = interleave.checkpoint.form()
+    prompt = form.build([Turn("What is this?")])
+    first = interleave.answer(Request(prompt, _pictures((90, 60)), sampling=SHORT))
+    stop = interleave._prepare.tokenizer.decode(first.token_ids[2:3])
+    requests = [
+        Request(prompt, _pictures((90, 60)), stops=(stop,), sampling=SHORT),
+        Request(prompt, _pictures((28, 28)), sampling=SHORT),
+    ]
+    stopped, whole = interleave.answers(requests)
+    assert stopped.ended == "stop"
+    assert stopped.token_ids == first.token_ids[:3]
+    assert len(whole.token_ids) == 6
+
+
+def test_pictures_without_a_place_are_told(onevision: LocalModel) -> None:
+    request = _request(onevision.checkpoint, _pictures((90, 60)))
+    with pytest.raises(PromptError, match="2 pictures were given, but the prompt has room for 1"):
+        onevision.answer(Request(request.prompt, _pictures((90, 60), (60, 90))))
+
+
+def _messages(*, images: int = 0, video: bool = False) -> list[dict[str, Any]]:
+    shown = [{"type": "image"}] * images + [{"type": "video"}] * video
+    return [{"role": "user", "content": [*shown, {"type": "text", "text": "What is this?"}]}]
+
+
+def _same_answer(model: LocalModel, request: Request, told: Any) -> None:
+    """The same ids and pixels as told by the stock processor, and the answer that generate gives to them."""
+    prepared = model._prepare([request])
+    assert prepared.keys() == dict(told).keys()
+    for name, value in told.items():
+        torch.testing.assert_close(prepared[name], torch.as_tensor(value), atol=0, rtol=0)
+    stock = model._model.generate(**told, max_new_tokens=6, do_sample=False)
+    assert model.answer(request).token_ids == tuple(stock[0, told["input_ids"].shape[1] :].tolist())

@@ -1,0 +1,251 @@
+"""The checkpoints that are known by name, and the commands that fetch, list and remove them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hub import REVISION, serving
+from vipcli import cache, doctor
+from vipcli.errors import ModelError
+from vipcli.models import (
+    BY_HUB_NAME,
+    INTERLEAVE,
+    KNOWN,
+    LLAVA,
+    ONEVISION,
+    VIPLLAVA,
+    Known,
+    configuration,
+    family_of,
+)
+
+
+def _on_no_device(known: Known) -> Any:
+    """The true model of that shape, without memory for its weights."""
+    import torch
+    from transformers import LlavaConfig, LlavaOnevisionConfig, VipLlavaConfig
+    from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
+    from transformers.models.llava_onevision.modeling_llava_onevision import (
+        LlavaOnevisionForConditionalGeneration,
+    )
+    from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
+
+    config_class, model_class = {
+        VIPLLAVA: (VipLlavaConfig, VipLlavaForConditionalGeneration),
+        LLAVA: (LlavaConfig, LlavaForConditionalGeneration),
+        INTERLEAVE: (LlavaConfig, LlavaForConditionalGeneration),
+        ONEVISION: (LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration),
+    }[known.family]
+    with torch.device("meta"):
+        return model_class(config_class(**configuration(known)))
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWN if not name.endswith("-si")])
+def test_parameters_are_those_of_the_true_class(name: str) -> None:
+    known = KNOWN[name]
+    assert known.parameters == sum(weight.numel() for weight in _on_no_device(known).parameters())
+
+
+def test_memory_shrinks_with_precision_and_grows_with_the_conversation() -> None:
+    known = KNOWN["vip-llava-7b"]
+    full, eight, four = (known.memory(bits) for bits in (16, 8, 4))
+    # The tower, the projector and the words keep 16 bits.
+    assert 0.5 < eight / full < 0.6
+    assert 0.3 < four / full < 0.4
+    assert known.memory(16, tokens=4096) > full
+
+
+@pytest.mark.parametrize(
+    ("config", "family"),
+    [
+        ({"model_type": "vipllava"}, VIPLLAVA),
+        ({"model_type": "llava"}, LLAVA),
+        ({"model_type": "llava", "text_config": {"model_type": "llama"}}, LLAVA),
+        ({"model_type": "llava", "text_config": {"model_type": "qwen2"}}, INTERLEAVE),
+        ({"model_type": "llava_onevision", "text_config": {"model_type": "qwen2"}}, ONEVISION),
+        ({"model_type": "bert"}, None),
+        ({}, None),
+    ],
+)
+def test_a_configuration_tells_the_family(config: dict[str, Any], family: object) -> None:
+    assert family_of(config) is family
+
+
+def test_short_and_hub_names_are_each_ones_own() -> None:
+    assert len(BY_HUB_NAME) == len(KNOWN) == 12
+    assert all(known.hub.startswith("llava-hf/") and known.short == short for short, known in KNOWN.items())
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (24_800_000, "24.8 MB"),
+        (141_000_000_000, "141 GB"),
+        (3e15, "3000 TB"),
+    ],
+)
+def test_sizes_are_readable(size: float, text: str) -> None:
+    assert cache.readable(size) == text
+
+
+def test_a_full_disk_is_told_before_a_download() -> None:
+    with pytest.raises(ModelError, match=r"someone/model needs 1000 TB more on the disk, and .* has .* left"):
+        cache.insist_on_room("someone/model", 10**15)
+
+
+class Machine:
+    """A shell on a machine whose hub has one small checkpoint under every name."""
+
+    def __init__(self, home: Path, hub: str) -> None:
+        self.home = home
+        self._environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(home), "HOME": str(home)}
+        self._environment |= {"HF_ENDPOINT": hub, "VIPCLI_CONFIG": str(home / "config.toml")}
+
+    def __call__(self, *words: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "vipcli", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            input=typed or "",
+            env={**self._environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=False,
+        )
+
+
+@pytest.fixture
+def machine(tiny: Path, tmp_path: Path) -> Any:
+    with serving(tiny) as hub:
+        yield Machine(tmp_path, hub)
+
+
+def test_a_checkpoint_is_fetched_listed_and_removed(machine: Machine, tiny: Path) -> None:
+    pulled = machine("models", "pull", "vip-llava-7b")
+    assert pulled.returncode == 0, pulled.stderr
+    folder = Path(pulled.stdout.strip())
+    assert folder.name == REVISION
+    assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
+    assert "of llava-hf/vip-llava-7b-hf" in pulled.stderr
+
+    again = machine("models", "pull", "vip-llava-7b", "--quiet")
+    assert again.stdout == pulled.stdout
+    rows = {row["name"]: row for row in json.loads(machine("models", "list", "--json").stdout)}
+    assert rows["vip-llava-7b"]["size"] > (tiny / "model.safetensors").stat().st_size
+    assert rows["vip-llava-13b"]["size"] is None
+    assert rows["bundled"]["default"]
+
+    refused = machine("models", "rm", "vip-llava-7b")
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
+    assert folder.exists()
+    assert machine("models", "rm", "vip-llava-7b", "--yes").returncode == 0
+    assert not folder.exists()
+    gone = machine("models", "rm", "vip-llava-7b", "--yes")
+    assert gone.returncode == 1
+    assert "is not in the cache" in gone.stderr
+
+
+def test_what_is_fetched_halfway_goes_on(machine: Machine, tiny: Path) -> None:
+    folder = Path(machine("models", "pull", "someone/model", "--quiet").stdout.strip())
+    (folder / "model.safetensors").resolve().unlink()
+    (folder / "model.safetensors").unlink()
+    assert "folder" in machine("models", "info", "someone/model", "--json").stdout
+    assert json.loads(machine("models", "info", "someone/model", "--json").stdout)["folder"] is None
+    pulled = machine("models", "pull", "someone/model")
+    assert f"Fetching {cache.readable((tiny / 'model.safetensors').stat().st_size)} of" in pulled.stderr
+    assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
+
+
+def test_the_first_question_does_not_begin_a_download_that_cannot_end(tiny: Path, tmp_path: Path) -> None:
+    code = """
+        import shutil
+        from types import SimpleNamespace
+        from vipcli import checkpoints
+        shutil.disk_usage = lambda _: SimpleNamespace(free=1000)
+        try:
+            checkpoints.find("someone/model")
+        except checkpoints.ModelError as error:
+            print(error)
+    """
+    with serving(tiny) as hub:
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"PATH": "/usr/bin:/bin", "HF_HOME": str(tmp_path), "HF_ENDPOINT": hub},
+            check=True,
+        )
+    assert done.stdout.startswith("someone/model needs ")
+    assert "has 1.0 kB left" in done.stdout
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_default_is_chosen(machine: Machine) -> None:
+    chosen = machine("models", "use", "vip-llava-13b")
+    assert "vip-llava-13b is now the default" in chosen.stderr
+    assert "vipcli models pull vip-llava-13b" in chosen.stderr
+    rows = {row["name"]: row for row in json.loads(machine("models", "list", "--json").stdout)}
+    assert rows["vip-llava-13b"]["default"]
+    assert not rows["bundled"]["default"]
+    assert machine("models", "use", "nosuch").returncode == 1
+
+
+def test_info_tells_what_matters_before_fetching(machine: Machine) -> None:
+    told = machine("models", "info", "llava-onevision-7b-ov").stdout
+    assert "LLaVA-OneVision" in told
+    assert "8.0 B" in told
+    assert "Apache-2.0" in told
+    assert "16.1 GB to fetch" in told
+    bundled = machine("models", "info", "bundled").stdout
+    assert "12 M" in bundled
+    assert machine("models", "pull", "bundled").returncode == 2
+
+
+def test_no_network_is_told_in_a_sentence(tmp_path: Path) -> None:
+    done = Machine(tmp_path, "http://127.0.0.1:9")("models", "pull", "vip-llava-7b")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: The checkpoint llava-hf/vip-llava-7b-hf is not in the cache, and the hub cannot be reached.\n"
+    )
+
+
+def test_the_doctor_knows_this_machine(machine: Machine) -> None:
+    told = json.loads(machine("doctor", "--json").stdout)
+    cpu = told["devices"][-1]
+    assert cpu["name"] == "cpu"
+    assert cpu["memory"] > 10**9
+    assert set(cpu["fits"]) == set(KNOWN)
+    assert cpu["fits"]["llava-interleave-0.5b"] == 16
+    assert told["packages"]["torch"].startswith("2.")
+    shown = machine("doctor").stdout
+    assert "vip-llava-7b" in shown
+
+
+def test_what_fits_is_the_most_precise_that_there_is_room_for() -> None:
+    known = KNOWN["vip-llava-7b"]
+    assert doctor.most_bits(known, 24 * 10**9) == 16
+    assert doctor.most_bits(known, 12 * 10**9) == 8
+    assert doctor.most_bits(known, 8 * 10**9) == 4
+    assert doctor.most_bits(known, 4 * 10**9) is None
+
+
+def test_a_checkpoint_of_an_unknown_family_is_told(tiny: Path, tmp_path: Path) -> None:
+    from vipcli import checkpoints
+
+    folder = tmp_path / "odd"
+    shutil.copytree(tiny, folder)
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match="family 'bert'"):
+        checkpoints.find(str(folder))

@@ -1,0 +1,202 @@
+"""How fast a model answers here, and how much memory that takes. For the command `bench` alone."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vipcli.cache import readable
+from vipcli.checkpoints import Checkpoint
+from vipcli.heavy import quick_imports
+from vipcli.loading import Setup, load, random_model
+from vipcli.models import ONEVISION, Known
+
+with quick_imports():
+    import torch
+    from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
+
+PROMPT_WORDS = 64
+"""Tokens of the question beside the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure."""
+
+    batch: int = 1
+    tokens: int = 64
+    repeat: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured, times in seconds and memory in bytes; the middle of all repeats."""
+
+    load: float
+    first_token: float
+    """From a prepared batch to its first tokens: seeing the pictures and reading the prompts."""
+    tokens_per_second: float
+    """Over the whole batch, after the first tokens."""
+    images_per_second: float
+    """Pictures answered, each with all of its tokens."""
+    peak_memory: int
+    weights: int
+    device: str
+    dtype: str
+
+
+def measure(subject: Checkpoint | Known, setup: Setup, plan: Plan, *, plain: bool = False) -> Measured:
+    """Load, warm up and time it; `plain` is the documentation's own loop, with nothing of ours."""
+    _forget()
+    started = time.perf_counter()
+    model = random_model(subject, setup) if isinstance(subject, Known) else load(subject, setup)[1]
+    _wait(model)
+    loaded = time.perf_counter() - started
+    inputs = _inputs(model, plan.batch)
+    generate = _generation(model, inputs, resident=not plain)
+    runs = [generate(plan.tokens) for _ in range(plan.repeat)]
+    first, whole = (statistics.median(times) for times in zip(*runs, strict=True))
+    return Measured(
+        load=loaded,
+        first_token=first,
+        tokens_per_second=plan.batch * (plan.tokens - 1) / (whole - first),
+        images_per_second=plan.batch / whole,
+        peak_memory=_peak(model),
+        weights=int(model.get_memory_footprint()),
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+
+
+def ratios(ours: Measured, plain: Measured) -> dict[str, float]:
+    """How many times as fast ours is, and as large."""
+    return {
+        "first_token": plain.first_token / ours.first_token,
+        "tokens_per_second": ours.tokens_per_second / plain.tokens_per_second,
+        "images_per_second": ours.images_per_second / plain.images_per_second,
+        "peak_memory": ours.peak_memory / plain.peak_memory,
+        "weights": ours.weights / plain.weights,
+    }
+
+
+def _lines(name: str, measured: Measured) -> Iterator[str]:
+    """What was measured, for people."""
+    yield f"{name}: {measured.dtype} on {measured.device}"
+    yield f"  load             {measured.load:8.2f} s"
+    yield f"  first token      {measured.first_token:8.3f} s"
+    yield f"  tokens a second  {measured.tokens_per_second:8.1f}"
+    yield f"  images a second  {measured.images_per_second:8.2f}"
+    yield f"  weights          {readable(measured.weights):>8}"
+    yield f"  peak memory      {readable(measured.peak_memory):>8}"
+
+
+def report(name: str, ours: Measured, plain: Measured | None) -> Iterator[str]:
+    """What was measured and, beside a baseline, how the two compare; for people."""
+    yield from _lines(name, ours)
+    if plain is not None:
+        yield from _lines("as the documentation runs it", plain)
+        times = ratios(ours, plain)
+        yield "compared"
+        for what in ("first_token", "tokens_per_second", "images_per_second"):
+            yield f"  {what.replace('_', ' ').replace('per', 'a'):17}{times[what]:8.2f} × as fast"
+        for what in ("peak_memory", "weights"):
+            yield f"  {what.replace('_', ' '):17}{times[what]:8.2f} × as large"
+
+
+def record(ours: Measured, plain: Measured | None, plan: Plan) -> dict[str, Any]:
+    """All of it as one object for scripts."""
+    told: dict[str, Any] = {"plan": asdict(plan), "measured": asdict(ours)}
+    if plain is not None:
+        told |= {"baseline": asdict(plain), "ratios": ratios(ours, plain)}
+    return told
+
+
+def _inputs(model: Any, batch: int) -> dict[str, torch.Tensor]:
+    """As many prompts with a square picture each: what they say does not change how long they take."""
+    rng = np.random.default_rng(0)
+    config, size = model.config, model.config.vision_config.image_size
+    side = size // config.vision_config.patch_size
+    image = config.image_token_id
+    words = rng.integers(10, min(config.text_config.vocab_size, 300), (batch, PROMPT_WORDS))
+    words[words == image] = 9
+    pixels = rng.normal(size=(batch, 3, size, size)).astype(np.float32)
+    tokens, extra = side**2, {}
+    if config.model_type == ONEVISION.model_type:
+        # The whole, one tile of its own size, and the ends of the tile's lines.
+        tokens, pixels = 2 * side**2 + side, np.stack([pixels, pixels], axis=1)
+        extra = {"image_sizes": torch.full((batch, 2), size), "batch_num_images": torch.ones(batch).long()}
+    ids = np.concatenate([np.full((batch, tokens), image), words], axis=1)
+    given = {
+        "input_ids": torch.from_numpy(ids),
+        "attention_mask": torch.ones(ids.shape, dtype=torch.long),
+        "pixel_values": torch.from_numpy(pixels).to(model.dtype),
+        **extra,
+    }
+    return {name: value.to(model.device) for name, value in given.items()}
+
+
+class _Clock(StoppingCriteria):  # type: ignore[misc]
+    """Takes the time of each token, and ends nothing."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        self.times.append(time.perf_counter())
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def _generation(
+    model: Any, inputs: dict[str, torch.Tensor], *, resident: bool
+) -> Callable[[int], tuple[float, float]]:
+    """Something that writes so many tokens for each prompt, and tells when the first and the last came."""
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    fixed = {"cache_implementation": "static"} if resident and model.device.type == "cuda" else {}
+
+    def generate(tokens: int) -> tuple[float, float]:
+        clock = _Clock()
+        _wait(model)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            model.generate(
+                **inputs,
+                max_new_tokens=tokens,
+                do_sample=False,
+                stopping_criteria=StoppingCriteriaList([clock]),
+                **fixed,
+            )
+        _wait(model)
+        return clock.times[0] - started, time.perf_counter() - started
+
+    # What is compiled is compiled here.
+    generate(2)
+    generate(4)
+    return generate
+
+
+def _wait(model: Any) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+
+
+def _forget() -> None:
+    """Let go of whatever was measured before."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak(model: Any) -> int:
+    if model.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(model.device))
+    # Of the whole process, Python and all libraries.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,107 @@
+"""The checkpoints at hand: what is known of each, and what of it is here. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vipcli import cache, checkpoints
+from vipcli.models import BUNDLED, BY_HUB_NAME, KNOWN
+
+PRECISIONS = (16, 8, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A checkpoint in the list."""
+
+    name: str
+    family: str
+    parameters: int | None
+    size: int | None
+    """Bytes in the cache; None where it is not here."""
+    default: bool
+
+
+def everything(default: Any) -> list[Row]:
+    """All that is known or in the cache, what comes with vipcli first."""
+    here = {one.name: one.size for one in cache.kept()}
+    bundled = checkpoints.find(BUNDLED)
+    assert bundled.folder is not None
+    size = sum(file.stat().st_size for file in bundled.folder.iterdir())
+    rows = [Row(BUNDLED, bundled.family.name, _counted(bundled), size, default == BUNDLED)]
+    for known in KNOWN.values():
+        chosen = default in (known.short, known.hub)
+        rows.append(Row(known.short, known.family.name, known.parameters, here.pop(known.hub, None), chosen))
+    for name, kept in here.items():
+        rows.append(Row(name, "", None, kept, default == name))
+    if not any(row.default for row in rows):
+        rows.append(Row(str(default), "", None, None, True))
+    return rows
+
+
+def line(row: Row) -> str:
+    """A checkpoint on one line."""
+    star = "*" if row.default else " "
+    size = "-" if row.size is None else cache.readable(row.size)
+    return f"{star} {row.name:26} {row.family:16} {_billions(row.parameters):>7} {size:>9}"
+
+
+def info(name: str) -> dict[str, Any]:
+    """All that is known of a checkpoint without fetching it."""
+    checkpoint = checkpoints.peek(name)
+    known = BY_HUB_NAME.get(checkpoint.name)
+    facts: dict[str, Any] = {
+        "name": checkpoint.name,
+        "short": None if known is None else known.short,
+        "family": checkpoint.family.name,
+        "limits": checkpoint.family.limits,
+        "parameters": _counted(checkpoint) if known is None else known.parameters,
+        "prompt": checkpoint.family.form,
+        "input_size": checkpoint.input_size,
+        "revision": checkpoint.revision,
+        "folder": None if checkpoint.folder is None else str(checkpoint.folder),
+        "licence": None,
+        "download": None,
+        "memory": {},
+    }
+    if known is not None:
+        memory = {str(bits): known.memory(bits) for bits in PRECISIONS}
+        facts |= {"licence": known.licence, "download": known.download, "memory": memory}
+    return facts
+
+
+def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What `info` found, for people."""
+    short = f" ({facts['short']})" if facts["short"] else ""
+    yield "name", f"{facts['name']}{short}"
+    yield "family", f"{facts['family']}. {facts['limits']}"
+    if facts["parameters"] is not None:
+        yield "parameters", _billions(facts["parameters"])
+    for bits, memory in facts["memory"].items():
+        yield f"{bits} bits", f"takes {cache.readable(memory)} of memory"
+    yield "prompt", f"--prompt {facts['prompt']}"
+    yield "input", f"{facts['input_size']} × {facts['input_size']} pixels"
+    if facts["licence"] is not None:
+        yield "licence", facts["licence"]
+    if facts["folder"] is not None:
+        yield "here", facts["folder"]
+    elif facts["download"] is not None:
+        yield "here", f"no; {cache.readable(facts['download'])} to fetch"
+    else:
+        yield "here", "no"
+
+
+def _counted(checkpoint: checkpoints.Checkpoint) -> int | None:
+    """How many parameters the files of a checkpoint hold."""
+    if checkpoint.folder is None:
+        return None
+    return sum(math.prod(shape) for shape in checkpoints.shapes(checkpoint.folder).values())
+
+
+def _billions(parameters: int | None) -> str:
+    if parameters is None:
+        return "-"
+    return f"{parameters / 1e9:.1f} B" if parameters >= 1e8 else f"{parameters / 1e6:.0f} M"

@@ -1,0 +1,83 @@
+"""Tokens into text as they come, up to where an answer ends. No torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from vipcli.answers import Ended, OnText
+
+
+class Transcript:
+    """One answer in the making, which holds back what might still belong to a stop text."""
+
+    def __init__(
+        self, tokenizer: Any, stops: tuple[str, ...], on_text: OnText | None, end_tokens: Sequence[int] = ()
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._end_tokens = end_tokens
+        self._stops = stops
+        self._on_text = on_text
+        self._ids: list[int] = []
+        self._ends: list[int] = []
+        self._raw = ""
+        self._sent = 0
+        self._stopped = False
+        self.tokens: list[int] = []
+        """All of them, those that ended it too."""
+        self.first_at = time.perf_counter()
+        self.text = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has come to its end."""
+        return self._stopped or (bool(self.tokens) and self.tokens[-1] in self._end_tokens)
+
+    @property
+    def ended(self) -> Ended:
+        """How it ended, once no more tokens come."""
+        return "stop" if self.over else "length"
+
+    @property
+    def shown_tokens(self) -> int:
+        """How many of the tokens made the answer; the rest made what ended it."""
+        end = self._raw.find(self.text) + len(self.text)
+        return sum(1 for start in [0, *self._ends[:-1]] if start < end) if self.text else 0
+
+    def take(self, token: int) -> None:
+        """Add the next token."""
+        if self.over:
+            return
+        if not self.tokens:
+            self.first_at = time.perf_counter()
+        self.tokens.append(token)
+        # What a checkpoint ends its answers with is no part of them, even where it is a word like any other.
+        if token not in self._end_tokens:
+            self._ids.append(token)
+        self._raw = self._tokenizer.decode(
+            self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        self._ends.append(len(self._raw.rstrip("\ufffd")))
+        places = [place for stop in self._stops if (place := self._raw.find(stop)) >= 0]
+        self._stopped = bool(places)
+        self._show(self._raw[: min(places)] if places else self._raw[: self._safe_end()])
+
+    def finish(self) -> None:
+        """Show what was held back, now that nothing can follow."""
+        if not self._stopped:
+            self._show(self._raw)
+
+    def _show(self, settled: str) -> None:
+        self.text = settled.strip()
+        if self._on_text is not None and len(self.text) > self._sent:
+            self._on_text(self.text[self._sent :])
+            self._sent = len(self.text)
+
+    def _safe_end(self) -> int:
+        """Up to where the text is settled: before a half-made letter or the start of a stop text."""
+        whole = self._raw.rstrip("\ufffd")
+        begun = [
+            length for stop in self._stops for length in range(1, len(stop)) if whole.endswith(stop[:length])
+        ]
+        return len(whole) - max(begun, default=0)

@@ -1,0 +1,130 @@
+"""Evenly spaced frames of a video file, as pictures. OpenCV decodes them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# Its decoder would print what it thinks of a damaged file.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+import cv2
+import numpy as np
+
+from vipcli.errors import ImageError
+from vipcli.images import Picture, Pixels
+
+ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
+DEFAULT_FRAMES = 8
+MOST_FRAMES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """Which frames of a file were taken."""
+
+    source: str
+    frames: int
+    """How many the file has."""
+    rate: float
+    """Frames a second."""
+    chosen: tuple[int, ...]
+    """Their positions, counted from 0."""
+
+
+def is_video(source: str) -> bool:
+    """Whether a file's name is a video's."""
+    return Path(source).suffix.lower() in ENDINGS
+
+
+def load_video(source: str, count: int, *, max_pixels: int) -> tuple[Video, tuple[Picture, ...]]:
+    """So many frames, from the first to the last; all of them where the video has fewer."""
+    path = Path(source)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{source!r} cannot be read: {reason}. Videos are read from files.") from None
+    total, rate = _length(path, max_pixels)
+    chosen, frames = _take(path, _spaced(total, count))
+    if len(frames) < len(chosen):
+        # A file may promise more frames than it holds.
+        total = sum(1 for _ in _positions(path))
+        chosen, frames = _take(path, _spaced(total, count))
+    if not frames:
+        raise ImageError(f"{source!r} holds no frame that can be read. It may be damaged.")
+    pictures = tuple(
+        Picture(pixels, f"{source}#{position}", digest)
+        for position, pixels in zip(chosen, frames, strict=True)
+    )
+    return Video(source, total, rate, tuple(chosen)), pictures
+
+
+def _spaced(total: int, count: int) -> list[int]:
+    return sorted({round(position) for position in np.linspace(0, max(total - 1, 0), count).tolist()})
+
+
+def _length(path: Path, max_pixels: int) -> tuple[int, float]:
+    with _opened(path) as capture:
+        width, height = (
+            int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        if width * height > max_pixels:
+            raise ImageError(
+                f"{str(path)!r} has frames of {width} × {height} pixels, more than {max_pixels:,}. "
+                "Allow them with --max-pixels."
+            )
+        total, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), float(capture.get(cv2.CAP_PROP_FPS))
+    # Streams do not say how long they are.
+    return total if total > 0 else sum(1 for _ in _positions(path)), rate
+
+
+def _positions(path: Path) -> Iterator[int]:
+    """The positions of all frames that the file really holds."""
+    with _opened(path) as capture:
+        position = 0
+        while capture.grab():
+            yield position
+            position += 1
+
+
+def _take(path: Path, chosen: Sequence[int]) -> tuple[list[int], list[Pixels]]:
+    """The frames at these positions, as far as they are there."""
+    wanted = set(chosen)
+    frames: list[Pixels] = []
+    with _opened(path) as capture:
+        # One after another, since jumps are not exact in every format.
+        for position in range(max(chosen) + 1):
+            if not capture.grab():
+                break
+            if position in wanted:
+                there, pixels = capture.retrieve()
+                if not there:
+                    break
+                frame = np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+                frame.setflags(write=False)
+                frames.append(frame)
+    return list(chosen), frames
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(0)
+    try:
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        try:
+            if not capture.isOpened():
+                raise ImageError(
+                    f"{str(path)!r} is not a video that can be read here. Turn it into an MP4 first."
+                )
+            yield capture
+        finally:
+            capture.release()
+    finally:
+        cv2.utils.logging.setLogLevel(before)
