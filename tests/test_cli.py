@@ -144,6 +144,7 @@ class TestDryRun:
                 "x2": 200,
                 "y2": 220,
                 "style": record["marks"][0]["style"],
+                "images": [1],
             }
         ]
         assert record["marks"][0]["style"]["stroke"] == 3
@@ -311,7 +312,13 @@ class TestAnswers:
         assert record["tokens"]["answer"] == 6
         assert 0 < record["probability"] <= 1
         assert set(record["versions"]) == {"vipcli", "torch", "transformers"}
-        assert record["model"] == {"name": str(tiny), "revision": None, "dtype": "float32", "device": "cpu"}
+        assert record["model"] == {
+            "name": str(tiny),
+            "revision": None,
+            "dtype": "float32",
+            "device": "cpu",
+            "quantize": None,
+        }
         assert record["images"][0]["source"] == "-"
         assert set(record["seconds"]) == {
             *("picture", "load", "prepare", "first_token", "generate", "answer"),
@@ -396,7 +403,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("vipcli ", ["ask", "config", "doctor", "draw", "models"]),
+        ("vipcli ", ["ask", "bench", "config", "doctor", "draw", "models"]),
         ("vipcli ask a.png --box 1,2,3,4:f", ["1,2,3,4:fuchsia"]),
         ("vipcli ask a.png --model vip", ["vip-llava-13b", "vip-llava-7b"]),
         ("vipcli ask a.png --fit ", ["crop", "pad", "stretch"]),

@@ -154,7 +154,7 @@ def test_side_by_side_is_as_one_by_one(make: Any, tmp_path: Path) -> None:
     for one, other in zip(alone, together, strict=True):
         assert one.token_ids == other.token_ids
         assert (one.text, one.ended, one.prompt_tokens) == (other.text, other.ended, other.prompt_tokens)
-        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+        assert one.probability == pytest.approx(other.probability, abs=1e-3)
 
 
 def test_pictures_of_one_and_of_several_go_side_by_side(onevision: LocalModel) -> None:
