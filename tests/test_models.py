@@ -221,6 +221,17 @@ def test_no_network_is_told_in_a_sentence(tmp_path: Path) -> None:
     )
 
 
+def test_a_family_with_a_template_of_its_own_is_fetched_before_its_prompt_is_built(tmp_path: Path) -> None:
+    picture = Path(__file__).parent.parent / "samples" / "shapes.png"
+    offline = Machine(tmp_path, "http://127.0.0.1:9")
+    asked = offline("ask", str(picture), "What?", "--model", "llava-onevision-7b-ov")
+    assert asked.returncode == 1
+    assert asked.stderr.endswith("is not in the cache, and the hub cannot be reached.\n")
+    planned = offline("ask", str(picture), "What?", "--model", "llava-onevision-7b-ov", "--dry-run")
+    assert planned.returncode == 2
+    assert "its chat template is not known" in planned.stderr
+
+
 def test_the_doctor_knows_this_machine(machine: Machine) -> None:
     told = json.loads(machine("doctor", "--json").stdout)
     cpu = told["devices"][-1]

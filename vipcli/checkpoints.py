@@ -45,6 +45,10 @@ class Checkpoint:
         red, green, blue = (int(255 * mean) for mean in self.image_mean)
         return red, green, blue
 
+    def lacks_template(self, prompt: str) -> bool:
+        """Whether it must be fetched before that prompt form, its own chat template, is known."""
+        return self.folder is None and (self.family.form if prompt == "auto" else prompt) == "template"
+
     def form(self, name: str = "auto") -> PromptForm:
         """The prompt form of that name, or the one this family was published with."""
         match self.family.form if name == "auto" else name:

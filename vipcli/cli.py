@@ -246,7 +246,7 @@ def ask(
     marked = _marked([image, *(more or [])], typed, settings, jitter, frames)
     # Whatever is wrong with the question is told before a checkpoint is fetched.
     checkpoint = checkpoints.peek(settings["model"], revision=settings["revision"])
-    if checkpoint.folder is None and settings["prompt"] == "template" and not dry_run:
+    if checkpoint.lacks_template(settings["prompt"]) and not dry_run:
         checkpoint = _find(settings)
     prepared = _prepare(marked, question, checkpoint, settings)
     if not quiet:
