@@ -68,7 +68,7 @@ def test_what_was_measured_is_compared_with_the_plain_loop() -> None:
 
 def test_a_shape_too_large_is_told_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "_free", lambda _: 10**10)
-    with pytest.raises(ModelError, match=r"takes 14\d GB like this, and cpu has 10.0 GB free"):
+    with pytest.raises(ModelError, match=r"takes 1[45]\d GB like this, and cpu has 10.0 GB free"):
         random_model(KNOWN["llava-onevision-72b-ov"], Setup("cpu", "bfloat16"))
     with pytest.raises(ModelError, match=r"--quantize 8bit takes 9\.\d GB"):
         random_model(KNOWN["vip-llava-7b"], Setup("cpu", "bfloat16"))

@@ -26,6 +26,8 @@ class Family:
     several_images: bool = False
     """Whether it was trained on several pictures in one question."""
     video: bool = False
+    conversation: int = 2048
+    """Tokens to have room for: a question with its pictures, and a long answer."""
     limits: str = ""
     """What it was not made for, in a sentence."""
 
@@ -65,6 +67,8 @@ ONEVISION = Family(
     input_size=384,
     several_images=True,
     video=True,
+    # A large picture's tiles alone take 7,300.
+    conversation=8192,
     limits="Trained on single pictures, several pictures and video, and not on marks.",
 )
 FAMILIES = (VIPLLAVA, LLAVA, INTERLEAVE, ONEVISION)
@@ -185,8 +189,9 @@ class Known:
         """Bytes of its weights with the language model's matrices at so many bits, the rest at 16."""
         return round(2 * (self.parameters - self.text.matrices) + self.text.matrices * BYTES[bits])
 
-    def memory(self, bits: int, tokens: int = 2048) -> int:
+    def memory(self, bits: int, tokens: int | None = None) -> int:
         """Bytes that answering takes, with a conversation of so many tokens."""
+        tokens = self.family.conversation if tokens is None else tokens
         kept = 2 * self.text.layers * self.text.key_width * 2 * tokens
         return self.weights(bits) + kept + WORKING
 
