@@ -202,3 +202,10 @@ def test_scores_are_reckoned_for_the_last_word_alone(bundled: Checkpoint) -> Non
     model._model.lm_head.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
     model.answer(_request(bundled))
     assert set(seen) == {1}
+
+
+def test_the_cpu_stays_exact_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert loading._dtype(Setup(), torch.device("cpu")) is torch.float32
+    assert loading._dtype(Setup(), torch.device("cuda")) == "auto"
+    assert loading._dtype(Setup(), None) == "auto"

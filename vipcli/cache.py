@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vipcli.errors import ModelError
+from vipcli.errors import ModelError, first_line
 
 # Weights only as safetensors; everything else is text.
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt"]
@@ -155,19 +155,15 @@ def _reach(name: str, revision: str | None, offline: bool, action: Callable[[], 
     except errors.HFValidationError:
         reason = "has a name that no checkpoint of the hub can have"
     except errors.HfHubHTTPError as error:
-        reason = f"cannot be fetched ({_first_line(error)}): try again later"
+        reason = f"cannot be fetched ({first_line(error)}): try again later"
     except OSError as error:
         full = error.errno == errno.ENOSPC
         reason = (
             "does not fit on the disk: make room or point HF_HOME elsewhere"
             if full
-            else f"cannot be stored ({_first_line(error)})"
+            else f"cannot be stored ({first_line(error)})"
         )
     # The hub's library is built on one HTTP library or another, whose errors share no name.
     except Exception as error:
-        reason = f"cannot be fetched ({_first_line(error)}): try again later"
+        reason = f"cannot be fetched ({first_line(error)}): try again later"
     raise ModelError(f"The checkpoint {name} {reason}.") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")[:200]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vipcli import cache
-from vipcli.errors import ModelError, UsageError
+from vipcli.errors import ModelError, UsageError, first_line
 from vipcli.models import BUNDLED, BY_HUB_NAME, FAMILIES, KNOWN, VIPLLAVA, Family, family_of
 from vipcli.prompts import HUMAN, VICUNA, PromptForm, TemplateForm
 
@@ -111,13 +111,9 @@ def shapes(folder: Path) -> dict[str, list[int]]:
                 found |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
         except (OSError, SafetensorError) as error:
             raise ModelError(
-                f"{file} cannot be read ({_first_line(error)}). Fetch the checkpoint again."
+                f"{file} cannot be read ({first_line(error)}). Fetch the checkpoint again."
             ) from None
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")[:200]
 
 
 def _local_folder(name: str) -> Path | None:

@@ -12,12 +12,11 @@ from typing import Any
 
 from vipcli.cache import readable
 from vipcli.heavy import quick_imports
-from vipcli.models import KNOWN, Known
+from vipcli.models import KNOWN, PRECISIONS, Known
 
 with quick_imports():
     import torch
 
-PRECISIONS = (16, 8, 4)
 # Loading and answering must leave the system something.
 _SPARE = 0.92
 _PACKAGES = ("vipcli", "torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")

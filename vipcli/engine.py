@@ -14,9 +14,9 @@ from typing import Any
 
 from vipcli.answers import ModelFacts, OnText, Reply, Request, Sampling
 from vipcli.checkpoints import Checkpoint
-from vipcli.errors import ModelError, PromptError
+from vipcli.errors import ModelError, PromptError, first_line
 from vipcli.heavy import quick_imports
-from vipcli.loading import AUTO, Setup, first_line, is_out_of_memory, load, where
+from vipcli.loading import AUTO, Setup, is_out_of_memory, load, where
 from vipcli.transcript import Transcript
 
 with quick_imports():

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import logging
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 from vipcli.cache import readable
 from vipcli.checkpoints import Checkpoint, shapes
-from vipcli.errors import ModelError, UsageError
+from vipcli.errors import ModelError, UsageError, first_line
 from vipcli.heavy import quick_imports
 from vipcli.inputs import Inputs, inputs_for
 from vipcli.models import BYTES, WORKING, Known, configuration
@@ -73,11 +72,6 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         word in str(error).lower() for word in words
     )
-
-
-def first_line(error: Exception) -> str:
-    """As much of an error's text as fits into a sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
 
 
 def random_model(known: Known, setup: Setup) -> Any:
@@ -159,8 +153,8 @@ def _dtype(setup: Setup, device: torch.device | None) -> torch.dtype | str:
     if setup.dtype != "auto":
         return _named(setup.dtype)
     # A GPU runs the checkpoint's own precision; a processor is exact, and mostly faster, at 32 bits.
-    on_processor = device is None or device.type == "cpu"
-    return torch.float32 if on_processor and not torch.cuda.is_available() else "auto"
+    on_processor = not torch.cuda.is_available() if device is None else device.type == "cpu"
+    return torch.float32 if on_processor else "auto"
 
 
 def _dtype_beside(setup: Setup, device: torch.device | None) -> torch.dtype:
@@ -377,7 +371,6 @@ def _no_foreign_code() -> Iterator[None]:
     log = logging.getLogger("bitsandbytes.backends.cpu.ops")
     level, there = log.level, "kernels" in sys.modules
     log.setLevel(logging.CRITICAL)
-    os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
     if not there:
         sys.modules["kernels"] = None  # type: ignore[assignment]
     try:

@@ -11,6 +11,8 @@ CANNOT_TELL = "I can't tell."
 """What it answers about pictures that it was not made for."""
 
 GIB = 1024**3
+PRECISIONS = (16, 8, 4)
+"""Bits a weight, as checkpoints are run."""
 
 
 @dataclass(frozen=True, slots=True)

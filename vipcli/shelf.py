@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vipcli import cache, checkpoints
-from vipcli.models import BUNDLED, BY_HUB_NAME, KNOWN
-
-PRECISIONS = (16, 8, 4)
+from vipcli.models import BUNDLED, BY_HUB_NAME, KNOWN, PRECISIONS
 
 
 @dataclass(frozen=True, slots=True)
