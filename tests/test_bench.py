@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vipcli import bench, loading
-from vipcli.bench import Plan, measure, ratios
+from vipcli.bench import Measured, Plan, measure, ratios
 from vipcli.checkpoints import find
 from vipcli.errors import ModelError, UsageError
 from vipcli.loading import Setup, random_model
@@ -62,8 +62,20 @@ def test_what_was_measured_is_compared_with_the_plain_loop() -> None:
     compared = ratios(ours, plain)
     assert compared["weights"] == ours.weights / plain.weights < 0.9
     assert compared["tokens_per_second"] == ours.tokens_per_second / plain.tokens_per_second
-    told = "\n".join(bench.report("bundled", ours, plain))
+    told = "\n".join(bench.report("bundled", ours, plain, SHORT))
     assert "× as fast" in told and "as the documentation runs it" in told
+
+
+def test_a_warm_up_is_earned_back_by_what_each_answer_saves() -> None:
+    plan = Plan(batch=2)
+    plain = Measured(
+        load=1, warm_up=0.5, first_token=0.1, tokens_per_second=60, images_per_second=0.5,
+        peak_memory=1, weights=1, device="cuda:0", dtype="bfloat16",
+    )  # fmt: skip
+    # Two pictures in one second instead of four: 30 seconds more are there again after ten times.
+    assert bench.earned_back(replace(plain, warm_up=30.5, images_per_second=2), plain, plan) == 10
+    assert bench.earned_back(replace(plain, warm_up=0, images_per_second=2), plain, plan) == 0
+    assert bench.earned_back(replace(plain, images_per_second=0.4), plain, plan) is None
 
 
 def test_a_shape_too_large_is_told_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +94,7 @@ def test_the_command_prints_one_object(tiny: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
     assert told["plan"] == {"batch": 1, "tokens": 4, "repeat": 1}
-    assert told.keys() == {"plan", "measured", "baseline", "ratios"}
+    assert told.keys() == {"plan", "measured", "baseline", "ratios", "earned_back_after"}
     assert ran.stderr == ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -210,6 +211,7 @@ def test_info_tells_what_matters_before_fetching(machine: Machine) -> None:
     assert "16.1 GB to fetch" in told
     bundled = machine("models", "info", "bundled").stdout
     assert "12 M" in bundled
+    assert re.search(r"^4 bits +takes [34]\d\.\d MB of memory$", bundled, re.MULTILINE)
     assert machine("models", "pull", "bundled").returncode == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import resource
 import statistics
 import time
@@ -43,6 +44,8 @@ class Measured:
     """What was measured, times in seconds and memory in bytes; the middle of all repeats."""
 
     load: float
+    warm_up: float
+    """What the first answer takes longer than those that follow: compiling, on a GPU."""
     first_token: float
     """From a prepared batch to its first tokens: seeing the pictures and reading the prompts."""
     tokens_per_second: float
@@ -64,10 +67,12 @@ def measure(subject: Checkpoint | Known, setup: Setup, plan: Plan, *, plain: boo
     loaded = time.perf_counter() - started
     inputs = _inputs(model, plan.batch)
     generate = _generation(model, inputs, resident=not plain)
+    _, warming = generate(plan.tokens)
     runs = [generate(plan.tokens) for _ in range(plan.repeat)]
     first, whole = (statistics.median(times) for times in zip(*runs, strict=True))
     return Measured(
         load=loaded,
+        warm_up=max(warming - whole, 0.0),
         first_token=first,
         tokens_per_second=plan.batch * (plan.tokens - 1) / (whole - first),
         images_per_second=plan.batch / whole,
@@ -93,6 +98,7 @@ def _lines(name: str, measured: Measured) -> Iterator[str]:
     """What was measured, for people."""
     yield f"{name}: {measured.dtype} on {measured.device}"
     yield f"  load             {measured.load:8.2f} s"
+    yield f"  warm up          {measured.warm_up:8.2f} s, once"
     yield f"  first token      {measured.first_token:8.3f} s"
     yield f"  tokens a second  {measured.tokens_per_second:8.1f}"
     yield f"  images a second  {measured.images_per_second:8.2f}"
@@ -100,7 +106,13 @@ def _lines(name: str, measured: Measured) -> Iterator[str]:
     yield f"  peak memory      {readable(measured.peak_memory):>8}"
 
 
-def report(name: str, ours: Measured, plain: Measured | None) -> Iterator[str]:
+def earned_back(ours: Measured, plain: Measured, plan: Plan) -> int | None:
+    """After how many answers a warm-up has cost less time than it saved; None for never."""
+    saved = plan.batch / plain.images_per_second - plan.batch / ours.images_per_second
+    return math.ceil(max(ours.warm_up - plain.warm_up, 0) / saved) if saved > 0 else None
+
+
+def report(name: str, ours: Measured, plain: Measured | None, plan: Plan) -> Iterator[str]:
     """What was measured and, beside a baseline, how the two compare; for people."""
     yield from _lines(name, ours)
     if plain is not None:
@@ -111,13 +123,20 @@ def report(name: str, ours: Measured, plain: Measured | None) -> Iterator[str]:
             yield f"  {what.replace('_', ' ').replace('per', 'a'):17}{times[what]:8.2f} × as fast"
         for what in ("peak_memory", "weights"):
             yield f"  {what.replace('_', ' '):17}{times[what]:8.2f} × as large"
+        answers = earned_back(ours, plain, plan)
+        told = "never" if answers is None else f"within {max(answers, 1)} × such an answer"
+        yield f"  warm-up earned back {told}"
 
 
 def record(ours: Measured, plain: Measured | None, plan: Plan) -> dict[str, Any]:
     """All of it as one object for scripts."""
     told: dict[str, Any] = {"plan": asdict(plan), "measured": asdict(ours)}
     if plain is not None:
-        told |= {"baseline": asdict(plain), "ratios": ratios(ours, plain)}
+        told |= {
+            "baseline": asdict(plain),
+            "ratios": ratios(ours, plain),
+            "earned_back_after": earned_back(ours, plain, plan),
+        }
     return told
 
 
@@ -179,9 +198,6 @@ def _generation(
         _wait(model)
         return clock.times[0] - started, time.perf_counter() - started
 
-    # What is compiled is compiled here.
-    generate(2)
-    generate(4)
     return generate
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,17 @@ from typing import Any
 
 from vipcli import cache
 from vipcli.errors import ModelError, UsageError, first_line
-from vipcli.models import BUNDLED, BY_HUB_NAME, FAMILIES, KNOWN, VIPLLAVA, Family, family_of
+from vipcli.models import (
+    BUNDLED,
+    BY_HUB_NAME,
+    BYTES,
+    FAMILIES,
+    KNOWN,
+    VIPLLAVA,
+    WORKING,
+    Family,
+    family_of,
+)
 from vipcli.prompts import HUMAN, VICUNA, PromptForm, TemplateForm
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -114,6 +125,22 @@ def shapes(folder: Path) -> dict[str, list[int]]:
                 f"{file} cannot be read ({first_line(error)}). Fetch the checkpoint again."
             ) from None
     return found
+
+
+def memory(folder: Path, bits: int, own: int = 2, *, everything: bool = False) -> int:
+    """Bytes that answering takes with the language model's matrices at so many bits, the rest at `own` bytes.
+
+    With `everything`, the matrices of the vision tower are as small.
+    """
+    matrices = rest = 0
+    for name, shape in shapes(folder).items():
+        in_layer = len(shape) == 2 and ".layers." in name and ("language_model" in name or everything)
+        if in_layer:
+            matrices += math.prod(shape)
+        else:
+            rest += math.prod(shape)
+    weights = int(matrices * BYTES[bits] + rest * own)
+    return weights + min(WORKING, weights)
 
 
 def _local_folder(name: str) -> Path | None:

@@ -513,7 +513,7 @@ def bench(
     if json:
         output.say_json(bench.record(ours, plain, plan))
         return
-    for line in bench.report(name, ours, plain):
+    for line in bench.report(name, ours, plain, plan):
         output.say(line)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from vipcli.cache import readable
-from vipcli.checkpoints import Checkpoint, shapes
+from vipcli.checkpoints import Checkpoint, memory
 from vipcli.errors import ModelError, UsageError, first_line
 from vipcli.heavy import quick_imports
 from vipcli.inputs import Inputs, inputs_for
-from vipcli.models import BYTES, WORKING, Known, configuration
+from vipcli.models import Known, configuration
 
 with quick_imports():
     import torch
@@ -204,8 +203,10 @@ def _insist_on_room(
     if device is None:
         return
     own = 2 if isinstance(dtype, str) else dtype.itemsize
-    need = _need(checkpoint, _bits(setup, dtype), own, everything=setup.quantize_all)
-    _refuse_without_room(checkpoint, setup, device, need, lambda bits: _need(checkpoint, bits, 2))
+    assert checkpoint.folder is not None
+    folder = checkpoint.folder
+    need = memory(folder, _bits(setup, dtype), own, everything=setup.quantize_all)
+    _refuse_without_room(checkpoint, setup, device, need, lambda bits: memory(folder, bits))
 
 
 def _refuse_without_room(
@@ -237,20 +238,6 @@ def _free(device: torch.device) -> int | None:
         return int(told["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
-
-
-def _need(checkpoint: Checkpoint, bits: int, own: int, *, everything: bool = False) -> int:
-    """Bytes that a checkpoint takes with its matrices at so many bits and the rest at `own` bytes."""
-    assert checkpoint.folder is not None
-    matrices = rest = 0
-    for name, shape in shapes(checkpoint.folder).items():
-        in_layer = len(shape) == 2 and ".layers." in name and ("language_model" in name or everything)
-        if in_layer:
-            matrices += math.prod(shape)
-        else:
-            rest += math.prod(shape)
-    weights = int(matrices * BYTES[bits] + rest * own)
-    return weights + min(WORKING, weights)
 
 
 # --------------------------------------------------------------------------- reading the files

@@ -68,6 +68,9 @@ def info(name: str) -> dict[str, Any]:
     if known is not None:
         memory = {str(bits): known.memory(bits) for bits in PRECISIONS}
         facts |= {"licence": known.licence, "download": known.download, "memory": memory}
+    elif checkpoint.folder is not None:
+        folder = checkpoint.folder
+        facts["memory"] = {str(bits): checkpoints.memory(folder, bits) for bits in PRECISIONS}
     return facts
 
 
