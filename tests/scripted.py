@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from vipcli.answers import ModelFacts, OnText, Reply, Request
+from vipcli.answers import Halted, ModelFacts, OnText, Reply, Request
 
 
 class ScriptedAnswerer:
@@ -14,17 +14,22 @@ class ScriptedAnswerer:
         self.texts = deque(texts)
         self.requests: list[Request] = []
 
-    def answer(self, request: Request, on_text: OnText | None = None) -> Reply:
+    def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         self.requests.append(request)
         text = self.texts.popleft()
-        if on_text is not None:
-            for piece in text.splitlines(keepends=True):
+        told = ""
+        for piece in text.splitlines(keepends=True):
+            told += piece
+            if on_text is not None:
                 on_text(piece)
+            if halted is not None and halted():
+                break
         return Reply(
-            text=text,
-            ended="stop",
+            text=told,
+            ended="stop" if told == text else "halted",
             prompt_tokens=len(request.prompt),
-            token_ids=tuple(range(len(text.split()))),
+            token_ids=tuple(range(len(told.split()))),
+            shown_tokens=len(told.split()),
             probability=0.5,
             model=ModelFacts("scripted", None, "float32", "cpu"),
             seconds={"generate": 0.0},

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Ended = Literal["stop", "length"]
+Ended = Literal["stop", "length", "halted"]
 OnText = Callable[[str], None]
+Halted = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,22 @@ class Sampling:
 GREEDY = Sampling()
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An earlier turn of a conversation, as the model read it and wrote it."""
+
+    prompt: str
+    """From the end of the answer before."""
+    token_ids: tuple[int, ...]
+    """The answer's own: text made into tokens once more might become others."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
     """One prompt and its pictures (RGB, uint8, height × width × 3, marks drawn)."""
 
     prompt: str
+    """From the end of the last earlier turn; the pictures belong to the first."""
     images: tuple[NDArray[np.uint8], ...]
     frames: tuple[NDArray[np.uint8], ...] = ()
     """Of a video, in order, drawn as pictures are."""
@@ -42,6 +54,9 @@ class Request:
     typed: tuple[str, ...] = ()
     """The parts of the prompt that a person wrote, which must not hold control tokens."""
     sampling: Sampling = GREEDY
+    before: tuple[Said, ...] = ()
+    least_room: int = 1
+    """How many tokens must be left for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,9 @@ class Reply:
     ended: Ended
     prompt_tokens: int
     token_ids: tuple[int, ...]
+    """All of them, those that ended it too."""
+    shown_tokens: int
+    """How many of them, from the first, made the text."""
     probability: float | None
     """The mean probability of the answer's tokens; None if it has none."""
     model: ModelFacts
@@ -72,5 +90,5 @@ class Reply:
 class Answerer(Protocol):
     """Anything that answers requests."""
 
-    def answer(self, request: Request, on_text: OnText | None = None) -> Reply:
-        """Answer one request, handing over the text as it comes."""
+    def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
+        """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""

@@ -18,7 +18,7 @@ import numpy as np
 from vipcli.cache import readable
 from vipcli.checkpoints import Checkpoint
 from vipcli.heavy import quick_imports
-from vipcli.loading import Setup, load, random_model
+from vipcli.loading import Setup, compiles, load, random_model
 from vipcli.models import ONEVISION, Known
 
 with quick_imports():
@@ -181,7 +181,7 @@ def _generation(
     """Something that writes so many tokens for each prompt, and tells when the first and the last came."""
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
-    fixed = {"cache_implementation": "static"} if resident and model.device.type == "cuda" else {}
+    fixed = {"cache_implementation": "static"} if resident and compiles(model) else {}
 
     def generate(tokens: int) -> tuple[float, float]:
         clock = _Clock()

@@ -6,33 +6,45 @@ Both are imported when this module is, so it is imported only once an answer is 
 from __future__ import annotations
 
 import copy
+import hashlib
 import sys
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from vipcli.answers import ModelFacts, OnText, Reply, Request, Sampling
+from vipcli.answers import Halted, ModelFacts, OnText, Reply, Request, Sampling
 from vipcli.checkpoints import Checkpoint
-from vipcli.errors import ModelError, PromptError, first_line
+from vipcli.errors import ContextError, ModelError, PromptError, first_line
 from vipcli.heavy import quick_imports
-from vipcli.loading import AUTO, Setup, is_out_of_memory, load, where
+from vipcli.loading import AUTO, Setup, compiles, is_out_of_memory, load, where
 from vipcli.transcript import Transcript
 
 with quick_imports():
+    import numpy as np
     import torch
     from transformers.generation.configuration_utils import GenerationConfig
     from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
     from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
 
-class LocalModel:
-    """One checkpoint in memory, answering requests."""
+_STEP = 1024
 
-    def __init__(self, checkpoint: Checkpoint, setup: Setup = AUTO) -> None:
+
+class LocalModel:
+    """One checkpoint in memory, answering requests.
+
+    It remembers what it read last: where a request begins with the same, only the rest is read. If it is
+    `resident`, there to answer many, its steps are compiled where that pays; then it remembers nothing.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, setup: Setup = AUTO, *, resident: bool = False) -> None:
         self.checkpoint = checkpoint
         self.setup = setup
         self._prepare, self._model = load(checkpoint, setup)
+        self._compiles = resident and compiles(self._model)
+        self._remembered = _Remembered()
 
     @property
     def facts(self) -> ModelFacts:
@@ -44,52 +56,65 @@ class LocalModel:
             quantize=None if self.setup.quantize == "none" else self.setup.quantize,
         )
 
-    def answer(self, request: Request, on_text: OnText | None = None) -> Reply:
-        """Answer one request, handing over the text as it comes."""
-        return self._answer([request], on_text)[0]
+    def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
+        """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
+        return self._answer([request], on_text, halted)[0]
 
     def answers(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer several requests side by side, all of them sampled in the same way."""
-        # Videos of different lengths have no common shape.
-        if any(request.frames for request in requests):
+        # Videos of different lengths have no common shape, and conversations no common beginning.
+        if any(request.frames or request.before for request in requests):
             return [self.answer(request) for request in requests]
-        return self._answer(requests, None)
+        return self._answer(requests)
 
-    def _answer(self, requests: Sequence[Request], on_text: OnText | None) -> list[Reply]:
+    def _answer(
+        self, requests: Sequence[Request], on_text: OnText | None = None, halted: Halted | None = None
+    ) -> list[Reply]:
         started = time.perf_counter()
         inputs = self._inputs(requests)
         longest = inputs["input_ids"].shape[1]
         (sampling,) = {request.sampling for request in requests}
-        generation = self._generation(sampling, self._room(longest))
+        least = max(request.least_room for request in requests)
+        generation = self._generation(sampling, self._room(longest, least))
+        if self._compiles:
+            # What is compiled serves one length only, so few lengths are asked for.
+            generation.cache_implementation = "static"
+            generation.max_cache_len = -(-(longest + generation.max_new_tokens) // _STEP) * _STEP
         ends = _end_tokens(generation)
         transcripts = [
             Transcript(self._prepare.tokenizer, request.stops, on_text, ends) for request in requests
         ]
         probabilities = _Probabilities()
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        pictures = _digest(requests[0]) if len(requests) == 1 and not self._compiles else None
+        if pictures is not None:
+            inputs = self._remembered.spare(inputs, pictures, self._picture_tokens)
         prepared = time.perf_counter()
         torch.manual_seed(sampling.seed)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                self._model.generate(
+                written = self._model.generate(
                     **inputs,
                     generation_config=generation,
-                    stopping_criteria=StoppingCriteriaList([_Writer(transcripts, probabilities)]),
+                    stopping_criteria=StoppingCriteriaList([_Writer(transcripts, probabilities, halted)]),
                     logits_processor=LogitsProcessorList([probabilities]),
                 )
             except (RuntimeError, ValueError, MemoryError) as error:
                 raise self._stumbled(error) from error
         finished = time.perf_counter()
-        lengths = inputs["attention_mask"].sum(1).tolist()
+        if pictures is not None:
+            self._remembered.keep(written, pictures)
         replies = []
         for row, transcript in enumerate(transcripts):
             transcript.finish()
             replies.append(
                 Reply(
                     text=transcript.text,
-                    ended=transcript.ended,
+                    ended="halted" if not transcript.over and halted and halted() else transcript.ended,
                     prompt_tokens=lengths[row],
                     token_ids=tuple(transcript.tokens),
+                    shown_tokens=transcript.shown_tokens,
                     probability=probabilities.mean(row, transcript.shown_tokens),
                     model=self.facts,
                     seconds={
@@ -100,6 +125,11 @@ class LocalModel:
                 )
             )
         return replies
+
+    @property
+    def _picture_tokens(self) -> list[int]:
+        config = self._model.config
+        return [config.image_token_id, getattr(config, "video_token_id", config.image_token_id)]
 
     def _stumbled(self, error: Exception) -> ModelError:
         if is_out_of_memory(error):
@@ -115,10 +145,29 @@ class LocalModel:
     def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         for request in requests:
             self._insist_on_plain(request.typed)
+        found = self._prepare([_opening(request) for request in requests])
+        if requests[0].before:
+            said = self._said(requests[0])
+            found["input_ids"] = torch.cat([found["input_ids"], said], dim=1)
+            found["attention_mask"] = torch.ones_like(found["input_ids"])
         return {
             name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
-            for name, value in self._prepare(requests).items()
+            for name, value in found.items()
         }
+
+    def _said(self, request: Request) -> torch.Tensor:
+        """The tokens from the first answer to the end of the prompt."""
+        texts = [*(turn.prompt for turn in request.before[1:]), request.prompt]
+        ids: list[int] = []
+        for turn, text in zip(request.before, texts, strict=True):
+            ids += [*turn.token_ids, *self._going_on(text)]
+        return torch.tensor([ids])
+
+    def _going_on(self, text: str) -> list[int]:
+        """The tokens of a text that follows other text: at a beginning, a tokenizer would add to it."""
+        tokenizer = self._prepare.tokenizer
+        ahead, both = (tokenizer(some, add_special_tokens=False)["input_ids"] for some in ("\n", f"\n{text}"))
+        return list(both[len(ahead) :])
 
     def _insist_on_plain(self, typed: tuple[str, ...]) -> None:
         tokenizer = self._prepare.tokenizer
@@ -131,13 +180,13 @@ class LocalModel:
                     "Take it out or write it differently."
                 )
 
-    def _room(self, prompt_tokens: int) -> int:
-        """How many tokens an answer to a prompt can have at most."""
+    def _room(self, prompt_tokens: int, least: int) -> int:
+        """How many tokens an answer to a prompt can have at most; no fewer than `least`."""
         limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if limit is None:
             return sys.maxsize
-        if prompt_tokens >= limit:
-            raise PromptError(
+        if prompt_tokens + least > limit:
+            raise ContextError(
                 f"The prompt takes {prompt_tokens:,} tokens, but the model holds {limit:,} with its answer. "
                 "Ask something shorter."
             )
@@ -158,7 +207,56 @@ class LocalModel:
         config.top_p = None if greedy else sampling.top_p
         # Left alone, transformers would draw from the fifty likeliest tokens only.
         config.top_k = None if greedy else 0
+        config.return_dict_in_generate = True
         return config
+
+
+def _opening(request: Request) -> Request:
+    """A request up to its first answer."""
+    return replace(request, prompt=request.before[0].prompt) if request.before else request
+
+
+def _digest(request: Request) -> str:
+    """What stands for the pictures of a request."""
+    digest = hashlib.blake2b(f"{request.fit} {len(request.frames)}".encode())
+    for picture in (*request.images, *request.frames):
+        digest.update(str(picture.shape).encode())
+        digest.update(np.ascontiguousarray(picture).data)
+    return digest.hexdigest()
+
+
+class _Remembered:
+    """The keys and values of what was read and written last."""
+
+    def __init__(self) -> None:
+        self._pictures = ""
+        self._ids = torch.empty(0, dtype=torch.long)
+        self._cache: Any = None
+
+    def spare(
+        self, inputs: dict[str, torch.Tensor], pictures: str, picture_tokens: Sequence[int]
+    ) -> dict[str, Any]:
+        """The inputs without what is remembered of them; it is taken out of here until it is kept again."""
+        cache, self._cache = self._cache, None
+        ids = inputs["input_ids"]
+        if cache is None or pictures != self._pictures:
+            return inputs
+        # The last token must be read, for its scores are where the answer begins.
+        most = min(len(self._ids), ids.shape[1] - 1)
+        other = (self._ids[:most] != ids[0, :most]).nonzero()
+        shared = int(other[0, 0]) if len(other) else most
+        rest = ids[0, shared:]
+        # Pictures are read as a whole, so none may be left in the rest.
+        if any((rest == token).any() for token in picture_tokens):
+            return inputs
+        cache.crop(shared - len(self._ids))
+        return {"input_ids": ids, "attention_mask": inputs["attention_mask"], "past_key_values": cache}
+
+    def keep(self, written: Any, pictures: str) -> None:
+        """Remember what `generate` gave."""
+        self._pictures, self._cache = pictures, written.past_key_values
+        # The last token was written and never read.
+        self._ids = written.sequences[0, : self._cache.get_seq_length()]
 
 
 def _end_tokens(config: GenerationConfig) -> list[int]:
@@ -169,16 +267,21 @@ def _end_tokens(config: GenerationConfig) -> list[int]:
 class _Writer(StoppingCriteria):  # type: ignore[misc]
     """Hands each row's new token to its transcript, and ends the row where that has come to its end."""
 
-    def __init__(self, transcripts: Sequence[Transcript], probabilities: _Probabilities) -> None:
+    def __init__(
+        self, transcripts: Sequence[Transcript], probabilities: _Probabilities, halted: Halted | None
+    ) -> None:
         self._transcripts = transcripts
         self._probabilities = probabilities
+        self._halted = halted
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         newest = input_ids[:, -1]
         self._probabilities.settle(newest)
         for transcript, token in zip(self._transcripts, newest.tolist(), strict=True):
             transcript.take(token)
-        return torch.tensor([transcript.over for transcript in self._transcripts], device=input_ids.device)
+        halted = self._halted is not None and self._halted()
+        over = [halted or transcript.over for transcript in self._transcripts]
+        return torch.tensor(over, device=input_ids.device)
 
 
 class _Probabilities(LogitsProcessor):  # type: ignore[misc]

@@ -5,6 +5,7 @@ VipcliError            1  it failed
 │   ├── MarkError         a mark that cannot be read or placed
 │   ├── ColorError        no such colour
 │   ├── PromptError       a question that cannot be put to the model
+│   │   └── ContextError     it would fit, had less been said before
 │   └── ConfigError       a setting that cannot be read or kept
 ├── ImageError         1  no picture came out of a file, a stream or an address
 ├── ModelError         1  a checkpoint that cannot be found, loaded or run
@@ -45,6 +46,10 @@ class ColorError(UsageError):
 
 class PromptError(UsageError):
     """A question or system line that cannot be put to the model as plain text."""
+
+
+class ContextError(PromptError):
+    """A prompt that leaves the model too little room for an answer."""
 
 
 class ConfigError(UsageError):

@@ -64,6 +64,13 @@ def where(model: Any) -> str:
     return ", ".join(places) if len(places) > 1 else str(model.device)
 
 
+def compiles(model: Any) -> bool:
+    """Whether a model that stays in memory should have the steps of its answers compiled."""
+    # transformers does so on NVIDIA GPUs, never with few bits, and flash attention takes no fixed lengths.
+    flash = model.config._attn_implementation == _ATTENTION["flash"]
+    return model.device.type == "cuda" and not getattr(model, "is_quantized", False) and not flash
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether that is what an error comes down to."""
     # Only CUDA has an error of its own for this.
