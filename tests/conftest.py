@@ -23,6 +23,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         monkeypatch.delenv(name)
     monkeypatch.setenv("VIPCLI_CONFIG", str(home / "config.toml"))
     monkeypatch.setenv("HF_HOME", str(home / "hub"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.setenv("COLUMNS", "100")
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from math import isnan
 from typing import Any
 
-from vipcli.answers import GREEDY, Answerer, OnText, Reply, Request, Sampling
+from vipcli.answers import GREEDY, Answerer, Halted, OnText, Reply, Request, Said, Sampling
 from vipcli.checkpoints import Checkpoint
 from vipcli.colors import Color, nearest_trained
 from vipcli.drawing import draw, extent, paints, trace
@@ -19,7 +19,16 @@ from vipcli.fitting import Fit, scale, visible
 from vipcli.images import Picture, Pixels, load_mask
 from vipcli.marks import Mark, TypedMark, assign_colors, keep_inside
 from vipcli.models import BUNDLED, CANNOT_TELL, Family
-from vipcli.prompts import PromptForm, Turn, check_text, default_question, fill_in, unmentioned
+from vipcli.prompts import (
+    TOKENS,
+    PromptForm,
+    Turn,
+    check_text,
+    default_question,
+    fill_in,
+    going_on,
+    unmentioned,
+)
 from vipcli.styles import Style, styles_for
 from vipcli.videos import Video
 
@@ -27,6 +36,8 @@ THINNEST = 2 / 336
 """A stroke of less than this share of the model's input may vanish; in training it has 3 / 336."""
 SMALLEST = 4 / 336
 """So may a whole mark of less."""
+LEAST_ROOM = 64
+"""Tokens that must be left for an answer in a conversation, before its oldest turns leave."""
 UNSURE = 0.7
 """An answer of a lower mean probability is wrong too often to go without a word."""
 
@@ -94,6 +105,10 @@ class Question:
     fit: Fit
     typed: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    before: tuple[Said, ...] = ()
+    """What was said earlier in a conversation; `prompt` goes on from there."""
+    goes_on: bool = False
+    """Whether anything was said earlier, as tokens or as text."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +119,16 @@ class Answer:
     reply: Reply
     sampling: Sampling
     seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A turn of a conversation that is over."""
+
+    question: str
+    answer: str
+    token_ids: tuple[int, ...] | None
+    """Those of the answer; None where another model wrote it, so that its text must do."""
 
 
 def mark(
@@ -174,6 +199,7 @@ def prepare(
     prompt: str = "auto",
     system: str | None = None,
     fit: Fit = "pad",
+    earlier: Sequence[Earlier] = (),
 ) -> Question:
     """Settle the question, its prompt, and what there is to warn of."""
     form = checkpoint.form(prompt)
@@ -186,22 +212,43 @@ def prepare(
         system = check_text(system, "system line", form)
     video = marked.video is not None
     _insist_on_taking(marked, checkpoint, form)
-    notes = [*marked.notes, *_hints(text, marked.marks), *_unused_to(marked, checkpoint.family)]
+    # What was said before may be what a later question speaks of.
+    hints = () if earlier else _hints(text, marked.marks)
+    notes = [*marked.notes, *hints, *_unused_to(marked, checkpoint.family)]
     notes += dict.fromkeys(note for one in marked.shown for note in _losses(one, marked, checkpoint, fit))
+    images = 0 if video else len(marked.shown)
+    turns: list[Turn] = []
+    before: list[Said] = []
+    typed = [text] if system is None else [text, system]
+    for turn in earlier:
+        if turn.token_ids is not None:
+            up_to_here = going_on(form, [*turns, Turn(turn.question)], system, images, video)
+            before.append(Said(up_to_here, turn.token_ids))
+            turns.append(Turn(turn.question, TOKENS))
+        else:
+            turns.append(Turn(turn.question, check_text(turn.answer, "answer", form)))
+            typed.append(turn.answer)
+        typed.append(turn.question)
     return Question(
         text=text,
         asked=asked,
         marked=marked,
-        prompt=form.build([Turn(text)], system, images=0 if video else len(marked.shown), video=video),
+        prompt=going_on(form, [*turns, Turn(text)], system, images, video),
         form=form,
         fit=fit,
-        typed=(text,) if system is None else (text, system),
+        typed=tuple(typed),
         notes=tuple(notes),
+        before=tuple(before),
+        goes_on=bool(earlier),
     )
 
 
 def ask(
-    question: Question, answerer: Answerer, sampling: Sampling = GREEDY, on_text: OnText | None = None
+    question: Question,
+    answerer: Answerer,
+    sampling: Sampling = GREEDY,
+    on_text: OnText | None = None,
+    halted: Halted | None = None,
 ) -> Answer:
     """Put a prepared question to a model."""
     started = time.perf_counter()
@@ -214,8 +261,11 @@ def ask(
         stops=question.form.stops,
         typed=question.typed,
         sampling=sampling,
+        before=question.before,
+        # A conversation that is full can be made shorter, a single question cannot.
+        least_room=min(sampling.max_new_tokens, LEAST_ROOM) if question.goes_on else 1,
     )
-    reply = answerer.answer(request, on_text)
+    reply = answerer.answer(request, on_text, halted)
     return Answer(question, reply, sampling, {**reply.seconds, "answer": time.perf_counter() - started})
 
 

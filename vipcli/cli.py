@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,9 @@ from vipcli.errors import FAILED, UsageError, VipcliError
 from vipcli.marks import BY_KIND
 
 if TYPE_CHECKING:
+    from vipcli.archive import Kept
     from vipcli.asking import Marked, Question
+    from vipcli.chat import Manner, Scene
     from vipcli.checkpoints import Checkpoint
     from vipcli.engine import LocalModel
     from vipcli.loading import Setup
@@ -142,6 +144,37 @@ Jitter = Annotated[
     typer.Option(metavar="SEED", help="Draw at random from the trained styles, repeatably."),
 ]
 MaxPixels = Annotated[str | None, _setting("max_pixels")]
+Fitting = Annotated[str | None, _setting("fit")]
+Prompt = Annotated[str | None, _setting("prompt")]
+System = Annotated[str | None, _setting("system")]
+MaxNewTokens = Annotated[str | None, _setting("max_new_tokens")]
+Temperature = Annotated[str | None, _setting("temperature")]
+TopP = Annotated[str | None, _setting("top_p")]
+Seed = Annotated[str | None, _setting("seed")]
+Model = Annotated[str | None, _setting("model")]
+Revision = Annotated[str | None, _setting("revision")]
+Device = Annotated[str | None, _setting("device")]
+Dtype = Annotated[str | None, _setting("dtype")]
+Quantize = Annotated[str | None, _setting("quantize")]
+QuantizeAll = Annotated[bool | None, _setting("quantize_all")]
+Attention = Annotated[str | None, _setting("attention")]
+Offline = Annotated[bool | None, _setting("offline")]
+MoreImages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        metavar="IMAGE",
+        help="One more picture. Marks on the second begin with 2: and so on.",
+    ),
+]
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER",
+        help="Of a video, how many frames to look at (default: 8). Marks are drawn on all of them, "
+        "or on the third where they begin with 3:.",
+    ),
+]
 ModelName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="A short name or a hub name.", autocompletion=_complete_model),
@@ -173,22 +206,8 @@ def ask(
             help="What to ask; {1}, {2} … stand for the marks. Without one, the marks are asked about.",
         ),
     ] = None,
-    more: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--image",
-            metavar="IMAGE",
-            help="One more picture. Marks on the second begin with 2: and so on.",
-        ),
-    ] = None,
-    frames: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBER",
-            help="Of a video, how many frames to look at (default: 8). Marks are drawn on all of them, "
-            "or on the third where they begin with 3:.",
-        ),
-    ] = None,
+    more: MoreImages = None,
+    frames: Frames = None,
     box: Boxes = None,
     ellipse: Ellipses = None,
     triangle: Triangles = None,
@@ -200,27 +219,27 @@ def ask(
     width: Width = None,
     alpha: Alpha = None,
     jitter: Jitter = None,
-    fit: Annotated[str | None, _setting("fit")] = None,
+    fit: Fitting = None,
     max_pixels: MaxPixels = None,
     save_marked: Annotated[str | None, typer.Option(metavar="FILE", help="Keep the marked picture.")] = None,
     show: Annotated[
         bool,
         typer.Option("--show", help="Show in the terminal what the model sees."),
     ] = False,
-    prompt: Annotated[str | None, _setting("prompt")] = None,
-    system: Annotated[str | None, _setting("system")] = None,
-    max_new_tokens: Annotated[str | None, _setting("max_new_tokens")] = None,
-    temperature: Annotated[str | None, _setting("temperature")] = None,
-    top_p: Annotated[str | None, _setting("top_p")] = None,
-    seed: Annotated[str | None, _setting("seed")] = None,
-    model: Annotated[str | None, _setting("model")] = None,
-    revision: Annotated[str | None, _setting("revision")] = None,
-    device: Annotated[str | None, _setting("device")] = None,
-    dtype: Annotated[str | None, _setting("dtype")] = None,
-    quantize: Annotated[str | None, _setting("quantize")] = None,
-    quantize_all: Annotated[bool | None, _setting("quantize_all")] = None,
-    attention: Annotated[str | None, _setting("attention")] = None,
-    offline: Annotated[bool | None, _setting("offline")] = None,
+    prompt: Prompt = None,
+    system: System = None,
+    max_new_tokens: MaxNewTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    model: Model = None,
+    revision: Revision = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
+    quantize_all: QuantizeAll = None,
+    attention: Attention = None,
+    offline: Offline = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact prompt and the marks; run no model.")
     ] = False,
@@ -272,6 +291,121 @@ def ask(
         local = _load(found, settings)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
     _answer(prepared, local, settings, seconds, json=json, quiet=quiet, verbose=verbose)
+
+
+@app.command(cls=MarkingCommand)
+def chat(
+    ctx: typer.Context,
+    image: Annotated[
+        str | None,
+        typer.Argument(metavar="IMAGE", help="A file or an http(s) address; none with --resume."),
+    ] = None,
+    more: MoreImages = None,
+    frames: Frames = None,
+    box: Boxes = None,
+    ellipse: Ellipses = None,
+    triangle: Triangles = None,
+    point: Points = None,
+    arrow: Arrows = None,
+    scribble: Scribbles = None,
+    contour: Contours = None,
+    mask: Masks = None,
+    width: Width = None,
+    alpha: Alpha = None,
+    jitter: Jitter = None,
+    fit: Fitting = None,
+    max_pixels: MaxPixels = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up the last conversation.")] = False,
+    prompt: Prompt = None,
+    system: System = None,
+    max_new_tokens: MaxNewTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    model: Model = None,
+    revision: Revision = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
+    quantize_all: QuantizeAll = None,
+    attention: Attention = None,
+    offline: Offline = None,
+    quiet: Quiet = False,
+) -> None:
+    """Talk about a picture, drawing marks as you go; /help in it lists what can be done.
+
+    vipcli chat photo.jpg --box 40,60,200,220
+    """
+    from vipcli import archive, state
+    from vipcli.chat import Scene, manner_of
+
+    settings = _settings(ctx)
+    typed = _typed_marks(ctx)
+    if resume and (image or more or typed or frames):
+        raise UsageError(
+            "--resume goes on with the picture that was talked about. Leave out all others and marks."
+        )
+    if not resume and image is None:
+        raise UsageError("Name a picture to talk about, or take up the last conversation with --resume.")
+    if image == "-":
+        raise UsageError("Standard input is for what you say. Name a picture's file or address.")
+    if resume:
+        kept = archive.read(state.last_conversation(), max_pixels=_max_pixels(settings))
+        asked_for = {name: settings[name] for name in config.SETTINGS if ctx.params.get(name) is not None}
+        settings |= {"model": kept.model, "revision": kept.revision, **asked_for}
+        manner = manner_of({**asdict(kept.manner), **asked_for})
+        scene, earlier = kept.scene, replace(kept, manner=manner)
+    else:
+        marked = _marked([str(image), *(more or [])], typed, settings, jitter, frames)
+        if not quiet:
+            for text in marked.notes:
+                output.note(text)
+        scene = Scene(tuple(one.picture for one in marked.shown), marked.typed, marked.video)
+        manner, earlier = manner_of({**settings, "jitter": marked.drawing.jitter}), None
+    found = _find(settings)
+    with output.working(f"Loading {found.name} …", quiet):
+        local = _load(found, settings, resident=True)
+    _converse(found, local, scene, manner, earlier, _max_pixels(settings), quiet=quiet)
+
+
+def _converse(
+    checkpoint: Checkpoint,
+    local: LocalModel,
+    scene: Scene,
+    manner: Manner,
+    earlier: Kept | None,
+    max_pixels: int,
+    *,
+    quiet: bool,
+) -> None:
+    """Say and answer in turns: at a prompt in a terminal, else line by line from standard input."""
+    from vipcli.chat import Chat
+    from vipcli.talk import Talk
+
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    talk = Talk(
+        Chat(local, checkpoint, scene, manner), local, max_pixels=max_pixels, quiet=quiet, halting=terminal
+    )
+    if earlier is not None:
+        talk.take_up(earlier)
+    if not terminal:
+        for line in sys.stdin:
+            talk.line(line)
+            if talk.over:
+                return
+        return
+    from vipcli import state
+    from vipcli.prompt_line import lines
+
+    if not quiet:
+        output.note(f"{checkpoint.name} listens. /help lists what it can do beside answering, Ctrl-D leaves.")
+    for line in lines(state.folder() / "typed"):
+        try:
+            talk.line(line)
+        except VipcliError as error:
+            output.fail(str(error))
+        if talk.over:
+            return
 
 
 @app.command(cls=MarkingCommand)
@@ -407,7 +541,7 @@ def models_info(name: ModelName, json: Json = False) -> None:
 @models_app.command("pull")
 def models_pull(
     name: ModelName,
-    revision: Annotated[str | None, _setting("revision")] = None,
+    revision: Revision = None,
     quiet: Quiet = False,
 ) -> None:
     """Fetch a checkpoint, or what is still missing of it."""
@@ -476,11 +610,11 @@ def bench(
     batch: Annotated[str, typer.Option(metavar="N", help="Pictures side by side.")] = "1",
     tokens: Annotated[str, typer.Option(metavar="N", help="Length of the answers.")] = "64",
     repeat: Annotated[str, typer.Option(metavar="N", help="How often; the middle counts.")] = "3",
-    device: Annotated[str | None, _setting("device")] = None,
-    dtype: Annotated[str | None, _setting("dtype")] = None,
-    quantize: Annotated[str | None, _setting("quantize")] = None,
-    quantize_all: Annotated[bool | None, _setting("quantize_all")] = None,
-    attention: Annotated[str | None, _setting("attention")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
+    quantize_all: QuantizeAll = None,
+    attention: Attention = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -567,7 +701,7 @@ def _marked(
         settings["alpha"],
         None if jitter is None else config.checked(config.read_seed, jitter, "--jitter"),
     )
-    max_pixels = settings["max_pixels"] or images.DEFAULT_MAX_PIXELS
+    max_pixels = _max_pixels(settings)
     if frames is None and not any(videos.is_video(source) for source in sources):
         pictures = [images.load_picture(source, max_pixels=max_pixels) for source in sources]
         return asking.mark(pictures, typed, drawing)
@@ -580,6 +714,12 @@ def _marked(
     )
     video, shown = videos.load_video(sources[0], count, max_pixels=max_pixels)
     return asking.mark(shown, typed, drawing, video=video)
+
+
+def _max_pixels(settings: dict[str, Any]) -> int:
+    from vipcli.images import DEFAULT_MAX_PIXELS
+
+    return settings["max_pixels"] or DEFAULT_MAX_PIXELS
 
 
 def _prepare(
@@ -649,10 +789,10 @@ def _print_plan(question: Question, as_json: bool) -> None:
         output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {asking.where(mark)}")
 
 
-def _load(checkpoint: Checkpoint, settings: dict[str, Any]) -> LocalModel:
+def _load(checkpoint: Checkpoint, settings: dict[str, Any], *, resident: bool = False) -> LocalModel:
     from vipcli.engine import LocalModel
 
-    return LocalModel(checkpoint, _setup(settings))
+    return LocalModel(checkpoint, _setup(settings), resident=resident)
 
 
 def _setup(settings: dict[str, Any]) -> Setup:

@@ -157,10 +157,15 @@ class LocalModel:
 
     def _said(self, request: Request) -> torch.Tensor:
         """The tokens from the first answer to the end of the prompt."""
+        known = range(self._model.config.get_text_config().vocab_size)
+        if any(token not in known for turn in request.before for token in turn.token_ids):
+            raise PromptError("The conversation holds tokens that this checkpoint cannot have written.")
         texts = [*(turn.prompt for turn in request.before[1:]), request.prompt]
         ids: list[int] = []
         for turn, text in zip(request.before, texts, strict=True):
-            ids += [*turn.token_ids, *self._going_on(text)]
+            # Where a model wrote a picture's token, there is no picture.
+            ids += [token for token in turn.token_ids if token not in self._picture_tokens]
+            ids += self._going_on(text)
         return torch.tensor([ids])
 
     def _going_on(self, text: str) -> list[int]:

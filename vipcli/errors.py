@@ -7,6 +7,7 @@ VipcliError            1  it failed
 │   ├── PromptError       a question that cannot be put to the model
 │   │   └── ContextError     it would fit, had less been said before
 │   └── ConfigError       a setting that cannot be read or kept
+├── ConversationError  1  a file that holds no conversation
 ├── ImageError         1  no picture came out of a file, a stream or an address
 ├── ModelError         1  a checkpoint that cannot be found, loaded or run
 └── OutputError        1  a file that cannot be written
@@ -54,6 +55,10 @@ class ContextError(PromptError):
 
 class ConfigError(UsageError):
     """A setting that is unknown, or holds a value it cannot have."""
+
+
+class ConversationError(VipcliError):
+    """A file that a conversation cannot be read from."""
 
 
 class ImageError(VipcliError):

@@ -125,7 +125,12 @@ def load_picture(
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     pixels.setflags(write=False)
-    return Picture(pixels, _USERINFO.sub("", source) if _SCHEME.match(source) else source, digest)
+    return Picture(pixels, _USERINFO.sub("", source) if is_address(source) else source, digest)
+
+
+def is_address(source: str) -> bool:
+    """Whether a picture's source is an address and no file's name."""
+    return _SCHEME.match(source) is not None
 
 
 def load_mask(path: str, width: int, height: int) -> NDArray[np.bool_]:
@@ -189,7 +194,7 @@ def _shown(source: str) -> str:
     """How a message names a source: without line breaks, secrets or endless text."""
     if source == "-":
         return "Standard input"
-    if _SCHEME.match(source):
+    if is_address(source):
         source = re.sub(r"[?#].*", "?…", _USERINFO.sub("", source), flags=re.DOTALL)
     return repr(source if len(source) <= 160 else f"{source[:60]}…{source[-99:]}")
 

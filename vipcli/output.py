@@ -85,6 +85,11 @@ def say_bytes(content: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
+def tell(text: str) -> None:
+    """Tell a person what was asked for beside an answer."""
+    print(harmless(text), file=sys.stderr)
+
+
 def note(text: str) -> None:
     """Tell a person something by the way."""
     print(f"{_paint('note:', _YELLOW)} {harmless(text)}", file=sys.stderr)

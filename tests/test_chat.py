@@ -1,0 +1,482 @@
+"""A conversation line by line: what is asked, drawn, kept, taken up and written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.scripted import ScriptedAnswerer
+from vipcli import archive, checkpoints, page, state
+from vipcli.answers import Halted, OnText, Reply, Request
+from vipcli.asking import mark
+from vipcli.chat import Chat, Manner, Scene
+from vipcli.errors import ContextError, ConversationError, OutputError, UsageError, VipcliError
+from vipcli.images import load_picture
+from vipcli.talk import COMMANDS, Talk
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+BUNDLED = checkpoints.find("bundled")
+
+
+@pytest.fixture(autouse=True)
+def _photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("photo.png", 1), ("other.png", 2)):
+        pixels = np.random.default_rng(seed).integers(0, 256, (90, 120, 3), np.uint8)
+        Image.fromarray(pixels).save(name)
+
+
+def talking(*answers: str, answerer: Any = None, **manner: Any) -> Talk:
+    answerer = answerer or ScriptedAnswerer(*answers)
+    scene = Scene((load_picture("photo.png"),))
+    chat = Chat(answerer, BUNDLED, scene, Manner(**manner))
+    return Talk(chat, answerer, max_pixels=10**6, quiet=False, halting=False)
+
+
+def say(talk: Talk, *lines: str) -> None:
+    for line in lines:
+        talk.line(line)
+
+
+def requests(talk: Talk) -> list[Request]:
+    answerer = talk._answerer
+    assert isinstance(answerer, ScriptedAnswerer)
+    return answerer.requests
+
+
+# --------------------------------------------------------------------------- whole transcripts
+
+
+def chat(*arguments: str, lines: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vipcli", "chat", *arguments],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_five_turns_with_the_bundled_model_read_as_they_should() -> None:
+    picture = str(SAMPLES / "shapes.png")
+    lines = (
+        "Which number is within the red rectangle?",
+        "/box 8%,36%,31%,66%",
+        "Which number is {1}?",
+        "What color is it?",
+        "",
+        "/marks",
+        "/undo",
+        "/retry",
+        "How many things are in the picture?",
+        "//quit",
+        "/quit",
+        "This is said after the end.",
+    )
+    done = chat(picture, lines="\n".join(lines) + "\n")
+    assert done.returncode == 0, done.stderr
+    expected = json.loads((Path(__file__).parent / "chat.json").read_text(encoding="utf-8"))
+    assert [done.stdout.splitlines(), done.stderr.splitlines()] == [expected["out"], expected["err"]]
+
+
+def test_a_script_ends_at_its_first_mistake() -> None:
+    done = chat("photo.png", lines="/bxo 1,1,2,2\n/marks\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: There is no command /bxo. Did you mean /box?\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "Name a picture to talk about"),
+        (("-",), "Standard input is for what you say"),
+        (("photo.png", "--resume"), "Leave out all others and marks"),
+        (("--resume",), "There is no conversation to take up. Begin one: vipcli chat PICTURE"),
+        (("nothing.png",), "nothing.png"),
+        (("photo.png", "--box", "1,2"), "box"),
+        (("photo.png", "--temperature", "hot"), "--temperature is 'hot'"),
+    ],
+)
+def test_what_cannot_begin_is_told_before_a_model_is_loaded(arguments: tuple[str, ...], told: str) -> None:
+    done = chat(*arguments, lines="Q\n")
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert told in done.stderr and done.stderr.count("\n") == 1
+
+
+# --------------------------------------------------------------------------- asking
+
+
+def test_earlier_turns_are_told_with_the_tokens_they_had() -> None:
+    talk = talking("a red dog", "a tree", "yes")
+    say(talk, "What is it?", "And left of it?", "Sure?")
+    first, second, third = requests(talk)
+    assert first.before == () and first.least_room == 1
+    assert [said.token_ids for said in third.before] == [(0, 1, 2), (0, 1)]
+    assert third.before[0].prompt == first.prompt
+    assert third.before[1].prompt == second.prompt == "###Human: And left of it?###Assistant:"
+    assert third.prompt == "###Human: Sure?###Assistant:"
+    assert third.least_room == 64
+    assert third.typed == ("Sure?", "What is it?", "And left of it?")
+
+
+def test_a_mark_changes_the_picture_and_keeps_the_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    talk = talking("a", "b", "c", "d")
+    say(
+        talk,
+        "What is it?",
+        "/box 10,10,50,50",
+        "What is {1}?",
+        "/undo",
+        "And now?",
+        "/image other.png",
+        "So?",
+    )
+    pictures = [request.images[0] for request in requests(talk)]
+    plain, boxed, unboxed, other = (picture.tobytes() for picture in pictures)
+    assert plain == unboxed != boxed
+    assert other == np.asarray(Image.open("other.png")).tobytes()
+    told = capsys.readouterr()
+    assert told.out == "a\nb\nc\nd\n"
+    assert told.err.splitlines() == [
+        "note: {1} within the red rectangle: box 10,10 50,50",
+        "note: The picture has changed, so the model looks at it anew; the turn before is kept.",
+        "note: The red rectangle is gone.",
+        "note: The picture has changed, so the model looks at it anew; the 2 turns before are kept.",
+        "note: Looking at other.png (120 × 90).",
+        "note: The picture has changed, so the model looks at it anew; the 3 turns before are kept.",
+    ]
+    assert [one.phrases for one in talk.chat.exchanges] == [(), ("within the red rectangle",), (), ()]
+
+
+class Forgetful(ScriptedAnswerer):
+    """Has room for a question and two turns."""
+
+    def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
+        if len(request.before) > 2:
+            raise ContextError("There is no room. Ask something shorter.")
+        return super().answer(request, on_text, halted)
+
+
+def test_the_oldest_turns_leave_a_full_conversation(capsys: pytest.CaptureFixture[str]) -> None:
+    talk = talking(answerer=Forgetful(*"abcdefg"))
+    say(talk, *(f"Question {number}?" for number in range(1, 8)))
+    assert (
+        capsys.readouterr().err.splitlines()
+        == ["note: The model has no more room: the oldest 2 turns leave, and the picture stays."] * 2
+    )
+    last = requests(talk)[-1]
+    assert len(talk.chat.exchanges) == 7 and talk.chat.forgotten == 4
+    assert last.before[0].prompt.endswith("###Human: <image>\nQuestion 5?###Assistant:")
+    assert "Question 1?" not in last.typed
+
+
+class Full(ScriptedAnswerer):
+    def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
+        raise ContextError("There is no room. Ask something shorter.")
+
+
+def test_a_question_too_long_for_an_empty_conversation_is_an_error() -> None:
+    talk = talking(answerer=Full())
+    with pytest.raises(ContextError, match="Ask something shorter"):
+        talk.line("Long?")
+    assert talk.chat.exchanges == []
+
+
+def test_a_retry_asks_the_same_of_what_is_shown_now(capsys: pytest.CaptureFixture[str]) -> None:
+    talk = talking("a", "b", "b2", "b2")
+    say(talk, "One?", "/box 1,1,50,50", "What is {1}?", "/undo", "/arrow 40,40", "/retry")
+    assert [one.question for one in talk.chat.exchanges] == ["One?", "What is pointed to by the red arrow?"]
+    assert [one.answer for one in talk.chat.exchanges] == ["a", "b2"]
+    capsys.readouterr()
+    talk.line("/retry")
+    assert "At temperature 0 an answer stays as it is" in capsys.readouterr().err
+
+
+def test_a_retry_that_fails_loses_nothing() -> None:
+    talk = talking("a")
+    say(talk, "/box 1,1,50,50", "What is {1}?", "/clear")
+    with pytest.raises(VipcliError, match="there are no marks"):
+        talk.line("/retry")
+    assert [one.answer for one in talk.chat.exchanges] == ["a"]
+
+
+def test_chance_gives_each_answer_a_seed_that_is_kept() -> None:
+    talk = talking("a", "b", "c", temperature=0.7)
+    say(talk, "One?", "Two?")
+    seeds = [request.sampling.seed for request in requests(talk)]
+    assert seeds[0] != seeds[1]
+    assert [one.manner.seed for one in talk.chat.exchanges] == seeds
+    say(talk, "/set seed 5", "Three?")
+    assert requests(talk)[-1].sampling.seed == 5
+
+
+# --------------------------------------------------------------------------- commands
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("/bx 1,1,2,2", "There is no command /bx. Did you mean /box?"),
+        ("/zzzz", "There is no command /zzzz. /help lists those that there are."),
+        ("/", "There is no command /. /help lists"),
+        ("/box", "/box takes X1,Y1,X2,Y2[:COLOUR] after it."),
+        ("/arrow", "/arrow takes [X1,Y1,]X2,Y2[:COLOUR] after it."),
+        ("/undo 3", "/undo takes nothing after it."),
+        ("/undo", "There is no mark to take away."),
+        ("/retry", "Nothing has been asked yet."),
+        ("/box 1,2,3", "box"),
+        ("/image", "/image takes FILE after it."),
+        ("/image nothing.png", "nothing.png"),
+        ("/save", "/save takes FILE.json after it."),
+        ("/save photo.png", "'photo.png' should end in .json"),
+        ("/save no/such/folder.json", "There is no folder 'no/such'"),
+        ("/export photo.png", "'photo.png' should end in .html"),
+        ("/load nothing.json", "'nothing.json' cannot be read: No such file"),
+        ("/load photo.png", "'photo.png' holds no conversation"),
+        ("/set temperature hot", "temperature is 'hot', but takes"),
+        ("/set model other", "model cannot change in a conversation. Those that can: prompt, system,"),
+        ("/set tmperature 1", "Did you mean temperature?"),
+        ("/unset", "/unset takes NAME after it."),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_changes_nothing(line: str, told: str) -> None:
+    talk = talking()
+    before = archive.text(talk.chat)
+    with pytest.raises(VipcliError, match=re.escape(told)):
+        talk.line(line)
+    assert archive.text(talk.chat) == before
+    assert (Path("photo.png").read_bytes()[:4], Path("photo.json").exists()) == (b"\x89PNG", False)
+
+
+def test_settings_change_as_the_conversation_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    talk = talking("a", "b")
+    say(talk, "/set max_new_tokens 7", "/set width 5", "/system Be brief.", "/box 5,5,60,60", "One?")
+    say(talk, "/unset max-new-tokens", "/unset system", "/set prompt vicuna", "Two?")
+    first, second = requests(talk)
+    assert first.sampling.max_new_tokens == 7
+    assert first.prompt.startswith("Be brief.###Human: <image>")
+    assert second.sampling.max_new_tokens == 512
+    assert second.before[0].prompt.startswith("A chat between") and "USER: <image>" in second.before[0].prompt
+    assert second.prompt.endswith("USER: Two? ASSISTANT:")
+    capsys.readouterr()
+    say(talk, "/set", "/set prompt", "/system")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "width           5.0\n" in told.err
+    assert "prompt is vicuna.\n" in told.err
+
+
+def test_what_is_typed_with_two_slashes_is_asked_with_one() -> None:
+    talk = talking("a")
+    talk.line("//dev/null is what?")
+    assert talk.chat.exchanges[0].question == "/dev/null is what?"
+
+
+def test_help_names_every_command_and_the_readme_too(capsys: pytest.CaptureFixture[str]) -> None:
+    talking().line("/help")
+    told = capsys.readouterr()
+    assert told.out == ""
+    for name in COMMANDS:
+        assert f"\n/{name}" in "\n" + told.err
+
+
+def test_stats_tell_of_the_last_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    class Timed(ScriptedAnswerer):
+        def answer(
+            self, request: Request, on_text: OnText | None = None, halted: Halted | None = None
+        ) -> Reply:
+            return replace(super().answer(request, on_text, halted), seconds={"first_token": 0.25})
+
+    talk = talking(answerer=Timed("one two"))
+    say(talk, "/stats", "Q", "/stats")
+    told = capsys.readouterr().err
+    assert "turns       0" in told and "turns       1" in told
+    assert "answer      2 tokens" in told and "first token 0.25 s" in told
+
+
+# --------------------------------------------------------------------------- keeping
+
+
+def test_a_conversation_kept_and_loaded_is_the_same(tmp_path: Path) -> None:
+    shutil.copy("other.png", "mask.png")
+    talk = talking("a", "b", "c", temperature=0.5)
+    say(
+        talk,
+        "/box 10%,10%,50%,50%",
+        "One {1}?",
+        "/mask mask.png:aqua",
+        "/image other.png",
+        "/point 5,5",
+        "Two?",
+    )
+    say(talk, "/save kept.json")
+    kept = archive.text(talk.chat)
+    talk.line("Three?")
+    other = talking("c")
+    os.chdir("/")
+    say(other, f"/load {tmp_path}/kept.json")
+    assert archive.text(other.chat) == kept
+    other.line("Three?")
+    (ours,), (*_, theirs) = requests(other), requests(talk)
+    assert (ours.prompt, ours.before, ours.typed) == (theirs.prompt, theirs.before, theirs.typed)
+    assert ours.images[0].tobytes() == theirs.images[0].tobytes()
+
+
+def test_the_running_conversation_survives_and_is_taken_up() -> None:
+    talk = talking("a red dog", "b")
+    talk.line("One?")
+    # As if the machine had stopped here.
+    (kept,) = (state.folder() / "chats").iterdir()
+    assert oct(state.folder().stat().st_mode)[-3:] == "700"
+    assert json.loads(kept.read_text())["exchanges"][0]["answer"] == "a red dog"
+    found = archive.read(state.last_conversation(), max_pixels=10**6)
+    again = archive.take_up(found, ScriptedAnswerer("b"), BUNDLED)
+    assert [one.answer for one in again.exchanges] == ["a red dog"]
+
+
+def test_the_command_takes_up_where_it_ended() -> None:
+    picture = str(SAMPLES / "shapes.png")
+    begun = chat(picture, "--box", "8%,36%,31%,66%", lines="Which number is {1}?\n")
+    assert begun.stdout == "7\n"
+    done = chat("--resume", lines="What color is it?\n")
+    assert done.returncode == 0
+    assert done.stdout == "green\n"
+    assert done.stderr.splitlines() == [
+        f"note: Going on about {picture}, after one turn.",
+        "> Which number is within the red rectangle?",
+        "7",
+    ]
+    assert "after 2 turns" in chat("--resume", lines="").stderr
+
+
+def test_only_the_newest_conversations_stay() -> None:
+    chats = state.folder() / "chats"
+    chats.mkdir()
+    for number in range(60):
+        (chats / f"{number:02}.json").write_text("{}")
+        os.utime(chats / f"{number:02}.json", (number, number))
+    state.keep(state.new_conversation(), "{}")
+    left = sorted(file.name for file in chats.iterdir())
+    assert len(left) == 50
+    assert left[0] == "11.json"
+
+
+def test_a_full_disk_is_told_and_the_conversation_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(path: Path, text: str) -> None:
+        raise OutputError("The disk is full.")
+
+    monkeypatch.setattr(state, "keep", fail)
+    talk = talking("a", "b")
+    say(talk, "One?", "Two?")
+    told = capsys.readouterr()
+    assert told.out == "a\nb\n"
+    assert "note: This conversation is not being kept: The disk is full." in told.err
+
+
+def test_what_another_model_said_goes_on_as_text() -> None:
+    talk = talking("a dog")
+    talk.line("One?")
+    Path("c.json").write_text(archive.text(talk.chat).replace('"model": "bundled"', '"model": "other/model"'))
+    taken = archive.take_up(archive.read(Path("c.json"), max_pixels=10**6), ScriptedAnswerer(), BUNDLED)
+    assert taken.exchanges[0].token_ids is None
+    assert "###Human: <image>\nOne?###Assistant: a dog###Human: Two?" in taken.prepare("Two?").prompt
+
+
+def test_a_picture_that_changed_or_left_is_told() -> None:
+    talk = talking("a", "b")
+    say(talk, "One?", "/image other.png", "Two?", "/save c.json")
+    Image.new("RGB", (120, 90)).save("other.png")
+    Path("photo.png").unlink()
+    kept = archive.read(Path("c.json"), max_pixels=10**6)
+    assert len(kept.notes) == 2
+    assert "other.png' is no longer the picture that was talked about." in kept.notes[0]
+    assert "photo.png" in kept.notes[1]
+    assert kept.exchanges[0].scene.pictures == ()
+    assert "The picture is no longer there." in page.page(archive.take_up(kept, ScriptedAnswerer(), BUNDLED))
+    Path("other.png").unlink()
+    with pytest.raises(VipcliError, match=r"other\.png"):
+        archive.read(Path("c.json"), max_pixels=10**6)
+
+
+def damaged() -> Iterator[tuple[str, Any]]:
+    yield "nothing", lambda kept: kept.clear()
+    yield "another version", lambda kept: kept.update(vipcli_conversation=99)
+    yield "more", lambda kept: kept.update(more=1)
+    yield "no scene", lambda kept: kept.update(scene={})
+    yield "a mark of no kind", lambda kept: kept["scene"].update(marks=[{"kind": "blot", "text": "1,1"}])
+    yield "a mark that cannot be", lambda kept: kept["scene"].update(marks=[{"kind": "box", "text": "1"}])
+    yield "a setting", lambda kept: kept["manner"].update(temperature="hot")
+    yield "an unknown setting", lambda kept: kept["manner"].update(model="x")
+    yield "tokens", lambda kept: kept["exchanges"][0].update(token_ids=["a"])
+    yield "an end", lambda kept: kept["exchanges"][0].update(ended="never")
+    yield "a list", lambda kept: kept.update(exchanges={})
+    yield "too many frames", lambda kept: kept.update(scene={"video": {"source": "v.mp4", "frames": 10**9}})
+
+
+@pytest.mark.parametrize(("what", "damage"), list(damaged()), ids=[what for what, _ in damaged()])
+def test_a_damaged_file_is_a_sentence(what: str, damage: Any) -> None:
+    talk = talking("a")
+    say(talk, "One?", "/save c.json")
+    kept = json.loads(Path("c.json").read_text())
+    damage(kept)
+    Path("c.json").write_text(json.dumps(kept))
+    with pytest.raises((ConversationError, UsageError)) as told:
+        archive.read(Path("c.json"), max_pixels=10**6)
+    assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff\xfe", b"null", b"3", b'{"a": NaN}'])
+def test_what_is_no_conversation_is_a_sentence(content: bytes) -> None:
+    Path("c.json").write_bytes(content)
+    with pytest.raises(ConversationError, match="holds no conversation"):
+        archive.read(Path("c.json"), max_pixels=10**6)
+
+
+# --------------------------------------------------------------------------- the page
+
+
+def test_the_page_stands_alone_and_shows_what_was_looked_at() -> None:
+    talk = talking('<b>bold</b> & "quoted"', "two", "three")
+    say(
+        talk,
+        "One <script>alert(1)</script>?",
+        "Two?",
+        "/box 5,5,60,60:blue",
+        "Three {1}?",
+        "/export talk.html",
+    )
+    written = Path("talk.html").read_text(encoding="utf-8")
+    assert written.count("<figure>") == 2
+    assert "&lt;script&gt;" in written and "<script" not in written
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp;" in written
+    assert 'alt="photo.png, marks: within the blue rectangle"' in written
+    # Nothing is fetched from anywhere.
+    assert re.findall(r'(?:src|href)="(?!data:)', written) == []
+    assert "default-src 'none'" in written
+    expected = mark([load_picture("photo.png")], talk.chat.scene.typed).pixels
+    assert page._inline(expected) in written
+
+
+def test_a_large_picture_is_shown_smaller() -> None:
+    wide = np.zeros((40, 5000, 3), np.uint8)
+    import base64
+    import io
+
+    shown = page._inline(wide).partition(",")[2]
+    assert Image.open(io.BytesIO(base64.b64decode(shown))).size == (1600, 13)

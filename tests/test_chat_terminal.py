@@ -1,0 +1,138 @@
+"""A conversation in a real terminal: its keys, Ctrl-C during an answer, completion, history."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pexpect
+import pytest
+from PIL import Image
+
+PROMPT = ">"
+ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\r")
+
+
+@pytest.fixture(autouse=True)
+def _photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)).save("photo.png")
+
+
+class Terminal:
+    """A chat with a model of random weights, which never ends an answer by itself."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._child = pexpect.spawn(
+            sys.executable,
+            ["-m", "vipcli", "chat", "photo.png", "--model", str(folder), *arguments],
+            env={**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"},
+            dimensions=(40, 100),
+            timeout=60,
+            encoding="utf-8",
+        )
+        self._child.delaybeforesend = 0.1
+        self.until("Ctrl-D leaves.")
+        self.until(PROMPT)
+
+    def until(self, text: str) -> str:
+        """What was shown until that text."""
+        self._child.expect_exact(text)
+        return ANSI.sub("", self._child.before)
+
+    def keys(self, keys: str) -> None:
+        self._child.send(keys)
+
+    def line(self, text: str) -> None:
+        self.keys(text + "\r")
+
+    def resize(self, rows: int, columns: int) -> None:
+        self._child.setwinsize(rows, columns)
+
+    def end(self) -> tuple[str, int | None, int | None]:
+        """The rest, the exit code and the signal."""
+        text = ANSI.sub("", self._child.read())
+        self._child.close()
+        return text, self._child.exitstatus, self._child.signalstatus
+
+
+def test_keys_commands_and_leaving(tiny: Path) -> None:
+    terminal = Terminal(tiny, "--max-new-tokens", "5")
+    terminal.line("/box 10,10,60,60:blue")
+    terminal.until("{1} within the blue rectangle")
+    # Two lines in one turn.
+    terminal.keys("What is")
+    terminal.keys("\x1b\r")
+    terminal.line("within it?")
+    terminal.until(PROMPT)
+    terminal.line("/stats")
+    terminal.until("turns       1")
+    # A mistake is told, and the conversation goes on.
+    terminal.line("/bxo 1,1,2,2")
+    terminal.until("Did you mean /box?")
+    # The window changes while something is typed.
+    terminal.keys("/ma")
+    terminal.resize(20, 60)
+    terminal.line("rks")
+    terminal.until("{1} within the blue rectangle")
+    terminal.keys("\x04")
+    text, code, _ = terminal.end()
+    assert code == 0
+    assert "Traceback" not in text
+
+
+def test_ctrl_c_ends_an_answer_and_keeps_what_was_said(tiny: Path) -> None:
+    terminal = Terminal(tiny, "--max-new-tokens", "2000")
+    terminal.line("Go on for ever.")
+    terminal.until("Go on for ever.")
+    # Something has been said.
+    terminal._child.expect(r"\n[^\n]*[a-zA-Z]{3}")
+    terminal.keys("\x03")
+    terminal.until("note: Stopped.")
+    terminal.line("/stats")
+    terminal.until("turns       1")
+    # With something typed, it empties the line; then it leaves.
+    terminal.keys("half a quest")
+    terminal.keys("\x03")
+    terminal.line("/marks")
+    terminal.until("There are no marks.")
+    terminal.until(PROMPT)
+    terminal.keys("\x03")
+    text, _, ended_by = terminal.end()
+    assert ended_by == signal.SIGINT
+    assert "Traceback" not in text
+
+
+def test_commands_colours_settings_and_files_are_completed(tiny: Path) -> None:
+    terminal = Terminal(tiny, "--max-new-tokens", "3")
+    for typed, shown in (
+        ("/und\t\r", "There is no mark to take away."),
+        ("/box 5,5,50,50:fuch\t\r", "within the fuchsia rectangle"),
+        ("/set tempe\t 0.5\r", PROMPT),
+        ("/set temperature\r", "temperature is 0.5."),
+        ("/image pho\t\r", "Looking at photo.png"),
+    ):
+        terminal.keys(typed)
+        terminal.until(shown)
+    terminal.line("/quit")
+    assert terminal.end()[1] == 0
+
+
+def test_what_was_typed_is_there_the_next_time(tiny: Path) -> None:
+    first = Terminal(tiny, "--max-new-tokens", "3")
+    first.line("/set width 7")
+    first.until(PROMPT)
+    first.line("/quit")
+    first.end()
+    second = Terminal(tiny, "--max-new-tokens", "3")
+    # The one before the last.
+    second.keys("\x1b[A\x1b[A\r")
+    second.until(PROMPT)
+    second.line("/set width")
+    second.until("width is 7.0.")
+    second.line("/quit")
+    assert second.end()[1] == 0

@@ -1,0 +1,186 @@
+"""Conversations with real models: going on is the same as starting over, and less work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
+from vipcli import checkpoints
+from vipcli.answers import Request, Sampling
+from vipcli.asking import Earlier, mark, prepare
+from vipcli.asking import ask as put
+from vipcli.engine import LocalModel
+from vipcli.errors import ContextError, PromptError
+from vipcli.images import Picture
+from vipcli.prompts import HUMAN, TOKENS, VICUNA, PromptForm, Turn, going_on
+
+SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "vipllava": make_vipllava,
+    "llava": make_llava,
+    "interleave": make_interleave,
+    "onevision": make_onevision,
+}
+QUESTIONS = ("What is it?", "What is left of it?", "And #\nbelow?", "Why?")
+
+
+def picture(seed: int = 0) -> Picture:
+    pixels = np.random.default_rng(seed).integers(0, 256, (45, 60, 3), np.uint8)
+    return Picture(pixels, f"{seed}.png", str(seed))
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return MAKERS[request.param](tmp_path_factory.mktemp("talking") / request.param)
+
+
+@contextmanager
+def looks(model: LocalModel) -> Iterator[list[int]]:
+    """How often the vision tower runs in here."""
+    count = [0]
+
+    def see(*_: object) -> None:
+        count[0] += 1
+
+    hook = model._model.model.vision_tower.register_forward_pre_hook(see)
+    try:
+        yield count
+    finally:
+        hook.remove()
+
+
+def converse(model: LocalModel, *, anew: bool, sampling: Sampling) -> list[tuple[int, ...]]:
+    """The tokens of four answers; `anew`, the model has looked elsewhere before each."""
+    marked = mark([picture()], [])
+    earlier: list[Earlier] = []
+    answers = []
+    for question in QUESTIONS:
+        if anew:
+            put(prepare(mark([picture(1)], []), "Q", model.checkpoint), model, Sampling(1))
+        reply = put(prepare(marked, question, model.checkpoint, earlier=earlier), model, sampling).reply
+        earlier.append(Earlier(question, reply.text, reply.token_ids[: reply.shown_tokens]))
+        answers.append(reply.token_ids)
+    return answers
+
+
+@pytest.mark.parametrize("sampling", [Sampling(12), Sampling(12, temperature=0.8, top_p=0.9, seed=3)])
+def test_going_on_is_starting_over_without_looking_again(folder: Path, sampling: Sampling) -> None:
+    model = LocalModel(checkpoints.find(str(folder)))
+    over = converse(model, anew=True, sampling=sampling)
+    assert all(over)
+    model = LocalModel(model.checkpoint)
+    with looks(model) as count:
+        assert converse(model, anew=False, sampling=sampling) == over
+    assert count == [1]
+
+
+def test_another_question_about_the_same_picture_looks_no_more(folder: Path) -> None:
+    model = LocalModel(checkpoints.find(str(folder)))
+    marked = mark([picture()], [])
+    fresh = [put(prepare(marked, one, model.checkpoint), model, Sampling(8)).reply for one in ("A?", "B b?")]
+    other = LocalModel(model.checkpoint)
+    with looks(other) as count:
+        for one, expected in zip(("A?", "B b?"), fresh, strict=True):
+            put(prepare(marked, "C", model.checkpoint), other, Sampling(3))
+            assert put(prepare(marked, one, model.checkpoint), other, Sampling(8)).reply.token_ids == (
+                expected.token_ids
+            )
+        assert count == [1]
+        # The same pixels squeezed another way are another picture.
+        put(prepare(marked, "C", model.checkpoint, fit="stretch"), other, Sampling(3))
+    assert count == [2]
+
+
+@pytest.mark.parametrize("answer", ["a dog", "C#", "7"])
+@pytest.mark.parametrize("form", [HUMAN, VICUNA, None], ids=["human", "vicuna", "template"])
+def test_what_follows_an_answer_becomes_the_tokens_it_has_in_the_whole_text(
+    folder: Path, form: PromptForm | None, answer: str
+) -> None:
+    checkpoint = checkpoints.find(str(folder))
+    if form is None and checkpoint.template is None:
+        pytest.skip("this one has no chat template")
+    form = form or checkpoint.form("template")
+    tokenizer = LocalModel(checkpoint)._prepare.tokenizer
+    turns = [Turn("One?", answer), Turn("Two?")]
+    whole = tokenizer(form.build(turns, images=0))["input_ids"]
+    ended = LocalModel(checkpoint)._going_on(going_on(form, [Turn("One?", TOKENS), Turn("Two?")], images=0))
+    assert whole[-len(ended) :] == ended
+    said = tokenizer.decode(whole[: len(whole) - len(ended)], skip_special_tokens=False)
+    assert said.rstrip().endswith(answer)
+
+
+def test_an_answer_of_another_model_goes_on_as_text(folder: Path) -> None:
+    model = LocalModel(checkpoints.find(str(folder)))
+    marked = mark([picture()], [])
+    as_text = prepare(marked, "Two?", model.checkpoint, earlier=[Earlier("One?", "a dog", None)])
+    assert as_text.before == ()
+    assert "a dog" in as_text.prompt and "One?" in as_text.prompt
+    assert put(as_text, model, Sampling(4)).reply.token_ids
+    with pytest.raises(PromptError, match="The answer holds '<image>'"):
+        prepare(marked, "Two?", model.checkpoint, earlier=[Earlier("One?", "<image>", None)])
+
+
+def test_forged_tokens_are_refused(folder: Path) -> None:
+    model = LocalModel(checkpoints.find(str(folder)))
+    marked = mark([picture()], [])
+    for forged in (10**6, -1):
+        question = prepare(marked, "Two?", model.checkpoint, earlier=[Earlier("One?", "x", (forged,))])
+        with pytest.raises(PromptError, match="tokens that this checkpoint cannot have written"):
+            put(question, model, Sampling(4))
+    # A model may write a picture's token, and must not be asked for a picture there.
+    image = model._model.config.image_token_id
+    said = [Earlier("One?", "x", ids) for ids in ((5, 6), (5, image, 6))]
+    plain, strange = (prepare(marked, "Two?", model.checkpoint, earlier=[one]) for one in said)
+    expected = put(plain, model, Sampling(4)).reply.token_ids
+    assert put(strange, model, Sampling(4)).reply.token_ids == expected
+
+
+def test_a_full_context_is_told_while_there_is_something_to_leave_out(folder: Path) -> None:
+    model = LocalModel(checkpoints.find(str(folder)))
+    marked = mark([picture()], [])
+    limit = model._model.config.get_text_config().max_position_embeddings
+    long = Earlier("One?", "x", (5,) * (limit - 40))
+    with pytest.raises(ContextError, match=f"the model holds {limit:,}"):
+        put(prepare(marked, "Two?", model.checkpoint, earlier=[long]), model, Sampling(64))
+
+
+def test_an_answer_can_be_halted_and_gone_on_from(folder: Path) -> None:
+    model = LocalModel(checkpoints.find(str(folder)))
+    request = Request(
+        prompt=prepare(mark([picture()], []), "Q", model.checkpoint).prompt,
+        images=(picture().pixels,),
+        sampling=Sampling(40),
+    )
+    whole = model.answer(request)
+    steps = iter([False, False, True])
+    halted = model.answer(request, halted=lambda: next(steps, True))
+    assert halted.ended == "halted"
+    assert halted.token_ids == whole.token_ids[:3]
+    # What was read until then is still good for what comes next.
+    assert model.answer(request).token_ids == whole.token_ids
+
+
+def test_a_resident_model_with_compiled_steps_says_the_same(folder: Path) -> None:
+    """The compiling itself needs a GPU; the fixed lengths that it is done for do not."""
+    plain = LocalModel(checkpoints.find(str(folder)))
+    fixed = LocalModel(plain.checkpoint, resident=True)
+    assert not fixed._compiles
+    fixed._compiles = True
+    for sampling in (Sampling(12), Sampling(30, temperature=0.7, seed=1)):
+        assert converse(fixed, anew=False, sampling=sampling) == converse(
+            plain, anew=False, sampling=sampling
+        )
+
+
+def test_the_tokens_that_end_an_answer_are_no_part_of_it() -> None:
+    bundled = LocalModel(checkpoints.find("bundled"))
+    marked = mark([picture()], [])
+    reply = put(prepare(marked, "What is it?", bundled.checkpoint), bundled, Sampling(20)).reply
+    shown = bundled._prepare.tokenizer.decode(reply.token_ids[: reply.shown_tokens])
+    assert shown.strip() == reply.text
+    assert len(reply.token_ids) > reply.shown_tokens

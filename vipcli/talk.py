@@ -1,0 +1,310 @@
+"""A conversation line by line: what each says is done, be it typed at a prompt or piped in."""
+
+from __future__ import annotations
+
+import difflib
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import FrameType
+
+from vipcli import archive, config, output, page, state
+from vipcli.answers import Answerer, Halted
+from vipcli.asking import Answer, where
+from vipcli.chat import Chat, Manner, Scene, manner_of
+from vipcli.errors import ContextError, OutputError, UsageError
+from vipcli.files import replace_file
+from vipcli.images import load_picture
+from vipcli.marks import BY_KIND
+
+SETTINGS = tuple(entry.name for entry in fields(Manner) if entry.name in config.SETTINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something that a line beginning with / does."""
+
+    takes: str
+    help: str
+    run: Callable[[Talk, str], None]
+    optional: bool = False
+    """Whether it may stand without what it takes."""
+
+
+class Talk:
+    """One conversation, its commands, and the file that keeps it."""
+
+    def __init__(
+        self, chat: Chat, answerer: Answerer, *, max_pixels: int, quiet: bool, halting: bool
+    ) -> None:
+        self.chat = chat
+        self.over = False
+        self._answerer = answerer
+        self._max_pixels = max_pixels
+        self._quiet = quiet
+        self._halting = halting
+        """Whether Ctrl-C ends an answer instead of the program."""
+        self._last: Answer | None = None
+        self._file: Path | None = None
+        self._kept = ""
+
+    def line(self, line: str) -> None:
+        """Do what one line says."""
+        line = line.strip()
+        if not line:
+            return
+        if line.startswith("/") and not line.startswith("//"):
+            name, _, rest = line[1:].partition(" ")
+            self._command(name.strip(), rest.strip())
+        else:
+            self._ask(line.removeprefix("/") if line.startswith("//") else line)
+        self._keep()
+
+    # ---------------------------------------------------------------------- asking
+
+    def _ask(self, typed: str) -> None:
+        answer: Answer | None = None
+        while answer is None:
+            question = self.chat.prepare(typed)
+            for text in self.chat.news(question):
+                self._note(text)
+            try:
+                with self._halted() as halted, output.ended_line() as on_text:
+                    answer = self.chat.ask(question, typed, on_text, halted)
+            except ContextError as error:
+                left = self.chat.forget(error)
+                turns = "turn leaves" if left == 1 else f"{left} turns leave"
+                self._note(f"The model has no more room: the oldest {turns}, and the picture stays.")
+        self._last = answer
+        for text in self.chat.doubts(answer):
+            self._note(text)
+        if answer.reply.ended == "halted":
+            self._note("Stopped." if answer.reply.text else "Stopped before a word was said.")
+
+    @contextmanager
+    def _halted(self) -> Iterator[Halted | None]:
+        """Something that tells whether Ctrl-C was pressed; the second time, it is as hard as ever."""
+        if not self._halting:
+            yield None
+            return
+        pressed = False
+
+        def press(number: int, frame: FrameType | None) -> None:
+            nonlocal pressed
+            if pressed:
+                raise KeyboardInterrupt
+            pressed = True
+
+        before = signal.signal(signal.SIGINT, press)
+        try:
+            yield lambda: pressed
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    # ---------------------------------------------------------------------- keeping
+
+    def _keep(self) -> None:
+        """Write the conversation down, if anything of it is new."""
+        if not self.chat.exchanges:
+            return
+        text = archive.text(self.chat)
+        if text == self._kept:
+            return
+        self._kept = text
+        try:
+            self._file = self._file or state.new_conversation()
+            state.keep(self._file, text)
+        except (OutputError, OSError) as error:
+            self._note(f"This conversation is not being kept: {error}")
+
+    def _note(self, text: str) -> None:
+        if not self._quiet:
+            output.note(text)
+
+    # ---------------------------------------------------------------------- commands
+
+    def _command(self, name: str, rest: str) -> None:
+        command = COMMANDS.get(name)
+        if command is None:
+            close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+            hint = f"Did you mean /{close[0]}?" if close else "/help lists those that there are."
+            raise UsageError(f"There is no command /{name}. {hint}")
+        if rest and not command.takes:
+            raise UsageError(f"/{name} takes nothing after it.")
+        if not rest and command.takes and not command.optional:
+            raise UsageError(f"/{name} takes {command.takes} after it.")
+        command.run(self, rest)
+
+    def _mark(self, kind: str, rest: str) -> None:
+        mark = self.chat.add(kind, rest)
+        self._note(f"{{{len(self.chat.marks)}}} {mark.phrase}: {mark.kind} {where(mark)}")
+
+    def _marks(self, rest: str) -> None:
+        for number, mark in enumerate(self.chat.marks, 1):
+            output.tell(f"{{{number}}} {mark.phrase}: {mark.kind} {where(mark)}")
+        if not self.chat.marks:
+            output.tell("There are no marks. /box 10%,10%,50%,50% draws one.")
+
+    def _undo(self, rest: str) -> None:
+        self._note(f"The {self.chat.undo().name} is gone.")
+
+    def _clear(self, rest: str) -> None:
+        count = self.chat.clear()
+        self._note("All marks are gone." if count else "There was no mark.")
+
+    def _show(self, rest: str) -> None:
+        for one in self.chat.marked.shown:
+            output.show(one.pixels)
+
+    def _image(self, rest: str) -> None:
+        picture = load_picture(_path(rest), max_pixels=self._max_pixels)
+        gone = len(self.chat.marks)
+        self.chat.look_at(Scene((picture,)))
+        self._note(
+            f"Looking at {picture.name} ({picture.width} × {picture.height})."
+            + (" The marks on the one before are gone." if gone else "")
+        )
+
+    def _retry(self, rest: str) -> None:
+        last = self.chat.take_back()
+        try:
+            self._ask(last.typed)
+        except BaseException:
+            self.chat.exchanges.append(last)
+            raise
+        if (
+            self.chat.exchanges
+            and self.chat.exchanges[-1].answer == last.answer
+            and not last.manner.temperature
+        ):
+            self._note("At temperature 0 an answer stays as it is. /set temperature 0.7 lets it vary.")
+
+    def _save(self, rest: str) -> None:
+        path = Path(_path(rest))
+        if path.suffix.lower() != ".json":
+            raise OutputError(f"{rest!r} should end in .json, for that is what a conversation is kept as.")
+        replace_file(path, archive.text(self.chat).encode())
+        self._note(f"Kept in {path}.")
+
+    def _load(self, rest: str) -> None:
+        kept = archive.read(Path(_path(rest)), max_pixels=self._max_pixels)
+        self._keep()
+        self.take_up(kept)
+
+    def take_up(self, kept: archive.Kept) -> None:
+        """Go on with a conversation that was kept; the one until now keeps its file."""
+        self.chat = archive.take_up(kept, self._answerer, self.chat.checkpoint)
+        self._file, self._kept, self._last = None, "", None
+        for text in kept.notes:
+            self._note(text)
+        count = len(self.chat.exchanges)
+        names = ", ".join(dict.fromkeys(one.name for one in self.chat.scene.pictures))
+        self._note(f"Going on about {names}, after {'one turn' if count == 1 else f'{count} turns'}.")
+        for one in self.chat.exchanges[-3:]:
+            output.tell(f"> {one.question}\n{one.answer}")
+
+    def _export(self, rest: str) -> None:
+        path = Path(_path(rest))
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise OutputError(f"{rest!r} should end in .html, for a page is what is written.")
+        replace_file(path, page.page(self.chat).encode())
+        self._note(f"Written to {path}.")
+
+    def _system(self, rest: str) -> None:
+        if rest:
+            self._set(f"system {rest}")
+        else:
+            output.tell(self.chat.manner.system or "The system line is the prompt form's own.")
+
+    def _set(self, rest: str) -> None:
+        name, _, value = rest.partition(" ")
+        manner = asdict(self.chat.manner)
+        if not name:
+            for known in SETTINGS:
+                output.tell(f"{known:15} {'-' if manner[known] is None else manner[known]}")
+            return
+        setting = _setting(name)
+        if not value:
+            output.tell(f"{setting.name} is {manner[setting.name]}.")
+            return
+        manner[setting.name] = config.checked(setting.read, value.strip(), setting.name)
+        self.chat.behave(manner_of(manner))
+
+    def _unset(self, rest: str) -> None:
+        setting = _setting(rest)
+        self.chat.behave(manner_of({**asdict(self.chat.manner), setting.name: None}))
+
+    def _stats(self, rest: str) -> None:
+        turns, left = len(self.chat.exchanges), self.chat.forgotten
+        output.tell(f"turns       {turns}" + (f", {left} of them forgotten" if left else ""))
+        if self._last is None:
+            return
+        reply, seconds = self._last.reply, self._last.seconds
+        output.tell(f"prompt      {reply.prompt_tokens:,} tokens")
+        output.tell(f"answer      {len(reply.token_ids):,} tokens")
+        output.tell(f"first token {seconds['first_token']:.2f} s")
+        output.tell(f"answer in   {seconds['answer']:.2f} s")
+        output.tell(f"model       {reply.model.name}, {reply.model.dtype} on {reply.model.device}")
+
+    def _help(self, rest: str) -> None:
+        width = max(len(f"{name} {command.takes}") for name, command in COMMANDS.items())
+        for name, command in COMMANDS.items():
+            output.tell(f"/{f'{name} {command.takes}':{width}}  {command.help}")
+        output.tell("Anything else is asked; {1}, {2} … stand for the marks. // begins a question with /.")
+
+    def _quit(self, rest: str) -> None:
+        self.over = True
+
+
+def _path(text: str) -> str:
+    """A file's name as it was typed, quotes and ~ allowed."""
+    for quote in "\"'":
+        if len(text) > 1 and text[0] == text[-1] == quote:
+            text = text[1:-1]
+    return str(Path(text).expanduser()) if text.startswith("~") else text
+
+
+def _setting(name: str) -> config.Setting:
+    setting = config.find(name)
+    if setting.name not in SETTINGS:
+        raise UsageError(
+            f"{setting.name} cannot change in a conversation. Those that can: {', '.join(SETTINGS)}."
+        )
+    return setting
+
+
+def _marking(kind: str) -> Command:
+    grammar = {
+        "point": "X,Y[:COLOUR]",
+        "arrow": "[X1,Y1,]X2,Y2[:COLOUR]",
+        "scribble": "X,Y X,Y …[:COLOUR]",
+        "contour": "FILE or X,Y X,Y …[:COLOUR]",
+        "mask": "FILE or X,Y X,Y …[:COLOUR]",
+    }.get(kind, "X1,Y1,X2,Y2[:COLOUR]")
+    return Command(grammar, f"Draw {_a(kind)}.", lambda talk, rest: talk._mark(kind, rest))
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+COMMANDS: dict[str, Command] = {
+    **{kind: _marking(kind) for kind in BY_KIND},
+    "marks": Command("", "List the marks, and how a question refers to each.", Talk._marks),
+    "undo": Command("", "Take the newest mark away.", Talk._undo),
+    "clear": Command("", "Take all marks away.", Talk._clear),
+    "show": Command("", "Show the picture in the terminal.", Talk._show),
+    "image": Command("FILE", "Go on with another picture.", Talk._image),
+    "retry": Command("", "Ask the last question again.", Talk._retry),
+    "save": Command("FILE.json", "Keep the conversation in a file.", Talk._save),
+    "load": Command("FILE.json", "Take up a conversation from a file.", Talk._load),
+    "export": Command("FILE.html", "Write the conversation as a web page.", Talk._export),
+    "system": Command("[TEXT]", "Show or change the system line.", Talk._system, optional=True),
+    "set": Command("[NAME VALUE]", "Show the settings, or change one.", Talk._set, optional=True),
+    "unset": Command("NAME", "Put a setting back to its default.", Talk._unset),
+    "stats": Command("", "Tell how long the conversation is and how fast the last answer was.", Talk._stats),
+    "help": Command("", "Show this.", Talk._help),
+    "quit": Command("", "Leave, as Ctrl-D does.", Talk._quit),
+}
