@@ -51,6 +51,25 @@ def make_vipllava(folder: Path, *, size: int = 28, hidden: int = 32, layers: int
     return _save(VipLlavaForConditionalGeneration, config, tokenizer, folder, size, seed)
 
 
+def make_endless(folder: Path) -> Path:
+    """Save a VipLlava that says "arrow" or "chair" and never comes to an end."""
+    import torch
+    from transformers import AutoTokenizer
+    from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
+
+    make_vipllava(folder, hidden=256, layers=4)
+    model = VipLlavaForConditionalGeneration.from_pretrained(folder)
+    one, other = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(["Ġarrow", "Ġchair"])
+    with torch.no_grad():
+        words = model.lm_head.weight
+        direction = words[one].clone()
+        words.zero_()
+        # Of all scores, one of these two is always above nothing.
+        words[one], words[other] = direction, -direction
+    model.save_pretrained(folder)
+    return folder
+
+
 def make_llava(folder: Path, *, size: int = 28, hidden: int = 32, seed: int = 1) -> Path:
     """Save a LLaVA-1.5 of a few thousand weights, with its chat template, in `folder`."""
     from transformers import LlavaConfig

@@ -404,6 +404,8 @@ def _converse(
             talk.line(line)
         except VipcliError as error:
             output.fail(str(error))
+        except KeyboardInterrupt:
+            output.note("Stopped.")
         if talk.over:
             return
 
