@@ -35,6 +35,7 @@ EXERCISED = {
     "fruit.png": "drawn anew",
     "harbour.jpg": "drawn anew, and found lying on its side",
     "shapes.png": "drawn anew",
+    "chat.txt": "said, where the README is tried",
     "marks.png": "drawn anew",
     "marks.tsv": "each row placed and asked",
     "annotations.json": "written anew, and each box looked into",
