@@ -51,13 +51,13 @@ def make_vipllava(folder: Path, *, size: int = 28, hidden: int = 32, layers: int
     return _save(VipLlavaForConditionalGeneration, config, tokenizer, folder, size, seed)
 
 
-def make_endless(folder: Path) -> Path:
+def make_endless(folder: Path, *, size: int = 28, hidden: int = 256, layers: int = 4) -> Path:
     """Save a VipLlava that says "arrow" or "chair" and never comes to an end."""
     import torch
     from transformers import AutoTokenizer
     from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
-    make_vipllava(folder, hidden=256, layers=4)
+    make_vipllava(folder, size=size, hidden=hidden, layers=layers)
     model = VipLlavaForConditionalGeneration.from_pretrained(folder)
     one, other = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(["Ġarrow", "Ġchair"])
     with torch.no_grad():

@@ -67,6 +67,10 @@ class LocalModel:
             return [self.answer(request) for request in requests]
         return self._answer(requests)
 
+    def forget(self) -> None:
+        """Remember nothing, and take no memory for it."""
+        self._remembered = _Remembered()
+
     def _answer(
         self, requests: Sequence[Request], on_text: OnText | None = None, halted: Halted | None = None
     ) -> list[Reply]:
