@@ -58,21 +58,31 @@ class LocalModel:
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
-        return self._answer([request], on_text, halted)[0]
+        return self._answer([request], [on_text], [halted])[0]
 
-    def answers(self, requests: Sequence[Request]) -> list[Reply]:
+    def answers(
+        self,
+        requests: Sequence[Request],
+        on_texts: Sequence[OnText | None] = (),
+        halted: Sequence[Halted | None] = (),
+    ) -> list[Reply]:
         """Answer several requests side by side, all of them sampled in the same way."""
+        on_texts = on_texts or [None] * len(requests)
+        halted = halted or [None] * len(requests)
         # Videos of different lengths have no common shape, and conversations no common beginning.
         if any(request.frames or request.before for request in requests):
-            return [self.answer(request) for request in requests]
-        return self._answer(requests)
+            return [self.answer(*one) for one in zip(requests, on_texts, halted, strict=True)]
+        return self._answer(requests, on_texts, halted)
 
     def forget(self) -> None:
         """Remember nothing, and take no memory for it."""
         self._remembered = _Remembered()
 
     def _answer(
-        self, requests: Sequence[Request], on_text: OnText | None = None, halted: Halted | None = None
+        self,
+        requests: Sequence[Request],
+        on_texts: Sequence[OnText | None],
+        halted: Sequence[Halted | None],
     ) -> list[Reply]:
         started = time.perf_counter()
         inputs = self._inputs(requests)
@@ -85,10 +95,12 @@ class LocalModel:
             generation.cache_implementation = "static"
             generation.max_cache_len = -(-(longest + generation.max_new_tokens) // _STEP) * _STEP
         ends = _end_tokens(generation)
-        transcripts = [
-            Transcript(self._prepare.tokenizer, request.stops, on_text, ends) for request in requests
-        ]
         probabilities = _Probabilities()
+        transcripts = [
+            Transcript(self._prepare.tokenizer, request.stops, on_text, ends)
+            for request, on_text in zip(requests, on_texts, strict=True)
+        ]
+        writer = _Writer(transcripts, probabilities, halted)
         lengths = inputs["attention_mask"].sum(1).tolist()
         pictures = _digest(requests[0]) if len(requests) == 1 and not self._compiles else None
         if pictures is not None:
@@ -101,7 +113,7 @@ class LocalModel:
                 written = self._model.generate(
                     **inputs,
                     generation_config=generation,
-                    stopping_criteria=StoppingCriteriaList([_Writer(transcripts, probabilities, halted)]),
+                    stopping_criteria=StoppingCriteriaList([writer]),
                     logits_processor=LogitsProcessorList([probabilities]),
                 )
             except (RuntimeError, ValueError, MemoryError) as error:
@@ -115,7 +127,7 @@ class LocalModel:
             replies.append(
                 Reply(
                     text=transcript.text,
-                    ended="halted" if not transcript.over and halted and halted() else transcript.ended,
+                    ended="halted" if writer.halted[row] else transcript.ended,
                     prompt_tokens=lengths[row],
                     token_ids=tuple(transcript.tokens),
                     shown_tokens=transcript.shown_tokens,
@@ -277,19 +289,29 @@ class _Writer(StoppingCriteria):  # type: ignore[misc]
     """Hands each row's new token to its transcript, and ends the row where that has come to its end."""
 
     def __init__(
-        self, transcripts: Sequence[Transcript], probabilities: _Probabilities, halted: Halted | None
+        self,
+        transcripts: Sequence[Transcript],
+        probabilities: _Probabilities,
+        asked: Sequence[Halted | None],
     ) -> None:
         self._transcripts = transcripts
         self._probabilities = probabilities
-        self._halted = halted
+        self._asked = asked
+        self.halted = [False] * len(asked)
+        """Which rows were ended before they had come to an end."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         newest = input_ids[:, -1]
         self._probabilities.settle(newest)
-        for transcript, token in zip(self._transcripts, newest.tolist(), strict=True):
-            transcript.take(token)
-        halted = self._halted is not None and self._halted()
-        over = [halted or transcript.over for transcript in self._transcripts]
+        for row, token in enumerate(newest.tolist()):
+            transcript, asked = self._transcripts[row], self._asked[row]
+            if not self.halted[row]:
+                transcript.take(token)
+                self.halted[row] = not transcript.over and asked is not None and asked()
+        over = [
+            transcript.over or halted
+            for transcript, halted in zip(self._transcripts, self.halted, strict=True)
+        ]
         return torch.tensor(over, device=input_ids.device)
 
 
