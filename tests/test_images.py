@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 
 from vipcli import fetching, images
 from vipcli.errors import ImageError, OutputError
-from vipcli.images import Picture, encode, load_mask, load_picture, save_picture
+from vipcli.images import Picture, encode, load_mask, load_picture, read_picture, save_picture
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 
@@ -504,6 +504,17 @@ def test_damaged_bytes_give_a_picture_or_an_error(put: Put, format: str, options
 class Terminal(io.BytesIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_bytes() -> None:
+    data = file_bytes(noise(), "PNG")
+    picture = read_picture(data, "Picture 1")
+    assert (picture.name, picture.sha256) == ("Picture 1", hashlib.sha256(data).hexdigest())
+    assert np.array_equal(picture.pixels, np.asarray(noise())) and not picture.pixels.flags.writeable
+    with pytest.raises(ImageError, match=r"^Picture 1 is damaged or cut off"):
+        read_picture(data[:200], "Picture 1")
+    with pytest.raises(ImageError, match=r"^Picture 1 is 24 × 16 pixels, more than the limit of 300"):
+        read_picture(data, "Picture 1", max_pixels=300)
 
 
 def test_standard_input() -> None:

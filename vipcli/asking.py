@@ -243,17 +243,10 @@ def prepare(
     )
 
 
-def ask(
-    question: Question,
-    answerer: Answerer,
-    sampling: Sampling = GREEDY,
-    on_text: OnText | None = None,
-    halted: Halted | None = None,
-) -> Answer:
-    """Put a prepared question to a model."""
-    started = time.perf_counter()
+def request_of(question: Question, sampling: Sampling) -> Request:
+    """What a model is given to answer a prepared question."""
     pixels = tuple(one.pixels for one in question.marked.shown)
-    request = Request(
+    return Request(
         prompt=question.prompt,
         images=() if question.marked.video else pixels,
         frames=pixels if question.marked.video else (),
@@ -265,7 +258,18 @@ def ask(
         # A conversation that is full can be made shorter, a single question cannot.
         least_room=min(sampling.max_new_tokens, LEAST_ROOM) if question.goes_on else 1,
     )
-    reply = answerer.answer(request, on_text, halted)
+
+
+def ask(
+    question: Question,
+    answerer: Answerer,
+    sampling: Sampling = GREEDY,
+    on_text: OnText | None = None,
+    halted: Halted | None = None,
+) -> Answer:
+    """Put a prepared question to a model."""
+    started = time.perf_counter()
+    reply = answerer.answer(request_of(question, sampling), on_text, halted)
     return Answer(question, reply, sampling, {**reply.seconds, "answer": time.perf_counter() - started})
 
 

@@ -100,7 +100,7 @@ class Picture:
     """A picture in memory: RGB, uint8, height × width × 3, upright, read-only."""
 
     pixels: Pixels
-    # As the person named it: the path, the address without its password, or "-".
+    # As the person named it: the path, the address without its password, or "-". Else its place among others.
     name: str
     # Of the bytes that it was read from.
     sha256: str
@@ -120,12 +120,14 @@ def load_picture(
     source: str, *, max_pixels: int = DEFAULT_MAX_PIXELS, stdin: BinaryIO | None = None
 ) -> Picture:
     """The picture at a path, at an http or https address, or, for `-`, on standard input."""
+    name = _USERINFO.sub("", source) if is_address(source) else source
     with _opened(source, stdin) as file:
-        pixels = np.asarray(_decode(file, _shown(source), max_pixels, _WHITE))
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    pixels.setflags(write=False)
-    return Picture(pixels, _USERINFO.sub("", source) if is_address(source) else source, digest)
+        return _picture(file, _shown(source), name, max_pixels)
+
+
+def read_picture(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """The picture that the bytes of a file hold; messages call it by that name."""
+    return _picture(io.BytesIO(data), name, name, max_pixels)
 
 
 def is_address(source: str) -> bool:
@@ -272,6 +274,13 @@ def _why_unread(error: OSError, shown: str) -> str:
 
 
 # Decoding
+
+
+def _picture(file: _File, shown: str, name: str, max_pixels: int) -> Picture:
+    pixels = np.asarray(_decode(file, shown, max_pixels, _WHITE))
+    pixels.setflags(write=False)
+    file.seek(0)
+    return Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 @contextmanager

@@ -271,7 +271,8 @@ def _corners(frame: Bounds) -> Polygon:
     return (x1, y1), (x2, y1), (x2, y2), (x1, y2)
 
 
-_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(%?)", re.ASCII)
+# Digits are never given back, so that no row of them takes longer than it is.
+_NUMBER = re.compile(r"([+-]?(?:\d++\.?\d*|\.\d+))(%?)", re.ASCII)
 _SEPARATOR = re.compile(r"[\s,;]+")
 _PICTURE = re.compile(r"\s*(\d{1,4}):(?=.*\S)", re.ASCII)
 
