@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("VIPCLI_CONFIG", str(home / "config.toml"))
     monkeypatch.setenv("HF_HOME", str(home / "hub"))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    # Names of sockets must be short.
+    runtime = tempfile.mkdtemp(prefix="vipcli-")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
     monkeypatch.setenv("COLUMNS", "100")
 
 

@@ -16,10 +16,9 @@ import pytest
 
 import vipcli
 from tests.independent import scenes
-from vipcli.answers import Request, Sampling
+from vipcli.answers import Request, Sampling, Setup
 from vipcli.checkpoints import find
 from vipcli.engine import LocalModel
-from vipcli.loading import Setup
 from vipcli.prompts import Turn
 from vipcli.training.evaluation import Judged, folded, judge, summary
 

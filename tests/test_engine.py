@@ -18,11 +18,10 @@ import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration, VipLlavaForConditionalGeneration
 
 from vipcli import checkpoints
-from vipcli.answers import Request, Sampling
+from vipcli.answers import Request, Sampling, Setup
 from vipcli.engine import LocalModel
 from vipcli.errors import ModelError, PromptError
 from vipcli.fitting import FITS, Fit, square
-from vipcli.loading import Setup
 from vipcli.prompts import HUMAN, VICUNA, PromptForm, Turn
 from vipcli.transcript import Transcript
 

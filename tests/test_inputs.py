@@ -16,13 +16,12 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
-from vipcli.answers import Request, Sampling
+from vipcli.answers import Request, Sampling, Setup
 from vipcli.checkpoints import Checkpoint, find
 from vipcli.engine import LocalModel
 from vipcli.errors import PromptError
 from vipcli.fitting import Fit
 from vipcli.images import Pixels
-from vipcli.loading import Setup
 from vipcli.models import INTERLEAVE, ONEVISION
 from vipcli.prompts import Turn
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 from vipcli.errors import INTERRUPTED
 
@@ -9,9 +10,11 @@ from vipcli.errors import INTERRUPTED
 def main() -> None:
     """Run the command line, and leave with its exit code."""
     try:
-        from vipcli.cli import main as run
+        code = _by_server()
+        if code is None:
+            from vipcli.cli import main as run
 
-        code = run()
+            code = run()
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED and os.name == "posix":
@@ -20,6 +23,16 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGINT)
     # Taking torch's modules apart would take a second, and free what the system frees anyway.
     os._exit(code)
+
+
+def _by_server() -> int | None:
+    """The exit code of a question that a running server carried out; None where none did."""
+    arguments = sys.argv[1:]
+    if os.name != "posix" or arguments[:1] != ["ask"] or "--no-server" in arguments:
+        return None
+    from vipcli.handover import hand_over
+
+    return hand_over(arguments)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,21 @@ Halted = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """How to run a checkpoint, each by its setting's words."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: str = "none"
+    quantize_all: bool = False
+    """Whether the vision tower and the projector are quantized too."""
+    attention: str = "auto"
+
+
+AUTO = Setup()
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are chosen: greedily at temperature 0, else at random from a seed."""
 

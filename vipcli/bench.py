@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from vipcli.answers import Setup
 from vipcli.cache import readable
 from vipcli.checkpoints import Checkpoint
 from vipcli.heavy import quick_imports
-from vipcli.loading import Setup, compiles, load, random_model
+from vipcli.loading import compiles, load, random_model
 from vipcli.models import ONEVISION, Known
 
 with quick_imports():

@@ -18,13 +18,13 @@ from vipcli.errors import FAILED, UsageError, VipcliError
 from vipcli.marks import BY_KIND
 
 if TYPE_CHECKING:
+    from vipcli.answers import Answerer, Setup
     from vipcli.archive import Kept
     from vipcli.asking import Marked, Question
     from vipcli.chat import Manner, Scene
     from vipcli.checkpoints import Checkpoint
-    from vipcli.engine import LocalModel
-    from vipcli.loading import Setup
     from vipcli.marks import TypedMark
+    from vipcli.remote import Held
 
 MARK_OPTIONS = tuple(BY_KIND)
 _TYPED_MARKS = "vipcli.typed_marks"
@@ -159,6 +159,7 @@ Quantize = Annotated[str | None, _setting("quantize")]
 QuantizeAll = Annotated[bool | None, _setting("quantize_all")]
 Attention = Annotated[str | None, _setting("attention")]
 Offline = Annotated[bool | None, _setting("offline")]
+NoServer = Annotated[bool | None, _setting("no_server")]
 MoreImages = Annotated[
     list[str] | None,
     typer.Option(
@@ -240,6 +241,14 @@ def ask(
     quantize_all: QuantizeAll = None,
     attention: Attention = None,
     offline: Offline = None,
+    no_server: NoServer = None,
+    keep_alive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPAN",
+            help="Keep the model in memory for later questions, until none has come for so long: 10m, 2h.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact prompt and the marks; run no model.")
     ] = False,
@@ -287,10 +296,9 @@ def ask(
         told, prepared = prepared, _prepare(marked, question, found, settings)
         if not quiet:
             _tell(prepared, told)
-    with output.working(f"Loading {found.name} …", quiet):
-        local = _load(found, settings)
+    answerer = _answerer(found, settings, quiet=quiet, verbose=verbose, keep_alive=keep_alive)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
-    _answer(prepared, local, settings, seconds, json=json, quiet=quiet, verbose=verbose)
+    _answer(prepared, answerer, settings, seconds, json=json, quiet=quiet, verbose=verbose)
 
 
 @app.command(cls=MarkingCommand)
@@ -330,6 +338,7 @@ def chat(
     quantize_all: QuantizeAll = None,
     attention: Attention = None,
     offline: Offline = None,
+    no_server: NoServer = None,
     quiet: Quiet = False,
 ) -> None:
     """Talk about a picture, drawing marks as you go; /help in it lists what can be done.
@@ -363,14 +372,13 @@ def chat(
         scene = Scene(tuple(one.picture for one in marked.shown), marked.typed, marked.video)
         manner, earlier = manner_of({**settings, "jitter": marked.drawing.jitter}), None
     found = _find(settings)
-    with output.working(f"Loading {found.name} …", quiet):
-        local = _load(found, settings, resident=True)
-    _converse(found, local, scene, manner, earlier, _max_pixels(settings), quiet=quiet)
+    answerer = _answerer(found, settings, quiet=quiet, resident=True)
+    _converse(found, answerer, scene, manner, earlier, _max_pixels(settings), quiet=quiet)
 
 
 def _converse(
     checkpoint: Checkpoint,
-    local: LocalModel,
+    answerer: Answerer,
     scene: Scene,
     manner: Manner,
     earlier: Kept | None,
@@ -384,7 +392,11 @@ def _converse(
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     talk = Talk(
-        Chat(local, checkpoint, scene, manner), local, max_pixels=max_pixels, quiet=quiet, halting=terminal
+        Chat(answerer, checkpoint, scene, manner),
+        answerer,
+        max_pixels=max_pixels,
+        quiet=quiet,
+        halting=terminal,
     )
     if earlier is not None:
         talk.take_up(earlier)
@@ -408,6 +420,87 @@ def _converse(
             output.note("Stopped.")
         if talk.over:
             return
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    keep_alive: Annotated[
+        str | None,
+        typer.Option(metavar="SPAN", help="End by itself when nobody has asked for so long: 10m, 2h."),
+    ] = None,
+    port: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Answer OpenAI's chat-completions form on this port, too."),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Where that port is open; others than this machine can reach it."
+        ),
+    ] = "127.0.0.1",
+    together: Annotated[
+        str, typer.Option(metavar="N", help="Requests to answer side by side, at most.")
+    ] = "8",
+    waiting: Annotated[
+        str, typer.Option(metavar="N", help="Requests by the port that may wait; more are turned away.")
+    ] = "64",
+    status: Annotated[bool, typer.Option("--status", help="Tell of the server that runs.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the server that runs.")] = False,
+    max_pixels: MaxPixels = None,
+    model: Model = None,
+    revision: Revision = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
+    quantize_all: QuantizeAll = None,
+    attention: Attention = None,
+    offline: Offline = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Keep a model in memory, so that questions and conversations need not load it.
+
+    vipcli serve --model vip-llava-7b --keep-alive 30m
+    """
+    from vipcli import serving
+
+    if status or stop:
+        _tell_of_server(serving.stop() if stop else serving.running(), stopped=stop, as_json=json)
+        return
+    settings = _settings(ctx)
+    orders = serving.Orders(
+        keep_alive=None
+        if keep_alive is None
+        else config.checked(config.read_span, keep_alive, "--keep-alive"),
+        host=None if port is None else host,
+        port=0 if port is None else config.checked(config.count_from(0, 65535), port, "--port"),
+        together=config.checked(config.count_from(1, 1024), together, "--together"),
+        waiting=config.checked(config.count_from(0, 100_000), waiting, "--waiting"),
+    )
+    found = _find(settings)
+
+    def ready(held: dict[str, Any]) -> None:
+        if json:
+            output.say_json(held)
+        elif not quiet:
+            for text in serving.welcome(held, orders):
+                output.note(text)
+
+    if not quiet and not json:
+        output.note(f"Loading {found.name} …")
+    serving.serve(found, _setup(settings), settings, orders, ready)
+
+
+def _tell_of_server(held: Held | None, *, stopped: bool, as_json: bool) -> None:
+    if as_json:
+        output.say_json(None if held is None else asdict(held))
+    elif held is None:
+        output.note("No server runs.")
+    elif stopped:
+        output.note(f"The server that held {held.model} is ended.")
+    else:
+        output.say(f"{held.model} on {held.device}, process {held.pid}, {held.waiting} waiting")
 
 
 @app.command(cls=MarkingCommand)
@@ -634,7 +727,7 @@ def bench(
         raise UsageError(f"The shape of {name} is not known. Those that are: {', '.join(KNOWN)}.")
     with output.working("Loading torch …", quiet):
         from vipcli import bench
-        from vipcli.loading import Setup
+        from vipcli.answers import Setup
     plan = bench.Plan(
         config.checked(config.count_from(1, 1024), batch, "--batch"),
         config.checked(config.count_from(2, 4096), tokens, "--tokens"),
@@ -791,21 +884,59 @@ def _print_plan(question: Question, as_json: bool) -> None:
         output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {asking.where(mark)}")
 
 
-def _load(checkpoint: Checkpoint, settings: dict[str, Any], *, resident: bool = False) -> LocalModel:
-    from vipcli.engine import LocalModel
+def _answerer(
+    checkpoint: Checkpoint,
+    settings: dict[str, Any],
+    *,
+    quiet: bool,
+    verbose: bool = False,
+    resident: bool = False,
+    keep_alive: str | None = None,
+) -> Answerer:
+    """The model of a running server where that holds the same, else one in this process."""
 
-    return LocalModel(checkpoint, _setup(settings), resident=resident)
+    def load() -> Answerer:
+        with output.working(f"Loading {checkpoint.name} …", quiet):
+            from vipcli.engine import LocalModel
+
+            return LocalModel(checkpoint, setup, resident=resident)
+
+    setup = _setup(settings)
+    span = _span(keep_alive)
+    if settings["no_server"] or sys.platform == "win32":
+        return load()
+    from vipcli import remote
+
+    held = remote.running()
+    if held is None and span is not None:
+        from vipcli import serving
+
+        with output.working(f"Loading {checkpoint.name}, to be kept …", quiet):
+            held = serving.begin(checkpoint, setup, settings, span)
+    if held is None or not held.is_for(checkpoint, asdict(setup)):
+        if held is not None and span is not None and not quiet:
+            output.note(
+                f"The server that runs holds {held.model} in another way. vipcli serve --stop ends it."
+            )
+        return load()
+    if verbose:
+        output.note(f"The running server answers, which holds {held.model} on {held.device}.")
+    return remote.Fallback(remote.RemoteModel(), load, output.note)
+
+
+def _span(keep_alive: str | None) -> float | None:
+    return None if keep_alive is None else config.checked(config.read_span, keep_alive, "--keep-alive")
 
 
 def _setup(settings: dict[str, Any]) -> Setup:
-    from vipcli.loading import Setup
+    from vipcli.answers import Setup
 
     return Setup(**{field.name: settings[field.name] for field in fields(Setup)})
 
 
 def _answer(
     question: Question,
-    local: LocalModel,
+    answerer: Answerer,
     settings: dict[str, Any],
     seconds: dict[str, float],
     *,
@@ -823,11 +954,11 @@ def _answer(
         seed=_seed(settings),
     )
     if json:
-        answer = asking.ask(question, local, sampling)
+        answer = asking.ask(question, answerer, sampling)
         output.say_json(asking.record(answer, seconds))
     else:
         with output.ended_line() as on_text:
-            answer = asking.ask(question, local, sampling, on_text)
+            answer = asking.ask(question, answerer, sampling, on_text)
     if not quiet:
         for text in asking.doubts(answer):
             output.note(text)

@@ -124,6 +124,15 @@ def _temperature(text: str) -> float:
     return value
 
 
+def read_span(text: str) -> float:
+    """A span of time in seconds: 90s, 10m, 1.5h."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smh])", text)
+    if match is None or float(match[1]) == 0:
+        raise ValueError("a span of time such as 90s, 10m or 2h")
+    return float(match[1]) * units[match[2]]
+
+
 def _device(text: str) -> str:
     if text not in DEVICES and not re.fullmatch(r"cuda:[0-9]{1,3}", text):
         raise ValueError(f"one of {', '.join(DEVICES)}, or cuda:1 and so on")
@@ -146,6 +155,7 @@ _ALL = (
     Setting("quantize_all", False, "Quantize what sees, too.", _yes_or_no, "YES|NO"),
     _one_of("attention", "How attention is reckoned", "NAME", ATTENTION),
     Setting("offline", False, "Never use the network for checkpoints.", _yes_or_no, "YES|NO"),
+    Setting("no_server", False, "Leave a running server alone.", _yes_or_no, "YES|NO"),
     _one_of("prompt", "Prompt form", "FORM", FORMS),
     Setting("system", None, "System line in place of the form's own.", _line, "TEXT"),
     _one_of("fit", "How the picture becomes a square", "FIT", FITS),

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vipcli.answers import Halted, ModelFacts, OnText, Reply, Request, Sampling
+from vipcli.answers import AUTO, Halted, ModelFacts, OnText, Reply, Request, Sampling, Setup
 from vipcli.checkpoints import Checkpoint
 from vipcli.errors import ContextError, ModelError, PromptError, first_line
 from vipcli.heavy import quick_imports
-from vipcli.loading import AUTO, Setup, compiles, is_out_of_memory, load, where
+from vipcli.loading import compiles, is_out_of_memory, load, where
 from vipcli.transcript import Transcript
 
 with quick_imports():
@@ -89,7 +89,11 @@ class LocalModel:
         longest = inputs["input_ids"].shape[1]
         (sampling,) = {request.sampling for request in requests}
         least = max(request.least_room for request in requests)
-        generation = self._generation(sampling, self._room(longest, least))
+        room = self._room(longest, least)
+        if room < sampling.max_new_tokens and len(requests) > 1:
+            # Beside a shorter prompt, each has more room.
+            return [self.answer(*one) for one in zip(requests, on_texts, halted, strict=True)]
+        generation = self._generation(sampling, room)
         if self._compiles:
             # What is compiled serves one length only, so few lengths are asked for.
             generation.cache_implementation = "static"

@@ -8,9 +8,9 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from vipcli.answers import Setup
 from vipcli.cache import readable
 from vipcli.checkpoints import Checkpoint, memory
 from vipcli.errors import ModelError, UsageError, first_line
@@ -30,21 +30,6 @@ _BITS = {"4bit": 4, "4bit-fp4": 4, "8bit": 8}
 # What keeps 16 bits when the rest is quantized: little of the whole, and much of what is seen.
 _KEPT = [r".*vision_tower", r".*multi_modal_projector", "lm_head"]
 _ATTENTION = {"auto": None, "sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """How to run a checkpoint, each by its setting's words."""
-
-    device: str = "auto"
-    dtype: str = "auto"
-    quantize: str = "none"
-    quantize_all: bool = False
-    """Whether the vision tower and the projector are quantized too."""
-    attention: str = "auto"
-
-
-AUTO = Setup()
 
 
 def load(checkpoint: Checkpoint, setup: Setup) -> tuple[Inputs, Any]:

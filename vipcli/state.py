@@ -24,6 +24,26 @@ def folder() -> Path:
     return path
 
 
+def runtime() -> Path:
+    """Where a running server is found: a folder that nobody else can look into."""
+    import warnings
+
+    import platformdirs
+
+    with warnings.catch_warnings():
+        # Where a system names no such folder, another that is as private does as well.
+        warnings.simplefilter("ignore")
+        path = platformdirs.user_runtime_path("vipcli", appauthor=False)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        raise OutputError(f"{str(path)!r} cannot be made: {first_line(error)}.") from None
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise OutputError(f"{str(path)!r} is open to others. Take it away, or make it private: chmod 700.")
+    return path
+
+
 def new_conversation() -> Path:
     """A file for a conversation that begins; the oldest of many leave."""
     kept = _conversations()

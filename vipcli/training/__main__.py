@@ -82,10 +82,10 @@ def _train(asked: argparse.Namespace) -> None:
 def _evaluate(asked: argparse.Namespace) -> None:
     from rich.progress import Progress
 
+    from vipcli.answers import Setup
     from vipcli.checkpoints import find
     from vipcli.engine import LocalModel
     from vipcli.images import encode
-    from vipcli.loading import Setup
     from vipcli.training import evaluation
     from vipcli.training.failures import contact_sheet
 

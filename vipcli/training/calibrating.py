@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from safetensors.torch import load_file, save
 
+from vipcli.answers import Setup
 from vipcli.checkpoints import find
 from vipcli.engine import LocalModel
 from vipcli.files import replace_file
-from vipcli.loading import Setup
 from vipcli.training.evaluation import judge
 
 # Other scenes than those that a checkpoint is judged on.

@@ -1,0 +1,291 @@
+"""The HTTP side of a resident model: one socket for this person's own commands, and a port if asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hmac
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vipcli import completions, wire
+from vipcli.checkpoints import Checkpoint
+from vipcli.desk import BusyError, Desk, Ticket
+from vipcli.errors import ModelError, UsageError, VipcliError
+
+TOO_LONG = "The body is too large."
+_SECONDS_TO_SEND = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may cost."""
+
+    body: int = 64_000_000
+    """Bytes."""
+    pixels: int = 50_000_000
+    seconds: float = 300
+    tokens: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who may come in by the port: those that know the token, and came by one of these names."""
+
+    token: str
+    hosts: frozenset[str]
+
+    def refuses(self, scope: Scope) -> tuple[int, str] | None:
+        """Why a request may not come in."""
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "").rpartition("@")[2]
+        name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+        # A page in a browser could reach this machine by a name of its own.
+        if self.hosts and name.lower() not in self.hosts:
+            return 421, "This server does not go by that name."
+        scheme, _, given = headers.get(b"authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+            return 401, "The token is missing or wrong: send it as Authorization: Bearer TOKEN."
+        return None
+
+
+class Guard:
+    """Lets in by the port only whom its door lets in; the socket belongs to one person as it is."""
+
+    def __init__(self, app: ASGIApp, door: Door | None) -> None:
+        self._app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and came_by_port(scope):
+            refused = (404, "There is no way in.") if self._door is None else self._door.refuses(scope)
+            if refused is not None and scope["path"] != "/health":
+                status, text = refused
+                kind = "authentication_error" if status == 401 else "invalid_request_error"
+                response = JSONResponse(completions.refusal(text, kind=kind), status)
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def came_by_port(scope: Scope) -> bool:
+    """Whether a request came by TCP."""
+    server = scope.get("server")
+    return server is not None and server[1] is not None
+
+
+class Service:
+    """What the server does with a request."""
+
+    def __init__(self, desk: Desk, checkpoint: Checkpoint, held: dict[str, Any], limits: Limits) -> None:
+        self._desk = desk
+        self._checkpoint = checkpoint
+        self._held = held
+        self._limits = limits
+        self._started = int(time.time())
+        self._asked: dict[str, Ticket] = {}
+        """What this person's own commands have asked, by the names that they gave it."""
+
+    def app(self, door: Door | None) -> ASGIApp:
+        """The whole application."""
+        routes = [
+            Route("/health", self._health),
+            Route("/v1/models", self._models),
+            Route("/v1/chat/completions", self._complete, methods=["POST"]),
+            Route("/answer/{name}", self._answer, methods=["POST"]),
+            Route("/halt/{name}", self._halt, methods=["POST"]),
+        ]
+        return Guard(Starlette(routes=routes, exception_handlers={Exception: _broken}), door)
+
+    async def _health(self, request: Request) -> Response:
+        # Whoever comes by the port learns no more than that somebody is here.
+        told = {"status": "ok"} if came_by_port(request.scope) else {"status": "ok", **self._held}
+        return JSONResponse({**told, "waiting": self._desk.waiting})
+
+    async def _models(self, request: Request) -> Response:
+        return JSONResponse(completions.listed(self._checkpoint, created=self._started))
+
+    async def _answer(self, request: Request) -> Response:
+        """What this person's own commands ask, in our own form: text as it comes, then the reply."""
+        if came_by_port(request.scope):
+            return JSONResponse(completions.refusal("There is nothing here."), 404)
+        try:
+            data = await _body(request, most=None)
+            asked = await asyncio.to_thread(wire.unpack, data)
+            stream = _Stream()
+            ticket = self._desk.ask(asked, stream.take)
+        except UsageError as error:
+            return JSONResponse(_told(error), 400)
+        name = request.path_params["name"]
+        self._asked[name] = ticket
+
+        async def lines() -> AsyncIterator[bytes]:
+            try:
+                async for text in stream.texts(ticket):
+                    yield _line({"text": text})
+                yield _line({"reply": wire.pack_reply(ticket.reply.result())})
+            except VipcliError as error:
+                yield _line(_told(error))
+            finally:
+                self._asked.pop(name, None)
+
+        return StreamingResponse(_while_there(request, lines(), ticket), media_type="application/jsonl")
+
+    async def _halt(self, request: Request) -> Response:
+        """End an answer of this person's own commands as it stands."""
+        if came_by_port(request.scope):
+            return JSONResponse(completions.refusal("There is nothing here."), 404)
+        ticket = self._asked.get(request.path_params["name"])
+        if ticket is not None:
+            ticket.halted = True
+        return Response(status_code=204)
+
+    async def _complete(self, request: Request) -> Response:
+        """The chat-completions form."""
+        try:
+            data = await _body(request, most=self._limits.body)
+            asked = await asyncio.to_thread(
+                completions.read,
+                data,
+                self._checkpoint,
+                max_pixels=self._limits.pixels,
+                longest_answer=self._limits.tokens,
+            )
+            stream = _Stream()
+            ticket = self._desk.ask(asked.request, stream.take, patience=self._limits.seconds)
+        except _TooLargeError:
+            return JSONResponse(completions.refusal(f"{TOO_LONG} At most {self._limits.body:,} bytes."), 413)
+        except BusyError as error:
+            refusal = completions.refusal(str(error), kind="rate_limit_error")
+            return JSONResponse(refusal, 429, {"Retry-After": "1"})
+        except VipcliError as error:
+            return JSONResponse(completions.refusal(str(error)), 400)
+        id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
+        if asked.stream:
+            events = _events(asked, stream, ticket, id, created)
+            return StreamingResponse(_while_there(request, events, ticket), media_type="text/event-stream")
+        watching = asyncio.create_task(_watch(request, ticket))
+        try:
+            async for _ in stream.texts(ticket):
+                pass
+            return JSONResponse(completions.whole(asked, ticket.reply.result(), id=id, created=created))
+        except UsageError as error:
+            return JSONResponse(completions.refusal(str(error)), 400)
+        except VipcliError as error:
+            return JSONResponse(completions.refusal(str(error), kind="server_error"), 500)
+        finally:
+            watching.cancel()
+            ticket.left = True
+
+
+async def _events(
+    asked: completions.Asked, stream: _Stream, ticket: Ticket, id: str, created: int
+) -> AsyncIterator[bytes]:
+    """An answer as server-sent events."""
+    piece = functools.partial(completions.piece, asked, id=id, created=created)
+
+    def event(told: dict[str, Any]) -> bytes:
+        return b"data: " + json.dumps(told).encode() + b"\n\n"
+
+    try:
+        yield event(piece(None, first=True))
+        async for text in stream.texts(ticket):
+            yield event(piece(text))
+        reply = ticket.reply.result()
+        yield event(piece(None, ended=reply.ended))
+        if asked.with_usage:
+            yield event(completions.usage_piece(asked, reply, id=id, created=created))
+        yield b"data: [DONE]\n\n"
+    except VipcliError as error:
+        kind = "invalid_request_error" if isinstance(error, UsageError) else "server_error"
+        yield event(completions.refusal(str(error), kind=kind))
+    finally:
+        ticket.left = True
+
+
+class _Stream:
+    """Text on its way from the thread that answers to the one that sends."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def take(self, text: str) -> None:
+        """Take the next piece, from any thread."""
+        self._loop.call_soon_threadsafe(self._pieces.put_nowait, text)
+
+    async def texts(self, ticket: Ticket) -> AsyncIterator[str]:
+        """The pieces as they come, up to the end; an error where there was one."""
+
+        def end(_: object) -> None:
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, None)
+
+        ticket.reply.add_done_callback(end)
+        while (text := await self._pieces.get()) is not None:
+            yield text
+        error = ticket.reply.exception()
+        if error is None or isinstance(error, VipcliError):
+            ticket.reply.result()
+        else:
+            raise ModelError("The model failed on this request.") from error
+
+
+async def _while_there(
+    request: Request, pieces: AsyncIterator[bytes], ticket: Ticket
+) -> AsyncIterator[bytes]:
+    """The pieces; if whoever asked leaves, the answer ends."""
+    watching = asyncio.create_task(_watch(request, ticket))
+    try:
+        async for piece in pieces:
+            yield piece
+    finally:
+        ticket.left = True
+        watching.cancel()
+
+
+async def _watch(request: Request, ticket: Ticket) -> None:
+    while not await request.is_disconnected():
+        await asyncio.sleep(0.2)
+    ticket.left = True
+
+
+class _TooLargeError(Exception):
+    """A body of more bytes than may come."""
+
+
+async def _body(request: Request, *, most: int | None) -> bytes:
+    """All that was sent, unless it is too much or too slow."""
+    found = bytearray()
+    try:
+        async with asyncio.timeout(_SECONDS_TO_SEND):
+            async for piece in request.stream():
+                found += piece
+                if most is not None and len(found) > most:
+                    raise _TooLargeError
+    except TimeoutError:
+        raise UsageError("The body did not come in time.") from None
+    except ClientDisconnect:
+        raise UsageError("The body broke off.") from None
+    return bytes(found)
+
+
+def _line(told: dict[str, Any]) -> bytes:
+    return json.dumps(told).encode() + b"\n"
+
+
+def _told(error: VipcliError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error)}
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    return JSONResponse(completions.refusal("Something went wrong here.", kind="server_error"), 500)
