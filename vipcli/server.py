@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from vipcli import completions, wire
 from vipcli.checkpoints import Checkpoint
 from vipcli.desk import BusyError, Desk, Ticket
-from vipcli.errors import ModelError, UsageError, VipcliError
+from vipcli.errors import ContextError, ModelError, UsageError, VipcliError
 
 TOO_LONG = "The body is too large."
 _SECONDS_TO_SEND = 30
@@ -169,7 +169,7 @@ class Service:
             refusal = completions.refusal(str(error), kind="rate_limit_error")
             return JSONResponse(refusal, 429, {"Retry-After": "1"})
         except VipcliError as error:
-            return JSONResponse(completions.refusal(str(error)), 400)
+            return _refused(error)
         id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
         if asked.stream:
             events = _events(asked, stream, ticket, id, created)
@@ -179,10 +179,8 @@ class Service:
             async for _ in stream.texts(ticket):
                 pass
             return JSONResponse(completions.whole(asked, ticket.reply.result(), id=id, created=created))
-        except UsageError as error:
-            return JSONResponse(completions.refusal(str(error)), 400)
         except VipcliError as error:
-            return JSONResponse(completions.refusal(str(error), kind="server_error"), 500)
+            return _refused(error)
         finally:
             watching.cancel()
             ticket.left = True
@@ -207,8 +205,7 @@ async def _events(
             yield event(completions.usage_piece(asked, reply, id=id, created=created))
         yield b"data: [DONE]\n\n"
     except VipcliError as error:
-        kind = "invalid_request_error" if isinstance(error, UsageError) else "server_error"
-        yield event(completions.refusal(str(error), kind=kind))
+        yield event(_refusal(error))
     finally:
         ticket.left = True
 
@@ -277,6 +274,18 @@ async def _body(request: Request, *, most: int | None) -> bytes:
     except ClientDisconnect:
         raise UsageError("The body broke off.") from None
     return bytes(found)
+
+
+def _refusal(error: VipcliError) -> dict[str, Any]:
+    """What went wrong, in the chat-completions form."""
+    if isinstance(error, ModelError):
+        return completions.refusal(str(error), kind="server_error")
+    code = "context_length_exceeded" if isinstance(error, ContextError) else None
+    return completions.refusal(str(error), code=code)
+
+
+def _refused(error: VipcliError) -> Response:
+    return JSONResponse(_refusal(error), 500 if isinstance(error, ModelError) else 400)
 
 
 def _line(told: dict[str, Any]) -> bytes:
