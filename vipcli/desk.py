@@ -143,6 +143,8 @@ class Desk:
 
     def _answer(self, tickets: list[Ticket]) -> None:
         here = [ticket for ticket in tickets if not ticket.left]
+        for gone in set(tickets) - set(here):
+            gone.reply.cancel()
         try:
             if len(here) > 1:
                 replies = self._model.answers(

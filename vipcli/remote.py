@@ -97,6 +97,8 @@ class RemoteModel:
     def _lines(self, request: Request, name: str) -> Iterator[dict[str, Any]]:
         try:
             with _reply(self._path, "POST", f"/answer/{name}", wire.pack(request)) as reply:
+                if reply.status not in (200, 400):
+                    raise GoneError("The server does not know what to do with this.")
                 while line := reply.readline():
                     yield json.loads(line)
         except (OSError, ValueError, http.client.HTTPException) as error:

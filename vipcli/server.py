@@ -230,6 +230,8 @@ class _Stream:
         ticket.reply.add_done_callback(end)
         while (text := await self._pieces.get()) is not None:
             yield text
+        if ticket.reply.cancelled():
+            raise UsageError("Whoever asked has left.")
         error = ticket.reply.exception()
         if error is None or isinstance(error, VipcliError):
             ticket.reply.result()
