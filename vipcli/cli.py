@@ -271,7 +271,7 @@ def ask(
     if not quiet:
         _tell(prepared)
     if save_marked is not None:
-        _save(marked, typed, save_marked)
+        _save(marked, typed, save_marked, quiet)
     if show:
         _show_view(prepared, checkpoint)
     if dry_run:
@@ -446,7 +446,7 @@ def draw(
         for text in marked.notes:
             output.note(text)
     if out is not None:
-        _save(marked, typed, out)
+        _save(marked, typed, out, quiet)
     if show:
         output.show(marked.pixels)
     if json:
@@ -752,12 +752,14 @@ def _tell(question: Question, told: Question | None = None) -> None:
             output.note(text)
 
 
-def _save(marked: Marked, typed: list[TypedMark], path: str) -> None:
+def _save(marked: Marked, typed: list[TypedMark], path: str, quiet: bool) -> None:
     from vipcli import images
 
     if path == "-":
         if sys.stdout.isatty():
             raise UsageError("A picture would only confuse the terminal. Name a file, or send it on with |.")
+        if len(marked.shown) > 1:
+            raise UsageError(f"Standard output takes one picture, not {len(marked.shown)}. Name a file.")
         output.say_bytes(images.encode(marked.pixels))
         return
     read = [
@@ -765,10 +767,14 @@ def _save(marked: Marked, typed: list[TypedMark], path: str) -> None:
         *(mark.file for mark in typed if mark.file is not None),
     ]
     target = Path(path)
-    for number, one in enumerate(marked.shown, 1):
+    names = [path]
+    if len(marked.shown) > 1:
         # Of several, each is kept under a name of its own: marked-1.png, marked-2.png …
-        name = path if len(marked.shown) == 1 else str(target.with_stem(f"{target.stem}-{number}"))
+        names = [str(target.with_stem(f"{target.stem}-{n}")) for n in range(1, len(marked.shown) + 1)]
+    for one, name in zip(marked.shown, names, strict=True):
         images.save_picture(one.pixels, name, sources=read)
+    if len(names) > 1 and not quiet:
+        output.note(f"The {len(names)} pictures are in {names[0]} to {names[-1]}.")
 
 
 def _show_view(question: Question, checkpoint: Checkpoint) -> None:
@@ -786,7 +792,8 @@ def _print_plan(question: Question, as_json: bool) -> None:
         return
     output.say(question.prompt)
     for number, mark in enumerate(question.marked.marks, 1):
-        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {asking.where(mark)}")
+        on = asking.shown_on(question.marked, number)
+        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {asking.where(mark)}{on}")
 
 
 def _load(checkpoint: Checkpoint, settings: dict[str, Any], *, resident: bool = False) -> LocalModel:
