@@ -266,7 +266,7 @@ def ask(
     # Whatever is wrong with the question is told before a checkpoint is fetched.
     checkpoint = checkpoints.peek(settings["model"], revision=settings["revision"])
     if checkpoint.lacks_template(settings["prompt"]) and not dry_run:
-        checkpoint = _find(settings)
+        checkpoint = _find(settings, quiet)
     prepared = _prepare(marked, question, checkpoint, settings)
     if not quiet:
         _tell(prepared)
@@ -282,7 +282,7 @@ def ask(
         _print_plan(prepared, json)
         return
     seconds = {"picture": time.perf_counter() - started}
-    found = _find(settings)
+    found = _find(settings, quiet)
     if found != checkpoint:
         told, prepared = prepared, _prepare(marked, question, found, settings)
         if not quiet:
@@ -362,7 +362,7 @@ def chat(
                 output.note(text)
         scene = Scene(tuple(one.picture for one in marked.shown), marked.typed, marked.video)
         manner, earlier = manner_of({**settings, "jitter": marked.drawing.jitter}), None
-    found = _find(settings)
+    found = _find(settings, quiet)
     with output.working(f"Loading {found.name} …", quiet):
         local = _load(found, settings, resident=True)
     _converse(found, local, scene, manner, earlier, _max_pixels(settings), quiet=quiet)
@@ -540,23 +540,31 @@ def models_info(name: ModelName, json: Json = False) -> None:
 
 @models_app.command("pull")
 def models_pull(
+    ctx: typer.Context,
     name: ModelName,
     revision: Revision = None,
     quiet: Quiet = False,
 ) -> None:
     """Fetch a checkpoint, or what is still missing of it."""
-    from vipcli import cache, checkpoints
+    from vipcli import checkpoints
 
     hub_name = checkpoints.hub_name(name)
-    wanted = cache.missing(hub_name, revision)
-    cache.insist_on_room(hub_name, wanted)
-    if wanted and not quiet:
-        output.note(
-            f"Fetching {cache.readable(wanted)} of {hub_name}. Ctrl-C pauses it; pull again to go on."
-        )
-    found = checkpoints.find(hub_name, revision=revision)
+    wanted = _settings(ctx, name)["revision"]
+    fetched = []
+
+    def on_fetch(hub: str, size: int) -> None:
+        fetched.append(hub)
+        _announce(hub, size)
+
+    offline = config.resolve({})["offline"]
+    if offline.value:
+        found = checkpoints.peek(hub_name, revision=wanted)
+        if found.folder is None:
+            raise UsageError(f"{hub_name} is not here, and the setting offline is on ({_origin(offline)}).")
+    else:
+        found = checkpoints.find(hub_name, revision=wanted, on_fetch=None if quiet else on_fetch)
     if not quiet:
-        output.note(f"{hub_name} is here." if wanted else f"{hub_name} was here already.")
+        output.note(f"{hub_name} is here." if fetched else f"{hub_name} was here already.")
     output.say(str(found.folder))
 
 
@@ -582,10 +590,18 @@ def models_rm(
 def models_use(name: ModelName) -> None:
     """Make a checkpoint the default, as `vipcli config set model NAME` does."""
     from vipcli import checkpoints
+    from vipcli.models import BUNDLED
 
     checkpoint = checkpoints.peek(name)
+    # A damaged file is told of before anything is written.
+    config.resolve({})
+    if checkpoints.is_local(name) and name != BUNDLED:
+        # What it leads to from here, it leads to from nowhere else.
+        name = str(Path(name).expanduser().absolute())
     config.keep("model", name)
     output.note(f"{name} is now the default.")
+    if (found := config.resolve({})["model"]).source == "environment":
+        output.note(f"{found.setting.variable} is set to {found.value}, which wins until it is unset.")
     if checkpoint.folder is None:
         output.note(f"It is not here yet: vipcli models pull {name} fetches it, as the first question does.")
 
@@ -676,9 +692,21 @@ def _origin(found: config.Resolved) -> str:
             return source
 
 
-def _settings(ctx: typer.Context) -> dict[str, Any]:
+def _settings(ctx: typer.Context, model: str | None = None) -> dict[str, Any]:
+    """Every setting's value, with that model in place of the one that is kept."""
     resolved = config.resolve({name: ctx.params.get(name) for name in config.SETTINGS})
-    return {name: found.value for name, found in resolved.items()}
+    settings = {name: found.value for name, found in resolved.items()}
+    if model is not None:
+        settings["model"] = model
+    if settings["revision"] is not None and resolved["revision"].source != "flag":
+        from vipcli import checkpoints
+
+        # One that is kept is meant for the hub's checkpoints.
+        if checkpoints.is_local(str(settings["model"])):
+            settings["revision"] = None
+    if ctx.params.get("quantize_all") and settings["quantize"] == "none" and not ctx.params.get("quiet"):
+        output.note("--quantize-all does nothing without --quantize.")
+    return settings
 
 
 def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
@@ -737,10 +765,22 @@ def _prepare(
     )
 
 
-def _find(settings: dict[str, Any]) -> Checkpoint:
+def _find(settings: dict[str, Any], quiet: bool) -> Checkpoint:
     from vipcli import checkpoints
 
-    return checkpoints.find(settings["model"], revision=settings["revision"], offline=settings["offline"])
+    return checkpoints.find(
+        settings["model"],
+        revision=settings["revision"],
+        offline=settings["offline"],
+        on_fetch=None if quiet else _announce,
+    )
+
+
+def _announce(hub_name: str, size: int) -> None:
+    """Say that a download begins."""
+    from vipcli.cache import readable
+
+    output.note(f"Fetching {readable(size)} of {hub_name}. Ctrl-C stops it, and whole files are kept.")
 
 
 def _tell(question: Question, told: Question | None = None) -> None:
