@@ -626,11 +626,13 @@ def bench(
     batch: Annotated[str, typer.Option(metavar="N", help="Pictures side by side.")] = "1",
     tokens: Annotated[str, typer.Option(metavar="N", help="Length of the answers.")] = "64",
     repeat: Annotated[str, typer.Option(metavar="N", help="How often; the middle counts.")] = "3",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
     quantize_all: QuantizeAll = None,
     attention: Attention = None,
+    offline: Offline = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -638,14 +640,13 @@ def bench(
 
     vipcli bench vip-llava-7b --random-weights --quantize 4bit --baseline
     """
-    from vipcli import checkpoints
     from vipcli.models import BY_HUB_NAME, KNOWN
 
-    settings = _settings(ctx)
-    name = name or settings["model"]
-    subject = KNOWN.get(name) or BY_HUB_NAME.get(name) if random_weights else checkpoints.find(name)
+    settings = _settings(ctx, name)
+    name = str(settings["model"])
+    subject = KNOWN.get(name) or BY_HUB_NAME.get(name) if random_weights else _find(settings, quiet)
     if subject is None:
-        raise UsageError(f"The shape of {name} is not known. Those that are: {', '.join(KNOWN)}.")
+        raise UsageError(f"The shape of {name!r} is not known. Those that are: {', '.join(KNOWN)}.")
     with output.working("Loading torch …", quiet):
         from vipcli import bench
         from vipcli.loading import Setup
@@ -661,9 +662,9 @@ def bench(
     with output.working(f"Measuring {name} …", quiet):
         ours = bench.measure(subject, _setup(settings), plan)
     if json:
-        output.say_json(bench.record(ours, plain, plan))
+        output.say_json(bench.record(subject, ours, plain, plan))
         return
-    for line in bench.report(name, ours, plain, plan):
+    for line in bench.report(subject, ours, plain, plan):
         output.say(line)
 
 
