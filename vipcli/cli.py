@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from vipcli import __version__, config, output
-from vipcli.errors import FAILED, UsageError, VipcliError
+from vipcli.errors import FAILED, INTERRUPTED, UsageError, VipcliError
 from vipcli.marks import BY_KIND
 
 if TYPE_CHECKING:
@@ -912,12 +912,16 @@ def main() -> int:
     except TyperException as error:
         output.fail(_usage(error))
         return error.exit_code
+    except typer.Abort:
+        # A question that was not answered.
+        output.tell("")
+        return INTERRUPTED
 
 
 def _usage(error: TyperException) -> str:
     message = error.format_message().rstrip(".?")
-    if "unexpected extra argument" in message:
-        message += ". Put a question, or points with spaces between, in quotes"
     context = getattr(error, "ctx", None)
     command = "vipcli" if context is None else context.command_path
+    if "unexpected extra argument" in message and command.split()[-1] in ("ask", "chat", "draw"):
+        message += ". Put a question, or points with spaces between, in quotes"
     return f"{message}. See {command} --help."
