@@ -134,6 +134,15 @@ def test_a_model_that_fails_is_told_in_a_sentence(
         measure(find("bundled"), Setup("cpu"), SHORT)
 
 
+def test_a_shape_that_memory_cannot_hold_after_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loading, "_fill", fill)
+    with pytest.raises(ModelError, match="does not fit into the memory of cpu"):
+        measure(small("vip-llava-7b"), Setup("cpu", "bfloat16"), SHORT)
+
+
 def test_a_name_of_nothing_is_refused() -> None:
     for more in ([], ["--random-weights"]):
         command = [sys.executable, "-m", "vipcli", "bench", "", *more]

@@ -112,7 +112,12 @@ def random_model(known: Known, setup: Setup) -> Any:
         model = model_class(config)
     if setup.quantize != "none":
         _quantize_empty(model, setup, dtype)
-    _fill(model, device, dtype)
+    try:
+        _fill(model, device, dtype)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise _too_large(checkpoint, device) from error
+        raise
     model.tie_weights()
     _drop_unused_layers(model)
     return model.eval()
@@ -324,10 +329,7 @@ def _model(
     # Damaged files make these readers fail in any way.
     except Exception as error:
         if is_out_of_memory(error):
-            raise ModelError(
-                f"The checkpoint {checkpoint.name} does not fit into the memory "
-                f"of {device or 'this machine'}. Try --quantize 4bit, or another --device."
-            ) from error
+            raise _too_large(checkpoint, device) from error
         raise _broken(checkpoint, "its weights", error) from error
     if missing := sorted(loading["missing_keys"]):
         raise ModelError(
@@ -396,6 +398,13 @@ def _no_foreign_code() -> Iterator[None]:
         if not there:
             del sys.modules["kernels"]
         log.setLevel(level)
+
+
+def _too_large(checkpoint: Checkpoint, device: torch.device | None) -> ModelError:
+    return ModelError(
+        f"The checkpoint {checkpoint.name} does not fit into the memory of {device or 'this machine'}. "
+        "Try --quantize 4bit, or another --device."
+    )
 
 
 def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
