@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
 
+from tests import hub
 from tests.hub import REVISION, serving
 from vipcli import cache, doctor
 from vipcli.errors import ModelError
@@ -340,6 +342,36 @@ def test_what_a_stopped_download_left_is_swept_up_and_not_counted(machine: Machi
     whole = _row(machine)
     assert (whole["unfinished"], whole["family"]) == (False, "ViP-LLaVA")
     assert whole["parameters"] > 10_000
+
+
+def test_a_download_ends_at_once_when_it_is_interrupted(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for, enough = threading.Event(), threading.Event()
+    send = hub._Handler._send
+
+    def send_no_weights(self: Any, file: Path, body: bool) -> None:
+        if body and file.suffix == ".safetensors":
+            asked_for.set()
+            enough.wait(60)
+        else:
+            send(self, file, body)
+
+    monkeypatch.setattr(hub._Handler, "_send", send_no_weights)
+    with serving(tiny) as address:
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "vipcli", "models", "pull", "someone/model"],
+            env=Machine(tmp_path, address).environment,
+            timeout=20,
+            encoding="utf-8",
+        )
+        assert asked_for.wait(20)
+        child.sendintr()
+        child.read()
+        child.close()
+        enough.set()
+    assert child.signalstatus == signal.SIGINT
 
 
 def _row(machine: Machine) -> dict[str, Any]:

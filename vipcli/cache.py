@@ -6,6 +6,8 @@ import errno
 import logging
 import math
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,20 +54,18 @@ def fetch(name: str, revision: str | None = None, *, offline: bool = False, bars
     """
     from huggingface_hub import snapshot_download
 
-    return _reach(
-        name,
-        revision,
-        offline,
-        lambda: Path(
-            snapshot_download(
+    def ask() -> Path:
+        with _ended_at_once():
+            folder = snapshot_download(
                 name,
                 revision=revision,
                 allow_patterns=WANTED,
                 local_files_only=offline,
                 tqdm_class=_bar(shown=bars),
             )
-        ),
-    )
+        return Path(folder)
+
+    return _reach(name, revision, offline, ask)
 
 
 def settings(name: str, revision: str | None = None) -> Path:
@@ -242,6 +242,19 @@ def _reach(name: str, revision: str | None, offline: bool, action: Callable[[], 
 def _status(error: Any) -> int | None:
     """The number that the hub answered with."""
     return getattr(error.response, "status_code", None)
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process: the library would first fetch to its end every file that it has begun."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
