@@ -111,6 +111,7 @@ def test_marks_go_to_the_pictures_that_they_name() -> None:
     assert list(second.marks) == [2]
     assert tuple(first.pixels[10, 50]) == (178, 50, 50)
     assert tuple(second.pixels[10, 50]) == (50, 178, 50)
+    assert [asking.shown_on(made, number) for number in (1, 2)] == [" on picture 1", " on picture 2"]
     question = asking.prepare(
         made, "Is {1} like {2}? And {3}?", Checkpoint("known", INTERLEAVE), prompt="human"
     )
@@ -133,6 +134,7 @@ def test_marks_go_on_every_frame_but_for_one_named() -> None:
     question = asking.prepare(made, None, known)
     assert question.prompt == "<video><text>"
     answerer = ScriptedAnswerer("No.")
+    assert [asking.shown_on(made, number) for number in (1, 2)] == [" on all frames", " on frame 3"]
     record = asking.record(asking.ask(question, answerer))
     assert (len(answerer.requests[0].images), len(answerer.requests[0].frames)) == (0, 4)
     assert [mark["images"] for mark in record["marks"]] == [[1, 2, 3, 4], [3]]
@@ -153,7 +155,7 @@ def test_a_mark_for_a_picture_that_is_not_there() -> None:
         several("box 3:10,10,90,90")
     with pytest.raises(MarkError, match="is for picture 2, but there is only one picture"):
         several("box 2:10,10,90,90", count=1)
-    with pytest.raises(MarkError, match="is for frame 0, but there are only 2 frames"):
+    with pytest.raises(MarkError, match=r"is for frame 0, but .* 2 frames\. Counting begins at 1\."):
         several("box 0:10,10,90,90", video=True)
 
 

@@ -63,7 +63,8 @@ def test_what_was_measured_is_compared_with_the_plain_loop() -> None:
     compared = ratios(ours, plain)
     assert compared["weights"] == ours.weights / plain.weights < 0.9
     assert compared["tokens_per_second"] == ours.tokens_per_second / plain.tokens_per_second
-    told = "\n".join(bench.report("bundled", ours, plain, SHORT))
+    told = "\n".join(bench.report(checkpoint, ours, plain, SHORT))
+    assert "bundled: 4bit and bfloat16 on cpu, attention sdpa" in told
     assert "× as fast" in told and "as the documentation runs it" in told
 
 
@@ -71,7 +72,7 @@ def test_a_warm_up_is_earned_back_by_what_each_answer_saves() -> None:
     plan = Plan(batch=2)
     plain = Measured(
         load=1, warm_up=0.5, first_token=0.1, tokens_per_second=60, images_per_second=0.5,
-        peak_memory=1, weights=1, device="cuda:0", dtype="bfloat16",
+        peak_memory=1, weights=1, device="cuda:0", dtype="bfloat16", quantize="none", attention="sdpa",
     )  # fmt: skip
     # Two pictures in one second instead of four: 30 seconds more are there again after ten times.
     assert bench.earned_back(replace(plain, warm_up=30.5, images_per_second=2), plain, plan) == 10
@@ -85,7 +86,9 @@ def test_a_shape_too_large_is_told_before_it_is_made(monkeypatch: pytest.MonkeyP
         random_model(KNOWN["llava-onevision-72b-ov"], Setup("cpu", "bfloat16"))
     with pytest.raises(ModelError, match=r"--quantize 8bit takes 9\.\d GB"):
         random_model(KNOWN["vip-llava-7b"], Setup("cpu", "bfloat16"))
-    with pytest.raises(UsageError, match="Leave out --device spread"):
+    with pytest.raises(ModelError, match=r"Nor would 4 bits fit: take a smaller checkpoint\.$"):
+        random_model(KNOWN["llava-onevision-72b-ov"], Setup("cpu", "bfloat16"))
+    with pytest.raises(UsageError, match="Choose another --device"):
         random_model(KNOWN["vip-llava-7b"], Setup("spread"))
 
 
@@ -95,7 +98,11 @@ def test_the_command_prints_one_object(tiny: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
     assert told["plan"] == {"batch": 1, "tokens": 4, "repeat": 1}
-    assert told.keys() == {"plan", "measured", "baseline", "ratios", "earned_back_after"}
+    assert told.keys() == {
+        *("model", "plan", "measured", "versions", "baseline", "ratios", "earned_back_after"),
+    }
+    assert told["model"] == {"name": str(tiny), "revision": None, "random_weights": False}
+    assert (told["measured"]["quantize"], told["measured"]["attention"]) == ("none", "sdpa")
     assert ran.stderr == ""
 
 
@@ -103,4 +110,43 @@ def test_an_unknown_shape_is_refused() -> None:
     command = [sys.executable, "-m", "vipcli", "bench", "someone/model", "--random-weights"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 2
-    assert "The shape of someone/model is not known. Those that are: vip-llava-7b" in ran.stderr
+    assert "The shape of 'someone/model' is not known. Those that are: vip-llava-7b" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Take a smaller --batch, or"),
+        (
+            RuntimeError("shapes do not go together"),
+            r"failed while answering \(shapes do not go together\)\.$",
+        ),
+        (RuntimeError("mat1 and mat2 must have the same dtype"), "Another --dtype may help"),
+    ],
+)
+def test_a_model_that_fails_is_told_in_a_sentence(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(bench, "_inputs", fail)
+    with pytest.raises(ModelError, match=told):
+        measure(find("bundled"), Setup("cpu"), SHORT)
+
+
+def test_a_shape_that_memory_cannot_hold_after_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loading, "_fill", fill)
+    with pytest.raises(ModelError, match="does not fit into the memory of cpu"):
+        measure(small("vip-llava-7b"), Setup("cpu", "bfloat16"), SHORT)
+
+
+def test_a_name_of_nothing_is_refused() -> None:
+    for more in ([], ["--random-weights"]):
+        command = [sys.executable, "-m", "vipcli", "bench", "", *more]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert ran.returncode == 2
+        assert "is empty" in ran.stderr or "The shape of '' is not known" in ran.stderr

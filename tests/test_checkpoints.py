@@ -97,7 +97,7 @@ def test_a_folder_has_no_revision(tiny: Path) -> None:
 def test_odd_settings_do_no_harm(tiny: Path, tmp_path: Path, file: str, content: bytes) -> None:
     folder = tmp_path / "odd"
     shutil.copytree(tiny, folder)
-    (folder / "processor_config.json").unlink()
+    (folder / "processor_config.json").write_text("{}")
     (folder / file).write_bytes(content)
     assert checkpoints.find(str(folder)).padding == (122, 116, 104)
 
@@ -157,7 +157,7 @@ def test_the_hubs_cache_serves_without_a_network(tiny: Path, tmp_path: Path) -> 
     done = run(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert done.stdout.splitlines() == [
         *[f"someone/tiny {REVISION} 28 True"] * 2,
-        "The checkpoint someone/other is not in the cache: leave out --offline to fetch it.",
+        "The checkpoint someone/other is not in the cache, and offline is on: fetch it with --no-offline.",
     ], done.stderr
 
 
@@ -169,6 +169,7 @@ class Hub(BaseHTTPRequestHandler):
             "gated": (403, {"X-Error-Code": "GatedRepo"}),
             "private": (401, {"X-Error-Code": "RepoNotFound"}),
             "missing": (404, {"X-Error-Code": "RepoNotFound"}),
+            "expired": (403, {}),
             "norev": (404, {"X-Error-Code": "RevisionNotFound"}),
             "ill": (500, {}),
         }.get(next(iter(self.path.split("/")[3:]), ""), (404, {}))
@@ -197,20 +198,25 @@ def hub() -> Iterator[str]:
 def test_a_hub_that_says_no_is_told_in_a_sentence(hub: str, tmp_path: Path) -> None:
     code = """
         from vipcli import checkpoints
-        for name in ("gated", "private", "missing", "norev", "ill"):
+        for name in ("gated", "private", "missing", "expired", "norev@v2", "norev", "ill"):
+            name, _, revision = name.partition("@")
             try:
-                checkpoints.find(f"{name}/model", revision="v2" if name == "norev" else None)
+                checkpoints.find(f"{name}/model", revision=revision or None)
             except checkpoints.ModelError as error:
                 print(error)
     """
     done = run(code, tmp_path, HF_ENDPOINT=hub)
-    gated, private, missing, norev, ill = done.stdout.splitlines()
+    gated, private, missing, expired, norev, nomain, ill = done.stdout.splitlines()
     assert (
         gated
         == "The checkpoint gated/model asks for consent: accept its terms on its page, then set HF_TOKEN."
     )
     assert private.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
-    assert missing.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
+    assert missing.endswith("is not on the hub, at least not for you: check its name.")
+    assert expired.endswith(
+        "asks for consent, or HF_TOKEN is wrong or expired: look at its page and at HF_TOKEN."
+    )
+    assert nomain == "The checkpoint norev/model has no revision 'main'."
     assert norev == "The checkpoint norev/model has no revision 'v2'."
     assert ill.startswith("The checkpoint ill/model cannot be fetched (Server error '500")
     assert ill.endswith("try again later.")
@@ -254,3 +260,76 @@ def test_a_missing_shard_is_told_by_name(tiny: Path, tmp_path: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     with pytest.raises(ModelError, match="lacks 1 of its 2 files of weights, model-00002-of-00002"):
         checkpoints.find(str(folder))
+
+
+def changed(source: Path, folder: Path, **settings: object) -> Path:
+    """A copy of a checkpoint with other settings; None takes one out."""
+    shutil.copytree(source, folder)
+    config = json.loads((folder / "config.json").read_text()) | settings
+    kept = {name: value for name, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(kept))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"text_config": None}, "its config.json lacks text_config. Fetch it again."),
+        ({"text_config": {}}, "its config.json lacks text_config. Fetch it again."),
+        ({"vision_config": "big"}, "its config.json lacks vision_config. Fetch it again."),
+        ({"model_type": None}, "names no family. vipcli runs ViP-LLaVA, "),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+            "was stored with fewer bits by gptq, which vipcli does not run. Take the 16-bit checkpoint",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_used(
+    tiny: Path, tmp_path: Path, settings: dict[str, object], told: str
+) -> None:
+    folder = changed(tiny, tmp_path / "changed", **settings)
+    with pytest.raises(ModelError) as caught:
+        checkpoints.find(str(folder))
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("tokenizer.json", "lacks its tokenizer: .* holds no tokenizer.json and no tokenizer.model"),
+        ("processor_config.json", "lacks its image processor: .* holds no preprocessor_config.json"),
+    ],
+)
+def test_what_reads_words_and_pictures_must_be_there(
+    tiny: Path, tmp_path: Path, file: str, told: str
+) -> None:
+    folder = changed(tiny, tmp_path / "changed")
+    (folder / file).unlink()
+    with pytest.raises(ModelError, match=told):
+        checkpoints.find(str(folder))
+
+
+def test_settings_without_bottom_are_told_in_a_sentence(tiny: Path, tmp_path: Path) -> None:
+    folder = changed(tiny, tmp_path / "changed")
+    (folder / "config.json").write_text('{"a":' * 200_000)
+    with pytest.raises(ModelError, match=r"config\.json cannot be read\. Fetch it again\."):
+        checkpoints.find(str(folder))
+
+
+def test_what_is_damaged_in_the_cache_must_go_before_it_is_fetched_again(tiny: Path, tmp_path: Path) -> None:
+    fill_cache(tmp_path, tiny, "someone/tiny")
+    snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION
+    (snapshot / "config.json").write_text("{")
+    (snapshot / "model.safetensors").write_bytes(b"nothing")
+    for look in (checkpoints.find, checkpoints.shapes):
+        with pytest.raises(ModelError) as caught:
+            look(str(snapshot) if look is checkpoints.find else snapshot)  # type: ignore[operator]
+        assert str(caught.value).endswith(
+            "Take it away with vipcli models rm someone/tiny, then fetch it again."
+        )
+
+
+def test_a_name_of_nothing_is_told() -> None:
+    for name in ("", " "):
+        with pytest.raises(UsageError, match="The checkpoint's name is empty"):
+            checkpoints.peek(name)

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.test_videos import make_clip
+
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions."
@@ -116,6 +118,12 @@ class TestDryRun:
         ran = plan("--arrow", "50%,40%")
         assert "What is the object pointed to by the red arrow?###Assistant:" in ran.out
         assert ran.err == "note: Asking: What is the object pointed to by the red arrow?\n"
+
+    def test_of_several_pictures_each_mark_tells_its_own(self) -> None:
+        ran = plan("--image", "photo.png", "--save-marked", "out.png", "--box", "2:1,1,90,90")
+        assert ran.out.splitlines()[-1] == "{1} within the red rectangle: box 1,1 90,90 on picture 2"
+        assert "note: The 2 pictures are in out-1.png to out-2.png.\n" in ran.err
+        assert "Asking: What is shown in these pictures?" in plan("--image", "photo.png").err
 
     def test_a_mark_left_out_of_the_question_is_hinted_at(self) -> None:
         assert plan("Who is this?", "--point", "120,80").err == (
@@ -227,6 +235,9 @@ class TestDryRun:
         (["ask", "photo.png", "--boxx", "1"], 2, "No such option: --boxx"),
         (["ask", "photo.png", "--box"], 2, "'--box' requires an argument"),
         (["asq"], 2, "No such command 'asq'"),
+        (["models", "info", "a", "b"], 2, "extra argument(s) (b). See vipcli models info --help."),
+        (["models", "info", ""], 2, "The checkpoint's name is empty."),
+        (["models", "use", " "], 2, "The checkpoint's name is empty."),
         (["ask", "photo.png", "Q", "--save-marked", "-"], 2, "Standard output is for the answer."),
         (["draw", "photo.png"], 2, "There is nowhere to draw to."),
         (["draw", "photo.png", "-o", "-", "--json"], 2, "the picture or the JSON, not both"),
@@ -279,6 +290,15 @@ class TestDraw:
         )
         Path("out.png").write_bytes(done.stdout)
         assert pixels("out.png").shape == (252, 336, 3)
+
+    def test_of_a_video_each_frame_becomes_a_file_that_is_told(self, tmp_path: Path) -> None:
+        make_clip(tmp_path / "clip.mp4")
+        assert vipcli("draw", "clip.mp4", "--point", "9,9", "-o", "out.png") == Ran(
+            0, "", "note: The 8 pictures are in out-1.png to out-8.png.\n"
+        )
+        assert vipcli("draw", "clip.mp4", "-o", "out.png", "--quiet").err == ""
+        assert "Standard output takes one picture, not 8" in vipcli("draw", "clip.mp4", "-o", "-").err
+        assert pixels("out-8.png").shape == (120, 160, 3)
 
     def test_jitter_repeats_with_its_seed(self) -> None:
         for name, seed in (("a.png", "1"), ("b.png", "1"), ("c.png", "2")):
@@ -363,6 +383,23 @@ class TestAnswers:
         assert json.loads(ran.out)["question"] == "naïve 🦊"
 
 
+@pytest.mark.usefixtures("photo")
+class TestKeptSettings:
+    def test_a_revision_that_is_kept_is_for_the_hub_alone(self, tiny: Path) -> None:
+        model = ["--model", str(tiny), "--max-new-tokens", "2"]
+        assert vipcli("ask", "photo.png", "Q", *model, VIPCLI_REVISION="v2").code == 0
+        assert "Leave it out" in vipcli("ask", "photo.png", "Q", *model, "--revision", "v2").err
+
+    def test_what_does_nothing_is_told(self) -> None:
+        assert plan("Q", "--quantize-all").err == "note: --quantize-all does nothing without --quantize.\n"
+        assert plan("Q", "--quantize-all", "--quantize", "4bit").err == ""
+
+    def test_errors_blame_no_flag_that_nobody_typed(self, tiny: Path) -> None:
+        ran = vipcli("ask", "photo.png", "Q", "--model", str(tiny), VIPCLI_DEVICE="cuda:77")
+        assert ran.code == 1
+        assert "Leave out" not in ran.err
+
+
 class TestConfig:
     def test_show_tells_where_each_value_comes_from(self, tmp_path: Path) -> None:
         file = tmp_path / "settings.toml"
@@ -403,7 +440,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("vipcli ", ["ask", "bench", "config", "doctor", "draw", "models"]),
+        ("vipcli ", ["ask", "bench", "chat", "config", "doctor", "draw", "models"]),
         ("vipcli ask a.png --box 1,2,3,4:f", ["1,2,3,4:fuchsia"]),
         ("vipcli ask a.png --model vip", ["vip-llava-13b", "vip-llava-7b"]),
         ("vipcli ask a.png --fit ", ["crop", "pad", "stretch"]),

@@ -158,3 +158,11 @@ def test_the_usual_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert config.path().name == "config.toml"
     assert config.path().parent.name == "vipcli"
+
+
+def test_a_damaged_file_is_told_of_and_left_alone_when_it_would_be_changed() -> None:
+    path = write("fit = ")
+    for change in (lambda: config.keep("alpha", "9"), lambda: config.forget("alpha")):
+        with pytest.raises(ConfigError, match=r"is not valid TOML .* Mend it or delete it\."):
+            change()
+    assert path.read_text() == "fit = "

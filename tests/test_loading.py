@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -208,3 +209,30 @@ def test_the_cpu_stays_exact_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     assert loading._dtype(Setup(), torch.device("cpu")) is torch.float32
     assert loading._dtype(Setup(), torch.device("cuda")) == "auto"
     assert loading._dtype(Setup(), None) == "auto"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyError("added_tokens"), "something in it is missing, or of another kind than it should be"),
+        (RuntimeError("You set `ignore_mismatched_sizes` to"), "they have other shapes than its config.json"),
+        (ValueError("no such thing:"), r"did not read \(no such thing\)\. It may be damaged"),
+    ],
+)
+def test_what_does_not_read_is_told_in_our_words(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loading, "inputs_for", fail)
+    with pytest.raises(ModelError, match=told):
+        LocalModel(find(str(tiny)))
+
+
+def test_a_file_that_does_not_read_is_named(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny, folder)
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match=r"did not read \(tokenizer\.json cannot be read\)"):
+        LocalModel(find(str(folder)))

@@ -6,14 +6,18 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
+from tests import hub
 from tests.hub import REVISION, serving
 from vipcli import cache, doctor
 from vipcli.errors import ModelError
@@ -28,6 +32,9 @@ from vipcli.models import (
     configuration,
     family_of,
 )
+
+PICTURE = Path(__file__).parent.parent / "samples" / "shapes.png"
+NOWHERE = "http://127.0.0.1:9"
 
 
 def _on_no_device(known: Known) -> Any:
@@ -113,16 +120,22 @@ class Machine:
         self._environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(home), "HOME": str(home)}
         self._environment |= {"HF_ENDPOINT": hub, "VIPCLI_CONFIG": str(home / "config.toml")}
 
-    def __call__(self, *words: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: str, typed: str | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "vipcli", *words],
             capture_output=True,
             text=True,
             timeout=60,
             input=typed or "",
-            env={**self._environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=self.environment | environment,
             check=False,
         )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self._environment, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @pytest.fixture
@@ -139,8 +152,14 @@ def test_a_checkpoint_is_fetched_listed_and_removed(machine: Machine, tiny: Path
     assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
     assert "of llava-hf/vip-llava-7b-hf" in pulled.stderr
 
+    assert [line[:6] for line in pulled.stderr.splitlines()] == ["note: ", "note: "]
+
     again = machine("models", "pull", "vip-llava-7b", "--quiet")
     assert again.stdout == pulled.stdout
+    for environment in ({"HF_HUB_OFFLINE": "1"}, {"VIPCLI_OFFLINE": "1"}, {"HF_ENDPOINT": NOWHERE}):
+        here = machine("models", "pull", "vip-llava-7b", **environment)
+        assert here.stdout == pulled.stdout
+        assert here.stderr == "note: llava-hf/vip-llava-7b-hf was here already.\n"
     rows = {row["name"]: row for row in json.loads(machine("models", "list", "--json").stdout)}
     assert rows["vip-llava-7b"]["size"] > (tiny / "model.safetensors").stat().st_size
     assert rows["vip-llava-13b"]["size"] is None
@@ -262,3 +281,152 @@ def test_a_checkpoint_of_an_unknown_family_is_told(tiny: Path, tmp_path: Path) -
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="family 'bert'"):
         checkpoints.find(str(folder))
+
+
+def test_what_cannot_be_run_is_refused_before_its_weights_are_fetched(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    shutil.copytree(tiny, folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with serving(folder) as hub:
+        pickled = Machine(tmp_path, hub)("models", "pull", "someone/pickled")
+    assert pickled.stderr == (
+        "error: someone/pickled has no safetensors on the hub, and vipcli loads no other weights: "
+        "pickled ones can run code.\n"
+    )
+    (folder / "pytorch_model.bin").rename(folder / "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    with serving(folder) as hub:
+        asked = Machine(tmp_path, hub)("ask", str(PICTURE), "What?", "--model", "someone/bert")
+    assert "is of the family 'bert'. vipcli runs ViP-LLaVA" in asked.stderr
+    assert not list((tmp_path / "hub").rglob("*.safetensors"))
+
+
+def test_the_first_question_tells_what_is_fetched(machine: Machine) -> None:
+    asked = machine("ask", str(PICTURE), "What?", "--model", "someone/model", "--max-new-tokens", "2")
+    assert asked.returncode == 0
+    assert asked.stderr.startswith("note: Fetching 445 kB of someone/model.")
+    assert asked.stderr.count("Fetching") == 1
+
+
+def test_why_nothing_is_fetched_is_told(machine: Machine) -> None:
+    told = machine("models", "pull", "someone/model", HF_HUB_OFFLINE="1").stderr
+    assert "is not in the cache, and HF_HUB_OFFLINE is set: unset it to fetch it." in told
+    told = machine("models", "pull", "someone/model", VIPCLI_OFFLINE="1").stderr
+    assert "is not here, and the setting offline is on (from VIPCLI_OFFLINE)." in told
+    told = machine("bench", "someone/model", VIPCLI_OFFLINE="1").stderr
+    assert "is not in the cache, and offline is on: fetch it with --no-offline." in told
+    told = machine("models", "pull", "someone/model", HF_HOME="/dev/null/home").stderr
+    assert told.splitlines() == [
+        "error: The checkpoint someone/model cannot be stored in /dev/null/home/hub (Not a directory)."
+    ]
+
+
+def test_what_a_stopped_download_left_is_swept_up_and_not_counted(machine: Machine) -> None:
+    folder = Path(machine("models", "pull", "someone/model", "--quiet").stdout.strip())
+    size = _row(machine)["size"]
+    blobs = folder.parents[1] / "blobs"
+    stale, fresh, other_kind = (blobs / f"{name}.incomplete" for name in ("aa.1234", "bb.1234", "cc"))
+    for file in (stale, fresh, other_kind):
+        file.write_bytes(b"x" * 1000)
+    for file in (stale, other_kind):
+        os.utime(file, (0, 0))
+    assert _row(machine)["size"] == size
+    (folder / "model.safetensors").resolve().unlink()
+    (folder / "model.safetensors").unlink()
+    half = _row(machine)
+    assert (half["unfinished"], half["family"]) == (True, "")
+    assert "unfinished" in machine("models", "list").stdout
+    machine("models", "pull", "someone/model")
+    # One may still be written, and the other kind is gone on with.
+    assert [file.exists() for file in (stale, fresh, other_kind)] == [False, True, True]
+    whole = _row(machine)
+    assert (whole["unfinished"], whole["family"]) == (False, "ViP-LLaVA")
+    assert whole["parameters"] > 10_000
+
+
+def test_a_download_ends_at_once_when_it_is_interrupted(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for, enough = threading.Event(), threading.Event()
+    send = hub._Handler._send
+
+    def send_no_weights(self: Any, file: Path, body: bool) -> None:
+        if body and file.suffix == ".safetensors":
+            asked_for.set()
+            enough.wait(60)
+        else:
+            send(self, file, body)
+
+    monkeypatch.setattr(hub._Handler, "_send", send_no_weights)
+    with serving(tiny) as address:
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "vipcli", "models", "pull", "someone/model"],
+            env=Machine(tmp_path, address).environment,
+            timeout=20,
+            encoding="utf-8",
+        )
+        assert asked_for.wait(20)
+        child.sendintr()
+        child.read()
+        child.close()
+        enough.set()
+    assert child.signalstatus == signal.SIGINT
+
+
+def _row(machine: Machine) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = json.loads(machine("models", "list", "--json").stdout)
+    return next(row for row in rows if row["name"] == "someone/model")
+
+
+def test_what_is_not_known_is_not_guessed(machine: Machine) -> None:
+    facts = json.loads(machine("models", "info", "someone/thing", "--json").stdout)
+    assert [facts[name] for name in ("family", "limits", "prompt", "input_size")] == [None] * 4
+    told = machine("models", "info", "someone/thing").stdout
+    assert "family      not known before it is fetched\n" in told
+    assert "prompt" not in told
+
+
+def test_each_stage_of_onevision_tells_what_it_was_trained_on() -> None:
+    for size in ("0.5b", "7b", "72b"):
+        first, last = (KNOWN[f"llava-onevision-{size}-{stage}"] for stage in ("si", "ov"))
+        assert first.limits == "Trained on single pictures in fine tiles, and not on marks."
+        assert last.limits == ONEVISION.limits
+        assert "video" in last.limits
+
+
+def test_a_default_that_does_not_take_effect_is_told(machine: Machine, tiny: Path) -> None:
+    told = machine("models", "use", "bundled", VIPCLI_MODEL="vip-llava-7b").stderr
+    assert "note: VIPCLI_MODEL is set to vip-llava-7b, which wins until it is unset.\n" in told
+    settings = machine.home / "config.toml"
+    machine("models", "use", os.path.relpath(tiny))
+    assert Path(settings.read_text().split('"')[1]).is_absolute()
+    settings.write_text("colour = 1\n")
+    assert "which is no setting" in machine("models", "use", "bundled").stderr
+    settings.write_text("model = \n")
+    assert "is not valid TOML" in machine("models", "use", "bundled").stderr
+    assert settings.read_text() == "model = \n"
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_a_question_that_is_not_answered_is_an_interruption(machine: Machine, key: str) -> None:
+    machine("models", "pull", "someone/model")
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "vipcli", "models", "rm", "someone/model"],
+        env=machine.environment,
+        timeout=60,
+        encoding="utf-8",
+    )
+    child.expect_exact("[y/N]:")
+    child.send(key)
+    said = child.read()
+    child.close()
+    assert "Traceback" not in said
+    assert child.signalstatus == signal.SIGINT
+    assert REVISION in machine("models", "info", "someone/model", "--json").stdout
+
+
+def test_the_doctor_tells_how_16_bits_are_had_on_the_cpu() -> None:
+    report = doctor.Report("3", "here", {}, (doctor.Device("cpu", "one", 10**12),))
+    assert all(line.endswith("fits in 16 bits with --dtype bfloat16") for line in [*doctor.lines(report)][3:])

@@ -169,6 +169,11 @@ def test_a_question_is_thought_of_where_none_was_asked(count: int, question: str
     assert default_question(ONE_OF_EACH[:count]) == question
 
 
+def test_the_thought_of_question_knows_what_it_is_asked_about() -> None:
+    assert default_question([], 2) == "What is shown in these pictures?"
+    assert default_question([], "video") == "What is shown in this video?"
+
+
 @given(st.lists(st.sampled_from(ONE_OF_EACH), max_size=8))
 def test_the_thought_of_question_mentions_every_mark(marks: list[Mark]) -> None:
     question = default_question(marks)

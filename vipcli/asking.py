@@ -162,7 +162,10 @@ def _where(one: TypedMark, pictures: int, video: Video | None) -> Iterable[int]:
     if not 1 <= one.picture <= pictures:
         what = "frame" if video else "picture"
         there = f"is only one {what}" if pictures == 1 else f"are only {pictures} {what}s"
-        raise MarkError(f"The {one.kind} {one.text!r} is for {what} {one.picture}, but there {there}.")
+        counted = " Counting begins at 1." if one.picture < 1 else ""
+        raise MarkError(
+            f"The {one.kind} {one.text!r} is for {what} {one.picture}, but there {there}.{counted}"
+        )
     return (one.picture - 1,)
 
 
@@ -204,13 +207,16 @@ def prepare(
     """Settle the question, its prompt, and what there is to warn of."""
     form = checkpoint.form(prompt)
     asked = question is not None
-    text = default_question(marked.marks) if question is None else fill_in(question.strip(), marked.marks)
+    video = marked.video is not None
+    if question is None:
+        text = default_question(marked.marks, "video" if video else len(marked.shown))
+    else:
+        text = fill_in(question.strip(), marked.marks)
     if not text:
         raise PromptError("The question is empty. Ask something, or leave it out to have one asked for you.")
     text = check_text(text, "question", form)
     if system is not None:
         system = check_text(system, "system line", form)
-    video = marked.video is not None
     _insist_on_taking(marked, checkpoint, form)
     # What was said before may be what a later question speaks of.
     hints = () if earlier else _hints(text, marked.marks)
@@ -299,7 +305,7 @@ def _insist_on_taking(marked: Marked, checkpoint: Checkpoint, form: PromptForm) 
             f"{family.name} takes no video. Use a model that does, as --model llava-onevision-7b-ov."
         )
     if marked.video and form.name != "template":
-        raise UsageError(f"The prompt form {form.name} has no place for a video. Leave out --prompt.")
+        raise UsageError(f"The prompt form {form.name} has no place for a video. Choose --prompt template.")
 
 
 def _unused_to(marked: Marked, family: Family) -> Iterator[str]:
@@ -426,6 +432,15 @@ def _geometry(mark: Mark) -> dict[str, Any]:
 def where(mark: Mark) -> str:
     """Where a mark lies, short enough for a line."""
     return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
+
+
+def shown_on(marked: Marked, number: int) -> str:
+    """Where there are several pictures or frames, which of them a mark is on."""
+    places = [place for place, shown in enumerate(marked.shown, 1) if number in shown.marks]
+    if len(marked.shown) == 1:
+        return ""
+    what = "frame" if marked.video else "picture"
+    return f" on {what} {places[0]}" if len(places) == 1 else f" on all {what}s"
 
 
 def summary(answer: Answer, seconds: Mapping[str, float]) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vipcli.answers import Setup
 from vipcli.cache import readable
 from vipcli.checkpoints import Checkpoint
 from vipcli.heavy import quick_imports
-from vipcli.loading import compiles, load, random_model
+from vipcli.loading import compiles, load, random_model, stumbled
 from vipcli.models import ONEVISION, Known
 
 with quick_imports():
@@ -57,6 +58,8 @@ class Measured:
     weights: int
     device: str
     dtype: str
+    quantize: str
+    attention: str
 
 
 def measure(subject: Checkpoint | Known, setup: Setup, plan: Plan, *, plain: bool = False) -> Measured:
@@ -66,10 +69,12 @@ def measure(subject: Checkpoint | Known, setup: Setup, plan: Plan, *, plain: boo
     model = random_model(subject, setup) if isinstance(subject, Known) else load(subject, setup)[1]
     _wait(model)
     loaded = time.perf_counter() - started
-    inputs = _inputs(model, plan.batch)
-    generate = _generation(model, inputs, resident=not plain)
-    _, warming = generate(plan.tokens)
-    runs = [generate(plan.tokens) for _ in range(plan.repeat)]
+    try:
+        generate = _generation(model, _inputs(model, plan.batch), resident=not plain)
+        _, warming = generate(plan.tokens)
+        runs = [generate(plan.tokens) for _ in range(plan.repeat)]
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise stumbled(_name(subject), model, error, "Take a smaller --batch") from error
     first, whole = (statistics.median(times) for times in zip(*runs, strict=True))
     return Measured(
         load=loaded,
@@ -81,7 +86,17 @@ def measure(subject: Checkpoint | Known, setup: Setup, plan: Plan, *, plain: boo
         weights=int(model.get_memory_footprint()),
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
+        quantize=setup.quantize,
+        attention=str(model.config._attn_implementation),
     )
+
+
+def _name(subject: Checkpoint | Known) -> str:
+    return subject.hub if isinstance(subject, Known) else subject.name
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("vipcli", "torch", "transformers")}
 
 
 def ratios(ours: Measured, plain: Measured) -> dict[str, float]:
@@ -97,7 +112,8 @@ def ratios(ours: Measured, plain: Measured) -> dict[str, float]:
 
 def _lines(name: str, measured: Measured) -> Iterator[str]:
     """What was measured, for people."""
-    yield f"{name}: {measured.dtype} on {measured.device}"
+    few = "" if measured.quantize == "none" else f"{measured.quantize} and "
+    yield f"{name}: {few}{measured.dtype} on {measured.device}, attention {measured.attention}"
     yield f"  load             {measured.load:8.2f} s"
     yield f"  warm up          {measured.warm_up:8.2f} s, once"
     yield f"  first token      {measured.first_token:8.3f} s"
@@ -113,9 +129,10 @@ def earned_back(ours: Measured, plain: Measured, plan: Plan) -> int | None:
     return math.ceil(max(ours.warm_up - plain.warm_up, 0) / saved) if saved > 0 else None
 
 
-def report(name: str, ours: Measured, plain: Measured | None, plan: Plan) -> Iterator[str]:
+def report(subject: Checkpoint | Known, ours: Measured, plain: Measured | None, plan: Plan) -> Iterator[str]:
     """What was measured and, beside a baseline, how the two compare; for people."""
-    yield from _lines(name, ours)
+    yield ", ".join(f"{name} {found}" for name, found in _versions().items())
+    yield from _lines(_name(subject), ours)
     if plain is not None:
         yield from _lines("as the documentation runs it", plain)
         times = ratios(ours, plain)
@@ -129,9 +146,18 @@ def report(name: str, ours: Measured, plain: Measured | None, plan: Plan) -> Ite
         yield f"  warm-up earned back {told}"
 
 
-def record(ours: Measured, plain: Measured | None, plan: Plan) -> dict[str, Any]:
+def record(subject: Checkpoint | Known, ours: Measured, plain: Measured | None, plan: Plan) -> dict[str, Any]:
     """All of it as one object for scripts."""
-    told: dict[str, Any] = {"plan": asdict(plan), "measured": asdict(ours)}
+    told: dict[str, Any] = {
+        "model": {
+            "name": _name(subject),
+            "revision": None if isinstance(subject, Known) else subject.revision,
+            "random_weights": isinstance(subject, Known),
+        },
+        "plan": asdict(plan),
+        "measured": asdict(ours),
+        "versions": _versions(),
+    }
     if plain is not None:
         told |= {
             "baseline": asdict(plain),

@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,14 @@ from vipcli.models import (
 )
 from vipcli.prompts import HUMAN, VICUNA, PromptForm, TemplateForm
 
+OnFetch = Callable[[str, int], None]
+"""Hears of a download before it begins: the hub's name and how many bytes."""
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_READERS = {
+    "tokenizer": ("tokenizer.json", "tokenizer.model", "vocab.json"),
+    "image processor": ("preprocessor_config.json", "processor_config.json"),
+}
+"""What a checkpoint needs beside its weights, and the files that each can be in."""
 # The mean colour of CLIP's training pictures, which padding takes where a checkpoint names no other.
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
@@ -80,17 +88,49 @@ class Checkpoint:
                 return self.template
 
 
-def find(name: str, *, revision: str | None = None, offline: bool = False) -> Checkpoint:
+def find(
+    name: str, *, revision: str | None = None, offline: bool = False, on_fetch: OnFetch | None = None
+) -> Checkpoint:
     """The checkpoint of that name, downloaded if need be."""
     local = _local_folder(name)
-    if local is None:
-        hub = hub_name(name)
-        if not offline and peek(name, revision=revision).folder is None:
-            cache.insist_on_room(hub, cache.missing(hub, revision))
-        return _read(hub, cache.fetch(hub, revision, offline=offline), hub=True)
-    if revision is not None:
-        raise UsageError(f"--revision goes with a hub name, and {name} is a folder. Leave it out.")
-    return _read(name, local)
+    if local is not None:
+        if revision is not None:
+            raise UsageError(f"--revision goes with a hub name, and {name} is a folder. Leave it out.")
+        return _read(name, local)
+    hub = hub_name(name)
+    if offline:
+        return _read(hub, cache.fetch(hub, revision, offline=True), hub=True)
+    here = peek(hub, revision=revision)
+    try:
+        files = cache.missing(hub, revision)
+    except ModelError:
+        if here.folder is None:
+            raise
+        # What is here serves where the hub is out of reach.
+        return here
+    wanted = sum(files.values())
+    if not wanted and (here := peek(hub, revision=revision)).folder is not None:
+        return here
+    _insist_on_use(hub, revision, files)
+    cache.sweep(hub)
+    cache.insist_on_room(hub, wanted)
+    if wanted and on_fetch is not None:
+        on_fetch(hub, wanted)
+    folder = cache.fetch(hub, revision, bars=on_fetch is not None)
+    cache.sweep(hub)
+    return _read(hub, folder, hub=True)
+
+
+def _insist_on_use(hub: str, revision: str | None, files: Iterable[str]) -> None:
+    """Refuse what could not be run once it is here, all gigabytes of it."""
+    if "config.json" not in files:
+        raise ModelError(f"{hub} is not a checkpoint: it has no config.json.")
+    _family(hub, _config(cache.settings(hub, revision)))
+    if not any(file.endswith(".safetensors") for file in files):
+        raise ModelError(
+            f"{hub} has no safetensors on the hub, and vipcli loads no other weights: "
+            "pickled ones can run code."
+        )
 
 
 def peek(name: str, *, revision: str | None = None) -> Checkpoint:
@@ -105,6 +145,11 @@ def peek(name: str, *, revision: str | None = None) -> Checkpoint:
         known = BY_HUB_NAME.get(hub)
         family = VIPLLAVA if known is None else known.family
         return Checkpoint(hub, family, input_size=family.input_size)
+
+
+def is_local(name: str) -> bool:
+    """Whether a name leads to a folder, the bundled model's or another, and not to the hub."""
+    return name == BUNDLED or (bool(name) and Path(name).expanduser().is_dir())
 
 
 class IncompleteError(ModelError):
@@ -122,7 +167,7 @@ def shapes(folder: Path) -> dict[str, list[int]]:
                 found |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
         except (OSError, SafetensorError) as error:
             raise ModelError(
-                f"{file} cannot be read ({first_line(error)}). Fetch the checkpoint again."
+                f"{file} cannot be read ({first_line(error)}). {cache.mending(folder)}"
             ) from None
     return found
 
@@ -144,6 +189,8 @@ def memory(folder: Path, bits: int, own: int = 2, *, everything: bool = False) -
 
 
 def _local_folder(name: str) -> Path | None:
+    if not name.strip():
+        raise UsageError("The checkpoint's name is empty. vipcli models list shows those that are known.")
     if name == BUNDLED:
         return Path(__file__).with_name("bundled")
     folder = Path(name).expanduser()
@@ -170,14 +217,11 @@ def hub_name(name: str) -> str:
 
 
 def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
-    config = _json(folder / "config.json", required=True)
-    family = family_of(config)
-    if family is None:
-        raise ModelError(
-            f"The checkpoint {name} is of the family {config.get('model_type')!r}. "
-            f"vipcli runs {', '.join(family.name for family in FAMILIES)}."
-        )
+    config = _config(folder / "config.json")
+    family = _family(name, config)
+    _insist_on_parts(name, folder, config)
     _insist_on_safetensors(name, folder)
+    _insist_on_readers(name, folder)
     images = _image_settings(folder)
     return Checkpoint(
         name,
@@ -192,18 +236,69 @@ def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
     )
 
 
-def _json(path: Path, *, required: bool = False) -> dict[str, Any]:
+def _config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise IncompleteError(f"{path.parent} is not a checkpoint: it has no {path.name}.")
+    return _json(path)
+
+
+def _family(name: str, config: dict[str, Any]) -> Family:
+    family = family_of(config)
+    if family is None:
+        kind = config.get("model_type")
+        raise ModelError(
+            f"The checkpoint {name} {'names no family' if kind is None else f'is of the family {kind!r}'}. "
+            f"vipcli runs {', '.join(family.name for family in FAMILIES)}."
+        )
+    stored = config.get("quantization_config")
+    if isinstance(stored, dict) and stored.get("quant_method") != "bitsandbytes":
+        method = stored.get("quant_method", "other means")
+        raise ModelError(
+            f"The checkpoint {name} was stored with fewer bits by {method}, which vipcli does not run. "
+            "Take the 16-bit checkpoint, with --quantize where memory is short."
+        )
+    return family
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if required:
-            raise IncompleteError(f"{path.parent} is not a checkpoint: it has no {path.name}.") from None
         return {}
-    except (OSError, ValueError):
-        raise ModelError(f"{path} cannot be read. Fetch the checkpoint again.") from None
+    # Brackets within brackets without end are too deep for it.
+    except (OSError, ValueError, RecursionError):
+        raise ModelError(f"{path} cannot be read. {cache.mending(path.parent)}") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} does not hold what it should. Fetch the checkpoint again.")
+        raise ModelError(f"{path} does not hold what it should. {cache.mending(path.parent)}")
     return content
+
+
+def damaged(folder: Path) -> Path | None:
+    """The first of a checkpoint's settings that cannot be read."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            _json(path)
+        except ModelError:
+            return path
+    return None
+
+
+def _insist_on_parts(name: str, folder: Path, config: dict[str, Any]) -> None:
+    """Refuse what transformers would fill up with the settings of a model of many gigabytes."""
+    for part in ("text_config", "vision_config"):
+        if not isinstance(config.get(part), dict) or not config[part]:
+            raise ModelError(
+                f"The checkpoint {name} cannot be used: its config.json lacks {part}. {cache.mending(folder)}"
+            )
+
+
+def _insist_on_readers(name: str, folder: Path) -> None:
+    """Refuse a checkpoint without what reads words and pictures for it."""
+    for what, files in _READERS.items():
+        if not any((folder / file).exists() for file in files):
+            raise IncompleteError(
+                f"The checkpoint {name} lacks its {what}: {folder} holds no {' and no '.join(files)}."
+            )
 
 
 def _insist_on_safetensors(name: str, folder: Path) -> None:

@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from vipcli import __version__, config, output
-from vipcli.errors import FAILED, UsageError, VipcliError
+from vipcli.errors import FAILED, INTERRUPTED, UsageError, VipcliError
 from vipcli.marks import BY_KIND
 
 if TYPE_CHECKING:
@@ -275,12 +275,12 @@ def ask(
     # Whatever is wrong with the question is told before a checkpoint is fetched.
     checkpoint = checkpoints.peek(settings["model"], revision=settings["revision"])
     if checkpoint.lacks_template(settings["prompt"]) and not dry_run:
-        checkpoint = _find(settings)
+        checkpoint = _find(settings, quiet)
     prepared = _prepare(marked, question, checkpoint, settings)
     if not quiet:
         _tell(prepared)
     if save_marked is not None:
-        _save(marked, typed, save_marked)
+        _save(marked, typed, save_marked, quiet)
     if show:
         _show_view(prepared, checkpoint)
     if dry_run:
@@ -291,7 +291,7 @@ def ask(
         _print_plan(prepared, json)
         return
     seconds = {"picture": time.perf_counter() - started}
-    found = _find(settings)
+    found = _find(settings, quiet)
     if found != checkpoint:
         told, prepared = prepared, _prepare(marked, question, found, settings)
         if not quiet:
@@ -371,7 +371,7 @@ def chat(
                 output.note(text)
         scene = Scene(tuple(one.picture for one in marked.shown), marked.typed, marked.video)
         manner, earlier = manner_of({**settings, "jitter": marked.drawing.jitter}), None
-    found = _find(settings)
+    found = _find(settings, quiet)
     answerer = _answerer(found, settings, quiet=quiet, resident=True)
     _converse(found, answerer, scene, manner, earlier, _max_pixels(settings), quiet=quiet)
 
@@ -478,7 +478,7 @@ def serve(
         together=config.checked(config.count_from(1, 1024), together, "--together"),
         waiting=config.checked(config.count_from(0, 100_000), waiting, "--waiting"),
     )
-    found = _find(settings)
+    found = _find(settings, quiet)
 
     def ready(held: dict[str, Any]) -> None:
         if json:
@@ -541,7 +541,7 @@ def draw(
         for text in marked.notes:
             output.note(text)
     if out is not None:
-        _save(marked, typed, out)
+        _save(marked, typed, out, quiet)
     if show:
         output.show(marked.pixels)
     if json:
@@ -635,23 +635,31 @@ def models_info(name: ModelName, json: Json = False) -> None:
 
 @models_app.command("pull")
 def models_pull(
+    ctx: typer.Context,
     name: ModelName,
     revision: Revision = None,
     quiet: Quiet = False,
 ) -> None:
     """Fetch a checkpoint, or what is still missing of it."""
-    from vipcli import cache, checkpoints
+    from vipcli import checkpoints
 
     hub_name = checkpoints.hub_name(name)
-    wanted = cache.missing(hub_name, revision)
-    cache.insist_on_room(hub_name, wanted)
-    if wanted and not quiet:
-        output.note(
-            f"Fetching {cache.readable(wanted)} of {hub_name}. Ctrl-C pauses it; pull again to go on."
-        )
-    found = checkpoints.find(hub_name, revision=revision)
+    wanted = _settings(ctx, name)["revision"]
+    fetched = []
+
+    def on_fetch(hub: str, size: int) -> None:
+        fetched.append(hub)
+        _announce(hub, size)
+
+    offline = config.resolve({})["offline"]
+    if offline.value:
+        found = checkpoints.peek(hub_name, revision=wanted)
+        if found.folder is None:
+            raise UsageError(f"{hub_name} is not here, and the setting offline is on ({_origin(offline)}).")
+    else:
+        found = checkpoints.find(hub_name, revision=wanted, on_fetch=None if quiet else on_fetch)
     if not quiet:
-        output.note(f"{hub_name} is here." if wanted else f"{hub_name} was here already.")
+        output.note(f"{hub_name} is here." if fetched else f"{hub_name} was here already.")
     output.say(str(found.folder))
 
 
@@ -677,10 +685,18 @@ def models_rm(
 def models_use(name: ModelName) -> None:
     """Make a checkpoint the default, as `vipcli config set model NAME` does."""
     from vipcli import checkpoints
+    from vipcli.models import BUNDLED
 
     checkpoint = checkpoints.peek(name)
+    # A damaged file is told of before anything is written.
+    config.resolve({})
+    if checkpoints.is_local(name) and name != BUNDLED:
+        # What it leads to from here, it leads to from nowhere else.
+        name = str(Path(name).expanduser().absolute())
     config.keep("model", name)
     output.note(f"{name} is now the default.")
+    if (found := config.resolve({})["model"]).source == "environment":
+        output.note(f"{found.setting.variable} is set to {found.value}, which wins until it is unset.")
     if checkpoint.folder is None:
         output.note(f"It is not here yet: vipcli models pull {name} fetches it, as the first question does.")
 
@@ -705,11 +721,13 @@ def bench(
     batch: Annotated[str, typer.Option(metavar="N", help="Pictures side by side.")] = "1",
     tokens: Annotated[str, typer.Option(metavar="N", help="Length of the answers.")] = "64",
     repeat: Annotated[str, typer.Option(metavar="N", help="How often; the middle counts.")] = "3",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
     quantize_all: QuantizeAll = None,
     attention: Attention = None,
+    offline: Offline = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -717,14 +735,13 @@ def bench(
 
     vipcli bench vip-llava-7b --random-weights --quantize 4bit --baseline
     """
-    from vipcli import checkpoints
     from vipcli.models import BY_HUB_NAME, KNOWN
 
-    settings = _settings(ctx)
-    name = name or settings["model"]
-    subject = KNOWN.get(name) or BY_HUB_NAME.get(name) if random_weights else checkpoints.find(name)
+    settings = _settings(ctx, name)
+    name = str(settings["model"])
+    subject = KNOWN.get(name) or BY_HUB_NAME.get(name) if random_weights else _find(settings, quiet)
     if subject is None:
-        raise UsageError(f"The shape of {name} is not known. Those that are: {', '.join(KNOWN)}.")
+        raise UsageError(f"The shape of {name!r} is not known. Those that are: {', '.join(KNOWN)}.")
     with output.working("Loading torch …", quiet):
         from vipcli import bench
         from vipcli.answers import Setup
@@ -740,9 +757,9 @@ def bench(
     with output.working(f"Measuring {name} …", quiet):
         ours = bench.measure(subject, _setup(settings), plan)
     if json:
-        output.say_json(bench.record(ours, plain, plan))
+        output.say_json(bench.record(subject, ours, plain, plan))
         return
-    for line in bench.report(name, ours, plain, plan):
+    for line in bench.report(subject, ours, plain, plan):
         output.say(line)
 
 
@@ -771,9 +788,21 @@ def _origin(found: config.Resolved) -> str:
             return source
 
 
-def _settings(ctx: typer.Context) -> dict[str, Any]:
+def _settings(ctx: typer.Context, model: str | None = None) -> dict[str, Any]:
+    """Every setting's value, with that model in place of the one that is kept."""
     resolved = config.resolve({name: ctx.params.get(name) for name in config.SETTINGS})
-    return {name: found.value for name, found in resolved.items()}
+    settings = {name: found.value for name, found in resolved.items()}
+    if model is not None:
+        settings["model"] = model
+    if settings["revision"] is not None and resolved["revision"].source != "flag":
+        from vipcli import checkpoints
+
+        # One that is kept is meant for the hub's checkpoints.
+        if checkpoints.is_local(str(settings["model"])):
+            settings["revision"] = None
+    if ctx.params.get("quantize_all") and settings["quantize"] == "none" and not ctx.params.get("quiet"):
+        output.note("--quantize-all does nothing without --quantize.")
+    return settings
 
 
 def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
@@ -832,10 +861,22 @@ def _prepare(
     )
 
 
-def _find(settings: dict[str, Any]) -> Checkpoint:
+def _find(settings: dict[str, Any], quiet: bool) -> Checkpoint:
     from vipcli import checkpoints
 
-    return checkpoints.find(settings["model"], revision=settings["revision"], offline=settings["offline"])
+    return checkpoints.find(
+        settings["model"],
+        revision=settings["revision"],
+        offline=settings["offline"],
+        on_fetch=None if quiet else _announce,
+    )
+
+
+def _announce(hub_name: str, size: int) -> None:
+    """Say that a download begins."""
+    from vipcli.cache import readable
+
+    output.note(f"Fetching {readable(size)} of {hub_name}. Ctrl-C stops it, and whole files are kept.")
 
 
 def _tell(question: Question, told: Question | None = None) -> None:
@@ -847,12 +888,14 @@ def _tell(question: Question, told: Question | None = None) -> None:
             output.note(text)
 
 
-def _save(marked: Marked, typed: list[TypedMark], path: str) -> None:
+def _save(marked: Marked, typed: list[TypedMark], path: str, quiet: bool) -> None:
     from vipcli import images
 
     if path == "-":
         if sys.stdout.isatty():
             raise UsageError("A picture would only confuse the terminal. Name a file, or send it on with |.")
+        if len(marked.shown) > 1:
+            raise UsageError(f"Standard output takes one picture, not {len(marked.shown)}. Name a file.")
         output.say_bytes(images.encode(marked.pixels))
         return
     read = [
@@ -860,10 +903,14 @@ def _save(marked: Marked, typed: list[TypedMark], path: str) -> None:
         *(mark.file for mark in typed if mark.file is not None),
     ]
     target = Path(path)
-    for number, one in enumerate(marked.shown, 1):
+    names = [path]
+    if len(marked.shown) > 1:
         # Of several, each is kept under a name of its own: marked-1.png, marked-2.png …
-        name = path if len(marked.shown) == 1 else str(target.with_stem(f"{target.stem}-{number}"))
+        names = [str(target.with_stem(f"{target.stem}-{n}")) for n in range(1, len(marked.shown) + 1)]
+    for one, name in zip(marked.shown, names, strict=True):
         images.save_picture(one.pixels, name, sources=read)
+    if len(names) > 1 and not quiet:
+        output.note(f"The {len(names)} pictures are in {names[0]} to {names[-1]}.")
 
 
 def _show_view(question: Question, checkpoint: Checkpoint) -> None:
@@ -881,7 +928,8 @@ def _print_plan(question: Question, as_json: bool) -> None:
         return
     output.say(question.prompt)
     for number, mark in enumerate(question.marked.marks, 1):
-        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {asking.where(mark)}")
+        on = asking.shown_on(question.marked, number)
+        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {asking.where(mark)}{on}")
 
 
 def _answerer(
@@ -997,12 +1045,16 @@ def main() -> int:
     except TyperException as error:
         output.fail(_usage(error))
         return error.exit_code
+    except typer.Abort:
+        # A question that was not answered.
+        output.tell("")
+        return INTERRUPTED
 
 
 def _usage(error: TyperException) -> str:
     message = error.format_message().rstrip(".?")
-    if "unexpected extra argument" in message:
-        message += ". Put a question, or points with spaces between, in quotes"
     context = getattr(error, "ctx", None)
     command = "vipcli" if context is None else context.command_path
+    if "unexpected extra argument" in message and command.split()[-1] in ("ask", "chat", "draw"):
+        message += ". Put a question, or points with spaces between, in quotes"
     return f"{message}. See {command} --help."

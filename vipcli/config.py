@@ -287,6 +287,7 @@ def _change(change: Callable[[Any], None]) -> None:
         path().parent.mkdir(parents=True, exist_ok=True)
         # Two that change it at once would else each write what they had read before the other.
         with FileLock(path().with_name(f".{path().name}.lock")):
+            _parsed()
             document = tomlkit.parse(_text())
             change(document)
             replace_file(path(), tomlkit.dumps(document).encode())

@@ -126,4 +126,12 @@ def lines(report: Report) -> Iterator[str]:
         yield ""
         yield f"{device.name}: {device.description}, {readable(device.memory)} of memory"
         for name, bits in fits(device).items():
-            yield f"  {name:26} {'does not fit' if bits is None else f'fits in {bits} bits'}"
+            yield f"  {name:26} {_told(device, bits)}"
+
+
+def _told(device: Device, bits: int | None) -> str:
+    if bits is None:
+        return "does not fit"
+    # There, 32 are the default.
+    how = " with --dtype bfloat16" if bits == 16 and device.name == "cpu" else ""
+    return f"fits in {bits} bits{how}"

@@ -16,9 +16,9 @@ from typing import Any
 
 from vipcli.answers import AUTO, Halted, ModelFacts, OnText, Reply, Request, Sampling, Setup
 from vipcli.checkpoints import Checkpoint
-from vipcli.errors import ContextError, ModelError, PromptError, first_line
+from vipcli.errors import ContextError, PromptError
 from vipcli.heavy import quick_imports
-from vipcli.loading import compiles, is_out_of_memory, load, where
+from vipcli.loading import compiles, load, stumbled, where
 from vipcli.transcript import Transcript
 
 with quick_imports():
@@ -121,7 +121,7 @@ class LocalModel:
                     logits_processor=LogitsProcessorList([probabilities]),
                 )
             except (RuntimeError, ValueError, MemoryError) as error:
-                raise self._stumbled(error) from error
+                raise stumbled(self.checkpoint.name, self._model, error, "Lower --max-new-tokens") from error
         finished = time.perf_counter()
         if pictures is not None:
             self._remembered.keep(written, pictures)
@@ -150,17 +150,6 @@ class LocalModel:
     def _picture_tokens(self) -> list[int]:
         config = self._model.config
         return [config.image_token_id, getattr(config, "video_token_id", config.image_token_id)]
-
-    def _stumbled(self, error: Exception) -> ModelError:
-        if is_out_of_memory(error):
-            return ModelError(
-                f"{where(self._model)} ran out of memory while answering. "
-                "Lower --max-new-tokens, or try another --device."
-            )
-        return ModelError(
-            f"The checkpoint {self.checkpoint.name} failed while answering ({first_line(error)}). "
-            "Another --dtype may help."
-        )
 
     def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         for request in requests:

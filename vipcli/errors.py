@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 def first_line(error: Exception) -> str:
     """As much of somebody else's error as fits into a sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")[:200]
 
 
 class VipcliError(Exception):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from vipcli.answers import Setup
-from vipcli.cache import readable
-from vipcli.checkpoints import Checkpoint, memory
+from vipcli.cache import mending, readable
+from vipcli.checkpoints import Checkpoint, damaged, memory
 from vipcli.errors import ModelError, UsageError, first_line
 from vipcli.heavy import quick_imports
 from vipcli.inputs import Inputs, inputs_for
@@ -65,18 +66,30 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
+def stumbled(name: str, model: Any, error: Exception, smaller: str) -> ModelError:
+    """What to say of a model that failed while answering; `smaller` is what takes less memory."""
+    if is_out_of_memory(error):
+        return ModelError(
+            f"{where(model)} ran out of memory while answering. {smaller}, or try another --device."
+        )
+    about_dtype = re.search("dtype|scalar type|half|bfloat16|float16", str(error), re.IGNORECASE)
+    advice = " Another --dtype may help." if about_dtype else ""
+    return ModelError(f"The checkpoint {name} failed while answering ({first_line(error)}).{advice}")
+
+
 def random_model(known: Known, setup: Setup) -> Any:
     """The true class in the true shape, with weights that mean nothing: for measuring without a download."""
     from accelerate import init_empty_weights
 
     device = _device(setup.device)
     if device is None:
-        raise UsageError("Random weights go to one device. Leave out --device spread.")
+        raise UsageError("Random weights go to one device. Choose another --device (now: spread).")
     dtype = _dtype(setup, device)
     _insist_on_attention(setup.attention, device)
     dtype = torch.bfloat16 if isinstance(dtype, str) else dtype
     checkpoint = Checkpoint(known.hub, known.family)
-    _refuse_without_room(checkpoint, setup, device, known.memory(_bits(setup, dtype)), known.memory)
+    need = known.memory(_bits(setup, dtype))
+    _refuse_without_room(checkpoint, device, need, known.memory, "take a smaller checkpoint")
     model_class = _class(checkpoint)
     config = model_class.config_class(**configuration(known))
     config._attn_implementation = _ATTENTION[setup.attention]
@@ -84,7 +97,12 @@ def random_model(known: Known, setup: Setup) -> Any:
         model = model_class(config)
     if setup.quantize != "none":
         _quantize_empty(model, setup, dtype)
-    _fill(model, device, dtype)
+    try:
+        _fill(model, device, dtype)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise _too_large(checkpoint, device) from error
+        raise
     model.tie_weights()
     _drop_unused_layers(model)
     return model.eval()
@@ -130,7 +148,9 @@ def _device(name: str) -> torch.device | None:
         name = next(kind for kind in ("cuda", "mps", "cpu") if has[kind])
     kind, _, number = name.partition(":")
     if not has[kind]:
-        raise ModelError(f"This machine has no {kind} device that torch can use. Leave out --device {name}.")
+        raise ModelError(
+            f"This machine has no {kind} device that torch can use. Choose another --device (now: {name})."
+        )
     if number and int(number) >= torch.cuda.device_count():
         raise ModelError(
             f"This machine has no {name}: its GPUs are cuda:0 to cuda:{torch.cuda.device_count() - 1}."
@@ -153,10 +173,12 @@ def _dtype_beside(setup: Setup, device: torch.device | None) -> torch.dtype:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(f"--quantize {setup.quantize} needs bitsandbytes: pip install bitsandbytes.")
     if device is not None and device.type == "mps":
-        raise ModelError("4 and 8 bits run on NVIDIA GPUs and on the CPU. Leave out --quantize, or --device.")
+        raise ModelError(
+            "4 and 8 bits run on NVIDIA GPUs and on the CPU. Choose --quantize none, or another --device."
+        )
     if setup.quantize == "8bit":
         if setup.dtype not in ("auto", "float16"):
-            raise UsageError(f"8 bits go with float16, not with {setup.dtype}. Leave out --dtype.")
+            raise UsageError(f"8 bits go with float16, not with {setup.dtype}. Choose --dtype auto.")
         return torch.float16
     if setup.dtype != "auto":
         return _named(setup.dtype)
@@ -174,7 +196,9 @@ def _insist_on_attention(name: str, device: torch.device | None) -> None:
     if name != "flash":
         return
     if device is not None and device.type != "cuda":
-        raise ModelError("Flash attention runs on NVIDIA GPUs alone. Leave out --attention flash.")
+        raise ModelError(
+            "Flash attention runs on NVIDIA GPUs alone. Choose another --attention (now: flash)."
+        )
     if importlib.util.find_spec("flash_attn") is None:
         raise ModelError("--attention flash needs the package flash-attn: pip install flash-attn.")
 
@@ -198,11 +222,15 @@ def _insist_on_room(
     assert checkpoint.folder is not None
     folder = checkpoint.folder
     need = memory(folder, _bits(setup, dtype), own, everything=setup.quantize_all)
-    _refuse_without_room(checkpoint, setup, device, need, lambda bits: memory(folder, bits))
+    _refuse_without_room(checkpoint, device, need, lambda bits: memory(folder, bits))
 
 
 def _refuse_without_room(
-    checkpoint: Checkpoint, setup: Setup, device: torch.device, need: int, smaller: Callable[[int], int]
+    checkpoint: Checkpoint,
+    device: torch.device,
+    need: int,
+    smaller: Callable[[int], int],
+    otherwise: str = "take a smaller checkpoint, or --device spread",
 ) -> None:
     """Say what would fit where this does not; `smaller` is what fewer bits take."""
     free = _free(device)
@@ -210,7 +238,7 @@ def _refuse_without_room(
         return
     options = {"--dtype bfloat16": 16, "--quantize 8bit": 8, "--quantize 4bit": 4}
     fits = {option: size for option, bits in options.items() if (size := smaller(bits)) <= free}
-    advice = "Nor would 4 bits fit: take a smaller checkpoint, or --device spread."
+    advice = f"Nor would 4 bits fit: {otherwise}."
     if fits:
         option, size = next(iter(fits.items()))
         advice = f"{option} takes {readable(size)}."
@@ -286,15 +314,12 @@ def _model(
     # Damaged files make these readers fail in any way.
     except Exception as error:
         if is_out_of_memory(error):
-            raise ModelError(
-                f"The checkpoint {checkpoint.name} does not fit into the memory "
-                f"of {device or 'this machine'}. Try --quantize 4bit, or another --device."
-            ) from error
+            raise _too_large(checkpoint, device) from error
         raise _broken(checkpoint, "its weights", error) from error
     if missing := sorted(loading["missing_keys"]):
         raise ModelError(
             f"The checkpoint {checkpoint.name} lacks {len(missing)} of its weights, {missing[0]} among them. "
-            "Fetch it again."
+            f"{_mending(checkpoint)}"
         )
     _drop_unused_layers(model)
     return model.eval()
@@ -360,8 +385,29 @@ def _no_foreign_code() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
+def _too_large(checkpoint: Checkpoint, device: torch.device | None) -> ModelError:
     return ModelError(
-        f"The checkpoint {checkpoint.name} cannot be loaded: {part} did not read ({first_line(error)}). "
-        "It may be damaged; fetch it again."
+        f"The checkpoint {checkpoint.name} does not fit into the memory of {device or 'this machine'}. "
+        "Try --quantize 4bit, or another --device."
     )
+
+
+def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
+    assert checkpoint.folder is not None
+    why = first_line(error)
+    if (unreadable := damaged(checkpoint.folder)) is not None:
+        why = f"{unreadable.name} cannot be read"
+    elif "ignore_mismatched_sizes" in str(error):
+        why = "they have other shapes than its config.json says"
+    elif isinstance(error, KeyError | TypeError | AttributeError):
+        # What such an error says is for whoever wrote the reader.
+        why = "something in it is missing, or of another kind than it should be"
+    return ModelError(
+        f"The checkpoint {checkpoint.name} cannot be loaded: {part} did not read ({why}). "
+        f"It may be damaged. {_mending(checkpoint)}"
+    )
+
+
+def _mending(checkpoint: Checkpoint) -> str:
+    assert checkpoint.folder is not None
+    return mending(checkpoint.folder)

@@ -170,6 +170,14 @@ class Known:
     text: TextShape
     vision: VisionShape
     licence: str
+    single: bool = False
+    """Whether it was trained on single pictures alone, before the rest of what its family was trained on."""
+
+    @property
+    def limits(self) -> str:
+        """What it was not made for, in a sentence."""
+        alone = "Trained on single pictures in fine tiles, and not on marks."
+        return alone if self.single else self.family.limits
 
     @property
     def projector(self) -> int:
@@ -239,6 +247,7 @@ def _known() -> tuple[Known, ...]:
                 text,
                 SIGLIP,
                 apache,
+                single=stage == "si",
             )
             for size, text in sizes.items()
             for stage in ("si", "ov")

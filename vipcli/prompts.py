@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from vipcli.errors import ModelError, PromptError
 from vipcli.marks import Mark
@@ -202,10 +202,11 @@ def fill_in(question: str, marks: Sequence[Mark]) -> str:
     return _NUMBERED.sub(phrase, question)
 
 
-def default_question(marks: Sequence[Mark]) -> str:
+def default_question(marks: Sequence[Mark], pictures: int | Literal["video"] = 1) -> str:
     """A sensible question where none was asked."""
     if not marks:
-        return "What is shown in this picture?"
+        what = "this video" if pictures == "video" else "this picture" if pictures == 1 else "these pictures"
+        return f"What is shown in {what}?"
     things = [f"what is the object {mark.phrase}" for mark in marks]
     listed = things[0] if len(things) == 1 else f"{', '.join(things[:-1])}, and {things[-1]}"
     return f"{listed[0].upper()}{listed[1:]}?"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vipcli import cache, checkpoints
+from vipcli.errors import ModelError
 from vipcli.models import BUNDLED, BY_HUB_NAME, KNOWN, PRECISIONS
 
 
@@ -21,6 +22,8 @@ class Row:
     size: int | None
     """Bytes in the cache; None where it is not here."""
     default: bool
+    unfinished: bool = False
+    """Whether its download was stopped."""
 
 
 def everything(default: Any) -> list[Row]:
@@ -32,33 +35,56 @@ def everything(default: Any) -> list[Row]:
     rows = [Row(BUNDLED, bundled.family.name, _counted(bundled), size, default == BUNDLED)]
     for known in KNOWN.values():
         chosen = default in (known.short, known.hub)
-        rows.append(Row(known.short, known.family.name, known.parameters, here.pop(known.hub, None), chosen))
-    for name, kept in here.items():
-        rows.append(Row(name, "", None, kept, default == name))
+        kept = here.pop(known.hub, None)
+        half = kept is not None and _unfinished(known.hub)
+        rows.append(Row(known.short, known.family.name, known.parameters, kept, chosen, half))
+    rows += [_found(name, size, chosen=default == name) for name, size in here.items()]
     if not any(row.default for row in rows):
         rows.append(Row(str(default), "", None, None, True))
     return rows
+
+
+def _unfinished(name: str) -> bool:
+    try:
+        return checkpoints.peek(name).folder is None
+    # Damaged is another matter.
+    except ModelError:
+        return False
+
+
+def _found(name: str, size: int, *, chosen: bool) -> Row:
+    """A checkpoint in the cache that is not among the known; other tools keep theirs there, too."""
+    try:
+        checkpoint = checkpoints.peek(name)
+        if checkpoint.folder is None:
+            return Row(name, "", None, size, chosen, unfinished=True)
+        return Row(name, checkpoint.family.name, _counted(checkpoint), size, chosen)
+    except ModelError:
+        return Row(name, "", None, size, chosen)
 
 
 def line(row: Row) -> str:
     """A checkpoint on one line."""
     star = "*" if row.default else " "
     size = "-" if row.size is None else cache.readable(row.size)
-    return f"{star} {row.name:26} {row.family:16} {_billions(row.parameters):>7} {size:>9}"
+    half = " unfinished" if row.unfinished else ""
+    return f"{star} {row.name:26} {row.family:16} {_billions(row.parameters):>7} {size:>9}{half}"
 
 
 def info(name: str) -> dict[str, Any]:
     """All that is known of a checkpoint without fetching it."""
     checkpoint = checkpoints.peek(name)
     known = BY_HUB_NAME.get(checkpoint.name)
+    family = None if checkpoint.assumed else checkpoint.family
+    limits = known.limits if known else family.limits if family else None
     facts: dict[str, Any] = {
         "name": checkpoint.name,
         "short": None if known is None else known.short,
-        "family": checkpoint.family.name,
-        "limits": checkpoint.family.limits,
+        "family": family.name if family else None,
+        "limits": limits,
         "parameters": _counted(checkpoint) if known is None else known.parameters,
-        "prompt": checkpoint.family.form,
-        "input_size": checkpoint.input_size,
+        "prompt": family.form if family else None,
+        "input_size": checkpoint.input_size if family else None,
         "revision": checkpoint.revision,
         "folder": None if checkpoint.folder is None else str(checkpoint.folder),
         "licence": None,
@@ -78,13 +104,17 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What `info` found, for people."""
     short = f" ({facts['short']})" if facts["short"] else ""
     yield "name", f"{facts['name']}{short}"
-    yield "family", f"{facts['family']}. {facts['limits']}"
+    if facts["family"] is None:
+        yield "family", "not known before it is fetched"
+    else:
+        yield "family", f"{facts['family']}. {facts['limits']}"
     if facts["parameters"] is not None:
         yield "parameters", _billions(facts["parameters"])
     for bits, memory in facts["memory"].items():
         yield f"{bits} bits", f"takes {cache.readable(memory)} of memory"
-    yield "prompt", f"--prompt {facts['prompt']}"
-    yield "input", f"{facts['input_size']} × {facts['input_size']} pixels"
+    if facts["family"] is not None:
+        yield "prompt", f"--prompt {facts['prompt']}"
+        yield "input", f"{facts['input_size']} × {facts['input_size']} pixels"
     if facts["licence"] is not None:
         yield "licence", facts["licence"]
     if facts["folder"] is not None:
