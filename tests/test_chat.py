@@ -176,7 +176,7 @@ def test_the_oldest_turns_leave_a_full_conversation(capsys: pytest.CaptureFixtur
     say(talk, *(f"Question {number}?" for number in range(1, 8)))
     assert (
         capsys.readouterr().err.splitlines()
-        == ["note: The model has no more room: the oldest 2 turns leave, and the picture stays."] * 2
+        == ["note: The model had no more room: the oldest 2 turns have left, and the picture stays."] * 2
     )
     last = requests(talk)[-1]
     assert len(talk.chat.exchanges) == 7 and talk.chat.forgotten == 4
@@ -204,6 +204,62 @@ def test_a_retry_asks_the_same_of_what_is_shown_now(capsys: pytest.CaptureFixtur
     capsys.readouterr()
     talk.line("/retry")
     assert "At temperature 0 an answer stays as it is" in capsys.readouterr().err
+
+
+def test_a_question_that_never_fits_takes_nothing_with_it() -> None:
+    class Room(ScriptedAnswerer):
+        def answer(
+            self, request: Request, on_text: OnText | None = None, halted: Halted | None = None
+        ) -> Reply:
+            if "long" in request.prompt:
+                raise ContextError("There is no room. Ask something shorter.")
+            return super().answer(request, on_text, halted)
+
+    talk = talking(answerer=Room("a", "b", "c"))
+    say(talk, "One?", "Two?")
+    with pytest.raises(ContextError):
+        talk.line("A long one?")
+    assert talk.chat.forgotten == 0
+    talk.line("Three?")
+    assert len(requests(talk)[-1].before) == 2
+
+
+def test_a_retry_halted_before_a_word_keeps_the_turn() -> None:
+    class Halting(ScriptedAnswerer):
+        def answer(
+            self, request: Request, on_text: OnText | None = None, halted: Halted | None = None
+        ) -> Reply:
+            reply = super().answer(request, on_text, halted)
+            return reply if reply.text else replace(reply, ended="halted")
+
+    talk = talking(answerer=Halting("a", ""))
+    say(talk, "One?", "/retry")
+    assert [one.answer for one in talk.chat.exchanges] == ["a"]
+
+
+def test_what_has_no_place_in_json_is_kept_all_the_same(tmp_path: Path) -> None:
+    class Unsure(ScriptedAnswerer):
+        def answer(
+            self, request: Request, on_text: OnText | None = None, halted: Halted | None = None
+        ) -> Reply:
+            return replace(super().answer(request, on_text, halted), probability=float("nan"))
+
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy("photo.png", name)
+    talk = talking(answerer=Unsure("a"))
+    say(talk, f"/image {name}", "One?", "/save c.json", "/export c.html")
+    kept = json.loads(Path("c.json").read_text())
+    assert kept["exchanges"][0]["probability"] is None
+    assert kept["scene"]["pictures"][0]["source"].endswith("caf\\udce9.png")
+    assert "caf" in Path("c.html").read_text()
+
+
+def test_looking_at_a_loaded_conversation_writes_no_copy_of_it() -> None:
+    talk = talking("a", "b")
+    say(talk, "One?", "/save c.json", "/load c.json", "/marks", "/stats")
+    assert len(list((state.folder() / "chats").iterdir())) == 1
+    talk.line("Two?")
+    assert len(list((state.folder() / "chats").iterdir())) == 2
 
 
 def test_a_retry_that_fails_loses_nothing() -> None:

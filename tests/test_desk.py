@@ -114,12 +114,25 @@ def test_who_has_left_is_not_answered(model: Slow, desk: Desk) -> None:
     first = desk.ask(ask("first"))
     wait_until_begun(model)
     gone, here = desk.ask(ask("gone")), desk.ask(ask("here"))
-    gone.left = True
+    desk.leave(gone)
+    assert desk.waiting == 1
     model.may.set()
     assert here.reply.result(20).text == "here"
     assert first.reply.result(20).text == "first"
     assert model.together == [["first"], ["here"]]
     assert gone.reply.cancelled()
+
+
+def test_who_waited_too_long_is_told_and_not_answered(model: Slow, desk: Desk) -> None:
+    first = desk.ask(ask("first"))
+    wait_until_begun(model)
+    late = desk.ask(ask("late"), patience=0.01)
+    threading.Event().wait(0.05)
+    model.may.set()
+    with pytest.raises(ModelError, match="did not come to its turn in time"):
+        late.reply.result(20)
+    assert first.reply.result(20).text == "first"
+    assert model.together == [["first"]]
 
 
 def test_it_knows_when_nobody_asks(model: Slow, desk: Desk) -> None:

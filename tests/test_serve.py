@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.scripted import ScriptedAnswerer
-from tests.tiny import make_endless
-from vipcli import __version__, checkpoints, remote
+from tests.tiny import make_endless, make_vipllava
+from vipcli import __version__, checkpoints, handover, remote
 from vipcli.answers import Halted, OnText, Reply, Request, Setup
 from vipcli.asking import ask, mark, prepare
 from vipcli.engine import LocalModel
@@ -52,11 +52,12 @@ class Server:
 
 
 def run(
-    *arguments: str, environment: dict[str, str], lines: str | None = None
+    *arguments: str, environment: dict[str, str], lines: str | None = None, folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "vipcli", *arguments],
         env=environment,
+        cwd=folder,
         input=lines,
         capture_output=True,
         text=True,
@@ -66,12 +67,13 @@ def run(
 
 
 @contextlib.contextmanager
-def serving(*arguments: str, token: str = "secret") -> Iterator[Server]:
+def serving(*arguments: str, folder: Path | None = None) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="vipcli-") as runtime:
-        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime, "VIPCLI_TOKEN": token}
+        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime, "VIPCLI_TOKEN": "secret"}
         process = subprocess.Popen(
             [sys.executable, "-m", "vipcli", "serve", "--json", *arguments],
             env=environment,
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -214,9 +216,123 @@ def test_what_a_dead_server_left_is_cleared_away() -> None:
 
 def test_stop_ends_it() -> None:
     with serving() as server:
-        assert server.vipcli("serve", "--stop").stderr == "note: The server that held bundled is ended.\n"
+        assert server.vipcli("serve", "--stop").stderr == "note: The server of bundled is ended.\n"
         assert server.process.wait(20) == 0
         assert list((Path(server.environment["XDG_RUNTIME_DIR"]) / "vipcli").glob("*.sock")) == []
+
+
+def test_a_server_of_another_folder_by_the_same_name_is_not_asked(tmp_path: Path) -> None:
+    for name, seed in (("one", 0), ("two", 1)):
+        make_vipllava(tmp_path / name / "model", seed=seed)
+    question = ("ask", str(SHAPES), "Q", "--model", "model", "--max-new-tokens", "4", "-v")
+    with serving("--model", "model", folder=tmp_path / "one") as server:
+        theirs = run(*question, environment=server.environment, folder=tmp_path / "one")
+        ours = run(*question, environment=server.environment, folder=tmp_path / "two")
+        assert "running server" in theirs.stderr
+        assert "running server" not in ours.stderr
+        assert (
+            ours.stdout
+            == run(*question, "--no-server", environment=server.environment, folder=tmp_path / "two").stdout
+        )
+        # Nor is one whose files have changed since.
+        make_vipllava(tmp_path / "one" / "model", seed=2)
+        changed = run(*question, environment=server.environment, folder=tmp_path / "one")
+        assert "running server" not in changed.stderr
+
+
+def test_modules_are_not_taken_from_the_folder_one_stands_in(tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('this must not run')")
+    command = str(Path(sys.executable).with_name("vipcli"))
+    done = subprocess.run(
+        [command, *ASK, "--keep-alive", "2s", "-v"],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr.startswith(USED)) == ("7\n", True), done.stderr
+
+
+def test_what_the_server_cannot_carry_out_is_done_without(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade: the one that runs is of another version."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(handover, "__version__", "0.0.1")
+    assert handover.hand_over(list(ASK)) is None
+
+
+def test_a_server_that_is_stopped_is_not_waited_for() -> None:
+    with serving() as server:
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            assert server.vipcli(*ASK).stdout == "7\n"
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+
+
+def test_a_server_says_when_its_model_was_lost() -> None:
+    with serving() as server:
+        os.kill(server.told["pid"], signal.SIGKILL)
+        _, told = server.process.communicate(timeout=20)
+        assert server.process.returncode == 1
+        assert told.splitlines()[-1] == (
+            "error: The process that held the model was ended (-9). Begin it again: vipcli serve."
+        )
+
+
+def test_what_cannot_be_served_is_told_with_its_own_exit_code() -> None:
+    done = run("serve", "--device", "cuda:7", environment=dict(os.environ))
+    assert done.returncode == 1
+    assert "no cuda device" in done.stderr
+    done = run("serve", "--port", "1", "--host", "300.0.0.1", environment=dict(os.environ))
+    assert done.returncode == 1
+    assert "Name another with --port" in done.stderr
+
+
+def test_a_folder_that_is_open_to_others_is_done_without(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="vipcli-") as runtime:
+        (Path(runtime) / "vipcli").mkdir(mode=0o755)
+        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime}
+        assert run(*ASK, environment=environment).stdout == "7\n"
+        told = run("serve", environment=environment)
+        assert told.returncode == 1
+        assert "is open to others" in told.stderr
+
+
+def test_sigterm_ends_a_warm_question_with_its_signal(tmp_path: Path) -> None:
+    folder = make_endless(tmp_path / "endless")
+    with serving("--model", str(folder)) as server:
+        asking = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "vipcli",
+                "ask",
+                str(SHAPES),
+                "Q",
+                "--model",
+                str(folder),
+                "--max-new-tokens",
+                "900",
+            ],
+            env=server.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asking.stdout is not None
+        os.read(asking.stdout.fileno(), 10)
+        asking.terminate()
+        _, told = asking.communicate(timeout=20)
+        assert (asking.returncode, told) == (-signal.SIGTERM, "")
+        # Its answer is given up, too.
+        until = time.monotonic() + 20
+        while json.loads(server.vipcli("serve", "--status", "--json").stdout)["waiting"]:
+            assert time.monotonic() < until
 
 
 def test_keep_alive_begins_one_that_ends_by_itself() -> None:
@@ -507,11 +623,13 @@ def test_a_server_is_used_only_for_what_it_holds() -> None:
         version=__version__,
         model="bundled",
         revision=None,
-        folder=str(bundled.folder),
+        stamp=checkpoints.stamp(bundled),
         setup=asdict(Setup()),
         device="cpu",
         pid=1,
         address=None,
+        waiting=0,
+        status="ok",
     )
     assert held.is_for(bundled, asdict(Setup()))
     assert not held.is_for(bundled, asdict(Setup(quantize="4bit")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def _exchange_of(one: Exchange) -> _Exchange:
         question=one.question,
         answer=one.answer,
         ended=one.ended,
-        probability=one.probability,
+        probability=None if one.probability is None or isnan(one.probability) else one.probability,
         phrases=list(one.phrases),
         scene=_scene_of(one.scene),
         manner=asdict(one.manner),
@@ -167,7 +168,9 @@ def _scene_of(scene: Scene) -> _Scene:
 
 def _absolute(source: str) -> str:
     """The source, so that it is found from any folder."""
-    return source if is_address(source) else str(Path(source).absolute())
+    found = source if is_address(source) else str(Path(source).absolute())
+    # A name that is no text has no place in JSON; it will not be found again, and that is told then.
+    return found.encode(errors="backslashreplace").decode()
 
 
 def _found_anywhere(one: TypedMark) -> str:
@@ -206,6 +209,8 @@ class _Pictures:
             return Scene(())
 
     def _picture(self, told: _Picture) -> Picture:
+        if told.source == "-":
+            raise ValueError("standard input is no picture of a conversation")
         if told.source not in self._loaded:
             self._loaded[told.source] = load_picture(told.source, max_pixels=self._max_pixels)
         found = self._loaded[told.source]

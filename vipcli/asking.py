@@ -234,7 +234,7 @@ def prepare(
         else:
             turns.append(Turn(turn.question, check_text(turn.answer, "answer", form)))
             typed.append(turn.answer)
-        typed.append(turn.question)
+        typed.append(check_text(turn.question, "question", form))
     return Question(
         text=text,
         asked=asked,

@@ -211,8 +211,8 @@ class Chat:
 
     def news(self, question: Question) -> Iterator[str]:
         """What is worth saying before a question is answered, each thing once."""
-        if self.exchanges and not self.exchanges[-1].shows(self.scene, self.manner):
-            count = len(self.exchanges) - self.forgotten
+        count = len(self.exchanges) - self.forgotten
+        if count and not self.exchanges[-1].shows(self.scene, self.manner):
             turns = "the turn before is kept" if count == 1 else f"the {count} turns before are kept"
             yield f"The picture has changed, so the model looks at it anew; {turns}."
         yield from self._once(question.notes)

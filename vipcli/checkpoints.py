@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import math
 import re
@@ -170,6 +171,16 @@ def shapes(folder: Path) -> dict[str, list[int]]:
                 f"{file} cannot be read ({first_line(error)}). {cache.mending(folder)}"
             ) from None
     return found
+
+
+def stamp(checkpoint: Checkpoint) -> str:
+    """What tells a checkpoint's files, as they are now, from any others."""
+    assert checkpoint.folder is not None
+    found = hashlib.blake2b(str(checkpoint.folder.resolve()).encode(errors="backslashreplace"))
+    for file in sorted(checkpoint.folder.iterdir()):
+        told = file.stat()
+        found.update(f"{file.name} {told.st_size} {told.st_mtime_ns}".encode(errors="backslashreplace"))
+    return found.hexdigest()
 
 
 def memory(folder: Path, bits: int, own: int = 2, *, everything: bool = False) -> int:

@@ -291,12 +291,13 @@ def ask(
         _print_plan(prepared, json)
         return
     seconds = {"picture": time.perf_counter() - started}
-    found = _find(settings, quiet)
+    held = _server(checkpoint, settings)
+    found = checkpoint if held is not None else _find(settings, quiet)
     if found != checkpoint:
         told, prepared = prepared, _prepare(marked, question, found, settings)
         if not quiet:
             _tell(prepared, told)
-    answerer = _answerer(found, settings, quiet=quiet, verbose=verbose, keep_alive=keep_alive)
+    answerer = _answerer(found, settings, held, quiet=quiet, verbose=verbose, keep_alive=_span(keep_alive))
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
     _answer(prepared, answerer, settings, seconds, json=json, quiet=quiet, verbose=verbose)
 
@@ -361,7 +362,8 @@ def chat(
     if resume:
         kept = archive.read(state.last_conversation(), max_pixels=_max_pixels(settings))
         asked_for = {name: settings[name] for name in config.SETTINGS if ctx.params.get(name) is not None}
-        settings |= {"model": kept.model, "revision": kept.revision, **asked_for}
+        if "model" not in asked_for:
+            settings |= {"model": kept.model, "revision": kept.revision}
         manner = manner_of({**asdict(kept.manner), **asked_for})
         scene, earlier = kept.scene, replace(kept, manner=manner)
     else:
@@ -372,7 +374,7 @@ def chat(
         scene = Scene(tuple(one.picture for one in marked.shown), marked.typed, marked.video)
         manner, earlier = manner_of({**settings, "jitter": marked.drawing.jitter}), None
     found = _find(settings, quiet)
-    answerer = _answerer(found, settings, quiet=quiet, resident=True)
+    answerer = _answerer(found, settings, _server(found, settings), quiet=quiet, resident=True)
     _converse(found, answerer, scene, manner, earlier, _max_pixels(settings), quiet=quiet)
 
 
@@ -411,7 +413,12 @@ def _converse(
 
     if not quiet:
         output.note(f"{checkpoint.name} listens. /help lists what it can do beside answering, Ctrl-D leaves.")
-    for line in lines(state.folder() / "typed"):
+    try:
+        typed: Path | None = state.folder() / "typed"
+    except VipcliError as error:
+        typed = None
+        output.note(f"What is typed is not remembered: {error}")
+    for line in lines(typed):
         try:
             talk.line(line)
         except VipcliError as error:
@@ -465,8 +472,12 @@ def serve(
     """
     from vipcli import serving
 
-    if status or stop:
-        _tell_of_server(serving.stop() if stop else serving.running(), stopped=stop, as_json=json)
+    if stop:
+        model_held = serving.stop()
+        output.note("No server runs." if model_held is None else f"The server of {model_held} is ended.")
+        return
+    if status:
+        _tell_of_server(as_json=json)
         return
     settings = _settings(ctx)
     orders = serving.Orders(
@@ -492,15 +503,18 @@ def serve(
     serving.serve(found, _setup(settings), settings, orders, ready)
 
 
-def _tell_of_server(held: Held | None, *, stopped: bool, as_json: bool) -> None:
+def _tell_of_server(*, as_json: bool) -> None:
+    from vipcli import serving
+
+    held = serving.running()
     if as_json:
         output.say_json(None if held is None else asdict(held))
-    elif held is None:
-        output.note("No server runs.")
-    elif stopped:
-        output.note(f"The server that held {held.model} is ended.")
-    else:
+    elif held is not None:
         output.say(f"{held.model} on {held.device}, process {held.pid}, {held.waiting} waiting")
+    elif model := serving.beginning():
+        output.note(f"A server is loading {model}.")
+    else:
+        output.note("No server runs.")
 
 
 @app.command(cls=MarkingCommand)
@@ -932,16 +946,31 @@ def _print_plan(question: Question, as_json: bool) -> None:
         output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {asking.where(mark)}{on}")
 
 
+def _server(checkpoint: Checkpoint, settings: dict[str, Any]) -> Held | None:
+    """The running server, if it holds just that."""
+    if settings["no_server"] or sys.platform == "win32":
+        return None
+    from vipcli import remote
+
+    try:
+        held = remote.running()
+    # Whatever is wrong with a server that nobody asked for, there is a way without.
+    except VipcliError:
+        return None
+    return held if held is not None and held.is_for(checkpoint, asdict(_setup(settings))) else None
+
+
 def _answerer(
     checkpoint: Checkpoint,
     settings: dict[str, Any],
+    held: Held | None,
     *,
     quiet: bool,
     verbose: bool = False,
     resident: bool = False,
-    keep_alive: str | None = None,
+    keep_alive: float | None = None,
 ) -> Answerer:
-    """The model of a running server where that holds the same, else one in this process."""
+    """The model of the server that holds it, else one in this process."""
 
     def load() -> Answerer:
         with output.working(f"Loading {checkpoint.name} …", quiet):
@@ -950,23 +979,20 @@ def _answerer(
             return LocalModel(checkpoint, setup, resident=resident)
 
     setup = _setup(settings)
-    span = _span(keep_alive)
-    if settings["no_server"] or sys.platform == "win32":
-        return load()
-    from vipcli import remote
-
-    held = remote.running()
-    if held is None and span is not None:
+    if keep_alive is not None and held is None:
         from vipcli import serving
 
         with output.working(f"Loading {checkpoint.name}, to be kept …", quiet):
-            held = serving.begin(checkpoint, setup, settings, span)
-    if held is None or not held.is_for(checkpoint, asdict(setup)):
-        if held is not None and span is not None and not quiet:
+            held = serving.begin(checkpoint, setup, settings, keep_alive)
+        if not held.is_for(checkpoint, asdict(setup)):
             output.note(
-                f"The server that runs holds {held.model} in another way. vipcli serve --stop ends it."
+                f"The server that runs holds {held.model}, or in another way. vipcli serve --stop ends it."
             )
+            held = None
+    if held is None:
         return load()
+    from vipcli import remote
+
     if verbose:
         output.note(f"The running server answers, which holds {held.model} on {held.device}.")
     return remote.Fallback(remote.RemoteModel(), load, output.note)

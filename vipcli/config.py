@@ -127,7 +127,7 @@ def _temperature(text: str) -> float:
 def read_span(text: str) -> float:
     """A span of time in seconds: 90s, 10m, 1.5h."""
     units = {"s": 1, "m": 60, "h": 3600}
-    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smh])", text)
+    match = re.fullmatch(r"([0-9]{1,8}(?:\.[0-9]{1,3})?)([smh])", text)
     if match is None or float(match[1]) == 0:
         raise ValueError("a span of time such as 90s, 10m or 2h")
     return float(match[1]) * units[match[2]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from vipcli.answers import Halted, OnText, Reply, Request
-from vipcli.errors import VipcliError
+from vipcli.errors import ModelError, VipcliError
 
 _TOGETHER = 0.004
 """Seconds to wait for others that arrive at the same time."""
@@ -56,7 +56,12 @@ class Ticket:
 
     def over(self) -> bool:
         """Whether its answer is to be ended as it stands."""
-        return self.left or self.halted or time.monotonic() - self.since > self.patience
+        return self.left or self.halted or self.late
+
+    @property
+    def late(self) -> bool:
+        """Whether it has taken longer than it may."""
+        return time.monotonic() - self.since > self.patience
 
     def say(self, text: str) -> None:
         """Hand over some of its answer."""
@@ -104,11 +109,24 @@ class Desk:
         """Join the line: however long it is where patience has no end, else only where it is not full."""
         ticket = Ticket(request, on_text, math.inf if patience is None else patience)
         with self._changed:
-            if patience is not None and len(self._line) >= self._most_waiting:
+            if patience is not None and self.full:
                 raise BusyError(f"{len(self._line)} requests are waiting already. Try again in a moment.")
             self._line.append(ticket)
             self._changed.notify()
         return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """Leave the line, or give up the rest of an answer."""
+        with self._changed:
+            ticket.left = True
+            if ticket in self._line:
+                self._line.remove(ticket)
+                ticket.reply.cancel()
+
+    @property
+    def full(self) -> bool:
+        """Whether only those whose patience has no end can still join."""
+        return len(self._line) >= self._most_waiting
 
     def close(self) -> None:
         """Answer nobody any more."""
@@ -117,21 +135,25 @@ class Desk:
             self._changed.notify()
 
     def _work(self) -> None:
-        while tickets := self._next():
-            self._answer(tickets)
+        while not self._closed:
+            self._answer(self._next())
             with self._changed:
                 self._busy, self.last_used = False, time.monotonic()
 
     def _next(self) -> list[Ticket]:
-        """Those to be answered now, once there are any; none when it is over."""
+        """Those to be answered now, once there are any; none when they have left, or when it is over."""
         with self._changed:
             self._changed.wait_for(lambda: self._line or self._closed)
             if self._closed:
                 return []
             self._busy = True
-        if self._line[0].company is not None and self._most_together > 1:
+            alone = self._line[0].company is None
+        if not alone and self._most_together > 1:
             time.sleep(_TOGETHER)
         with self._changed:
+            if not self._line:
+                # It has left in that moment.
+                return []
             first = self._line.popleft()
             tickets = [first]
             if first.company is not None:
@@ -142,9 +164,9 @@ class Desk:
             return tickets
 
     def _answer(self, tickets: list[Ticket]) -> None:
-        here = [ticket for ticket in tickets if not ticket.left]
+        here = [ticket for ticket in tickets if not ticket.left and not ticket.late]
         for gone in set(tickets) - set(here):
-            gone.reply.cancel()
+            gone.reply.set_exception(ModelError("It did not come to its turn in time. Try again later."))
         try:
             if len(here) > 1:
                 replies = self._model.answers(

@@ -98,6 +98,8 @@ class LocalModel:
             # What is compiled serves one length only, so few lengths are asked for.
             generation.cache_implementation = "static"
             generation.max_cache_len = -(-(longest + generation.max_new_tokens) // _STEP) * _STEP
+            # Else transformers would take the longest that there ever was.
+            self._model._previous_max_cache_length = generation.max_cache_len
         ends = _end_tokens(generation)
         probabilities = _Probabilities()
         transcripts = [
@@ -106,6 +108,9 @@ class LocalModel:
         ]
         writer = _Writer(transcripts, probabilities, halted)
         lengths = inputs["attention_mask"].sum(1).tolist()
+        if len(requests) > 1:
+            # It would take room that they may need.
+            self.forget()
         pictures = _digest(requests[0]) if len(requests) == 1 and not self._compiles else None
         if pictures is not None:
             inputs = self._remembered.spare(inputs, pictures, self._picture_tokens)
@@ -121,6 +126,10 @@ class LocalModel:
                     logits_processor=LogitsProcessorList([probabilities]),
                 )
             except (RuntimeError, ValueError, MemoryError) as error:
+                if self._compiles and not any(transcript.tokens for transcript in transcripts):
+                    # Compiling needs more than answering does, a C compiler for one.
+                    self._compiles = False
+                    return self._answer(requests, on_texts, halted)
                 raise stumbled(self.checkpoint.name, self._model, error, "Lower --max-new-tokens") from error
         finished = time.perf_counter()
         if pictures is not None:

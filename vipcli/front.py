@@ -16,14 +16,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from vipcli import handover, state
-from vipcli.errors import INTERRUPTED, ModelError
+from vipcli.errors import FAILED, INTERRUPTED, USED_WRONGLY, ModelError, UsageError
 
-_ENDED = '{"error": "The process that was to hold the model ended at once."}'
+_ENDED = '{"error": "The process that was to hold the model ended at once.", "code": 1}'
 
 
 class Front:
@@ -34,36 +35,32 @@ class Front:
         self._folder = state.runtime()
         self._over = False
 
-    def run(self, ready: Any) -> None:
+    def run(self, ready: Callable[[dict[str, Any]], None]) -> None:
         """Serve until told to end; `ready` is called with what the model's process says of itself."""
         with self._alone(), self._resident() as resident:
             _import_what_questions_need()
-            told = json.loads(
-                resident.stdout.readline() or b'{"error": "The model\'s process ended at once."}'
-            )
+            assert resident.stdout is not None
+            told = json.loads(resident.stdout.readline() or _ENDED)
             if "error" in told:
-                raise ModelError(told["error"])
+                raise (UsageError if told["code"] == USED_WRONGLY else ModelError)(told["error"])
             with self._listening() as door:
                 ready(told)
                 self._welcome(door, resident)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self._folder / "serve.lock", blocking=False)
-        try:
-            with lock:
-                yield
-        except Timeout:
-            raise ModelError(
-                "A server runs already. vipcli serve --stop ends it, --status tells of it."
-            ) from None
+        with state.server_lock(self._orders["model"]) as lock:
+            self._lock = lock
+            yield
 
     @contextlib.contextmanager
-    def _resident(self) -> Iterator[Any]:
+    def _resident(self) -> Iterator[subprocess.Popen[bytes]]:
+        # Without -P, a file in this folder could stand in for a module; and Ctrl-C here is not for it.
         process = subprocess.Popen(
-            [sys.executable, "-m", "vipcli.resident"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-P", "-m", "vipcli.resident"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         )
         assert process.stdin is not None
         try:
@@ -81,52 +78,65 @@ class Front:
     @contextlib.contextmanager
     def _listening(self) -> Iterator[socket.socket]:
         path = self._folder / handover.SOCKET
-        path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX) as door:
-            door.bind(str(path))
-            path.chmod(0o600)
-            door.listen(128)
+        with state.listening(path) as door:
             try:
                 yield door
             finally:
                 path.unlink(missing_ok=True)
 
-    def _welcome(self, door: socket.socket, resident: Any) -> None:
+    def _welcome(self, door: socket.socket, resident: subprocess.Popen[bytes]) -> None:
         """Let commands in until the model's process ends, or until this one is told to."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._end)
-        # Those that were forked leave nothing to be waited for.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        forks: set[int] = set()
         while not self._over:
             # Between the look at the flag and the wait, a signal could come; so the wait is never long.
-            found, _, _ = select.select([door, resident.stdout], [], [], 0.5)
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG) != (0, 0):
-                    pass
-            if resident.stdout in found or resident.poll() is not None:
-                return
-            if door in found:
+            found, _, _ = select.select([door], [], [], 0.2)
+            forks = {pid for pid in forks if os.waitpid(pid, os.WNOHANG) == (0, 0)}
+            if resident.poll() is not None:
+                break
+            if door not in found:
+                continue
+            # One that cannot be let in must not end what the others have.
+            with contextlib.suppress(OSError):
                 command, _ = door.accept()
                 with command:
-                    if os.fork() == 0:
-                        _carry_out(command, door)
+                    pid = os.fork()
+                    if pid == 0:
+                        door.close()
+                        self._lock.close()
+                        _carry_out(command)
+                    forks.add(pid)
+        if resident.poll() not in (None, 0, -signal.SIGTERM):
+            raise ModelError(
+                f"The process that held the model was ended ({resident.returncode}). "
+                "Begin it again: vipcli serve."
+            )
 
     def _end(self, number: int, frame: Any) -> None:
         self._over = True
 
 
-def _carry_out(connection: socket.socket, door: socket.socket) -> None:
+def _carry_out(connection: socket.socket) -> None:
     """In a fork: become the command that came in, and leave with its exit code."""
-    code = 1
     try:
-        door.close()
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        command = handover.receive(connection)
-        _become(command)
-        handover.tell_pid(connection)
+        # Where this fails, the command is carried out where it came from.
+        with contextlib.suppress(Exception):
+            _become(handover.receive(connection))
+            _speak_through(handover.accept(connection))
+            _run(connection)
+    finally:
+        os._exit(0)
+
+
+def _run(connection: socket.socket) -> None:
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+    code = FAILED
+    try:
         from vipcli.cli import main
 
         code = main()
@@ -138,21 +148,40 @@ def _carry_out(connection: socket.socket, door: socket.socket) -> None:
                 stream.flush()
         with contextlib.suppress(OSError):
             handover.tell_code(connection, code)
-        os._exit(0)
+
+
+def _end_with(connection: socket.socket) -> None:
+    """End this process if the one that handed over its command ends first."""
+    with contextlib.suppress(OSError):
+        if not connection.recv(1):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _become(command: handover.Command) -> None:
-    for target, given in enumerate(command.streams):
-        os.dup2(given, target)
-        os.close(given)
+    if "huggingface_hub" in sys.modules and _hub_settings(command.environment) != _hub_settings(os.environ):
+        raise OSError("the hub's library has read other settings already")
     os.chdir(command.folder)
     os.umask(command.umask)
     os.environ.clear()
     os.environ.update(command.environment)
     sys.argv = ["vipcli", *command.arguments]
+
+
+def _speak_through(streams: list[int]) -> None:
+    for target, given in enumerate(streams):
+        os.dup2(given, target)
+        os.close(given)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = _stream(1)
     sys.stderr = _stream(2)
+
+
+def _hub_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith("HF_") or name in ("HOME", "XDG_CACHE_HOME")
+    }
 
 
 def _stream(number: int) -> io.TextIOWrapper:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,12 +14,13 @@ from pathlib import Path
 from types import FrameType
 
 from vipcli import __version__, state
-from vipcli.errors import VipcliError
+from vipcli.errors import FAILED, VipcliError
 
 SOCKET = "ask.sock"
 
 _LENGTH = struct.Struct("!I")
 _MOST = 16_000_000
+_SECONDS_TO_BEGIN = 5.0
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,6 @@ class Command:
     folder: str
     umask: int
     environment: dict[str, str]
-    streams: list[int]
-    """Standard input, output and error, as descriptors of this process."""
 
 
 def hand_over(arguments: list[str]) -> int | None:
@@ -42,6 +42,8 @@ def hand_over(arguments: list[str]) -> int | None:
     if not path.exists():
         return None
     with socket.socket(socket.AF_UNIX) as connection:
+        # One that is stopped, or of another kind, must not be waited for.
+        connection.settimeout(_SECONDS_TO_BEGIN)
         try:
             connection.connect(str(path))
             umask = os.umask(0)
@@ -49,9 +51,11 @@ def hand_over(arguments: list[str]) -> int | None:
             message = json.dumps(
                 [__version__, sys.prefix, arguments, str(Path.cwd()), umask, dict(os.environ)]
             ).encode()
-            socket.send_fds(connection, [_LENGTH.pack(len(message))], [0, 1, 2])
-            connection.sendall(message)
+            connection.sendall(_LENGTH.pack(len(message)) + message)
             pid = _number(connection)
+            if pid:
+                # Not sooner: what is on its way to a process that never takes it stays open.
+                socket.send_fds(connection, [b"\0"], [0, 1, 2])
         except ConnectionRefusedError:
             # A server that was killed left its socket behind.
             path.unlink(missing_ok=True)
@@ -60,37 +64,57 @@ def hand_over(arguments: list[str]) -> int | None:
             return None
         if not pid:
             return None
+        connection.settimeout(None)
         return _wait(connection, pid)
 
 
 def _wait(connection: socket.socket, pid: int) -> int:
+    """Pass on what is sent to this process, and wait until the other one ends."""
+    passed: list[int] = []
+
     def pass_on(number: int, frame: FrameType | None) -> None:
-        os.kill(pid, number)
+        passed.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def pause(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            # Here it goes on.
+            os.kill(pid, signal.SIGCONT)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, pass_on)
+    signal.signal(signal.SIGTSTP, pause)
     code = _number(connection)
-    if code is None:
-        sys.stderr.write("error: The server was ended in the middle of this. Ask again.\n")
-        return 1
-    return code
+    if code is not None:
+        return code
+    if passed:
+        signal.signal(passed[-1], signal.SIG_DFL)
+        os.kill(os.getpid(), passed[-1])
+    sys.stderr.write("error: The server was ended in the middle of this. Ask again.\n")
+    return FAILED
 
 
 def receive(connection: socket.socket) -> Command:
     """In the process that serves: the command that comes in."""
-    head, streams, _, _ = socket.recv_fds(connection, _LENGTH.size, 3)
-    (length,) = _LENGTH.unpack(head)
-    if length > _MOST or len(streams) != 3:
+    length = _number(connection)
+    if length is None or length > _MOST:
         raise OSError("no command came")
     version, prefix, arguments, folder, umask, environment = json.loads(_exactly(connection, length))
     if (version, prefix) != (__version__, sys.prefix):
         raise OSError("a command of another installation came")
-    return Command(arguments, folder, umask, environment, streams)
+    return Command(arguments, folder, umask, environment)
 
 
-def tell_pid(connection: socket.socket) -> None:
-    """Say that the command is being carried out, and by whom."""
+def accept(connection: socket.socket) -> list[int]:
+    """Say that the command is carried out, and by whom; take its standard input, output and error."""
     connection.sendall(_LENGTH.pack(os.getpid()))
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    if len(streams) != 3:
+        raise OSError("no streams came")
+    return streams
 
 
 def tell_code(connection: socket.socket, code: int) -> None:

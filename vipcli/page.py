@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 
 from vipcli.chat import Chat, Exchange
+from vipcli.errors import VipcliError
 from vipcli.images import Pixels, encode
 
 _LONGEST_SIDE = 1600
@@ -69,10 +70,14 @@ def _turns(chat: Chat) -> Iterator[str]:
 
 
 def _pictures(one: Exchange) -> Iterator[str]:
-    if not one.scene.pictures:
+    try:
+        marked = one.scene.marked(one.manner.drawing).shown if one.scene.pictures else ()
+    except VipcliError:
+        # A mask's file may have left, too.
+        marked = ()
+    if not marked:
         yield '<p class="aside">The picture is no longer there.</p>'
-        return
-    for shown in one.scene.marked(one.manner.drawing).shown:
+    for shown in marked:
         phrases = ", ".join(mark.phrase for mark in shown.marks.values())
         told = f"{_file(shown.picture.name)}{', marks: ' if phrases else ''}{phrases}"
         yield (

@@ -10,13 +10,13 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vipcli import __version__, errors, state, wire
 from vipcli.answers import Answerer, Halted, OnText, Reply, Request
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints import Checkpoint, stamp
 from vipcli.errors import ModelError
 
 SOCKET = "model.sock"
@@ -35,22 +35,23 @@ class Held:
     version: str
     model: str
     revision: str | None
-    folder: str
+    stamp: str
     setup: dict[str, Any]
     device: str
     pid: int
     address: str | None
     """Of its port."""
-    waiting: int = 0
-    status: str = field(default="ok", repr=False)
+    waiting: int
+    status: str
 
     def is_for(self, checkpoint: Checkpoint, setup: dict[str, Any]) -> bool:
         """Whether it holds just that, and is of this version."""
         return (
-            self.version == __version__
-            and (self.model, self.revision) == (checkpoint.name, checkpoint.revision)
-            and self.folder == str(checkpoint.folder)
+            checkpoint.folder is not None
+            and self.version == __version__
             and self.setup == setup
+            and self.revision == checkpoint.revision
+            and self.stamp == stamp(checkpoint)
         )
 
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 import uvicorn
 from pydantic import BaseModel
 
-from vipcli import __version__, checkpoints
+from vipcli import __version__, checkpoints, state
 from vipcli.answers import Setup
 from vipcli.desk import Desk
 from vipcli.errors import VipcliError
@@ -51,77 +50,68 @@ class Orders(BaseModel):
 def main() -> None:
     """Hold the model until it is no longer needed."""
     orders = Orders.model_validate_json(sys.stdin.readline())
-    # Whoever began it decides when it ends; Ctrl-C in their terminal is for them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        sockets, address = _listen(orders)
-        from vipcli.engine import LocalModel
+    # What libraries print is none of what is told to the process that began this one.
+    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    with contextlib.ExitStack() as stack:
+        try:
+            opened, address = _opened(orders)
+            from vipcli.engine import LocalModel
 
-        checkpoint = checkpoints.find(orders.model, revision=orders.revision, offline=orders.offline)
-        model = LocalModel(checkpoint, Setup(**orders.setup), resident=True)
-    except VipcliError as error:
-        _say({"error": str(error), "code": error.exit_code})
-        os._exit(1)
-    desk = Desk(model, most_waiting=orders.waiting, most_together=orders.together)
-    held = {
-        "version": __version__,
-        "model": checkpoint.name,
-        "revision": checkpoint.revision,
-        "folder": str(checkpoint.folder),
-        "setup": orders.setup,
-        "device": model.facts.device,
-        "pid": os.getpid(),
-        "address": address,
-    }
-    door = None
-    if orders.host is not None:
-        names = _LOCAL_NAMES if orders.host in ("127.0.0.1", "localhost", "::1") else frozenset[str]()
-        door = Door(orders.token, names)
-    service = Service(desk, checkpoint, held, Limits(pixels=orders.max_pixels))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            service.app(door),
-            log_config=None,
-            lifespan="off",
-            ws="none",
-            http="h11",
-            timeout_graceful_shutdown=5,
+            checkpoint = checkpoints.find(orders.model, revision=orders.revision, offline=orders.offline)
+            model = LocalModel(checkpoint, Setup(**orders.setup), resident=True)
+            sockets = [stack.enter_context(state.listening(Path(orders.socket))), *opened]
+        except VipcliError as error:
+            print(json.dumps({"error": str(error), "code": error.exit_code}), file=told, flush=True)
+            os._exit(1)
+        desk = Desk(model, most_waiting=orders.waiting, most_together=orders.together)
+        held = {
+            "version": __version__,
+            "model": checkpoint.name,
+            "revision": checkpoint.revision,
+            "stamp": checkpoints.stamp(checkpoint),
+            "setup": orders.setup,
+            "device": model.facts.device,
+            "pid": os.getpid(),
+            "address": address,
+        }
+        door = None
+        if orders.host is not None:
+            names = _LOCAL_NAMES if orders.host in ("127.0.0.1", "localhost", "::1") else frozenset[str]()
+            door = Door(orders.token, names)
+        service = Service(desk, checkpoint, held, Limits(pixels=orders.max_pixels))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                service.app(door),
+                log_config=None,
+                lifespan="off",
+                ws="none",
+                http="h11",
+                timeout_graceful_shutdown=5,
+            )
         )
-    )
-    _say(held)
-    asyncio.run(_serve(server, sockets, desk, orders.keep_alive))
+        print(json.dumps(held), file=told, flush=True)
+        asyncio.run(_serve(server, sockets, desk, orders.keep_alive))
     os._exit(0)
 
 
-def _listen(orders: Orders) -> tuple[list[socket.socket], str | None]:
-    """The sockets to answer on, and the port's address."""
-    path = Path(orders.socket)
-    path.unlink(missing_ok=True)
-    private = socket.socket(socket.AF_UNIX)
+def _opened(orders: Orders) -> tuple[list[socket.socket], str | None]:
+    """The port, if one is asked for, and its address; it is taken before a model is loaded in vain."""
+    if orders.host is None:
+        return [], None
     try:
-        private.bind(str(path))
+        door = socket.create_server((orders.host, orders.port), family=_family(orders.host), backlog=256)
     except OSError as error:
-        raise VipcliError(f"{str(path)!r} cannot be listened on: {error.strerror or error}.") from None
-    path.chmod(0o600)
-    found = [private]
-    address = None
-    if orders.host is not None:
-        family = socket.AF_INET6 if ":" in orders.host else socket.AF_INET
-        open_to = socket.socket(family)
-        open_to.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            open_to.bind((orders.host, orders.port))
-        except OSError as error:
-            raise VipcliError(
-                f"Port {orders.port} of {orders.host} cannot be listened on: {error.strerror or error}. "
-                "Name another with --port."
-            ) from None
-        found.append(open_to)
-        host = f"[{orders.host}]" if ":" in orders.host else orders.host
-        address = f"http://{host}:{open_to.getsockname()[1]}/v1"
-    for one in found:
-        one.listen(256)
-    return found, address
+        raise VipcliError(
+            f"Port {orders.port} of {orders.host} cannot be listened on: {error.strerror or error}. "
+            "Name another with --port."
+        ) from None
+    host = f"[{orders.host}]" if ":" in orders.host else orders.host
+    return [door], f"http://{host}:{door.getsockname()[1]}/v1"
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 async def _serve(
@@ -144,10 +134,6 @@ async def _watch(server: uvicorn.Server, desk: Desk, keep_alive: float | None, p
         if os.getppid() != parent or (keep_alive is not None and time.monotonic() - idle > keep_alive):
             server.should_exit = True
             return
-
-
-def _say(told: dict[str, Any]) -> None:
-    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import hmac
 import json
 import secrets
 import time
+import traceback
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ from vipcli.errors import ContextError, ModelError, UsageError, VipcliError
 
 TOO_LONG = "The body is too large."
 _SECONDS_TO_SEND = 30
+_READ_AT_ONCE = 8
+"""Bodies and their pictures take memory before anybody stands in line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class Service:
         self._held = held
         self._limits = limits
         self._started = int(time.time())
+        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
         self._asked: dict[str, Ticket] = {}
         """What this person's own commands have asked, by the names that they gave it."""
 
@@ -139,7 +143,7 @@ class Service:
             finally:
                 self._asked.pop(name, None)
 
-        return StreamingResponse(_while_there(request, lines(), ticket), media_type="application/jsonl")
+        return StreamingResponse(self._while_there(request, lines(), ticket), media_type="application/jsonl")
 
     async def _halt(self, request: Request) -> Response:
         """End an answer of this person's own commands as it stands."""
@@ -153,14 +157,17 @@ class Service:
     async def _complete(self, request: Request) -> Response:
         """The chat-completions form."""
         try:
-            data = await _body(request, most=self._limits.body)
-            asked = await asyncio.to_thread(
-                completions.read,
-                data,
-                self._checkpoint,
-                max_pixels=self._limits.pixels,
-                longest_answer=self._limits.tokens,
-            )
+            if self._desk.full:
+                raise BusyError(f"{self._desk.waiting} requests are waiting already. Try again in a moment.")
+            async with self._reading:
+                data = await _body(request, most=self._limits.body)
+                asked = await asyncio.to_thread(
+                    completions.read,
+                    data,
+                    self._checkpoint,
+                    max_pixels=self._limits.pixels,
+                    longest_answer=self._limits.tokens,
+                )
             stream = _Stream()
             ticket = self._desk.ask(asked.request, stream.take, patience=self._limits.seconds)
         except _TooLargeError:
@@ -173,8 +180,10 @@ class Service:
         id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
         if asked.stream:
             events = _events(asked, stream, ticket, id, created)
-            return StreamingResponse(_while_there(request, events, ticket), media_type="text/event-stream")
-        watching = asyncio.create_task(_watch(request, ticket))
+            return StreamingResponse(
+                self._while_there(request, events, ticket), media_type="text/event-stream"
+            )
+        watching = asyncio.create_task(self._watch(request, ticket))
         try:
             async for _ in stream.texts(ticket):
                 pass
@@ -183,7 +192,23 @@ class Service:
             return _refused(error)
         finally:
             watching.cancel()
-            ticket.left = True
+
+    async def _while_there(
+        self, request: Request, pieces: AsyncIterator[bytes], ticket: Ticket
+    ) -> AsyncIterator[bytes]:
+        """The pieces; if whoever asked leaves, so does the ticket."""
+        watching = asyncio.create_task(self._watch(request, ticket))
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            watching.cancel()
+            self._desk.leave(ticket)
+
+    async def _watch(self, request: Request, ticket: Ticket) -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(0.2)
+        self._desk.leave(ticket)
 
 
 async def _events(
@@ -206,8 +231,6 @@ async def _events(
         yield b"data: [DONE]\n\n"
     except VipcliError as error:
         yield event(_refusal(error))
-    finally:
-        ticket.left = True
 
 
 class _Stream:
@@ -236,26 +259,8 @@ class _Stream:
         if error is None or isinstance(error, VipcliError):
             ticket.reply.result()
         else:
+            traceback.print_exception(error)
             raise ModelError("The model failed on this request.") from error
-
-
-async def _while_there(
-    request: Request, pieces: AsyncIterator[bytes], ticket: Ticket
-) -> AsyncIterator[bytes]:
-    """The pieces; if whoever asked leaves, the answer ends."""
-    watching = asyncio.create_task(_watch(request, ticket))
-    try:
-        async for piece in pieces:
-            yield piece
-    finally:
-        ticket.left = True
-        watching.cancel()
-
-
-async def _watch(request: Request, ticket: Ticket) -> None:
-    while not await request.is_disconnected():
-        await asyncio.sleep(0.2)
-    ticket.left = True
 
 
 class _TooLargeError(Exception):

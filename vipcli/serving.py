@@ -16,11 +16,11 @@ from typing import Any
 from vipcli import remote, state
 from vipcli.answers import Setup
 from vipcli.checkpoints import Checkpoint
-from vipcli.errors import ModelError
+from vipcli.errors import ModelError, UsageError
 from vipcli.remote import Held
 
 TOKEN = "VIPCLI_TOKEN"
-_SECONDS_TO_END = 15
+_SECONDS_TO_END = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ def serve(
     ready: Callable[[dict[str, Any]], None],
 ) -> None:
     """Hold a model and answer until it is over; `ready` is told once it listens."""
+    if os.name != "posix":
+        raise UsageError("vipcli serve runs on Linux and macOS. Here, each command loads its model itself.")
     from vipcli.front import Front
     from vipcli.images import DEFAULT_MAX_PIXELS
 
@@ -78,44 +80,47 @@ def running() -> Held | None:
     return remote.running()
 
 
-def begin(checkpoint: Checkpoint, setup: Setup, settings: dict[str, Any], keep_alive: float) -> Held | None:
-    """Begin a server in the background and wait until it listens; None if another was quicker."""
-    command = [sys.executable, "-m", "vipcli", "serve", "--json", "--keep-alive", f"{keep_alive:.0f}s"]
+def begin(checkpoint: Checkpoint, setup: Setup, settings: dict[str, Any], keep_alive: float) -> Held:
+    """Begin a server in the background and wait until one listens: this, or one that was quicker."""
+    # Without -P, a file in this folder could stand in for a module.
+    command = [sys.executable, "-P", "-m", "vipcli", "serve", "--json", "--keep-alive", f"{keep_alive}s"]
     chosen = {"model": settings["model"], "revision": settings["revision"], **asdict(setup)}
     for name, value in chosen.items():
         if value is True:
             command.append(f"--{name.replace('_', '-')}")
         elif value not in (None, False):
             command += [f"--{name.replace('_', '-')}", str(value)]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-    )
-    assert process.stdout is not None and process.stderr is not None
-    with process.stdout, process.stderr:
-        if process.stdout.readline():
-            return running()
-        told = process.stderr.read().strip().removeprefix("error: ")
-    held = running()
-    if held is None:
-        raise ModelError(told or "The server ended before it had begun. Ask without --keep-alive.")
+    log = state.folder() / "serve.log"
+    with log.open("w+", encoding="utf-8", errors="replace") as told:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True
+        )
+        while (held := running()) is None:
+            if process.poll() is not None and state.beginning_server() is None:
+                told.seek(0)
+                why = told.read().strip().rpartition("\n")[2].removeprefix("error: ")
+                raise ModelError(why or "The server ended before it had begun. Ask without --keep-alive.")
+            time.sleep(0.05)
     return held
 
 
-def stop() -> Held | None:
-    """End the server that runs, and tell which it was."""
-    held = running()
-    if held is None:
+def beginning() -> str | None:
+    """What is being loaded by a server that does not listen yet."""
+    found = state.beginning_server()
+    return None if found is None else found[1]
+
+
+def stop() -> str | None:
+    """End the server that runs or is about to, and tell what it held."""
+    found = state.beginning_server()
+    if found is None:
         return None
+    pid, model = found
     with contextlib.suppress(ProcessLookupError):
-        os.kill(held.pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + _SECONDS_TO_END
-    while running() is not None:
+    while state.beginning_server() is not None:
         if time.monotonic() > until:
-            raise ModelError(f"The server, process {held.pid}, does not end. kill -9 {held.pid} ends it.")
+            raise ModelError(f"The server, process {pid}, does not end. kill -9 {pid} ends it.")
         time.sleep(0.05)
-    return held
+    return model

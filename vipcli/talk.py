@@ -66,17 +66,24 @@ class Talk:
 
     def _ask(self, typed: str) -> None:
         answer: Answer | None = None
+        forgotten = self.chat.forgotten
+        for text in self.chat.news(self.chat.prepare(typed)):
+            self._note(text)
         while answer is None:
             question = self.chat.prepare(typed)
-            for text in self.chat.news(question):
-                self._note(text)
             try:
                 with self._halted() as halted, output.ended_line() as on_text:
                     answer = self.chat.ask(question, typed, on_text, halted)
             except ContextError as error:
-                left = self.chat.forget(error)
-                turns = "turn leaves" if left == 1 else f"{left} turns leave"
-                self._note(f"The model has no more room: the oldest {turns}, and the picture stays.")
+                try:
+                    self.chat.forget(error)
+                except ContextError:
+                    # Leaving out what was said did not help, so nothing is left out.
+                    self.chat.forgotten = forgotten
+                    raise
+        if left := self.chat.forgotten - forgotten:
+            turns = "turn has left" if left == 1 else f"{left} turns have left"
+            self._note(f"The model had no more room: the oldest {turns}, and the picture stays.")
         self._last = answer
         for text in self.chat.doubts(answer):
             self._note(text)
@@ -109,14 +116,14 @@ class Talk:
         """Write the conversation down, if anything of it is new."""
         if not self.chat.exchanges:
             return
-        text = archive.text(self.chat)
-        if text == self._kept:
-            return
-        self._kept = text
         try:
+            text = archive.text(self.chat)
+            if text == self._kept:
+                return
+            self._kept = text
             self._file = self._file or state.new_conversation()
             state.keep(self._file, text)
-        except (OutputError, OSError) as error:
+        except (OutputError, OSError, ValueError) as error:
             self._note(f"This conversation is not being kept: {error}")
 
     def _note(self, text: str) -> None:
@@ -168,17 +175,18 @@ class Talk:
         )
 
     def _retry(self, rest: str) -> None:
-        last = self.chat.take_back()
+        forgotten, last = self.chat.forgotten, self.chat.take_back()
+        left = len(self.chat.exchanges)
         try:
             self._ask(last.typed)
-        except BaseException:
-            self.chat.exchanges.append(last)
-            raise
-        if (
-            self.chat.exchanges
-            and self.chat.exchanges[-1].answer == last.answer
-            and not last.manner.temperature
-        ):
+        finally:
+            # Where nothing came instead, what was said stays.
+            nothing = len(self.chat.exchanges) == left
+            if nothing:
+                self.chat.exchanges.append(last)
+                self.chat.forgotten = forgotten
+        same = not nothing and self.chat.exchanges[-1].answer == last.answer
+        if same and not last.manner.temperature:
             self._note("At temperature 0 an answer stays as it is. /set temperature 0.7 lets it vary.")
 
     def _save(self, rest: str) -> None:
@@ -196,7 +204,7 @@ class Talk:
     def take_up(self, kept: archive.Kept) -> None:
         """Go on with a conversation that was kept; the one until now keeps its file."""
         self.chat = archive.take_up(kept, self._answerer, self.chat.checkpoint)
-        self._file, self._kept, self._last = None, "", None
+        self._file, self._kept, self._last = None, archive.text(self.chat), None
         for text in kept.notes:
             self._note(text)
         count = len(self.chat.exchanges)
@@ -209,7 +217,7 @@ class Talk:
         path = Path(_path(rest))
         if path.suffix.lower() not in (".html", ".htm"):
             raise OutputError(f"{rest!r} should end in .html, for a page is what is written.")
-        replace_file(path, page.page(self.chat).encode())
+        replace_file(path, page.page(self.chat).encode(errors="backslashreplace"))
         self._note(f"Written to {path}.")
 
     def _system(self, rest: str) -> None:
