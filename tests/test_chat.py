@@ -103,7 +103,8 @@ def test_a_script_ends_at_its_first_mistake() -> None:
     [
         ((), "Name a picture to talk about"),
         (("-",), "Standard input is for what you say"),
-        (("photo.png", "--resume"), "Leave out all others and marks"),
+        (("--resume", "--box", "1,1,9,9"), "Marks and frames go with a picture"),
+        (("photo.png", "What is it?"), "Questions are for when it has begun"),
         (("--resume",), "There is no conversation to take up. Begin one: vipcli chat PICTURE"),
         (("nothing.png",), "nothing.png"),
         (("photo.png", "--box", "1,2"), "box"),
@@ -306,6 +307,10 @@ def test_chance_gives_each_answer_a_seed_that_is_kept() -> None:
         ("/set temperature hot", "temperature is 'hot', but takes"),
         ("/set model other", "model cannot change in a conversation. Those that can: prompt, system,"),
         ("/set tmperature 1", "Did you mean temperature?"),
+        ("/load ~nobody-by-that-name/a.json", "cannot be read: No such file"),
+        ("/load a\0b.json", "cannot be read"),
+        ("/load .", "'.' is no file"),
+        ("/image -", "Standard input is for what you say"),
         ("/unset", "/unset takes NAME after it."),
     ],
 )
@@ -466,8 +471,28 @@ def test_a_picture_that_changed_or_left_is_told() -> None:
     assert kept.exchanges[0].scene.pictures == ()
     assert "The picture is no longer there." in page.page(archive.take_up(kept, ScriptedAnswerer(), BUNDLED))
     Path("other.png").unlink()
-    with pytest.raises(VipcliError, match=r"other\.png"):
-        archive.read(Path("c.json"), max_pixels=10**6)
+    assert archive.read(Path("c.json"), max_pixels=10**6).scene.pictures == ()
+    with pytest.raises(ConversationError, match=r"What was talked about is gone\. .*other\.png"):
+        talk.line("/load c.json")
+
+
+def test_a_conversation_whose_picture_left_goes_on_with_another(tmp_path: Path) -> None:
+    shutil.copy(SAMPLES / "shapes.png", "here.png")
+    assert chat("here.png", "--box", "8%,36%,31%,66%", lines="Which number is {1}?\n").stdout == "7\n"
+    Path("here.png").rename("there.png")
+    done = chat("--resume", lines="What color is it?\n")
+    assert done.returncode == 1
+    assert "here.png" in done.stderr and "vipcli chat PICTURE --resume" in done.stderr
+    done = chat("there.png", "--box", "8%,36%,31%,66%", "--resume", lines="What color is it?\n")
+    assert (done.returncode, done.stdout) == (0, "green\n")
+    assert "after one turn" in done.stderr
+
+
+def test_a_name_with_spaces_may_stand_in_quotes() -> None:
+    shutil.copy("other.png", "a mask.png")
+    talk = talking()
+    say(talk, "/mask 'a mask.png':aqua", '/contour "a mask.png"', '/image "a mask.png"')
+    assert talk.chat.scene.pictures[0].name == "a mask.png"
 
 
 def damaged() -> Iterator[tuple[str, Any]]:

@@ -196,9 +196,9 @@ def test_status_and_a_second_server(server: Server) -> None:
 
 
 def test_no_server_is_told() -> None:
-    for asked in ("--status", "--stop"):
+    for asked, code in (("--status", 1), ("--stop", 0)):
         done = run("serve", asked, environment=dict(os.environ))
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "note: No server runs.\n")
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", "note: No server runs.\n")
 
 
 def test_what_a_dead_server_left_is_cleared_away() -> None:
@@ -301,6 +301,37 @@ def test_a_folder_that_is_open_to_others_is_done_without(tmp_path: Path) -> None
         told = run("serve", environment=environment)
         assert told.returncode == 1
         assert "is open to others" in told.stderr
+
+
+def test_a_server_ended_while_it_loads_leaves_nothing(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="vipcli-") as runtime:
+        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime}
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            begun = subprocess.Popen(
+                [sys.executable, "-m", "vipcli", "serve"], env=environment, stderr=subprocess.PIPE, text=True
+            )
+            assert begun.stderr is not None and "Loading" in begun.stderr.readline()
+            time.sleep(0.5)
+            begun.send_signal(how)
+            _, told = begun.communicate(timeout=30)
+            assert "Traceback" not in told
+            until = time.monotonic() + 20
+            while run("serve", "--status", environment=environment).returncode != 1:
+                assert time.monotonic() < until
+
+
+def test_a_question_with_a_closed_stream_is_asked_without(server: Server) -> None:
+    command = f"{sys.executable} -m vipcli ask - Q <&-"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
 
 def test_sigterm_ends_a_warm_question_with_its_signal(tmp_path: Path) -> None:
@@ -413,6 +444,9 @@ def test_the_openai_client_gets_plain_answers(client: openai.OpenAI) -> None:
     assert told.choices[0].finish_reason == "stop"
     assert told.usage is not None and told.usage.total_tokens > told.usage.completion_tokens > 0
     assert [one.id for one in client.models.list()] == ["bundled"]
+    assert client.models.retrieve("bundled").id == "bundled"
+    with pytest.raises(openai.NotFoundError, match="The model here is bundled"):
+        client.models.retrieve("other")
 
 
 def test_the_openai_client_gets_answers_as_they_come(client: openai.OpenAI) -> None:

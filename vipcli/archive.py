@@ -13,9 +13,10 @@ from vipcli import config
 from vipcli.answers import Answerer, Ended
 from vipcli.chat import Chat, Exchange, Manner, Scene, manner_of
 from vipcli.checkpoints import Checkpoint
-from vipcli.errors import ConversationError, VipcliError
+from vipcli.errors import ConversationError, ImageError, VipcliError
 from vipcli.images import Picture, is_address, load_picture
 from vipcli.marks import BY_KIND, TypedMark, parse_mark
+from vipcli.models import BUNDLED
 from vipcli.videos import MOST_FRAMES, Video, load_video
 
 VERSION = 1
@@ -30,6 +31,8 @@ class Kept:
     revision: str | None
     manner: Manner
     scene: Scene
+    gone: str | None
+    """Why what was looked at last is not there, if it is not."""
     exchanges: tuple[Exchange, ...]
     forgotten: int
     notes: tuple[str, ...]
@@ -40,7 +43,7 @@ def text(chat: Chat) -> str:
     """The conversation as a file's content."""
     told = _Conversation(
         vipcli_conversation=VERSION,
-        model=chat.checkpoint.name,
+        model=_model(chat.checkpoint),
         revision=chat.checkpoint.revision,
         manner=asdict(chat.manner),
         scene=_scene_of(chat.scene),
@@ -54,19 +57,26 @@ def read(path: Path, *, max_pixels: int) -> Kept:
     """What a file holds, its pictures loaded."""
     shown = repr(str(path))
     try:
+        if path.exists() and not path.is_file():
+            raise ConversationError(f"{shown} is no file.")
         if path.stat().st_size > _MOST_BYTES:
             raise ConversationError(f"{shown} is too large to be a conversation.")
         content = path.read_bytes()
-    except OSError as error:
-        raise ConversationError(f"{shown} cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        raise ConversationError(f"{shown} cannot be read: {getattr(error, 'strerror', error)}.") from None
     try:
         told = _Conversation.model_validate_json(content)
         pictures = _Pictures(max_pixels)
+        try:
+            scene, gone = pictures.scene(told.scene), None
+        except ImageError as error:
+            scene, gone = Scene(()), str(error)
         return Kept(
             model=told.model,
             revision=told.revision,
             manner=_manner(told.manner),
-            scene=pictures.scene(told.scene),
+            scene=scene,
+            gone=gone,
             exchanges=tuple(_exchange(one, pictures) for one in told.exchanges),
             forgotten=min(told.forgotten, len(told.exchanges)),
             notes=tuple(pictures.notes),
@@ -81,11 +91,17 @@ def read(path: Path, *, max_pixels: int) -> Kept:
 def take_up(kept: Kept, answerer: Answerer, checkpoint: Checkpoint) -> Chat:
     """A chat that goes on from there, with the same model or another."""
     chat = Chat(answerer, checkpoint, kept.scene, kept.manner)
-    same = (kept.model, kept.revision) == (checkpoint.name, checkpoint.revision)
+    same = (kept.model, kept.revision) == (_model(checkpoint), checkpoint.revision)
     # To another model, the tokens of an answer mean something else; its text does not.
     chat.exchanges = [one if same else replace(one, token_ids=None) for one in kept.exchanges]
     chat.forgotten = kept.forgotten
     return chat
+
+
+def _model(checkpoint: Checkpoint) -> str:
+    """The checkpoint's name, so that it is found from any folder."""
+    local = checkpoint.folder is not None and checkpoint.revision is None and checkpoint.name != BUNDLED
+    return _absolute(checkpoint.name) if local else checkpoint.name
 
 
 # --------------------------------------------------------------------------- what the file looks like
@@ -246,5 +262,8 @@ def _manner(told: dict[str, Any]) -> Manner:
     if unknown := set(told) - {entry.name for entry in fields(Manner)}:
         raise ValueError(f"{min(unknown)!r} is no setting of it")
     return manner_of(
-        {name: None if value is None else read[name](str(value)) for name, value in told.items()}
+        {
+            name: None if value is None else config.checked(read[name], str(value), name)
+            for name, value in told.items()
+        }
     )

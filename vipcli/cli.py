@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from vipcli import __version__, config, output
-from vipcli.errors import FAILED, INTERRUPTED, UsageError, VipcliError
+from vipcli.errors import FAILED, INTERRUPTED, ConversationError, UsageError, VipcliError
 from vipcli.marks import BY_KIND
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ Quantize = Annotated[str | None, _setting("quantize")]
 QuantizeAll = Annotated[bool | None, _setting("quantize_all")]
 Attention = Annotated[str | None, _setting("attention")]
 Offline = Annotated[bool | None, _setting("offline")]
-NoServer = Annotated[bool | None, _setting("no_server")]
+NoServer = Annotated[
+    bool | None, typer.Option("--no-server/--use-server", help="Leave a running server alone, or use one.")
+]
 MoreImages = Annotated[
     list[str] | None,
     typer.Option(
@@ -307,7 +309,9 @@ def chat(
     ctx: typer.Context,
     image: Annotated[
         str | None,
-        typer.Argument(metavar="IMAGE", help="A file or an http(s) address; none with --resume."),
+        typer.Argument(
+            metavar="IMAGE", help="A file or an http(s) address; with --resume, in place of the last."
+        ),
     ] = None,
     more: MoreImages = None,
     frames: Frames = None,
@@ -351,28 +355,37 @@ def chat(
 
     settings = _settings(ctx)
     typed = _typed_marks(ctx)
-    if resume and (image or more or typed or frames):
-        raise UsageError(
-            "--resume goes on with the picture that was talked about. Leave out all others and marks."
-        )
     if not resume and image is None:
         raise UsageError("Name a picture to talk about, or take up the last conversation with --resume.")
     if image == "-":
         raise UsageError("Standard input is for what you say. Name a picture's file or address.")
-    if resume:
-        kept = archive.read(state.last_conversation(), max_pixels=_max_pixels(settings))
-        asked_for = {name: settings[name] for name in config.SETTINGS if ctx.params.get(name) is not None}
-        if "model" not in asked_for:
-            settings |= {"model": kept.model, "revision": kept.revision}
-        manner = manner_of({**asdict(kept.manner), **asked_for})
-        scene, earlier = kept.scene, replace(kept, manner=manner)
-    else:
-        marked = _marked([str(image), *(more or [])], typed, settings, jitter, frames)
+    settings["jitter"] = _seed_of(jitter)
+    scene: Scene | None = None
+    if image is not None:
+        marked = _marked([image, *(more or [])], typed, settings, jitter, frames)
         if not quiet:
             for text in marked.notes:
                 output.note(text)
         scene = Scene(tuple(one.picture for one in marked.shown), marked.typed, marked.video)
-        manner, earlier = manner_of({**settings, "jitter": marked.drawing.jitter}), None
+    elif more or typed or frames:
+        raise UsageError(
+            "Marks and frames go with a picture. Name it, or draw in the conversation: /box and so on."
+        )
+    earlier = None
+    manner = manner_of(settings)
+    if resume:
+        kept = archive.read(state.last_conversation(), max_pixels=_max_pixels(settings))
+        if scene is None and kept.gone:
+            raise ConversationError(f"{kept.gone} Or name another: vipcli chat PICTURE --resume.")
+        scene = scene or kept.scene
+        given = {name: settings[name] for name in config.SETTINGS if ctx.params.get(name) is not None}
+        if "model" not in given:
+            settings |= {"model": kept.model, "revision": kept.revision}
+        if jitter is not None:
+            given["jitter"] = manner.jitter
+        manner = manner_of({**asdict(kept.manner), **given})
+        earlier = replace(kept, manner=manner, scene=scene)
+    assert scene is not None
     found = _find(settings, quiet)
     answerer = _answerer(found, settings, _server(found, settings), quiet=quiet, resident=True)
     _converse(found, answerer, scene, manner, earlier, _max_pixels(settings), quiet=quiet)
@@ -392,7 +405,9 @@ def _converse(
     from vipcli.chat import Chat
     from vipcli.talk import Talk
 
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if sys.stdin is None:
+        raise UsageError("Standard input is closed, and what you say comes from there.")
+    terminal = sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())
     talk = Talk(
         Chat(answerer, checkpoint, scene, manner),
         answerer,
@@ -477,9 +492,12 @@ def serve(
         output.note("No server runs." if model_held is None else f"The server of {model_held} is ended.")
         return
     if status:
-        _tell_of_server(as_json=json)
+        if not _tell_of_server(as_json=json):
+            raise typer.Exit(FAILED)
         return
     settings = _settings(ctx)
+    if port is None and host != "127.0.0.1":
+        raise UsageError("--host says where a port is open. Name it with --port.")
     orders = serving.Orders(
         keep_alive=None
         if keep_alive is None
@@ -494,8 +512,8 @@ def serve(
     def ready(held: dict[str, Any]) -> None:
         if json:
             output.say_json(held)
-        elif not quiet:
-            for text in serving.welcome(held, orders):
+        else:
+            for text in serving.welcome(held, orders, quiet=quiet):
                 output.note(text)
 
     if not quiet and not json:
@@ -503,18 +521,21 @@ def serve(
     serving.serve(found, _setup(settings), settings, orders, ready)
 
 
-def _tell_of_server(*, as_json: bool) -> None:
+def _tell_of_server(*, as_json: bool) -> bool:
+    """Tell of the server, and whether there is one that answers."""
     from vipcli import serving
 
     held = serving.running()
     if as_json:
         output.say_json(None if held is None else asdict(held))
     elif held is not None:
-        output.say(f"{held.model} on {held.device}, process {held.pid}, {held.waiting} waiting")
+        port = "" if held.address is None else f", {held.address}"
+        output.say(f"{held.model} on {held.device}, process {held.pid}, {held.waiting} waiting{port}")
     elif model := serving.beginning():
-        output.note(f"A server is loading {model}.")
+        output.note(f"The server of {model} does not answer. It may still be loading.")
     else:
         output.note("No server runs.")
+    return held is not None
 
 
 @app.command(cls=MarkingCommand)
@@ -837,7 +858,7 @@ def _marked(
     drawing = asking.Drawing(
         settings["width"],
         settings["alpha"],
-        None if jitter is None else config.checked(config.read_seed, jitter, "--jitter"),
+        _seed_of(jitter),
     )
     max_pixels = _max_pixels(settings)
     if frames is None and not any(videos.is_video(source) for source in sources):
@@ -998,6 +1019,10 @@ def _answerer(
     return remote.Fallback(remote.RemoteModel(), load, output.note)
 
 
+def _seed_of(jitter: str | None) -> int | None:
+    return None if jitter is None else config.checked(config.read_seed, jitter, "--jitter")
+
+
 def _span(keep_alive: str | None) -> float | None:
     return None if keep_alive is None else config.checked(config.read_span, keep_alive, "--keep-alive")
 
@@ -1081,6 +1106,8 @@ def _usage(error: TyperException) -> str:
     message = error.format_message().rstrip(".?")
     context = getattr(error, "ctx", None)
     command = "vipcli" if context is None else context.command_path
-    if "unexpected extra argument" in message and command.split()[-1] in ("ask", "chat", "draw"):
+    if "unexpected extra argument" in message and command.endswith(" chat"):
+        message += ". Questions are for when it has begun"
+    elif "unexpected extra argument" in message and command.endswith((" ask", " draw")):
         message += ". Put a question, or points with spaces between, in quotes"
     return f"{message}. See {command} --help."

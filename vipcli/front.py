@@ -37,6 +37,10 @@ class Front:
 
     def run(self, ready: Callable[[dict[str, Any]], None]) -> None:
         """Serve until told to end; `ready` is called with what the model's process says of itself."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Whoever ends this while the model loads ends what loads it, too.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
         with self._alone(), self._resident() as resident:
             _import_what_questions_need()
             assert resident.stdout is not None
@@ -87,7 +91,8 @@ class Front:
     def _welcome(self, door: socket.socket, resident: subprocess.Popen[bytes]) -> None:
         """Let commands in until the model's process ends, or until this one is told to."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._end)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._end)
         forks: set[int] = set()
         while not self._over:
             # Between the look at the flag and the wait, a signal could come; so the wait is never long.

@@ -36,8 +36,11 @@ class Command:
 def hand_over(arguments: list[str]) -> int | None:
     """Let the process that serves carry out a command, and return its exit code; None if there is none."""
     try:
+        # A stream that is closed cannot be handed over.
+        for number in (0, 1, 2):
+            os.fstat(number)
         path = state.runtime() / SOCKET
-    except VipcliError:
+    except (OSError, VipcliError):
         return None
     if not path.exists():
         return None

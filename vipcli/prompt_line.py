@@ -11,6 +11,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.output import create_output
 
 from vipcli import config
 from vipcli.colors import TRAINED
@@ -22,10 +23,11 @@ _FILES = ("image", "save", "load", "export", "contour", "mask")
 
 def lines(history: Path | None) -> Iterator[str]:
     """What is typed, until Ctrl-D; Ctrl-C empties the line, and leaves where it is empty."""
-    remembered: History = InMemoryHistory() if history is None else FileHistory(str(history))
     session: PromptSession[str] = PromptSession(
         "> ",
-        history=remembered,
+        history=_remembered(history),
+        # Answers may go into a pipe.
+        output=create_output(always_prefer_tty=True),
         completer=_Words(),
         complete_while_typing=Condition(lambda: session.default_buffer.text.startswith("/")),
         key_bindings=_keys(),
@@ -39,6 +41,17 @@ def lines(history: Path | None) -> Iterator[str]:
             return
 
 
+def _remembered(path: Path | None) -> History:
+    try:
+        if path is not None:
+            path.touch(mode=0o600)
+            path.read_bytes()
+            return FileHistory(str(path))
+    except OSError:
+        pass
+    return InMemoryHistory()
+
+
 def _keys() -> KeyBindings:
     keys = KeyBindings()
 
@@ -49,6 +62,10 @@ def _keys() -> KeyBindings:
     @keys.add("escape", "enter")
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
+
+    @keys.add("c-z")
+    def _(event: KeyPressEvent) -> None:
+        event.app.suspend_to_background()
 
     @keys.add("c-c")
     def _(event: KeyPressEvent) -> None:

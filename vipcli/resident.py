@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Orders(BaseModel):
 def main() -> None:
     """Hold the model until it is no longer needed."""
     orders = Orders.model_validate_json(sys.stdin.readline())
+    loading = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(os.getppid(), loading), daemon=True).start()
     # What libraries print is none of what is told to the process that began this one.
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -90,9 +93,18 @@ def main() -> None:
                 timeout_graceful_shutdown=5,
             )
         )
-        print(json.dumps(held), file=told, flush=True)
+        loading.set()
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(held), file=told, flush=True)
         asyncio.run(_serve(server, sockets, desk, orders.keep_alive))
     os._exit(0)
+
+
+def _end_with_parent(parent: int, over: threading.Event) -> None:
+    """While a model loads: end if the process that began this one has ended."""
+    while not over.wait(0.5):
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _opened(orders: Orders) -> tuple[list[socket.socket], str | None]:
@@ -104,7 +116,7 @@ def _opened(orders: Orders) -> tuple[list[socket.socket], str | None]:
     except OSError as error:
         raise VipcliError(
             f"Port {orders.port} of {orders.host} cannot be listened on: {error.strerror or error}. "
-            "Name another with --port."
+            "Name another with --port or --host."
         ) from None
     host = f"[{orders.host}]" if ":" in orders.host else orders.host
     return [door], f"http://{host}:{door.getsockname()[1]}/v1"

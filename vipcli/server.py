@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -105,11 +106,13 @@ class Service:
         routes = [
             Route("/health", self._health),
             Route("/v1/models", self._models),
+            Route("/v1/models/{name:path}", self._model),
             Route("/v1/chat/completions", self._complete, methods=["POST"]),
             Route("/answer/{name}", self._answer, methods=["POST"]),
             Route("/halt/{name}", self._halt, methods=["POST"]),
         ]
-        return Guard(Starlette(routes=routes, exception_handlers={Exception: _broken}), door)
+        handlers = {Exception: _broken, HTTPException: _not_here}
+        return Guard(Starlette(routes=routes, exception_handlers=handlers), door)
 
     async def _health(self, request: Request) -> Response:
         # Whoever comes by the port learns no more than that somebody is here.
@@ -118,6 +121,13 @@ class Service:
 
     async def _models(self, request: Request) -> Response:
         return JSONResponse(completions.listed(self._checkpoint, created=self._started))
+
+    async def _model(self, request: Request) -> Response:
+        (one,) = completions.listed(self._checkpoint, created=self._started)["data"]
+        if request.path_params["name"] != one["id"]:
+            refusal = completions.refusal(f"The model here is {one['id']}.", code="model_not_found")
+            return JSONResponse(refusal, 404)
+        return JSONResponse(one)
 
     async def _answer(self, request: Request) -> Response:
         """What this person's own commands ask, in our own form: text as it comes, then the reply."""
@@ -301,6 +311,11 @@ def _line(told: dict[str, Any]) -> bytes:
 
 def _told(error: VipcliError) -> dict[str, Any]:
     return {"error": type(error).__name__, "message": str(error)}
+
+
+async def _not_here(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse(completions.refusal(f"There is nothing to {request.method} here."), error.status_code)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

@@ -63,10 +63,11 @@ def serve(
     Front(told).run(lambda held: ready({**held, "token": token if orders.host else None}))
 
 
-def welcome(held: dict[str, Any], orders: Orders) -> Iterator[str]:
-    """What to tell a person once it listens."""
-    yield f"{held['model']} is in memory on {held['device']}. vipcli ask and chat use it; Ctrl-C ends it."
-    if held["address"] is not None:
+def welcome(held: dict[str, Any], orders: Orders, *, quiet: bool) -> Iterator[str]:
+    """What to tell a person once it listens; quietly, only what there is no other way to know."""
+    if not quiet:
+        yield f"{held['model']} is in memory on {held['device']}. vipcli ask and chat use it; Ctrl-C ends it."
+    if held["address"] is not None and not (quiet and os.environ.get(TOKEN)):
         yield f"It answers OpenAI's chat-completions form at {held['address']} with the token {held['token']}"
     if orders.host not in (None, "127.0.0.1", "localhost", "::1"):
         yield (

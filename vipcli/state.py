@@ -34,7 +34,12 @@ def runtime() -> Path:
     with warnings.catch_warnings():
         # Where a system names no such folder, another that is as private does as well.
         warnings.simplefilter("ignore")
-        path = platformdirs.user_runtime_path("vipcli", appauthor=False)
+        try:
+            path = platformdirs.user_runtime_path("vipcli", appauthor=False)
+        except OSError as error:
+            raise OutputError(
+                f"There is no private folder for a server's socket: {first_line(error)}."
+            ) from None
     found = _made(path).stat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise OutputError(f"{str(path)!r} is open to others. Take it away, or make it private: chmod 700.")
@@ -123,7 +128,8 @@ def _made(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{str(path)!r} cannot be made: {first_line(error)}.") from None
+        reason = error.strerror or first_line(error)
+        raise OutputError(f"The folder {str(path)!r} cannot be made: {reason}.") from None
     return path
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +16,11 @@ from vipcli import archive, config, output, page, state
 from vipcli.answers import Answerer, Halted
 from vipcli.asking import Answer, where
 from vipcli.chat import Chat, Manner, Scene, manner_of
-from vipcli.errors import ContextError, OutputError, UsageError
+from vipcli.errors import ContextError, ConversationError, OutputError, UsageError
 from vipcli.files import replace_file
 from vipcli.images import load_picture
 from vipcli.marks import BY_KIND
+from vipcli.videos import DEFAULT_FRAMES, is_video, load_video
 
 SETTINGS = tuple(entry.name for entry in fields(Manner) if entry.name in config.SETTINGS)
 
@@ -49,6 +52,8 @@ class Talk:
         self._last: Answer | None = None
         self._file: Path | None = None
         self._kept = ""
+        self._unkept = False
+        """Whether it was told that keeping it fails."""
 
     def line(self, line: str) -> None:
         """Do what one line says."""
@@ -124,7 +129,9 @@ class Talk:
             self._file = self._file or state.new_conversation()
             state.keep(self._file, text)
         except (OutputError, OSError, ValueError) as error:
-            self._note(f"This conversation is not being kept: {error}")
+            if not self._unkept:
+                self._note(f"This conversation is not being kept: {error}")
+            self._unkept = True
 
     def _note(self, text: str) -> None:
         if not self._quiet:
@@ -145,7 +152,7 @@ class Talk:
         command.run(self, rest)
 
     def _mark(self, kind: str, rest: str) -> None:
-        mark = self.chat.add(kind, rest)
+        mark = self.chat.add(kind, _path(rest))
         self._note(f"{{{len(self.chat.marks)}}} {mark.phrase}: {mark.kind} {where(mark)}")
 
     def _marks(self, rest: str) -> None:
@@ -166,11 +173,19 @@ class Talk:
             output.show(one.pixels)
 
     def _image(self, rest: str) -> None:
-        picture = load_picture(_path(rest), max_pixels=self._max_pixels)
+        source = _path(rest)
+        if source == "-":
+            raise UsageError("Standard input is for what you say. Name a picture's file or address.")
         gone = len(self.chat.marks)
-        self.chat.look_at(Scene((picture,)))
+        if is_video(source):
+            video, frames = load_video(source, DEFAULT_FRAMES, max_pixels=self._max_pixels)
+            scene = Scene(frames, (), video)
+        else:
+            scene = Scene((load_picture(source, max_pixels=self._max_pixels),))
+        self.chat.look_at(scene)
+        picture = scene.pictures[0]
         self._note(
-            f"Looking at {picture.name} ({picture.width} × {picture.height})."
+            f"Looking at {source} ({picture.width} × {picture.height})."
             + (" The marks on the one before are gone." if gone else "")
         )
 
@@ -198,6 +213,8 @@ class Talk:
 
     def _load(self, rest: str) -> None:
         kept = archive.read(Path(_path(rest)), max_pixels=self._max_pixels)
+        if kept.gone:
+            raise ConversationError(f"What was talked about is gone. {kept.gone}")
         self._keep()
         self.take_up(kept)
 
@@ -267,20 +284,21 @@ class Talk:
 
 
 def _path(text: str) -> str:
-    """A file's name as it was typed, quotes and ~ allowed."""
-    for quote in "\"'":
-        if len(text) > 1 and text[0] == text[-1] == quote:
-            text = text[1:-1]
-    return str(Path(text).expanduser()) if text.startswith("~") else text
+    """A file's name as it was typed, quotes and ~ allowed; what follows the quotes stays, as a colour."""
+    text = re.sub(r"""^(["'])(.+?)\1""", r"\2", text)
+    return os.path.expanduser(text)  # noqa: PTH111 - leaves a person that is not known alone
 
 
 def _setting(name: str) -> config.Setting:
-    setting = config.find(name)
-    if setting.name not in SETTINGS:
+    known = name.replace("-", "_")
+    if known not in SETTINGS:
+        close = difflib.get_close_matches(known, SETTINGS, n=1)
+        if close and known not in config.SETTINGS:
+            raise UsageError(f"There is no setting {name[:40]!r}. Did you mean {close[0]}?")
         raise UsageError(
-            f"{setting.name} cannot change in a conversation. Those that can: {', '.join(SETTINGS)}."
+            f"{name[:40]} cannot change in a conversation. Those that can: {', '.join(SETTINGS)}."
         )
-    return setting
+    return config.SETTINGS[known]
 
 
 def _marking(kind: str) -> Command:
