@@ -426,7 +426,7 @@ class Thing:
         cls, name: str, color: str, texture: str, size: str, longer: int, ground: RGB, rng: random.Random
     ) -> Thing:
         """A thing in its size on a picture of that longer side."""
-        target = round(longer * rng.uniform(*((0.135, 0.165) if size == "small" else (0.23, 0.34))))
+        target = round(longer * rng.uniform(*((0.153, 0.177) if size == "small" else (0.23, 0.34))))
         light = rng.uniform(0.94, 1.02)
         red, green, blue = (min(round(part * light) + rng.randint(0, 6), 255) for part in COLORS[color])
         pad, category = (

@@ -423,7 +423,8 @@ def _either(right: str, wrong: str, rng: random.Random) -> Found:
 
 def _options(rng: random.Random) -> dict[str, str]:
     first, second, third, last = rng.sample(CATEGORIES, 4)
-    return {"options": f"{first}, {second}, {third} or {last}"}
+    options = f"{first}, {second}, {third} or {last}"
+    return {"options": options, "bare": options.replace("an ", "").replace("a ", "")}
 
 
 # Each of these answers about the things under the marks asked about, or returns None where it cannot.

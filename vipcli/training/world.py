@@ -96,7 +96,7 @@ THIN = ("cross", "crescent", "key", "chair")
 BROAD = (*(shape for shape in SHAPES if shape not in THIN), "fish", "cup", "apple", "cloud")
 
 # A thing's longer side over the picture's longer side. The gap between the two keeps sizes plain to see.
-SMALL = (0.13, 0.17)
+SMALL = (0.15, 0.18)
 LARGE = (0.225, 0.36)
 
 CORNERS = {
