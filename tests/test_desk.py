@@ -144,4 +144,3 @@ def test_it_knows_when_nobody_asks(model: Slow, desk: Desk) -> None:
     while desk.idle_since is None:
         threading.Event().wait(0.01)
     assert desk.waiting == 0
-    desk.close()

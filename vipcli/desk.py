@@ -87,7 +87,6 @@ class Desk:
         self._most_together = most_together
         self._line: deque[Ticket] = deque()
         self._changed = threading.Condition()
-        self._closed = False
         self._busy = False
         self.last_used = time.monotonic()
         threading.Thread(target=self._work, name="desk", daemon=True).start()
@@ -128,24 +127,16 @@ class Desk:
         """Whether only those whose patience has no end can still join."""
         return len(self._line) >= self._most_waiting
 
-    def close(self) -> None:
-        """Answer nobody any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
     def _work(self) -> None:
-        while not self._closed:
+        while True:
             self._answer(self._next())
             with self._changed:
                 self._busy, self.last_used = False, time.monotonic()
 
     def _next(self) -> list[Ticket]:
-        """Those to be answered now, once there are any; none when they have left, or when it is over."""
+        """Those to be answered now, once there are any; none when they have left."""
         with self._changed:
-            self._changed.wait_for(lambda: self._line or self._closed)
-            if self._closed:
-                return []
+            self._changed.wait_for(lambda: self._line)
             self._busy = True
             alone = self._line[0].company is None
         if not alone and self._most_together > 1:

@@ -73,8 +73,8 @@ def running() -> Held | None:
 class RemoteModel:
     """The model of a running server."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path or state.runtime() / SOCKET
+    def __init__(self) -> None:
+        self._path = state.runtime() / SOCKET
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
