@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 
-from vipcli.answers import Halted, ModelFacts, OnText, Reply, Request
+from vipcli.answers import Ended, Halted, ModelFacts, OnText, Reply, Request
+from vipcli.errors import OutOfMemoryError
 
 
 class ScriptedAnswerer:
@@ -24,13 +26,43 @@ class ScriptedAnswerer:
                 on_text(piece)
             if halted is not None and halted():
                 break
-        return Reply(
-            text=told,
-            ended="stop" if told == text else "halted",
-            prompt_tokens=len(request.prompt),
-            token_ids=tuple(range(len(told.split()))),
-            shown_tokens=len(told.split()),
-            probability=0.5,
-            model=ModelFacts("scripted", None, "float32", "cpu"),
-            seconds={"generate": 0.0},
-        )
+        return _reply(request, told, "stop" if told == text else "halted")
+
+
+class SideBySide:
+    """Answers each request with what `say` makes of it, and keeps how many came together.
+
+    More than `most` at once do not fit into its memory.
+    """
+
+    def __init__(self, say: Callable[[Request], str], most: int = 1000) -> None:
+        self.say, self.most = say, most
+        self.together: list[int] = []
+
+    def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
+        return self.answers([request])[0]
+
+    def answers(
+        self,
+        requests: Sequence[Request],
+        on_texts: Sequence[OnText | None] = (),
+        halted: Sequence[Halted | None] = (),
+    ) -> list[Reply]:
+        if len(requests) > self.most:
+            raise OutOfMemoryError("The cpu ran out of memory while answering.")
+        texts = [self.say(request) for request in requests]
+        self.together.append(len(requests))
+        return [_reply(request, text, "stop") for request, text in zip(requests, texts, strict=True)]
+
+
+def _reply(request: Request, text: str, ended: Ended) -> Reply:
+    return Reply(
+        text=text,
+        ended=ended,
+        prompt_tokens=len(request.prompt),
+        token_ids=tuple(range(len(text.split()))),
+        shown_tokens=len(text.split()),
+        probability=0.5,
+        model=ModelFacts("scripted", None, "float32", "cpu"),
+        seconds={"generate": 0.0},
+    )

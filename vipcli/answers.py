@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -107,3 +107,15 @@ class Answerer(Protocol):
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
+
+
+class Several(Answerer, Protocol):
+    """Anything that answers several requests side by side, too."""
+
+    def answers(
+        self,
+        requests: Sequence[Request],
+        on_texts: Sequence[OnText | None] = (),
+        halted: Sequence[Halted | None] = (),
+    ) -> list[Reply]:
+        """Answer several, all of them sampled in the same way."""

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from importlib.metadata import version
 from math import isnan
 from typing import Any
@@ -377,9 +378,15 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "notes": [*answer.question.notes, *doubts(answer)],
         "sampling": asdict(answer.sampling),
         "model": asdict(reply.model),
-        "versions": {name: version(name) for name in ("vipcli", "torch", "transformers")},
+        "versions": dict(_versions()),
         "seconds": {step: round(taken, 4) for step, taken in timings.items()},
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    # Looked up in files, which takes longer than drawing a mark does.
+    return {name: version(name) for name in ("vipcli", "torch", "transformers")}
 
 
 def describe(question: Question) -> dict[str, Any]:

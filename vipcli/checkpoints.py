@@ -183,6 +183,25 @@ def stamp(checkpoint: Checkpoint) -> str:
     return found.hexdigest()
 
 
+_END = 2**16
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """What tells a checkpoint's content from any other's, wherever it lies: sizes, and both ends of files."""
+    assert checkpoint.folder is not None
+    found = hashlib.blake2b(digest_size=16)
+    for path in sorted(checkpoint.folder.iterdir()):
+        if path.is_file():
+            with path.open("rb") as file:
+                size = path.stat().st_size
+                found.update(f"{path.name} {size} ".encode(errors="backslashreplace"))
+                found.update(file.read(_END))
+                # Weights begin with their names; other weights differ at the end.
+                file.seek(max(size - _END, 0))
+                found.update(file.read(_END))
+    return found.hexdigest()
+
+
 def memory(folder: Path, bits: int, own: int = 2, *, everything: bool = False) -> int:
     """Bytes that answering takes with the language model's matrices at so many bits, the rest at `own` bytes.
 

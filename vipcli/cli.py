@@ -14,15 +14,17 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from vipcli import __version__, config, output
-from vipcli.errors import FAILED, INTERRUPTED, ConversationError, UsageError, VipcliError
+from vipcli.errors import FAILED, INTERRUPTED, SOME_FAILED, ConversationError, UsageError, VipcliError
 from vipcli.marks import BY_KIND
+from vipcli.models import BUNDLED
 
 if TYPE_CHECKING:
-    from vipcli.answers import Answerer, Setup
+    from vipcli.answers import Answerer, Sampling, Setup, Several
     from vipcli.archive import Kept
-    from vipcli.asking import Marked, Question
+    from vipcli.asking import Drawing, Marked, Question
     from vipcli.chat import Manner, Scene
     from vipcli.checkpoints import Checkpoint
+    from vipcli.jobs import Outcome, Target
     from vipcli.marks import TypedMark
     from vipcli.remote import Held
 
@@ -444,6 +446,264 @@ def _converse(
             return
 
 
+@app.command(cls=MarkingCommand)
+def batch(
+    ctx: typer.Context,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="A folder, pictures, a glob, a list (.txt, or - for standard input), tasks (.jsonl, .csv) "
+            "or annotations (COCO, labelme, YOLO, VOC, masks, ViP-Bench).",
+        ),
+    ],
+    question: Annotated[
+        str | None,
+        typer.Option(
+            "--question",
+            "-q",
+            metavar="TEXT",
+            help="What to ask; {1}, {2} … stand for the marks, {label}, {id} and {file} for the item's own.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where rows go: .jsonl, .csv, .tsv or .parquet."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the file: ask only what has no row there.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Go on, and ask again where the row is an error.")
+    ] = False,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Where the pictures are that tasks or annotations name."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORM",
+            help="Of a source: photos, coco, labelme, yolo, voc, masks or vip-bench. Its content tells else.",
+        ),
+    ] = None,
+    joint: Annotated[
+        bool,
+        typer.Option(
+            "--joint/--per-region",
+            help="Mark all annotated regions of a picture and ask once, or ask about each.",
+        ),
+    ] = False,
+    drawn_as: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="KIND",
+            help=f"What annotated regions are drawn as: {', '.join(MARK_OPTIONS)}.",
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only regions of this label; may be repeated.")
+    ] = None,
+    min_size: Annotated[
+        str | None, typer.Option(metavar="PIXELS", help="Only regions of at least this area.")
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(metavar="PIXELS", help="Only regions of at most this area.")
+    ] = None,
+    min_score: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Only regions of at least this score, if any.")
+    ] = None,
+    limit: Annotated[str | None, typer.Option(metavar="N", help="Only the first so many items.")] = None,
+    box: Boxes = None,
+    ellipse: Ellipses = None,
+    triangle: Triangles = None,
+    point: Points = None,
+    arrow: Arrows = None,
+    scribble: Scribbles = None,
+    contour: Contours = None,
+    mask: Masks = None,
+    width: Width = None,
+    alpha: Alpha = None,
+    jitter: Jitter = None,
+    fit: Fitting = None,
+    max_pixels: MaxPixels = None,
+    frames: Frames = None,
+    save_marked: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Keep the marked pictures there.")
+    ] = None,
+    coco_out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write the COCO file once more, with the answers in it."),
+    ] = None,
+    prompt: Prompt = None,
+    system: System = None,
+    max_new_tokens: MaxNewTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    together: Annotated[
+        str | None, typer.Option(metavar="N", help="Questions to answer side by side.")
+    ] = None,
+    readers: Annotated[
+        str | None, typer.Option(metavar="N", help="Threads that read and mark pictures.")
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="ray", help="Do it on a Ray cluster, not in this process.")
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Models to hold on the cluster (default: one a GPU; without GPUs, one a machine).",
+        ),
+    ] = None,
+    model: Model = None,
+    revision: Revision = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
+    quantize_all: QuantizeAll = None,
+    attention: Attention = None,
+    offline: Offline = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be asked of each item; run no model.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print rows, or with -o the closing figures, as JSON.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no notes and no progress.")] = False,
+) -> None:
+    """Ask about many pictures or regions, each answer safe in its row as it comes.
+
+    vipcli batch photos/ -q "What is {1}?" --box 25%,25%,75%,75% -o answers.jsonl
+    """
+    from vipcli import items
+    from vipcli.regions import Wanted
+
+    settings = _settings(ctx)
+    if drawn_as is not None and drawn_as not in BY_KIND:
+        raise UsageError(f"--as is {drawn_as!r}, but takes one of {', '.join(BY_KIND)}.")
+    if (resume or retry_failed or coco_out is not None) and out is None:
+        raise UsageError("Name the file of rows with -o.")
+    if on not in (None, "ray"):
+        raise UsageError(f"--on is {on!r}, but takes ray. Without it, the batch runs in this process.")
+    if workers is not None and on is None:
+        raise UsageError("Workers are those of a cluster. Add --on ray, or leave out --workers.")
+    amount = config.amount
+    orders = items.Orders(
+        question=question,
+        typed=tuple(_typed_marks(ctx)),
+        images=None if images is None else _folder(images),
+        form=form,
+        joint=joint,
+        wanted=Wanted(
+            tuple(label or ()),
+            None if min_size is None else config.checked(amount, min_size, "--min-size"),
+            None if max_size is None else config.checked(amount, max_size, "--max-size"),
+            None if min_score is None else config.checked(amount, min_score, "--min-score"),
+        ),
+        videos=frames is not None,
+    )
+    job = items.gather(sources, orders)
+    with output.working("Loading …", quiet):
+        from vipcli import jobs
+        from vipcli.batch import Plan
+    if limit is not None:
+        job = jobs.first_of(job, config.checked(config.count_from(1, 10**12), limit, "--limit"))
+    target = jobs.Target(
+        None if out is None else Path(out),
+        as_json=json,
+        resume=resume or retry_failed,
+        retry_failed=retry_failed,
+        whole=limit is None,
+        coco=None if coco_out is None else (Path(sources[0]), Path(coco_out)),
+    )
+    plan = Plan(
+        _find(settings, quiet),
+        _setup(settings),
+        _drawing(settings, jitter),
+        drawn_as,
+        settings["prompt"],
+        settings["system"],
+        settings["fit"],
+        _sampling(settings),
+        _max_pixels(settings),
+        save_marked=None if save_marked is None else Path(save_marked),
+        **_given(
+            frames=_count("--frames", frames, 128),
+            together=_side_by_side(together, settings, quiet),
+            readers=_count("--readers", readers, 256),
+        ),
+    )
+    if dry_run:
+        for text in jobs.questions(job, plan):
+            output.say(text)
+        return
+
+    def load() -> Several:
+        with output.working(f"Loading {plan.checkpoint.name} …", quiet):
+            from vipcli.engine import LocalModel
+
+            return LocalModel(plan.checkpoint, plan.setup)
+
+    if on is None:
+        work = jobs.here(plan, load)
+    else:
+        from vipcli.cluster import on_ray
+
+        work = on_ray(plan, _count("--workers", workers, 10_000), (lambda _: None) if quiet else output.note)
+    outcome = jobs.carry_out(job, target, work, quiet=quiet)
+    _close(outcome, target, as_json=json and out is not None, quiet=quiet)
+
+
+def _close(outcome: Outcome, target: Target, *, as_json: bool, quiet: bool) -> None:
+    """Tell how a batch ended, and leave with the code that says so."""
+    if as_json:
+        output.say_json(outcome.record)
+    elif not quiet:
+        for text in outcome.lines:
+            output.note(text)
+    if outcome.stopped:
+        if target.path is not None:
+            output.note("Go on with the same command and --resume.")
+        raise typer.Exit(INTERRUPTED)
+    if outcome.tally.errors:
+        if target.path is not None and not quiet:
+            output.note("Rows with an error say why. --retry-failed asks them again.")
+        raise typer.Exit(SOME_FAILED)
+
+
+def _count(option: str, text: str | None, most: int) -> int | None:
+    return None if text is None else config.checked(config.count_from(1, most), text, option)
+
+
+def _side_by_side(together: str | None, settings: dict[str, Any], quiet: bool) -> int | None:
+    """How many questions to answer at once; None for as many as a batch answers by default."""
+    asked = _count("--together", together, 4096)
+    if settings["temperature"]:
+        if asked is not None and asked > 1 and not quiet:
+            output.note("With a --temperature, each is answered alone, so that its seed repeats it.")
+        return 1
+    if asked is None and settings["model"] != BUNDLED:
+        from vipcli.loading import on_processor
+
+        # A large model on a processor takes minutes over several, and a row is to be safe before that.
+        return 1 if on_processor(settings["device"]) else None
+    return asked
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that were given, so that the rest are what they are by default."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _folder(path: str) -> Path:
+    if not Path(path).is_dir():
+        raise UsageError(f"There is no folder {path!r}. Check the path.")
+    return Path(path)
+
+
 @app.command()
 def serve(
     ctx: typer.Context,
@@ -855,11 +1115,7 @@ def _marked(
 ) -> Marked:
     from vipcli import asking, images, videos
 
-    drawing = asking.Drawing(
-        settings["width"],
-        settings["alpha"],
-        _seed_of(jitter),
-    )
+    drawing = _drawing(settings, jitter)
     max_pixels = _max_pixels(settings)
     if frames is None and not any(videos.is_video(source) for source in sources):
         pictures = [images.load_picture(source, max_pixels=max_pixels) for source in sources]
@@ -873,6 +1129,12 @@ def _marked(
     )
     video, shown = videos.load_video(sources[0], count, max_pixels=max_pixels)
     return asking.mark(shown, typed, drawing, video=video)
+
+
+def _drawing(settings: dict[str, Any], jitter: str | None) -> Drawing:
+    from vipcli.asking import Drawing
+
+    return Drawing(settings["width"], settings["alpha"], _seed_of(jitter))
 
 
 def _max_pixels(settings: dict[str, Any]) -> int:
@@ -1044,14 +1306,8 @@ def _answer(
     verbose: bool,
 ) -> None:
     from vipcli import asking
-    from vipcli.answers import Sampling
 
-    sampling = Sampling(
-        max_new_tokens=settings["max_new_tokens"],
-        temperature=settings["temperature"],
-        top_p=settings["top_p"],
-        seed=_seed(settings),
-    )
+    sampling = _sampling(settings)
     if json:
         answer = asking.ask(question, answerer, sampling)
         output.say_json(asking.record(answer, seconds))
@@ -1063,6 +1319,17 @@ def _answer(
             output.note(text)
     if verbose:
         output.note(asking.summary(answer, seconds))
+
+
+def _sampling(settings: dict[str, Any]) -> Sampling:
+    from vipcli.answers import Sampling
+
+    return Sampling(
+        max_new_tokens=settings["max_new_tokens"],
+        temperature=settings["temperature"],
+        top_p=settings["top_p"],
+        seed=_seed(settings),
+    )
 
 
 def _seed(settings: dict[str, Any]) -> int:

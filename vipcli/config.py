@@ -124,6 +124,11 @@ def _temperature(text: str) -> float:
     return value
 
 
+def amount(text: str) -> float:
+    """A number that is not negative."""
+    return _number(0, 1e12)(text)
+
+
 def read_span(text: str) -> float:
     """A span of time in seconds: 90s, 10m, 1.5h."""
     units = {"s": 1, "m": 60, "h": 3600}

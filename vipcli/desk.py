@@ -6,12 +6,10 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from vipcli.answers import Halted, OnText, Reply, Request
+from vipcli.answers import OnText, Reply, Request, Several
 from vipcli.errors import ModelError, VipcliError
 
 _TOGETHER = 0.004
@@ -20,21 +18,6 @@ _TOGETHER = 0.004
 
 class BusyError(VipcliError):
     """The line is full."""
-
-
-class Several(Protocol):
-    """A model that answers several requests side by side."""
-
-    def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        """Answer one."""
-
-    def answers(
-        self,
-        requests: Sequence[Request],
-        on_texts: Sequence[OnText | None] = (),
-        halted: Sequence[Halted | None] = (),
-    ) -> list[Reply]:
-        """Answer several, all of them sampled in the same way."""
 
 
 @dataclass(eq=False)

@@ -10,6 +10,8 @@ VipcliError            1  it failed
 ├── ConversationError  1  a file that holds no conversation
 ├── ImageError         1  no picture came out of a file, a stream or an address
 ├── ModelError         1  a checkpoint that cannot be found, loaded or run
+│   └── OutOfMemoryError     less at once might fit
+├── AnnotationError    1  a file of annotations that cannot be read
 └── OutputError        1  a file that cannot be written
 
 The message of each is one or two plain sentences: what was wrong, where, what to try.
@@ -17,6 +19,7 @@ The message of each is one or two plain sentences: what was wrong, where, what t
 
 FAILED = 1
 USED_WRONGLY = 2
+SOME_FAILED = 3
 INTERRUPTED = 130
 
 
@@ -67,6 +70,14 @@ class ImageError(VipcliError):
 
 class ModelError(VipcliError):
     """A checkpoint that cannot be found, loaded or run."""
+
+
+class OutOfMemoryError(ModelError):
+    """The model ran out of memory while answering."""
+
+
+class AnnotationError(VipcliError):
+    """A file of annotations that cannot be read."""
 
 
 class OutputError(VipcliError):

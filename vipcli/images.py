@@ -16,7 +16,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,6 +35,11 @@ DEFAULT_MAX_PIXELS = 200_000_000
 
 # What Pillow decodes by itself. Left out are formats that start other programs (EPS) or hold no photos.
 _READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI", "SGI", "TGA")
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"),
+    *(".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".qoi", ".tga"),
+)
+"""How the names of files end that hold pictures."""
 _WRITABLE = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -61,6 +66,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 _WHITE, _BLACK = 255, 0
 _BITS_PER_SAMPLE = 258
 
@@ -88,9 +94,6 @@ _OTHER_BEGINNINGS = (
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://|(data):", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=//)[^/?#]*@")
-
-# Pillow's limit and Python's warning filters belong to the whole process.
-_PILLOW = threading.Lock()
 
 _File = io.BufferedReader | io.BytesIO
 
@@ -123,6 +126,22 @@ def load_picture(
     name = _USERINFO.sub("", source) if is_address(source) else source
     with _opened(source, stdin) as file:
         return _picture(file, _shown(source), name, max_pixels)
+
+
+def hash_of(source: str) -> str:
+    """The SHA-256 of the bytes at a path or an address, decoded or not."""
+    with _opened(source, None) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: str) -> tuple[int, int]:
+    """The width and height of a picture, upright, without decoding it where its beginning tells them."""
+    shown = _shown(path)
+    with _opened(path, None) as file, _decoder(file, shown, DEFAULT_MAX_PIXELS) as image:
+        width, height = image.size
+        # Pillow turns TIFFs by itself, and gives the size that they will have.
+        sideways = image.format != "TIFF" and _turn(image) in _SIDEWAYS
+        return (height, width) if sideways else (width, height)
 
 
 def read_picture(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -283,32 +302,48 @@ def _picture(file: _File, shown: str, name: str, max_pixels: int) -> Picture:
     return Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest())
 
 
+class _Taming:
+    """Pillow without its warnings, and without its own limit, which knows nothing of `--max-pixels`.
+
+    Both belong to the whole process, so they are put back when the last of several threads is done.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._undo = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._undo.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                self._undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                Image.MAX_IMAGE_PIXELS = None
+            self._users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._undo.close()
+
+
+_TAMED = _Taming()
+
+
 @contextmanager
-def _tamed_pillow() -> Iterator[None]:
-    """Pillow without its warnings, and without its own limit, which knows nothing of `--max-pixels`."""
-    with _PILLOW, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def _decode(file: _File, shown: str, max_pixels: int, paper: int) -> Image.Image:
-    """An RGB image, upright, its transparent parts laid over `paper`."""
+def _decoder(file: _File, shown: str, max_pixels: int) -> Iterator[Image.Image]:
+    """An image that is about to be read; whatever goes wrong with it becomes an ImageError."""
     file.seek(0)
     head = file.read(_HEAD)
     if not head:
         raise ImageError(f"{shown} is empty.")
-    with _tamed_pillow():
+    with _TAMED:
         try:
             with Image.open(file, formats=_READABLE) as image:
                 _check_size(image.size, shown, max_pixels)
-                image.load()
-                turn = _turn(image)
-                flat = _flat(image, paper)
-                return flat if turn is None else flat.transpose(turn)
+                yield image
         except ImageError:
             raise
         except MemoryError as error:
@@ -318,6 +353,15 @@ def _decode(file: _File, shown: str, max_pixels: int, paper: int) -> Image.Image
         # Damaged data can make a decoder fail in any way: struct, zlib, index, assertion and key errors too.
         except Exception as error:
             raise ImageError(_damaged(shown)) from error
+
+
+def _decode(file: _File, shown: str, max_pixels: int, paper: int) -> Image.Image:
+    """An RGB image, upright, its transparent parts laid over `paper`."""
+    with _decoder(file, shown, max_pixels) as image:
+        image.load()
+        turn = _turn(image)
+        flat = _flat(image, paper)
+        return flat if turn is None else flat.transpose(turn)
 
 
 def _check_size(size: tuple[int, int], shown: str, max_pixels: int) -> None:

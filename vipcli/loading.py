@@ -14,7 +14,7 @@ from typing import Any
 from vipcli.answers import Setup
 from vipcli.cache import mending, readable
 from vipcli.checkpoints import Checkpoint, damaged, memory
-from vipcli.errors import ModelError, UsageError, first_line
+from vipcli.errors import ModelError, OutOfMemoryError, UsageError, first_line
 from vipcli.heavy import quick_imports
 from vipcli.inputs import Inputs, inputs_for
 from vipcli.models import Known, configuration
@@ -69,7 +69,7 @@ def is_out_of_memory(error: Exception) -> bool:
 def stumbled(name: str, model: Any, error: Exception, smaller: str) -> ModelError:
     """What to say of a model that failed while answering; `smaller` is what takes less memory."""
     if is_out_of_memory(error):
-        return ModelError(
+        return OutOfMemoryError(
             f"{where(model)} ran out of memory while answering. {smaller}, or try another --device."
         )
     about_dtype = re.search("dtype|scalar type|half|bfloat16|float16", str(error), re.IGNORECASE)
@@ -158,14 +158,20 @@ def _device(name: str) -> torch.device | None:
     return torch.device(name)
 
 
+def on_processor(device: str) -> bool:
+    """Whether what is asked for would run on this machine's processor."""
+    found = _device(device)
+    return found is not None and found.type == "cpu"
+
+
 def _dtype(setup: Setup, device: torch.device | None) -> torch.dtype | str:
     if setup.quantize != "none":
         return _dtype_beside(setup, device)
     if setup.dtype != "auto":
         return _named(setup.dtype)
     # A GPU runs the checkpoint's own precision; a processor is exact, and mostly faster, at 32 bits.
-    on_processor = not torch.cuda.is_available() if device is None else device.type == "cpu"
-    return torch.float32 if on_processor else "auto"
+    exact = not torch.cuda.is_available() if device is None else device.type == "cpu"
+    return torch.float32 if exact else "auto"
 
 
 def _dtype_beside(setup: Setup, device: torch.device | None) -> torch.dtype:

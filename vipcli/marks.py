@@ -208,6 +208,8 @@ class TypedMark:
     text: str
     coordinates: tuple[Length, ...] = ()
     file: str | None = None
+    polygons: tuple[Polygon, ...] = ()
+    """Of a contour or mask that somebody annotated: its outlines in pixels, one inside another a hole."""
     color: Color | None = None
     picture: int | None = None
     """Which picture of several it is for, counted from 1; None for the only one, or all frames of a video."""
@@ -218,6 +220,8 @@ class TypedMark:
         """The mark on a picture of this size; `trace` turns a mask image into polygons."""
         if self.file is not None:
             return _outlined(self.kind)(color, trace(self.file))
+        if self.polygons:
+            return _outlined(self.kind)(color, self.polygons)
         xs = [length.on(width) for length in self.coordinates[::2]]
         ys = [length.on(height) for length in self.coordinates[1::2]]
         points = tuple(zip(xs, ys, strict=True))

@@ -78,6 +78,12 @@ def say_json(record: Any) -> None:
         )
 
 
+def say_row(row: Any) -> None:
+    """Put one object on standard output, on a line of its own."""
+    with _normal_end_if_unread():
+        print(json.dumps(row, ensure_ascii=not _takes_any_letter(sys.stdout), allow_nan=False), flush=True)
+
+
 def say_bytes(content: bytes) -> None:
     """Put a file's content on standard output."""
     with _normal_end_if_unread():
@@ -103,7 +109,7 @@ def fail(text: str) -> None:
 @contextlib.contextmanager
 def working(what: str, quiet: bool) -> Iterator[None]:
     """A line that stands in the terminal while something takes its time."""
-    shown = not quiet and _is_terminal(sys.stderr)
+    shown = not quiet and is_terminal(sys.stderr)
     if shown:
         print(harmless(what), end="", file=sys.stderr, flush=True)
     try:
@@ -115,7 +121,7 @@ def working(what: str, quiet: bool) -> Iterator[None]:
 
 def show(pixels: Pixels) -> None:
     """Show a picture in the terminal; do nothing where it cannot be shown."""
-    if not _is_terminal(sys.stderr) or os.environ.get("NO_COLOR"):
+    if not is_terminal(sys.stderr) or os.environ.get("NO_COLOR"):
         return
     # It asks terminals what they can do, and complains at length of those that do not answer.
     logging.getLogger("textual_image").setLevel(logging.CRITICAL)
@@ -153,9 +159,10 @@ def _takes_any_letter(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
-def _is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person looks at the stream, who can be shown more than lines."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _paint(word: str, color: str) -> str:
-    return f"{color}{word}{_PLAIN}" if _is_terminal(sys.stderr) and not os.environ.get("NO_COLOR") else word
+    return f"{color}{word}{_PLAIN}" if is_terminal(sys.stderr) and not os.environ.get("NO_COLOR") else word

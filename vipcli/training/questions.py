@@ -908,11 +908,7 @@ _BY_ABILITY = {
     ability: tuple(family for family in FAMILIES.values() if family.ability == ability) for ability in WEIGHTS
 }
 # What is asked of a mark that is not there.
-_ABOUT_ABSENT = tuple(
-    family
-    for family in _MARKED
-    if family.marks == 1 and family.ability in ("recognition", "reading", "relations")
-)
+_ABOUT_ABSENT = tuple(family for family in _MARKED if family.marks == 1 and family.ability != "mathematics")
 # Questions whole in themselves, so that "and the thing …?" can put them again.
 _REPEATABLE = (
     "what",

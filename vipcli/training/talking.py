@@ -40,11 +40,13 @@ _WEIGHTS: dict[Ability, int] = {
     "whole": 18,
     "absent": 13,
     "mathematics": 34,
+    "description": 14,
 }
 _EAGER = {
     **dict.fromkeys(("nothing", "picture"), 5),
     **dict.fromkeys(("same-kind", "same-color", "bigger", "which-color", "sum", "difference", "kind-of"), 3),
-    **dict.fromkeys(("alive", "letter", "texture", "larger-number", "smaller-number"), 2),
+    **dict.fromkeys(("alive", "letter", "texture", "larger-number", "smaller-number", "nearest"), 2),
+    **dict.fromkeys(("category", "choose-what", "count-kind", "count-color", "count-category"), 2),
 }
 _LESSONS = ((WORLD, 56), (_NUMBERS, 20), (_PAIRS, 24))
 

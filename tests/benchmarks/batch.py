@@ -1,0 +1,149 @@
+"""Many pictures, one CPU thread, the bundled model: against the documentation's loop, and 4,096 against 256.
+
+The loop takes the checkpoint as the documentation does, in its own 32 bits; a batch, for which speed
+matters, in 16 bits and in 32. All ask the same question about the same pictures with a box on each.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from tests.benchmarks.compare import Comparison
+from vipcli.answers import Setup
+from vipcli.batch import Asker, Plan, Reader, made, windows
+from vipcli.checkpoints import find
+from vipcli.items import Item
+from vipcli.marks import parse_mark
+from vipcli.prompts import HUMAN, Turn
+from vipcli.training.scenes import draw_scene
+
+QUESTION = "What is within the red rectangle?"
+BOX = "25%,25%,75%,75%"
+PICTURES = 64
+FEW, MANY = 256, 4096
+_MORE_MEMORY = 1.05
+_MADE: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def comparisons() -> list[Comparison]:
+    """Batches in two precisions against the loop in the same and in its own, then many against few."""
+    import torch
+
+    torch.set_num_threads(1)
+    photos = _photos()
+    compared = [
+        _compared(photos, "batch", "float32", "bfloat16", 1.8, "at least 1.8 × as fast"),
+        _compared(photos, "batch-32", "float32", "float32", 1, "no slower, in the same 32 bits"),
+        _compared(photos, "batch-16", "bfloat16", "bfloat16", 1, "no slower, in the same 16 bits"),
+    ]
+    peaks: dict[int, int] = {}
+    many = Comparison(
+        name="batch-many",
+        baseline_name=f"{FEW} pictures, the whole command",
+        ours_name=f"{MANY:,} pictures",
+        baseline=functools.partial(_command, photos, FEW, peaks),
+        ours=functools.partial(_command, photos, MANY, peaks),
+        target="a picture in at most 1.05 × its time, memory the same",
+        least_ratio=1 / 1.05,
+        unit="picture",
+        baseline_units=FEW,
+        ours_units=MANY,
+    )
+    return [*compared, many]
+
+
+def _compared(photos: list[str], name: str, theirs: str, ours: str, least: float, target: str) -> Comparison:
+    return Comparison(
+        name=name,
+        baseline_name=f"the documentation's loop, {theirs}",
+        ours_name=f"vipcli batch, {ours}",
+        baseline=_loop(photos, theirs),
+        ours=_batch(photos, ours),
+        target=target,
+        least_ratio=least,
+        unit="picture",
+        baseline_units=PICTURES,
+        ours_units=PICTURES,
+    )
+
+
+def _loop(photos: list[str], dtype: str) -> Callable[[], None]:
+    import torch
+    from transformers import AutoProcessor, VipLlavaForConditionalGeneration
+
+    folder = find("bundled").folder
+    model: Any = VipLlavaForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, dtype))
+    processor: Any = AutoProcessor.from_pretrained(folder, backend="pil")
+    prompt = HUMAN.build([Turn(QUESTION)])
+
+    def ask() -> None:
+        for photo in photos:
+            image = Image.open(photo).convert("RGB")
+            width, height = image.size
+            box = [width / 4, height / 4, width * 3 / 4, height * 3 / 4]
+            ImageDraw.Draw(image).rectangle(box, outline="red", width=3)
+            inputs = processor(images=image, text=prompt, return_tensors="pt")
+            if dtype != "float32":
+                inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+            written = model.generate(**inputs, max_new_tokens=32)
+            assert processor.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    return ask
+
+
+def _batch(photos: list[str], dtype: str) -> Callable[[], None]:
+    from vipcli.engine import LocalModel
+
+    plan = Plan(find("bundled"), Setup("cpu", dtype))
+    model = LocalModel(plan.checkpoint, plan.setup)
+    items = [Item(photo, (photo,), QUESTION, typed=(parse_mark("box", BOX),)) for photo in photos]
+
+    def ask() -> None:
+        found = made(windows(items, Reader(plan), plan), Asker(lambda: model, plan))
+        assert sum(one.row is not None and bool(one.row["answer"]) for some in found for one in some) == len(
+            photos
+        )
+
+    return ask
+
+
+def _command(photos: list[str], count: int, peaks: dict[int, int]) -> None:
+    """The whole command on so many pictures; with more of them, it takes no more memory."""
+    listed = "\n".join((photos * (count // len(photos) + 1))[:count]).encode()
+    with tempfile.TemporaryDirectory() as scratch:
+        asked = ("batch", "-", "-q", QUESTION, "--box", BOX, "--dtype", "bfloat16", "--quiet")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vipcli", *asked, "-o", str(Path(scratch) / "rows.jsonl")],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert process.stdin is not None
+        process.stdin.write(listed)
+        process.stdin.close()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        assert (Path(scratch) / "rows.jsonl").read_bytes().count(b"\n") == count
+    peaks[count] = max(peaks.get(count, 0), used.ru_maxrss)
+    print(f"{count:,} pictures: at most {used.ru_maxrss / 1024:,.0f} MB", file=sys.stderr)
+    assert peaks.get(MANY, 0) <= peaks[FEW] * _MORE_MEMORY
+
+
+def _photos() -> list[str]:
+    """Drawn scenes as JPEG files, of the sizes that the bundled model knows."""
+    _MADE.append(tempfile.TemporaryDirectory())
+    rng, names = random.Random(5), []
+    for number in range(PICTURES):
+        names.append(str(Path(_MADE[0].name) / f"{number:02}.jpg"))
+        Image.fromarray(draw_scene(rng).marked).save(names[-1], quality=92)
+    return names

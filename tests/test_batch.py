@@ -1,0 +1,329 @@
+"""Many items and one model: order, identity, memory that runs out, and one that spoils it for others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.scripted import SideBySide
+from vipcli.answers import Request, Setup
+from vipcli.batch import Asker, Done, Made, Plan, Reader, Ready, Tally, made, run, windows
+from vipcli.checkpoints import find
+from vipcli.errors import ModelError, OutOfMemoryError, OutputError, PromptError
+from vipcli.items import Item
+from vipcli.marks import parse_mark
+from vipcli.regions import Region
+from vipcli.rows import Row
+
+PLAN = Plan(find("bundled"), together=4, readers=2)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Twenty pictures, each of a grey of its own."""
+    folder = tmp_path_factory.mktemp("photos")
+    names = []
+    for number in range(20):
+        names.append(str(folder / f"{number:02}.png"))
+        Image.fromarray(np.full((64, 64, 3), number, np.uint8)).save(names[-1])
+    return names
+
+
+def items(photos: Sequence[str], question: str = "What is it?") -> list[Item]:
+    return [Item(Path(name).name, (name,), question) for name in photos]
+
+
+def grey(request: Request) -> str:
+    return f"grey {request.images[0][0, 0, 0]}"
+
+
+def answered(
+    asked: Sequence[Item], model: SideBySide | None = None, plan: Plan = PLAN, done: Done | None = None
+) -> list[Row]:
+    found = made(windows(asked, Reader(plan), plan, done), Asker(lambda: model or SideBySide(grey), plan))
+    return [one.row for window in found for one in window if one.row is not None]
+
+
+def test_rows_come_in_order_and_are_bound_to_their_pixels(photos: list[str]) -> None:
+    rows = answered(items(photos))
+    assert [row["id"] for row in rows] == [f"{number:02}.png" for number in range(20)]
+    assert [row["answer"] for row in rows] == [f"grey {number}" for number in range(20)]
+    assert rows[3]["images"][0]["width"] == 64
+    assert len({row["identity"] for row in rows}) == 20
+    assert "seconds" not in rows[0]
+    assert all(json.dumps(row) for row in rows)
+
+
+def test_pictures_are_as_small_as_the_model_takes_them(photos: list[str], tmp_path: Path) -> None:
+    big = tmp_path / "big.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 1000, 3), np.uint8)).save(big)
+    ready = Reader(PLAN).ready(Item("big", (str(big),), typed=(parse_mark("box", "10%,10%,90%,90%"),)))
+    assert ready.request is not None
+    assert ready.question is not None
+    size = PLAN.checkpoint.input_size
+    assert ready.request.images[0].shape == (size, size, 3)
+    # Each is held until its row is written, as many others are.
+    assert ready.question.marked.pixels.strides == (0, 0, 0)
+    assert (ready.question.marked.picture.width, ready.question.marked.picture.height) == (1000, 300)
+
+
+def test_questions_are_asked_side_by_side(photos: list[str]) -> None:
+    model = SideBySide(grey)
+    answered(items(photos), model)
+    assert model.together == [4, 4, 4, 4, 4]
+
+
+def test_those_of_a_length_are_asked_together(photos: list[str]) -> None:
+    asked = [replace(item, question="What? " * (1 + number % 2)) for number, item in enumerate(items(photos))]
+    lengths: list[set[int]] = []
+
+    class Watching(SideBySide):
+        def answers(self, requests, on_texts=(), halted=()):  # type: ignore[no-untyped-def]
+            lengths.append({len(request.prompt) for request in requests})
+            return super().answers(requests)
+
+    rows = answered(asked[:16], Watching(grey))
+    assert [len(some) for some in lengths] == [1, 1, 1, 1]
+    assert [row["id"] for row in rows] == [item.id for item in asked[:16]]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_grows_back(photos: list[str]) -> None:
+    model = SideBySide(grey, most=1)
+    rows = answered(items(photos), model)
+    assert [row["answer"] for row in rows] == [f"grey {number}" for number in range(20)]
+    assert set(model.together) == {1}
+    model = SideBySide(grey, most=3)
+    asker = Asker(lambda: model, PLAN)
+    for _ in range(9):
+        model.most = 3 if len(model.together) < 3 else 1000
+        list(made(windows(items(photos[:8]), Reader(PLAN), PLAN), asker))
+    assert model.together[:2] == [2, 2]
+    assert model.together[-1] == 4
+
+
+def test_one_picture_too_many_is_an_error_of_its_own(photos: list[str]) -> None:
+    def say(request: Request) -> str:
+        if request.images[0][0, 0, 0] == 5:
+            raise OutOfMemoryError("The cpu ran out of memory while answering.")
+        return grey(request)
+
+    rows = answered(items(photos), SideBySide(say))
+    assert [row["id"] for row in rows if row["error"]] == ["05.png"]
+    assert "memory" in str(rows[5]["error"])
+
+
+@pytest.mark.parametrize("kind", [PromptError, ModelError])
+def test_a_question_that_cannot_be_put_spoils_no_other(photos: list[str], kind: type[Exception]) -> None:
+    def say(request: Request) -> str:
+        if request.images[0][0, 0, 0] in (3, 4, 11):
+            raise kind("This one is wrong.")
+        return grey(request)
+
+    rows = answered(items(photos), SideBySide(say))
+    assert [row["id"] for row in rows if row["error"]] == ["03.png", "04.png", "11.png"]
+    assert rows[3]["answer"] is None
+    assert rows[3]["question"] == "What is it?"
+
+
+def test_a_model_that_only_fails_ends_the_batch(photos: list[str]) -> None:
+    def say(request: Request) -> str:
+        raise ModelError("The GPU is gone.")
+
+    with pytest.raises(ModelError, match="gone"):
+        answered(items(photos), SideBySide(say))
+
+
+FAULTS = [
+    (Item("x", ("missing.png",), "What?"), "missing.png"),
+    (Item("x", (), "What?", fault="Line 3 is no JSON object."), "Line 3"),
+    (Item("x", ("HERE",), "What is {2}?"), "{2}"),
+    (Item("x", ("HERE",), "What?", typed=(parse_mark("box", "900,900,950,950"),)), "outside"),
+    (Item("x", ("HERE",), "###Human: no"), "###"),
+    (Item("x", ("HERE",), "What?", typed=(parse_mark("mask", "no-mask.png"),)), "no-mask.png"),
+    (Item("x", ("HERE", "missing.png"), "What?"), "missing.png"),
+    (Item("x", ("HERE", "clip.mp4"), "What?"), "video"),
+]
+
+
+@pytest.mark.parametrize(("item", "naming"), FAULTS)
+def test_what_cannot_be_asked_is_a_row_with_its_reason(photos: list[str], item: Item, naming: str) -> None:
+    item = replace(item, images=tuple(photos[0] if name == "HERE" else name for name in item.images))
+    one, two, three = answered([*items(photos[:1]), item, *items(photos[1:2])])
+    assert (one["error"], three["error"]) == (None, None)
+    assert naming in str(two["error"])
+    assert two["answer"] is None
+
+
+def test_a_surprise_is_an_error_row_too(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprise(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr("vipcli.asking.prepare", surprise)
+    (row,) = answered(items(photos[:1]))
+    assert row["error"] == "It could not be prepared (ZeroDivisionError: nobody thought of this)."
+
+
+def test_regions_become_marks_before_the_typed_ones(photos: list[str]) -> None:
+    region = Region("box", ((10, 10), (40, 30)), label="cat", id="7", score=0.5)
+    item = Item("x", (photos[0],), "{1} and {2}", (region,), (parse_mark("point", "5,5"),))
+    (row,) = answered([item])
+    assert row["question"] == "within the red rectangle and at the lime point"
+    assert row["regions"] == [{"id": "7", "label": "cat", "score": 0.5}]
+    (row,) = answered([item], plan=replace(PLAN, drawn_as="ellipse"))
+    assert [mark["kind"] for mark in row["marks"]] == ["ellipse", "point"]
+
+
+def test_a_mask_image_is_a_region(photos: list[str], tmp_path: Path) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:40, 30:60] = 255
+    file = tmp_path / "m.png"
+    Image.fromarray(mask).save(file)
+    item = Item("x", (photos[0],), "{1}?", (Region("mask", file=str(file)),))
+    (as_mask,) = answered([item])
+    (as_box,) = answered([item], plan=replace(PLAN, drawn_as="box"))
+    assert as_mask["question"] == "with the red mask?"
+    box = as_box["marks"][0]
+    assert (round(box["x1"]), round(box["y1"]), round(box["x2"]), round(box["y2"])) == (30, 20, 59, 39)
+
+
+CHANGES: list[Callable[[Item, Plan], tuple[Item, Plan]]] = [
+    lambda item, plan: (replace(item, question="Who is it?"), plan),
+    lambda item, plan: (replace(item, typed=(parse_mark("box", "1,1,20,20"),)), plan),
+    lambda item, plan: (replace(item, regions=(Region("box", ((1, 1), (20, 20))),)), plan),
+    lambda item, plan: (replace(item, images=item.images * 2), plan),
+    lambda item, plan: (item, replace(plan, fit="crop")),
+    lambda item, plan: (item, replace(plan, system="Be brief.")),
+    lambda item, plan: (item, replace(plan, setup=Setup(dtype="bfloat16"))),
+    lambda item, plan: (item, replace(plan, sampling=replace(plan.sampling, max_new_tokens=5))),
+    lambda item, plan: (item, replace(plan, drawing=replace(plan.drawing, width=5))),
+    lambda item, plan: (item, replace(plan, checkpoint=replace(plan.checkpoint, revision="x"))),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_an_answer_changes_the_identity(
+    photos: list[str], change: Callable[[Item, Plan], tuple[Item, Plan]]
+) -> None:
+    item = items(photos)[0]
+    changed, plan = change(item, PLAN)
+    assert Reader(PLAN).ready(item).identity != Reader(plan).ready(changed).identity
+
+
+def test_what_changes_no_answer_keeps_it(photos: list[str], tmp_path: Path) -> None:
+    copy = tmp_path / "other name.png"
+    copy.write_bytes(Path(photos[0]).read_bytes())
+    item = items(photos)[0]
+    first = Reader(PLAN).ready(item).identity
+    other = replace(PLAN, together=1, readers=5, save_marked=tmp_path / "out")
+    assert Reader(other).ready(Item("y", (str(copy),), item.question, extra={"a": 1})).identity == first
+
+
+def test_what_has_a_row_is_not_asked_again(photos: list[str]) -> None:
+    rows = answered(items(photos))
+    done = Done((place, row["identity"]) for place, row in enumerate(rows[:13]))
+    model = SideBySide(grey)
+    rest = answered(items(photos), model, done=done)
+    assert rest == rows[13:]
+    assert sum(model.together) == 7
+
+
+def test_the_same_twice_has_two_rows(photos: list[str]) -> None:
+    twice = [item for item in items(photos[:3]) for _ in range(3)]
+    rows = answered(twice)
+    assert len(rows) == 9
+    done = Done((place, row["identity"]) for place, row in enumerate(rows[:4]))
+    found = [
+        one
+        for window in made(windows(twice, Reader(PLAN), PLAN, done), Asker(lambda: SideBySide(grey), PLAN))
+        for one in window
+    ]
+    assert [one.place for one in found] == [0, 1, 2, 3, -1, -1, -1, -1, -1]
+    assert [one.row is None for one in found] == [True] * 4 + [False] * 5
+
+
+def test_windows_begin_where_they_would_have(photos: list[str]) -> None:
+    whole = [[one.item.id for one in window] for window in windows(items(photos), Reader(PLAN), PLAN)]
+    assert [len(window) for window in whole] == [8, 8, 4]
+    rows = answered(items(photos))
+    done = Done((place, row["identity"]) for place, row in enumerate(rows[:8]))
+    rest = [
+        [one.item.id for one in window if not one.done]
+        for window in windows(items(photos), Reader(PLAN), PLAN, done)
+    ]
+    assert [window for window in rest if window] == whole[1:]
+
+
+def test_it_ends_when_it_is_told_to(photos: list[str]) -> None:
+    told: list[Ready] = []
+    source = windows(items(photos), Reader(PLAN), PLAN, stop=lambda: bool(told))
+    told += [one for window in source for one in window]
+    assert len(told) == 20
+    assert told[0].item.id == "00.png"
+    assert list(windows(items(photos), Reader(PLAN), PLAN, stop=lambda: bool(told))) == []
+
+
+def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Item]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield items(photos[:1])[0]
+
+    source = windows(endless(), Reader(PLAN), PLAN)
+    for _ in range(3):
+        next(source)
+    assert taken <= 3 * PLAN.window + 2 * PLAN.window + 1
+    source.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [
+        ("photos/a.jpg", "photos/a.png"),
+        ("/etc/passwd", "etc/passwd.png"),
+        ("../../a.jpg#12", "a-12.png"),
+        ("https://x.test/b.png", "https/x.test/b.png"),
+        ("7", "7.png"),
+        ("5#a/b", "5-a_b.png"),
+    ],
+)
+def test_marked_pictures_stay_in_their_folder(photos: list[str], tmp_path: Path, id: str, name: str) -> None:
+    plan = replace(PLAN, save_marked=tmp_path / "out")
+    answered([Item(id, (photos[0],), "What?")], plan=plan)
+    assert [str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.png")] == [name]
+
+
+def test_a_picture_that_cannot_be_kept_ends_the_batch(photos: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        answered(items(photos), plan=replace(PLAN, save_marked=tmp_path / "file" / "out"))
+
+
+def test_nothing_is_told_of_before_it_is_safe() -> None:
+    events: list[str] = []
+
+    class Sink:
+        def append(self, rows: Sequence[Row]) -> Sequence[int]:
+            events.append(f"kept {len(rows)}")
+            return range(100, 100 + len(rows))
+
+    tally = Tally()
+    row = {"error": None}
+    run(
+        [[Made(0, "a", row), Made(1, "b", None, 7)], [Made(2, "c", {"error": "No."})]],
+        Sink(),
+        tally,
+        lambda rows: events.append(f"told {len(rows)}"),
+        {7},
+    )
+    assert events == ["kept 1", "told 1", "kept 1", "told 1"]
+    assert (tally.answered, tally.failed, tally.kept, tally.errors) == (1, 1, 1, 2)
+    assert list(tally.places) == [100, 7, 100]

@@ -1,0 +1,254 @@
+"""`vipcli batch` as it is typed, with the bundled model: runs that are killed, gone on with, mended."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.test_cli import Ran, vipcli
+from vipcli.training.scenes import draw_scene
+
+BOX = ("-q", "What is {1}?", "--box", "25%,25%,75%,75%")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a folder of sixteen drawn scenes in it."""
+    folder = tmp_path_factory.mktemp("batch")
+    (folder / "photos").mkdir()
+    rng = random.Random(3)
+    for number in range(16):
+        Image.fromarray(draw_scene(rng).marked).save(folder / "photos" / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scenes: Path) -> bytes:
+    """The rows of the job that others are killed in."""
+    ran = batch(scenes, *BOX, "-o", "undisturbed.jsonl", "--together", "2", "--quiet")
+    assert ran == Ran(0, "", "")
+    return (scenes / "undisturbed.jsonl").read_bytes()
+
+
+@pytest.fixture
+def here(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with those scenes in it."""
+    (tmp_path / "photos").symlink_to(scenes / "photos")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def batch(folder: Path, *arguments: str, source: str = "photos", **more: Any) -> Ran:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return vipcli("batch", source, *arguments, OMP_NUM_THREADS="1", **more)
+    finally:
+        os.chdir(before)
+
+
+def begun(*arguments: str, rows: Path, least: int) -> subprocess.Popen[str]:
+    """A batch that has written some of its rows, and not all."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vipcli", "batch", "photos", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if rows.exists() and rows.read_bytes().count(b"\n") >= least:
+            return process
+        assert process.poll() is None
+        time.sleep(0.01)
+    raise AssertionError("no rows came")
+
+
+def lines(path: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_picture_has_its_row(undisturbed: bytes) -> None:
+    rows = [json.loads(line) for line in undisturbed.splitlines()]
+    assert [row["id"] for row in rows] == [f"photos/{number:02}.png" for number in range(16)]
+    assert {row["question"] for row in rows} == {"What is within the red rectangle?"}
+    assert all(row["error"] is None and row["answer"] for row in rows)
+    assert {row["model"]["name"] for row in rows} == {"bundled"}
+
+
+def test_killed_and_gone_on_with(here: Path, undisturbed: bytes) -> None:
+    orders = (*BOX, "-o", "rows.jsonl", "--together", "2", "--quiet")
+    process = begun(*orders, rows=here / "rows.jsonl", least=4)
+    process.kill()
+    process.communicate()
+    assert (here / "rows.jsonl").read_bytes().count(b"\n") < 16
+    # What a power cut may leave.
+    with (here / "rows.jsonl").open("ab") as file:
+        file.write(undisturbed[-300:-100])
+    refused = batch(here, *orders)
+    assert refused.code == 2
+    assert "--resume" in refused.err
+    assert batch(here, *orders, "--resume").code == 0
+    assert (here / "rows.jsonl").read_bytes() == undisturbed
+    assert sorted(file.name for file in here.iterdir() if "lock" not in file.name) == ["photos", "rows.jsonl"]
+
+
+def test_interrupted_and_gone_on_with(here: Path, undisturbed: bytes) -> None:
+    orders = (*BOX, "-o", "rows.jsonl", "--together", "2")
+    process = begun(*orders, rows=here / "rows.jsonl", least=4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    # A shell calls both the same.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Go on with the same command and --resume." in err
+    assert "Traceback" not in err
+    there = (here / "rows.jsonl").read_bytes()
+    assert undisturbed.startswith(there)
+    assert len(there) < len(undisturbed)
+    ran = batch(here, *orders, "--resume", "--json")
+    told = json.loads(ran.out)
+    assert told["kept"] == there.count(b"\n")
+    assert told["answered"] == 16 - told["kept"]
+    assert (here / "rows.jsonl").read_bytes() == undisturbed
+
+
+def test_a_second_batch_on_the_same_file_refuses(here: Path) -> None:
+    orders = (*BOX, "-o", "rows.jsonl", "--together", "2", "--quiet")
+    process = begun(*orders, rows=here / "rows.jsonl", least=1)
+    ran = batch(here, *orders, "--resume")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert ran.code == 2
+    assert ran.err.startswith("error: Another batch is writing 'rows.jsonl'")
+
+
+def test_what_fails_is_told_and_can_be_asked_again(here: Path) -> None:
+    (here / "tasks.jsonl").write_text(
+        '{"image": "photos/00.png", "gold": "x"}\n{"image": "late.png"}\n'
+        'no row\n{"image": "photos/01.png", "box": "1,2"}\n'
+    )
+    orders = ("-q", "How many things are there?", "-o", "rows.jsonl")
+    ran = batch(here, *orders, source="tasks.jsonl")
+    assert ran.code == 3
+    assert "3 errors" in ran.err
+    assert "--retry-failed" in ran.err
+    rows = lines("rows.jsonl")
+    assert [row["error"] is None for row in rows] == [True, False, False, False]
+    assert rows[0]["extra"] == {"gold": "x"}
+    before = (here / "rows.jsonl").read_bytes()
+    # Nothing has changed, so there is nothing to do; the errors are errors still.
+    assert batch(here, *orders, "--resume", "--quiet", source="tasks.jsonl") == Ran(3, "", "")
+    assert (here / "rows.jsonl").read_bytes() == before
+    Image.open("photos/02.png").save("late.png")
+    (here / "tasks.jsonl").write_text(
+        '{"image": "photos/00.png", "gold": "x"}\n{"image": "late.png"}\n{"image": "photos/01.png"}\n'
+    )
+    assert batch(here, *orders, "--retry-failed", "--quiet", source="tasks.jsonl") == Ran(0, "", "")
+    rows = lines("rows.jsonl")
+    assert [row["image"] for row in rows] == ["photos/00.png", "late.png", "photos/01.png"]
+    assert all(row["error"] is None for row in rows)
+    assert (here / "rows.jsonl").read_bytes().splitlines()[0] == before.splitlines()[0]
+
+
+def test_rows_equal_those_of_asking_one_at_a_time(here: Path) -> None:
+    *_, row = [json.loads(line) for line in batch(here, *BOX, "--json", "--limit", "3").out.splitlines()]
+    ran = vipcli("ask", row["image"], "What is {1}?", "--box", "25%,25%,75%,75%", "--json")
+    asked = json.loads(ran.out)
+    for name in ("question", "answer", "prompt", "marks", "tokens", "images", "model"):
+        assert row[name] == asked[name]
+    assert row["probability"] == pytest.approx(asked["probability"], abs=1e-4)
+
+
+def test_annotations_in_and_out_and_pictures_kept(here: Path) -> None:
+    told = {
+        "images": [{"id": 1, "file_name": "00.png"}, {"id": 2, "file_name": "01.png"}],
+        "categories": [{"id": 1, "name": "thing"}, {"id": 2, "name": "other"}],
+        "annotations": [
+            {"id": 7, "image_id": 1, "category_id": 1, "bbox": [5, 5, 60, 60]},
+            {"id": 8, "image_id": 1, "category_id": 2, "bbox": [50, 50, 40, 40]},
+            {"id": 9, "image_id": 2, "category_id": 1, "bbox": [5, 5, 60, 60]},
+        ],
+        "info": {"kept": "as it is"},
+    }
+    (here / "coco.json").write_text(json.dumps(told))
+    ran = batch(
+        here,
+        *("-q", "Is the {label} {1} red?", "--images", "photos", "--as", "ellipse", "--label", "thing"),
+        *("-o", "rows.csv", "--coco-out", "answers.json", "--save-marked", "marked", "--quiet"),
+        source="coco.json",
+    )
+    assert ran == Ran(0, "", "")
+    with Path("rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["region"], row["label"]) for row in rows] == [("7", "thing"), ("9", "thing")]
+    assert rows[0]["question"] == "Is the thing within the red ellipse red?"
+    answered = json.loads(Path("answers.json").read_text())
+    assert answered["info"] == told["info"]
+    assert [one.get("answer") for one in answered["annotations"]] == [
+        rows[0]["answer"],
+        None,
+        rows[1]["answer"],
+    ]
+    assert len(list(Path("marked").rglob("*.png"))) == 2
+
+
+def test_answers_for_pipes_and_for_eyes(here: Path) -> None:
+    names = b"photos/00.png\nmissing.png\nphotos/01.png\n"
+    ran = batch(here, "-q", "How many things are there?", source="-", stdin=names)
+    assert ran.code == 3
+    assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["photos/00.png", "photos/01.png"]
+    assert "error: missing.png: There is no file 'missing.png'." in ran.err
+
+
+def test_parquet(here: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    ran = batch(here, *BOX, "-o", "rows.parquet", "--limit", "2", "--quiet")
+    assert ran == Ran(0, "", "")
+    assert parquet.read_table("rows.parquet")["answer"].to_pylist() == [
+        row["answer"] for row in lines("rows.parquet.jsonl")
+    ]
+
+
+def test_a_dry_run_needs_no_model(here: Path) -> None:
+    ran = batch(here, "-q", "What is {1} of {file}?", "--box", "1,2,30,40", "--dry-run", "--limit", "2")
+    assert ran == Ran(
+        0,
+        "photos/00.png\tWhat is within the red rectangle of 00.png?\n"
+        "photos/01.png\tWhat is within the red rectangle of 01.png?\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "naming"),
+    [
+        (("--as", "circle"), "--as"),
+        (("--resume",), "-o"),
+        (("--coco-out", "x.json"), "-o"),
+        (("-o", "rows.xlsx"), ".jsonl"),
+        (("-o", "missing/rows.jsonl"), "missing"),
+        (("--images", "nowhere"), "nowhere"),
+        (("--min-size", "-1"), "--min-size"),
+        (("--together", "0"), "--together"),
+        (("--form", "coco"), "form"),
+        (("--form", "xml"), "xml"),
+        (("--coco-out", "x.json", "-o", "rows.jsonl"), "COCO"),
+    ],
+)
+def test_orders_that_make_no_sense(here: Path, arguments: tuple[str, ...], naming: str) -> None:
+    ran = batch(here, "--limit", "1", *arguments)
+    assert ran.code in (1, 2)
+    assert ran.err.startswith("error: ")
+    assert naming in ran.err
+    assert "Traceback" not in ran.err

@@ -1,0 +1,236 @@
+"""A batch from its items to its rows in a file: what `vipcli batch` carries out."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from vipcli import output, rows
+from vipcli.answers import Several
+from vipcli.batch import AnsweredWindows, Asker, Done, Plan, Reader, Sink, Tally, made, run, windows
+from vipcli.errors import UsageError, first_line
+from vipcli.files import replace_file
+from vipcli.items import Job
+from vipcli.progress import Progress, span
+from vipcli.rows import IDENTITY, Row, RowFile
+
+Work = Callable[[Job, Done, Callable[[], bool]], AnsweredWindows]
+"""Where the work is done: items in, answered windows out, until it is told to stop."""
+
+
+def here(plan: Plan, load: Callable[[], Several]) -> Work:
+    """Do the work in this process, with a model that is loaded once there is something to ask."""
+
+    def work(job: Job, done: Done, stop: Callable[[], bool]) -> AnsweredWindows:
+        asker = Asker(load, plan)
+        return made(windows(job.items, Reader(plan), plan, done, stop), asker)
+
+    return work
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a batch ended."""
+
+    tally: Tally
+    seconds: float
+    stopped: bool
+    outdated: int = 0
+    """Rows that answer what is no longer asked."""
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """What to tell of it."""
+        tally = self.tally
+        fresh = tally.answered + tally.failed
+        parts = [f"{_counted(fresh, 'row')} in {span(self.seconds)}"]
+        if fresh:
+            parts[0] += f" ({fresh / max(self.seconds, 1e-9):.3g} a second)"
+        if tally.kept:
+            parts.append(f"{tally.kept:,} kept from before")
+        if tally.errors:
+            parts.append(f"{_counted(tally.errors, 'error')} among them")
+        yield f"{', '.join(parts)}."
+        if self.outdated:
+            yield f"{_counted(self.outdated, 'row')} of earlier questions went to a file ending in .outdated."
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The same for scripts."""
+        return {
+            "answered": self.tally.answered,
+            "failed": self.tally.failed,
+            "kept": self.tally.kept,
+            "errors": self.tally.errors,
+            "outdated": self.outdated,
+            "stopped": self.stopped,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where rows go, and what is made of them in the end."""
+
+    path: Path | None
+    """None for standard output."""
+    as_json: bool = False
+    """Whether standard output takes objects, not lines of text."""
+    resume: bool = False
+    retry_failed: bool = False
+    whole: bool = True
+    """Whether these are all items of the job, so that rows of others are of no more use."""
+    coco: tuple[Path, Path] | None = None
+    """A COCO file, and where it is to be written once more with the answers in it."""
+
+    @property
+    def kept_in(self) -> Path:
+        """The file that rows are added to; a Parquet file is made of it in the end."""
+        assert self.path is not None
+        return self.path.with_name(f"{self.path.name}.jsonl") if self._is_parquet else self.path
+
+    @property
+    def _is_parquet(self) -> bool:
+        return self.path is not None and self.path.suffix.lower() == ".parquet"
+
+    def check(self) -> None:
+        """Refuse before the work what would fail after it."""
+        if self._is_parquet and importlib.util.find_spec("pyarrow") is None:
+            raise UsageError(
+                "Parquet files need pyarrow: pip install 'vipcli[parquet]'. Or use .jsonl or .csv."
+            )
+
+    def finish(self, file: RowFile, columns: Sequence[str]) -> None:
+        """Make of the rows what they were asked for as."""
+        if self._is_parquet and self.path is not None:
+            rows.write_parquet((row for _, row in file.rows()), columns, self.path)
+        if self.coco is not None:
+            _write_coco(*self.coco, (row for _, row in file.rows()))
+
+
+def carry_out(job: Job, target: Target, work: Work, *, quiet: bool) -> Outcome:
+    """Answer all items that have no row yet, each row safe before it counts."""
+    if target.path is None:
+        return _work(job, _Printed(as_json=target.as_json), work, Done(()), quiet=quiet or not target.as_json)
+    target.check()
+    form = rows.form_for(target.kept_in, job.columns)
+    with RowFile(target.kept_in, form, resume=target.resume) as file:
+        failed: set[int] = set()
+        done = Done(_kept(file, failed, retry=target.retry_failed))
+        outcome = _work(job, file, work, done, failed, quiet=quiet)
+        if outcome.stopped:
+            return outcome
+        outdated = file.arrange(outcome.tally.places) if target.resume and target.whole else 0
+        target.finish(file, job.columns)
+        return Outcome(outcome.tally, outcome.seconds, False, outdated)
+
+
+def _kept(file: RowFile, failed: set[int], *, retry: bool) -> Iterator[tuple[int, str]]:
+    for place, row in file.rows():
+        if row["error"] is not None:
+            if retry:
+                continue
+            failed.add(place)
+        yield place, row[IDENTITY]
+
+
+def _work(
+    job: Job, sink: Sink, work: Work, done: Done, failed: set[int] | None = None, *, quiet: bool
+) -> Outcome:
+    tally = Tally()
+    first = [True]
+    with _interrupts() as stop, Progress(job.total, quiet=quiet) as progress:
+
+        def tell(fresh: Sequence[Row]) -> None:
+            if fresh and first[0] and not quiet:
+                first[0] = False
+                for note in fresh[0].get("notes", ()):
+                    output.note(f"{fresh[0]['id']}: {note}")
+            progress.show(tally.items, tally.kept, tally.errors)
+
+        with contextlib.closing(work(job, done, stop)) as found:
+            run(found, sink, tally, tell, failed or frozenset())
+        return Outcome(tally, progress.seconds, stop())
+
+
+class _Printed:
+    """Rows on standard output, where nobody can look for them again."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def append(self, fresh: Sequence[Row]) -> Sequence[int]:
+        for row in fresh:
+            if self._as_json:
+                output.say_row(row)
+            elif row["error"] is None:
+                output.say(f"{row['id']}\t{' '.join(str(row['answer']).split())}")
+            else:
+                output.fail(f"{row['id']}: {row['error']}")
+        return range(len(fresh))
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: once to end after the rows in flight, twice to leave at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        output.note("Ending after the rows in flight. Ctrl-C again leaves at once.")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def first_of(job: Job, most: int) -> Job:
+    """The first so many items."""
+    total = most if job.total is None else min(job.total, most)
+    return Job(islice(job.items, most), total, job.columns)
+
+
+def questions(job: Job, plan: Plan) -> Iterator[str]:
+    """What would be asked of each item, a line for each."""
+    reader = Reader(plan)
+    for item in job.items:
+        one = reader.ready(item)
+        asked = f"error: {one.fault}" if one.question is None else one.question.text
+        yield f"{item.id}\t{' '.join(asked.split())}"
+
+
+def _write_coco(source: Path, target: Path, kept: Iterable[Row]) -> None:
+    """Write the COCO file once more, each annotation that was asked about with its question and answer."""
+    try:
+        told = json.loads(source.read_bytes())
+        annotations = {str(one["id"]): one for one in told["annotations"]}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UsageError(
+            f"The file {str(source)!r} is no COCO file to add to ({first_line(error)})."
+        ) from error
+    for row in kept:
+        for id in rows.region_ids(row):
+            if id in annotations:
+                annotations[id] |= {name: row[name] for name in ("question", "answer", "error")}
+    replace_file(target, json.dumps(told, ensure_ascii=False).encode(errors="backslashreplace"))

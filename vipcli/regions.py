@@ -1,0 +1,365 @@
+"""Parts of a picture that somebody annotated, which of them are wanted, and the marks that draw them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from vipcli.colors import Color
+from vipcli.errors import MarkError
+from vipcli.marks import BY_KIND, XY, Bounds, Length, Polygon, TypedMark
+
+Trace = Callable[[str], tuple[Polygon, ...]]
+"""Turns the name of a mask image into the outlines of what is white in it."""
+
+_FRAMED = ("box", "ellipse", "triangle")
+_OUTLINED = ("contour", "mask")
+
+# Scan lines over a region: enough for its area to a fraction of a percent, and as many crossings at most.
+_FEWEST_LINES, _MOST_LINES = 64, 1024
+_MOST_CROSSINGS = 2_000_000
+# Next to a line of which less than this share goes on, a stroke would leave the region at a corner.
+_GOES_ON = 0.5
+# How far a stroke swings towards the sides of its region; the last follows its middle.
+_SWINGS = (0.6, 0.4, 0.2, 0.0)
+_TURNS = 6
+_LONGEST_TEXT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture that somebody annotated, in pixels of the upright picture, x right, y down."""
+
+    kind: str
+    """The kind of mark it is drawn as, unless another is asked for: one of `marks.BY_KIND`."""
+    points: tuple[XY, ...] = ()
+    """Two corners of a box, ellipse or triangle; an arrow's tail and tip, or tip alone; a scribble's path."""
+    polygons: tuple[Polygon, ...] = ()
+    """Its outlines, one inside another a hole; a box may have them too."""
+    file: str | None = None
+    """A mask image, white where the region is."""
+    label: str = ""
+    id: str = ""
+    score: float | None = None
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """The smallest upright rectangle around it, its box where it has one; None for a mask image."""
+        points = self.points or [point for polygon in self.polygons for point in polygon]
+        return _bounds(points) if points else None
+
+    @property
+    def size(self) -> float | None:
+        """Its area in pixels: within its outlines, else within its bounds; None for a mask image."""
+        if self.polygons:
+            return sum(run.length for run in _runs(self.polygons)) * _step(self.polygons)
+        bounds = self.bounds
+        if bounds is None:
+            return None
+        x1, y1, x2, y2 = bounds
+        return (x2 - x1) * (y2 - y1)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which regions to ask about; whatever is not said does not matter.
+
+    A region without a score is not left out for its score, nor a mask image, whose size nobody has
+    read yet, for its size.
+    """
+
+    labels: tuple[str, ...] = ()
+    least_size: float | None = None
+    most_size: float | None = None
+    least_score: float | None = None
+
+    def takes(self, region: Region) -> bool:
+        """Whether a region is among them."""
+        return self._takes_label(region) and self._takes_score(region) and self._takes_size(region)
+
+    def _takes_label(self, region: Region) -> bool:
+        return not self.labels or region.label.casefold() in {label.casefold() for label in self.labels}
+
+    def _takes_score(self, region: Region) -> bool:
+        return self.least_score is None or region.score is None or region.score >= self.least_score
+
+    def _takes_size(self, region: Region) -> bool:
+        if self.least_size is None and self.most_size is None:
+            return True
+        size = region.size
+        if size is None:
+            return True
+        return (self.least_size is None or size >= self.least_size) and (
+            self.most_size is None or size <= self.most_size
+        )
+
+
+def typed(
+    region: Region, kind: str | None = None, color: Color | None = None, *, trace: Trace | None = None
+) -> TypedMark:
+    """The mark that draws a region, as its own kind or as another.
+
+    A region that is a mask image stays one for a contour or a mask; every other kind needs `trace`.
+    """
+    kind = region.kind if kind is None else kind
+    if kind not in BY_KIND:
+        raise MarkError(f"There is no mark {kind[:40]!r}. There are {', '.join(BY_KIND)}.")
+    if region.file is not None:
+        if kind in _OUTLINED:
+            return TypedMark(kind, region.file, file=region.file, color=color)
+        region = _traced(region, region.file, trace)
+    if region.bounds is None:
+        raise MarkError(f"{_named(region)} has no place on the picture. Leave it out.")
+    if kind in _OUTLINED:
+        polygons = _outlines(region)
+        return TypedMark(kind, _text(*polygons), polygons=polygons, color=color)
+    points = region.points if kind == region.kind and region.points else ()
+    if kind in _FRAMED:
+        points = _corners_of(region)
+    elif not points:
+        points = _stroke(region) if kind == "scribble" else (_inside(region),)
+    numbers = tuple(Length(number) for point in points for number in point)
+    text = ",".join(map(_number, points[0] + points[1])) if kind in _FRAMED else _text(points)
+    return TypedMark(kind, text, numbers, color=color)
+
+
+def _traced(region: Region, file: str, trace: Trace | None) -> Region:
+    polygons = trace(file) if trace else ()
+    if not polygons:
+        raise MarkError(
+            f"{_named(region)} is a mask image, which is drawn as a mask or a contour. Add `--as mask`."
+        )
+    return Region("mask", polygons=polygons, label=region.label, id=region.id, score=region.score)
+
+
+def _named(region: Region) -> str:
+    for what, name in (("region", region.id), ("region", region.label)):
+        if name:
+            return f"The {what} {name[:60]!r}"
+    return "A region"
+
+
+# Frames and outlines
+
+
+def _bounds(points: Iterable[XY]) -> Bounds:
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _frame(region: Region) -> Bounds:
+    """The bounds of a region, a pixel wide where it has no width, and a pixel high where it has no height.
+
+    A thing so thin, as a rope or a line of text far away, is still worth a frame, and no frame is
+    thinner than its own stroke. What is a single point says nothing of how large a frame it wants.
+    """
+    bounds = region.bounds
+    assert bounds is not None
+    x1, y1, x2, y2 = bounds
+    if x1 == x2 and y1 == y2:
+        raise MarkError(
+            f"{_named(region)} at {_number(x1)},{_number(y1)} is a single point, too small for a frame. "
+            "Mark it with `--as point` or `--as arrow`."
+        )
+    if x1 == x2:
+        x1, x2 = x1 - 0.5, x2 + 0.5
+    if y1 == y2:
+        y1, y2 = y1 - 0.5, y2 + 0.5
+    return x1, y1, x2, y2
+
+
+def _corners_of(region: Region) -> tuple[XY, XY]:
+    x1, y1, x2, y2 = _frame(region)
+    return (x1, y1), (x2, y2)
+
+
+def _outlines(region: Region) -> tuple[Polygon, ...]:
+    """The outlines of a region, those of its shape if it came without."""
+    if region.polygons:
+        return region.polygons
+    x1, y1, x2, y2 = _frame(region)
+    match region.kind:
+        case "ellipse":
+            angles = [math.tau * step / 64 for step in range(64)]
+            across, down = (x2 - x1) / 2, (y2 - y1) / 2
+            return (
+                tuple(
+                    (x1 + across * (1 + math.cos(angle)), y1 + down * (1 + math.sin(angle)))
+                    for angle in angles
+                ),
+            )
+        case "triangle":
+            return (((x1, y2), ((x1 + x2) / 2, y1), (x2, y2)),)
+        case _:
+            return (((x1, y1), (x2, y1), (x2, y2), (x1, y2)),)
+
+
+# Inside a region
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A piece of a scan line that lies inside a region."""
+
+    line: int
+    y: float
+    x1: float
+    x2: float
+
+    @property
+    def length(self) -> float:
+        return self.x2 - self.x1
+
+    @property
+    def middle(self) -> XY:
+        return (self.x1 + self.x2) / 2, self.y
+
+
+def _lines(polygons: Sequence[Polygon]) -> int:
+    """How many lines to scan polygons along: about one a pixel, within reason."""
+    _, top, _, bottom = _bounds(point for polygon in polygons for point in polygon)
+    edges = sum(map(len, polygons))
+    return min(max(math.ceil(bottom - top), _FEWEST_LINES), _MOST_LINES, max(_MOST_CROSSINGS // edges, 4))
+
+
+def _step(polygons: Sequence[Polygon]) -> float:
+    _, top, _, bottom = _bounds(point for polygon in polygons for point in polygon)
+    return (bottom - top) / _lines(polygons)
+
+
+def _runs(polygons: Sequence[Polygon]) -> list[_Run]:
+    """What lies inside polygons, by the even-odd rule, along lines that share out their height."""
+    import numpy as np
+
+    top, step, lines = (
+        _bounds(point for polygon in polygons for point in polygon)[1],
+        _step(polygons),
+        _lines(polygons),
+    )
+    if step == 0:
+        return []
+    starts = np.array([point for polygon in polygons for point in polygon], dtype=np.float64)
+    ends = np.array([point for polygon in polygons for point in (*polygon[1:], polygon[0])], dtype=np.float64)
+    # An edge crosses the lines from one of its ends up to, but not including, the other: none is met twice.
+    first, last = (
+        np.ceil((side[:, 1] - top) / step - 0.5).astype(np.int64).clip(0, lines) for side in (starts, ends)
+    )
+    low, counts = np.minimum(first, last), np.abs(last - first)
+    edge = np.repeat(np.arange(len(starts)), counts)
+    line = low[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts)
+    y = top + (line + 0.5) * step
+    (x1, y1), (x2, y2) = starts[edge].T, ends[edge].T
+    x = x1 + (y - y1) * (x2 - x1) / (y2 - y1)
+    order = np.lexsort((x, line))
+    line, x, y = line[order], x[order], y[order]
+    columns = (line[::2], y[::2], x[::2], x[1::2])
+    return [_Run(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _inside(region: Region) -> XY:
+    """A point inside a region: its centre of mass if that is, else the middle of where it is widest."""
+    if not region.polygons and region.kind in ("point", "arrow", "scribble"):
+        # A path is a line, so its middle is one of its points.
+        return region.points[-1] if region.kind == "arrow" else region.points[len(region.points) // 2]
+    if not region.polygons:
+        bounds = region.bounds
+        assert bounds is not None
+        x1, y1, x2, y2 = bounds
+        return (x1 + x2) / 2, (y1 + y2) / 2
+    runs = [run for run in _runs(region.polygons) if run.length > 0]
+    if not runs:
+        return region.polygons[0][len(region.polygons[0]) // 2]
+    size = sum(run.length for run in runs)
+    x = sum(run.length * run.middle[0] for run in runs) / size
+    y = sum(run.length * run.y for run in runs) / size
+    nearest = min(abs(run.y - y) for run in runs)
+    for run in runs:
+        if abs(run.y - y) == nearest and run.x1 < x < run.x2:
+            return x, run.y
+    # The longest run alone may lie at the very edge.
+    band = _band(runs)
+    return band[len(band) // 2].middle
+
+
+def _stroke(region: Region) -> tuple[XY, ...]:
+    """A stroke to and fro inside a region, as a hand would scribble on it."""
+    band = _band([run for run in _runs(_outlines(region)) if run.length > 0])
+    if len(band) < 2:
+        x1, y1, x2, y2 = _frame(region)
+        return ((x1, y1), (x2, y2))
+    for swing in _SWINGS:
+        path = _zigzag(band, swing)
+        if _stays_inside(path, band):
+            return path
+    return tuple(run.middle for run in band)
+
+
+def _band(runs: Sequence[_Run]) -> list[_Run]:
+    """Runs below each other that each go on where the one above lies, around the longest of all."""
+    if not runs:
+        return []
+    by_line: dict[int, list[_Run]] = {}
+    for run in runs:
+        by_line.setdefault(run.line, []).append(run)
+    longest = max(runs, key=lambda run: run.length)
+    return [*reversed(_following(longest, by_line, -1)), longest, *_following(longest, by_line, 1)]
+
+
+def _following(run: _Run, by_line: dict[int, list[_Run]], way: int) -> list[_Run]:
+    followed: list[_Run] = []
+    while neighbours := by_line.get(run.line + way):
+        best = max(neighbours, key=lambda other: _overlap(run, other))
+        if _overlap(run, best) < _GOES_ON * max(run.length, best.length):
+            break
+        followed.append(best)
+        run = best
+    return followed
+
+
+def _overlap(one: _Run, other: _Run) -> float:
+    return min(one.x2, other.x2) - max(one.x1, other.x1)
+
+
+def _zigzag(band: Sequence[_Run], swing: float) -> tuple[XY, ...]:
+    """A path down a band from one side to the other and back, away from its ends."""
+    margin = len(band) // 8
+    inner = band[margin : len(band) - margin]
+    turns = min(_TURNS, len(inner))
+    path = []
+    for turn in range(turns):
+        run = inner[round(turn * (len(inner) - 1) / (turns - 1))] if turns > 1 else inner[0]
+        side = -1 if turn % 2 == 0 else 1
+        path.append((run.middle[0] + side * swing * run.length / 2, run.y))
+    return tuple(path)
+
+
+def _stays_inside(path: Sequence[XY], band: Sequence[_Run]) -> bool:
+    if len(path) < 2:
+        return False
+    for (xa, ya), (xb, yb) in pairwise(path):
+        for run in band:
+            if ya <= run.y <= yb and not run.x1 < xa + (xb - xa) * (run.y - ya) / (yb - ya) < run.x2:
+                return False
+    return True
+
+
+# Text
+
+
+def _number(value: float) -> str:
+    """A coordinate as a person would type it."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _text(*paths: Sequence[XY]) -> str:
+    """Points as a person would type them, as far as they are worth showing."""
+    words: list[str] = []
+    for x, y in paths[0]:
+        word = f"{_number(x)},{_number(y)}"
+        if sum(map(len, words)) + len(words) + len(word) > _LONGEST_TEXT - 2:
+            return " ".join([*words, "…"])
+        words.append(word)
+    return " ".join([*words, "…"] if len(paths) > 1 else words)
