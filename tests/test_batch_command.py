@@ -252,3 +252,11 @@ def test_orders_that_make_no_sense(here: Path, arguments: tuple[str, ...], namin
     assert ran.err.startswith("error: ")
     assert naming in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_what_is_wrong_with_all_items_ends_the_batch(here: Path) -> None:
+    names = b"photos/00.png\n" * 5000
+    ran = batch(here, "-q", "What is {2}?", "-o", "rows.jsonl", source="-", stdin=names)
+    assert ran.code == 2
+    assert "items fail alike: The question speaks of mark {2}" in ran.err
+    assert len(lines("rows.jsonl")) < 2000

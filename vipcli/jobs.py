@@ -151,7 +151,7 @@ def _work(
     job: Job, sink: Sink, work: Work, done: Done, failed: set[int] | None = None, *, quiet: bool
 ) -> Outcome:
     tally = Tally()
-    first = [True]
+    first, alike = [True], _Alike()
     with _interrupts() as stop, Progress(job.total, quiet=quiet) as progress:
 
         def tell(fresh: Sequence[Row]) -> None:
@@ -159,11 +159,31 @@ def _work(
                 first[0] = False
                 for note in fresh[0].get("notes", ()):
                     output.note(f"{fresh[0]['id']}: {note}")
-            progress.show(tally.items, tally.kept, tally.errors)
+            progress.show(tally.items, tally.errors)
+            alike.see(fresh)
 
         with contextlib.closing(work(job, done, stop)) as found:
             run(found, sink, tally, tell, failed or frozenset())
         return Outcome(tally, progress.seconds, stop())
+
+
+class _Alike:
+    """Ends a batch that cannot come to anything: not one answer, and the same is wrong with all items."""
+
+    _ENOUGH = 64
+
+    def __init__(self) -> None:
+        self._errors: set[str | None] = set()
+        self._seen = 0
+
+    def see(self, fresh: Sequence[Row]) -> None:
+        """Look at some more rows."""
+        # What names a file differs from one to the next.
+        if self._seen < self._ENOUGH:
+            self._errors |= {row["error"] for row in fresh}
+            self._seen += len(fresh)
+        if self._seen >= self._ENOUGH and len(self._errors) == 1 and None not in self._errors:
+            raise UsageError(f"All of {self._seen} items fail alike: {self._errors.pop()}")
 
 
 class _Printed:

@@ -21,16 +21,15 @@ class Progress:
 
     def __init__(self, total: int | None, *, quiet: bool) -> None:
         self.total = total
-        self._done = self._kept = self._failed = 0
+        self._done = self._failed = self._first = 0
         self._begun = self._told = time.monotonic()
+        self._first_at: float | None = None
         self._lines = not quiet and not output.is_terminal(sys.stderr)
         self._bar: Bar | None = None if quiet or self._lines else _bar()
         if self._bar is not None:
             self._task = self._bar.add_task("", total=total, rate="", failed="")
 
     def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
         return self
 
     def __exit__(
@@ -46,17 +45,24 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """How many a second, those left out that were done before."""
-        return (self._done - self._kept) / max(self.seconds, 1e-9)
+        """How many a second since the first were shown, before which a model was loaded."""
+        if self._first_at is None or self._done == self._first:
+            return 0.0
+        return (self._done - self._first) / max(time.monotonic() - self._first_at, 1e-9)
 
-    def show(self, done: int, kept: int, failed: int) -> None:
-        """So many are done, of which so many were before it began, and so many have failed."""
-        self._done, self._kept, self._failed = done, kept, failed
+    def show(self, done: int, failed: int) -> None:
+        """So many are done, of which so many have failed."""
+        self._done, self._failed = done, failed
+        if self._first_at is None:
+            self._first, self._first_at = done, time.monotonic()
+            # Not before: what is told while a model is loaded would end up in the bar.
+            if self._bar is not None:
+                self._bar.start()
         if self._bar is not None:
             self._bar.update(
                 self._task,
                 completed=done,
-                rate=f"{self.rate:.3g}/s" if done > kept else "",
+                rate=f"{self.rate:.3g}/s" if self.rate else "",
                 failed=f"{failed:,} failed" if failed else "",
             )
         elif self._lines and time.monotonic() - self._told >= _EVERY:
@@ -67,7 +73,8 @@ class Progress:
         parts = [f"{self._done:,} of {self.total:,}" if self.total is not None else f"{self._done:,} done"]
         if self._failed:
             parts.append(f"{self._failed:,} failed")
-        parts.append(f"{self.rate:.3g} a second")
+        if self.rate:
+            parts.append(f"{self.rate:.3g} a second")
         if self.total is not None and self.rate:
             parts.append(f"{span((self.total - self._done) / self.rate)} left")
         return ", ".join(parts)
