@@ -1,4 +1,4 @@
-"""Draw the sample pictures, their masks and annotations, and the picture of all kinds of marks.
+"""Draw the sample pictures, their masks, annotations and tasks, and the picture of all kinds of marks.
 
 python samples/make_samples.py [FOLDER]
 
@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ SCALE = 4
 
 XY = tuple[float, float]
 Shape = Sequence[XY]
+Frame = tuple[float, float, float, float]
 
 
 # Shapes: the corners of a closed line, in order
@@ -111,9 +113,27 @@ def star(x: float, y: float, radius: float, turn: float = 0) -> Shape:
     ]
 
 
+def arc(x: float, y: float, across: float, down: float, start: float, end: float) -> Shape:
+    """An open line along an ellipse, in degrees: 0 is right, 90 below."""
+    turns = [math.radians(start + (end - start) * step / 16) for step in range(17)]
+    return [(x + across * math.cos(turn), y + down * math.sin(turn)) for turn in turns]
+
+
+def regular(corners: int) -> Shape:
+    """A shape of equal sides around (0, 0), 50 from there to each corner, one of them at the top."""
+    turns = [math.tau * (step / corners - 0.25) for step in range(corners)]
+    return [(50 * math.cos(turn), 50 * math.sin(turn)) for turn in turns]
+
+
 def moved(shape: Shape, x: float, y: float) -> Shape:
     """The shape, shifted."""
     return [(px + x, py + y) for px, py in shape]
+
+
+def bounds(shapes: Iterable[Shape]) -> Frame:
+    """The smallest upright rectangle around them all."""
+    xs, ys = zip(*(point for shape in shapes for point in shape), strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _towards(start: XY, end: XY, reach: float) -> XY:
@@ -663,6 +683,392 @@ _STRIPES = {"square": [rectangle(-33, y, 33, y + 7) for y in (-27, -12, 3, 18)]}
 _DETAILS = {"house": [rectangle(-8, 12, 8, 36)], "fish": [ellipse(-24, -5, 4)]}
 
 
+# Plain scenes: some things each, of the kinds and colours that the bundled model knows
+
+OWN, INK, PAPER, WOOD, LEAF = "", "#26262a", "#fbfaf5", "#7a4822", "#3f8f3a"
+# What things are made of, in their own colour or another, roughly from -50 to 50 both ways. Stripes and dots
+# are on the first part.
+Parts = Sequence[tuple[str, Shape]]
+
+
+def _strokes(*lines: Shape, width: float = 15) -> Parts:
+    """Lines with round ends, each piece for itself, so that corners are round as well."""
+    return [(OWN, line(width, start, end)) for points in lines for start, end in pairwise(points)]
+
+
+def _curves(*lines: Shape, width: float = 15) -> Parts:
+    return [(OWN, line(width, *points)) for points in lines]
+
+
+def _ring(x: float, y: float, across: float, down: float, width: float = 15) -> Parts:
+    # In two halves: a line that meets itself would leave a gap there.
+    return _curves(arc(x, y, across, down, 0, 180), arc(x, y, across, down, 180, 360), width=width)
+
+
+_CHARACTERS: dict[str, Parts] = {
+    "2": [*_curves(arc(0, -19, 28, 27, 185, 395)), *_strokes(at("22.9,-3.5 -29,46 31,46"))],
+    "3": _curves(arc(0, -24, 25, 22, 200, 450), arc(0, 22, 29, 24, 270, 515)),
+    "4": _strokes(at("16,46 16,-46 -32,20 34,20")),
+    "5": [*_strokes(at("26,-46 -20,-46 -24,-4")), *_curves(arc(-2, 16, 29, 30, 223, 500))],
+    "7": _strokes(at("-32,-46 32,-46 -8,46")),
+    "8": [*_ring(0, -24, 23, 21), *_ring(0, 22, 29, 24)],
+    "A": _strokes(at("-36,46 0,-46 36,46"), at("-22,16 22,16")),
+    "E": _strokes(at("28,-46 -26,-46 -26,46 28,46"), at("-26,0 20,0")),
+    "K": _strokes(at("-26,-46 -26,46"), at("28,-46 -26,10"), at("-6,-10 30,46")),
+    "M": _strokes(at("-38,46 -38,-46 0,8 38,-46 38,46")),
+    "S": _curves(arc(0, -24, 27, 23, 330, 90), arc(0, 22, 29, 24, 270, 510)),
+    "T": _strokes(at("-34,-46 34,-46"), at("0,-46 0,46")),
+}
+_HEART = [
+    *arc(-25, -17, 25, 27, 160, 360),
+    *arc(25, -17, 25, 27, 180, 380),
+    (0, 50),
+]
+_FIGURES: dict[str, Parts] = {
+    "circle": [(OWN, ellipse(0, 0, 50))],
+    "square": [(OWN, rectangle(-50, -50, 50, 50))],
+    "hexagon": [(OWN, regular(6))],
+    "star": [(OWN, star(0, 0, 50))],
+    "heart": [(OWN, _HEART)],
+    "cross": [
+        (OWN, at("-16,-50 16,-50 16,-16 50,-16 50,16 16,16 16,50 -16,50 -16,16 -50,16 -50,-16 -16,-16"))
+    ],
+    "diamond": [(OWN, at("0,-50 36,0 0,50 -36,0"))],
+    "crescent": [(OWN, [*arc(0, 0, 50, 50, 60, 300), *arc(22, 0, 43.5, 43.5, 275, 85)])],
+    "house": [
+        (OWN, at("-38,50 -38,-2 -52,-2 0,-48 52,-2 38,-2 38,50")),
+        (PAPER, rectangle(-10, 16, 10, 50)),
+    ],
+    "tree": [
+        (WOOD, at("-7,10 7,10 10,60 -10,60")),
+        (OWN, smooth(at("0,-50 26,-42 38,-14 34,14 12,26 -12,26 -34,14 -38,-14 -26,-42"))),
+    ],
+    "car": [
+        (OWN, rounded(at("-50,16 -50,-6 -30,-10 -18,-30 16,-30 32,-8 50,-2 50,16"), 4)),
+        (PAPER, at("-22,-10 -13,-24 -3,-24 -3,-10")),
+        (PAPER, at("3,-10 3,-24 13,-24 23,-10")),
+        (INK, ellipse(-27, 17, 11)),
+        (INK, ellipse(28, 17, 11)),
+        (PAPER, ellipse(-27, 17, 4.5)),
+        (PAPER, ellipse(28, 17, 4.5)),
+    ],
+    "boat": [
+        (OWN, at("-2,-52 40,16 -2,16")),
+        (OWN, at("-9,-38 -9,16 -36,16")),
+        (WOOD, rectangle(-7.5, -56, -3.5, 26)),
+        (OWN, at("-48,24 50,24 34,50 -34,50")),
+    ],
+    "fish": [
+        (OWN, ellipse(10, 0, 40, 25)),
+        (OWN, at("-22,0 -50,-26 -44,0 -50,26")),
+        (PAPER, ellipse(33, -7, 5)),
+        (INK, ellipse(34, -7, 2.6)),
+    ],
+    "cup": [
+        (OWN, rounded(at("-42,-40 26,-40 20,40 -36,40"), 8)),
+        *_curves(arc(22, -4, 24, 20, 280, 440), width=9),
+    ],
+    "flower": [
+        (LEAF, line(6, (0, 0), (0, 62))),
+        (LEAF, smooth(at("1,54 12,36 32,32 22,48"))),
+        *((OWN, line(16, (0, -12), (0.6 * x, 0.6 * y - 12))) for x, y in regular(8)),
+        ("#f6da28", ellipse(0, -12, 12)),
+    ],
+    "sun": [
+        (OWN, ellipse(0, 0, 28)),
+        *((OWN, line(7, (0.74 * x, 0.74 * y), (x, y))) for x, y in regular(10)),
+    ],
+    "cloud": [
+        (OWN, rectangle(-48, 0, 48, 30, 14)),
+        (OWN, ellipse(-24, -4, 20)),
+        (OWN, ellipse(6, -12, 26)),
+        (OWN, ellipse(30, 2, 17)),
+    ],
+    "key": [
+        *_ring(-30, 0, 17, 17, width=9),
+        (OWN, rectangle(-14, -5, 50, 5)),
+        (OWN, rectangle(27, 4, 34, 19)),
+        (OWN, rectangle(42, 4, 50, 22)),
+    ],
+    "umbrella": [
+        (INK, rectangle(-2.5, -50, 2.5, 38)),
+        *((INK, shape) for _, shape in _curves(arc(10, 36, 10, 10, 180, 0), width=5)),
+        (
+            OWN,
+            [
+                *arc(0, 2, 50, 44, 180, 360),
+                *arc(33.3, 2, 16.7, 9, 360, 180),
+                *arc(0, 2, 16.7, 9, 360, 180),
+                *arc(-33.3, 2, 16.7, 9, 360, 180),
+            ],
+        ),
+    ],
+    "clock": [
+        (INK, ellipse(0, 0, 50)),
+        (OWN, ellipse(0, 0, 44)),
+        *((INK, ellipse(0.7 * x, 0.7 * y, 2.6)) for x, y in regular(12)),
+        (INK, line(5, (0, 0), (0, -28))),
+        (INK, line(5, (0, 0), (18, 10))),
+    ],
+    "book": [
+        (OWN, rectangle(-38, -50, 38, 50, 5)),
+        (INK, rectangle(-30, -50, -26, 50)),
+        (PAPER, rectangle(-14, -30, 26, -12)),
+        (PAPER, rectangle(-26, 36, 38, 44)),
+    ],
+    "apple": [
+        (WOOD, line(6, (0, -26), (7, -52))),
+        (OWN, smooth(at("0,-28 24,-36 46,-22 48,6 32,38 12,48 0,45 -12,48 -32,38 -48,6 -46,-22 -24,-36"))),
+        (LEAF, smooth(at("6,-40 20,-56 40,-56 26,-42"))),
+    ],
+    "chair": [
+        (OWN, rectangle(-30, -50, -18, 50)),
+        (OWN, rectangle(20, 4, 32, 50)),
+        (OWN, rectangle(-30, -4, 36, 10)),
+    ],
+    "bird": [
+        (INK, line(4, (-4, 30), (-4, 50), (6, 50))),
+        (INK, line(4, (8, 30), (8, 50), (18, 50))),
+        ("#f48216", at("40,-30 56,-20 40,-14")),
+        (OWN, smooth(at("44,-22 36,-38 22,-40 10,-26 -16,-10 -50,-12 -48,0 -24,22 4,32 30,22 42,-2"))),
+        (PAPER, smooth(at("10,-2 4,14 -16,16 -34,2 -12,-4"))),
+        (INK, ellipse(27, -26, 3.4)),
+    ],
+}
+SHADES = {
+    "red": "#d62020",
+    "orange": "#f48216",
+    "yellow": "#f6da28",
+    "green": "#289636",
+    "turquoise": "#34c8be",
+    "blue": "#244acd",
+    "purple": "#802ca8",
+    "pink": "#f68cbe",
+    "black": "#1a1a1c",
+    "white": "#f6f6f6",
+    "gray": "#88888a",
+}
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A scene in words: its size, the colours of its ground from top to bottom, and its things."""
+
+    width: int
+    height: int
+    ground: tuple[str, ...]
+    things: tuple[str, ...]
+    """Of each its colour, perhaps `striped` or `dotted`, its name, its middle, and its longer side."""
+
+
+PLAIN: dict[str, Plain] = {
+    "toys.png": Plain(
+        336,
+        336,
+        ("#f1ebdd",),
+        (
+            "green circle 70,72 96",
+            "blue hexagon 196,56 80",
+            "purple striped diamond 288,98 104",
+            "turquoise star 74,206 92",
+            "yellow dotted square 190,178 92",
+            "black cross 70,298 56",
+            "pink heart 286,270 84",
+        ),
+    ),
+    "garden.png": Plain(
+        420,
+        300,
+        ("#dfeaf0",),
+        (
+            "orange sun 62,58 96",
+            "gray cloud 196,54 100",
+            "red house 84,212 130",
+            "green tree 216,192 140",
+            "purple flower 336,214 120",
+            "blue bird 336,72 100",
+        ),
+    ),
+    "desk.png": Plain(
+        400,
+        300,
+        ("#eadfce",),
+        (
+            "blue book 64,82 108",
+            "white clock 196,78 100",
+            "black key 330,72 100",
+            "turquoise cup 72,222 100",
+            "green apple 198,216 100",
+            "purple chair 328,214 112",
+        ),
+    ),
+    "numbers.png": Plain(
+        360,
+        240,
+        ("#f4f0e6",),
+        (
+            "green 3 62,66 92",
+            "turquoise 8 180,66 96",
+            "blue 5 298,66 92",
+            "black 4 62,178 92",
+            "purple 7 182,180 92",
+            "pink 2 298,178 92",
+        ),
+    ),
+    "letters.png": Plain(
+        280,
+        400,
+        ("#202b38",),
+        (
+            "yellow A 72,76 104",
+            "white K 206,78 104",
+            "turquoise E 72,202 104",
+            "green S 208,204 104",
+            "pink T 74,328 104",
+            "white M 206,328 104",
+        ),
+    ),
+    "shore.jpg": Plain(
+        420,
+        280,
+        ("#f1ead0",),
+        (
+            "yellow umbrella 68,76 108",
+            "blue boat 208,76 112",
+            "purple fish 76,208 106",
+            "green car 212,214 108",
+            "pink crescent 348,136 104",
+        ),
+    ),
+}
+
+
+def plain(told: Plain) -> Scene:
+    """A scene of plain things, as it is told of."""
+    scene = Scene(told.width, told.height)
+    scene.fill(rectangle(0, 0, told.width, told.height), *told.ground)
+    for words in told.things:
+        color, *texture, name, middle, size = words.split()
+        parts = _placed((_FIGURES | _CHARACTERS)[name], at(middle)[0], float(size))
+        thing = scene.thing(_noun(name))
+        for shade, shape in parts:
+            # Windows and the like add nothing to an outline.
+            inside = any(_within(bounds([shape]), bounds([other])) for other in thing.shapes)
+            scene.fill(shape, shade or SHADES[color], of=None if inside else thing)
+        for shape in _woven(*texture, size=float(size), middle=at(middle)[0]):
+            scene.fill(shape, PAPER, within=parts[0][1])
+    return scene
+
+
+def _noun(name: str) -> str:
+    return f"number {name}" if name.isdigit() else f"letter {name}" if len(name) == 1 else name
+
+
+def _placed(parts: Parts, middle: XY, size: float) -> Parts:
+    """The parts with their common middle there, and as large as that on their longer side."""
+    x1, y1, x2, y2 = bounds(shape for _, shape in parts)
+    scale = size / max(x2 - x1, y2 - y1)
+    dx, dy = middle[0] - scale * (x1 + x2) / 2, middle[1] - scale * (y1 + y2) / 2
+    return [(shade, [(x * scale + dx, y * scale + dy) for x, y in shape]) for shade, shape in parts]
+
+
+def _within(inner: Frame, outer: Frame) -> bool:
+    return inner[0] > outer[0] and inner[1] > outer[1] and inner[2] < outer[2] and inner[3] < outer[3]
+
+
+def _woven(texture: str = "", *, size: float, middle: XY) -> list[Shape]:
+    """Stripes or dots over a square of that size."""
+    steps = [size * (step / 5 - 0.4) for step in range(5)]
+    weaves: dict[str, list[Shape]] = {
+        "striped": [rectangle(-size, y - size / 28, size, y + size / 28) for y in steps],
+        "dotted": [ellipse(x, y, size / 16) for x in steps for y in steps],
+    }
+    return [moved(shape, *middle) for shape in weaves.get(texture, [])]
+
+
+# Questions about things in the plain scenes, as a person would put them in a file of tasks
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question and its answer; `marks` are kinds of marks, each with the thing it is for and a colour."""
+
+    id: str
+    picture: str
+    marks: tuple[tuple[str, str, str], ...]
+    question: str
+    expected: str
+
+
+TASKS = (
+    Task("number", "numbers.png", (("arrow", "number 8", "blue"),), "Which number is {1}?", "8"),
+    Task(
+        "sum",
+        "numbers.png",
+        (("box", "number 3", "red"), ("ellipse", "number 4", "blue")),
+        "What do the numbers {1} and {2} add up to?",
+        "7",
+    ),
+    Task("letter", "letters.png", (("box", "letter K", "lime"),), "Which letter is {1}?", "K"),
+    Task("house", "garden.png", (("contour", "house", "blue"),), "What is {1}?", "a house"),
+    Task("cup", "desk.png", (("scribble", "cup", "red"),), "What is the thing {1} used for?", "drinking"),
+    Task("fish", "shore.jpg", (("point", "fish", "lime"),), "Is the thing {1} alive?", "yes"),
+    Task(
+        "order",
+        "toys.png",
+        (("triangle", "star", "fuchsia"), ("box", "circle", "blue")),
+        "Is the thing {1} above the thing {2}?",
+        "no",
+    ),
+    Task(
+        "corners",
+        "toys.png",
+        (("mask", "hexagon", "orange"),),
+        "How many corners does the thing {1} have?",
+        "6",
+    ),
+)
+
+
+def tasks(scenes: dict[str, Scene]) -> list[dict[str, Any]]:
+    """The rows of a file of tasks, their marks written in the several ways that there are."""
+    rows = []
+    for task in TASKS:
+        named = {thing.name: thing for thing in scenes[task.picture].things}
+        placed = [(kind, f"{_place(kind, named[thing])}:{color}") for kind, thing, color in task.marks]
+        rows.append(
+            {
+                "id": task.id,
+                "image": f"images/{task.picture}",
+                **(dict(placed) if len(placed) == 1 else {"marks": [" ".join(mark) for mark in placed]}),
+                "question": task.question,
+                "expected": task.expected,
+            }
+        )
+    return rows
+
+
+def _place(kind: str, thing: Thing) -> str:
+    """Where a mark goes that is for a thing, in whole pixels as if by hand."""
+    x1, y1, x2, y2 = bounds(thing.shapes)
+    x, y, across, down = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+    corners: dict[str, Shape] = {
+        "box": [(x1 - 6, y1 - 6), (x2 + 6, y2 + 6)],
+        "ellipse": [(x1 - 0.2 * across, y1 - 0.15 * down), (x2 + 0.2 * across, y2 + 0.15 * down)],
+        "triangle": [(x1 - 0.22 * across, y1 - 0.45 * down), (x2 + 0.22 * across, y2 + 4)],
+        "point": [(x, y)],
+        "arrow": [(x - 0.9 * across, y - 0.15 * down), (x - 0.2 * across, y)],
+        "scribble": [
+            (x1 + share * across, y + swing * down)
+            for share, swing in ((0.15, -0.1), (0.3, 0.25), (0.4, -0.25), (0.55, 0.25), (0.65, -0.2))
+        ],
+    }
+    if kind in ("contour", "mask"):
+        corners[kind] = thing.shapes[0]
+    between = "," if kind in ("box", "ellipse", "triangle", "arrow") else " "
+    return between.join(f"{x:.0f},{y:.0f}" for x, y in corners[kind])
+
+
 # Files
 
 SCENES: dict[str, Callable[[random.Random], Scene]] = {
@@ -688,25 +1094,25 @@ def save(picture: Image.Image, path: Path) -> None:
     picture.save(path, quality=88, subsampling=0, optimize=True, exif=exif)
 
 
-def annotate(scenes: dict[str, Scene]) -> dict[str, list[dict[str, Any]]]:
-    """Every thing in every scene, as COCO has it."""
+def annotate(scenes: dict[str, Scene], digits: int | None = 1) -> dict[str, list[dict[str, Any]]]:
+    """Every thing in every scene, as COCO has it; without digits, in whole pixels."""
     names = sorted({thing.name for scene in scenes.values() for thing in scene.things})
     images: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for image_id, (file_name, scene) in enumerate(scenes.items(), 1):
         images.append({"id": image_id, "file_name": file_name, "width": scene.width, "height": scene.height})
         for thing in scene.things:
-            x1, y1, x2, y2 = _frame(scene, thing)
+            x1, y1, x2, y2 = _frame(scene, thing, digits)
             found.append(
                 {
                     "id": len(found) + 1,
                     "image_id": image_id,
                     "category_id": names.index(thing.name) + 1,
-                    "bbox": [x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)],
+                    "bbox": [x1, y1, round(x2 - x1, digits), round(y2 - y1, digits)],
                     "area": int(np.count_nonzero(np.asarray(scene.mask(thing)))),
                     "iscrowd": 0,
                     "segmentation": [
-                        [round(value, 1) for point in shape for value in point] for shape in thing.shapes
+                        [round(value, digits) for point in shape for value in point] for shape in thing.shapes
                     ],
                 }
             )
@@ -714,15 +1120,30 @@ def annotate(scenes: dict[str, Scene]) -> dict[str, list[dict[str, Any]]]:
     return {"images": images, "categories": categories, "annotations": found}
 
 
-def _frame(scene: Scene, thing: Thing) -> tuple[float, float, float, float]:
-    xs = [x for shape in thing.shapes for x, _ in shape]
-    ys = [y for shape in thing.shapes for _, y in shape]
+def _frame(scene: Scene, thing: Thing, digits: int | None) -> Frame:
+    x1, y1, x2, y2 = bounds(thing.shapes)
     return (
-        round(max(min(xs), 0), 1),
-        round(max(min(ys), 0), 1),
-        round(min(max(xs), scene.width), 1),
-        round(min(max(ys), scene.height), 1),
+        round(max(x1, 0), digits),
+        round(max(y1, 0), digits),
+        round(min(x2, scene.width), digits),
+        round(min(y2, scene.height), digits),
     )
+
+
+def as_yolo(coco: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """The boxes of COCO annotations as YOLO has them: labels of each picture, and the names of classes."""
+    files = {}
+    for image in coco["images"]:
+        lines = []
+        for found in coco["annotations"]:
+            if found["image_id"] == image["id"]:
+                x, y, across, down = found["bbox"]
+                middle = (x + across / 2) / image["width"], (y + down / 2) / image["height"]
+                shares = *middle, across / image["width"], down / image["height"]
+                lines.append(" ".join([str(found["category_id"] - 1), *(f"{share:.6f}" for share in shares)]))
+        files[f"labels/{Path(image['file_name']).stem}.txt"] = "\n".join(lines) + "\n"
+    names = "".join(f"  {entry['id'] - 1}: {entry['name']}\n" for entry in coco["categories"])
+    return {**files, "data.yaml": f"path: .\ntrain: images\nval: images\nnames:\n{names}"}
 
 
 def as_json(sections: dict[str, list[dict[str, Any]]]) -> str:
@@ -790,6 +1211,21 @@ def make(folder: Path) -> None:
     with (HERE / "marks.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     save(marks_sheet(pictures, rows, folder), folder / "marks.png")
+    make_scenes(folder / "scenes")
+
+
+def make_scenes(folder: Path) -> None:
+    """Write the plain scenes, what is in them in both forms, and the tasks, as a batch takes them."""
+    scenes = {name: plain(told) for name, told in PLAIN.items()}
+    for inner in ("images", "labels"):
+        (folder / inner).mkdir(parents=True, exist_ok=True)
+    for name, scene in scenes.items():
+        save(scene.picture(), folder / "images" / name)
+    coco = annotate(scenes, None)
+    lines = "".join(f"{json.dumps(row)}\n" for row in tasks(scenes))
+    files = {**as_yolo(coco), "annotations.json": as_json(coco), "tasks.jsonl": lines}
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

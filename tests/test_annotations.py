@@ -1003,3 +1003,123 @@ def test_supervision_reads_the_same(tmp_path: Path) -> None:
             bounds = [region.bounds or () for region in item.regions]
             # It takes VOC's first pixel for 1, and writes it so.
             assert np.allclose(bounds, wanted, atol=1 if form == "voc" else 0.01)
+
+
+# What was once read wrongly
+
+
+def packed(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_masks_as_labelme_itself_writes_them(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    pixels = np.zeros((9, 9), np.uint8)
+    pixels[2:5, 3:6] = 1
+    item = only(written(tmp_path / "a.json", labelme(shape("mask", [10, 20], [18, 28], mask=packed(pixels)))))
+    assert item.regions[0].bounds == (13, 22, 15, 24)
+
+
+def test_noise_in_a_mask_is_left_out(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    pixels = np.zeros((2000, 2000), np.bool_)
+    pixels[::2, ::2] = True
+    shapes = [shape("point", [1, 1]), shape("mask", [0, 0], [9, 9], mask=packed(pixels))]
+    one, other = every(written(tmp_path / "a.json", labelme(*shapes)))
+    assert len(one.regions) == 1 and other.fault is not None and "too ragged" in other.fault
+
+
+def test_each_of_several_points_has_its_facts(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    item = only(written(tmp_path / "a.json", labelme(shape("points", [1, 2], [3, 4], flags={"far": True}))))
+    assert item.extra["regions"] == {"1.1": {"flags": ["far"]}, "1.2": {"flags": ["far"]}}
+
+
+def test_yaml_with_a_letter_that_is_none(tmp_path: Path) -> None:
+    written(tmp_path / "data.yaml", 'names: ["\\UFFFFFFFF"]')
+    assert form_of(tmp_path) is None
+
+
+def test_folders_deeper_than_python_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        Path("a").mkdir()
+        os.chdir("a")
+    assert form_of(tmp_path) is None
+
+
+def test_a_link_in_a_circle_is_passed_over(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    written(tmp_path / "a.json", labelme(shape("point", [1, 1])))
+    (tmp_path / "b.json").symlink_to("b.json")
+    assert [item.id for item in every(tmp_path)] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("inside", "source", "ids"),
+    [
+        ("labels", "train", ["a.png"]),
+        ("labels/train", ".", ["a.png"]),
+        ("labels/train", "..", ["train/a.png", "val/a.png"]),
+        (".", "labels", ["train/a.png", "val/a.png"]),
+    ],
+)
+def test_yolo_from_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, source: str, ids: list[str]
+) -> None:
+    for split in ("train", "val"):
+        photo(tmp_path / "images" / split / "a.png")
+        written(tmp_path / "labels" / split / "a.txt", "0 0.5 0.5 0.5 0.5")
+    written(tmp_path / "data.yaml", "names: [cat]")
+    monkeypatch.chdir(tmp_path / inside)
+    items = every(Path(source))
+    assert [item.id for item in items] == ids
+    assert {region.label for item in items for region in item.regions} == {"cat"}
+
+
+def test_coco_above_the_folder_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo(tmp_path / "images" / "a.png")
+    written(tmp_path / "annotations" / "coco.json", coco(annotations=coco()["annotations"][:1]))
+    (tmp_path / "annotations" / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "annotations" / "deep")
+    assert Path(only(Path("../coco.json")).image).is_file()
+
+
+@pytest.mark.parametrize("name", ["two  spaces.png", "x" * 210 + ".png"])
+def test_results_with_strange_names(tmp_path: Path, name: str) -> None:
+    photo(tmp_path / name)
+    results = [{"file_name": name, "image_id": 1, "bbox": [1, 1, 2, 2]}]
+    assert only(written(tmp_path / "results.json", results)).image == str(tmp_path / name)
+
+
+def test_labelme_paths_of_windows_without_an_ending(tmp_path: Path) -> None:
+    photo(tmp_path / "images" / "x.png")
+    file = written(tmp_path / "q.json", labelme(shape("point", [1, 1]), imagePath="..\\images\\x"))
+    assert only(file, tmp_path / "images").id == "x.png"
+
+
+def test_only_the_first_line_of_a_file_of_tasks_is_looked_at(tmp_path: Path) -> None:
+    line = json.dumps({"question_id": 0, "image": "a.png", "text": "What?"})
+    assert form_of(written(tmp_path / "a.jsonl", line + "\n" + "x" * 1000)) == "vip-bench"
+    file = written(tmp_path / "b.jsonl", line)
+    with file.open("r+b") as stream:
+        stream.truncate(2**31 + 1)
+    assert form_of(file) is None
+
+
+def test_parts_of_a_region_that_overlap_add_up(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    square = [0, 0, 10, 0, 10, 10, 0, 10]
+    across = [5, 5, 15, 5, 15, 15, 5, 15]
+    apart = [20, 20, 25, 20, 25, 25, 20, 25]
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [square, across]}
+    told = coco(images=[{"id": 1, "file_name": "a.png"}], annotations=[entry])
+    (region,) = only(written(tmp_path / "c.json", told)).regions
+    assert len(region.polygons) == 1
+    assert region.bounds == (0, 0, 15, 15)
+    assert region.size == pytest.approx(175, abs=3)
+    entry["segmentation"] = [square, apart]
+    (region,) = only(written(tmp_path / "c.json", told)).regions
+    assert len(region.polygons) == 2

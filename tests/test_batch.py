@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,14 @@ import pytest
 from PIL import Image
 
 from tests.scripted import SideBySide
+from vipcli.ahead import Done, windows
 from vipcli.answers import Request, Setup
-from vipcli.batch import Asker, Done, Made, Plan, Reader, Ready, Tally, made, run, windows
-from vipcli.checkpoints import find
+from vipcli.batch import Asker, Made, Tally, made, run
+from vipcli.checkpoints import find, fingerprint
 from vipcli.errors import ModelError, OutOfMemoryError, OutputError, PromptError
 from vipcli.items import Item
 from vipcli.marks import parse_mark
+from vipcli.ready import Plan, Reader, Ready
 from vipcli.regions import Region
 from vipcli.rows import Row
 
@@ -131,6 +134,37 @@ def test_a_question_that_cannot_be_put_spoils_no_other(photos: list[str], kind: 
     assert rows[3]["question"] == "What is it?"
 
 
+def test_pictures_that_are_all_too_large_do_not_end_the_batch(photos: list[str]) -> None:
+    def say(request: Request) -> str:
+        raise OutOfMemoryError("The cpu ran out of memory while answering.")
+
+    assert sum(row["error"] is not None for row in answered(items(photos), SideBySide(say))) == 20
+
+
+def test_a_surprise_in_the_model_is_an_error_row(photos: list[str]) -> None:
+    def say(request: Request) -> str:
+        if request.images[0][0, 0, 0] == 2:
+            raise ZeroDivisionError("nobody thought of this")
+        return grey(request)
+
+    rows = answered(items(photos), SideBySide(say))
+    assert [row["error"] for row in rows if row["error"]] == [
+        "The model failed (ZeroDivisionError: nobody thought of this)."
+    ]
+
+
+def test_a_model_that_cannot_be_loaded_is_no_fault_of_the_items(photos: list[str]) -> None:
+    tries: list[int] = []
+
+    def load() -> SideBySide:
+        tries.append(1)
+        raise PromptError("The orders for the model make no sense.")
+
+    with pytest.raises(PromptError, match="no sense"):
+        list(made(windows(items(photos), Reader(PLAN), PLAN), Asker(load, PLAN)))
+    assert len(tries) == 1
+
+
 def test_a_model_that_only_fails_ends_the_batch(photos: list[str]) -> None:
     def say(request: Request) -> str:
         raise ModelError("The GPU is gone.")
@@ -202,7 +236,8 @@ CHANGES: list[Callable[[Item, Plan], tuple[Item, Plan]]] = [
     lambda item, plan: (item, replace(plan, setup=Setup(dtype="bfloat16"))),
     lambda item, plan: (item, replace(plan, sampling=replace(plan.sampling, max_new_tokens=5))),
     lambda item, plan: (item, replace(plan, drawing=replace(plan.drawing, width=5))),
-    lambda item, plan: (item, replace(plan, checkpoint=replace(plan.checkpoint, revision="x"))),
+    lambda item, plan: (item, replace(plan, sampling=replace(plan.sampling, temperature=1))),
+    lambda item, plan: (item, replace(plan, drawn_as="ellipse")),
 ]
 
 
@@ -220,13 +255,22 @@ def test_what_changes_no_answer_keeps_it(photos: list[str], tmp_path: Path) -> N
     copy.write_bytes(Path(photos[0]).read_bytes())
     item = items(photos)[0]
     first = Reader(PLAN).ready(item).identity
-    other = replace(PLAN, together=1, readers=5, save_marked=tmp_path / "out")
+    other = replace(
+        PLAN,
+        together=1,
+        readers=5,
+        save_marked=tmp_path / "out",
+        max_pixels=10**6,
+        frames=3,
+        sampling=replace(PLAN.sampling, seed=7),
+        checkpoint=replace(PLAN.checkpoint, name="elsewhere", revision="x"),
+    )
     assert Reader(other).ready(Item("y", (str(copy),), item.question, extra={"a": 1})).identity == first
 
 
 def test_what_has_a_row_is_not_asked_again(photos: list[str]) -> None:
     rows = answered(items(photos))
-    done = Done((place, row["identity"]) for place, row in enumerate(rows[:13]))
+    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows[:13]))
     model = SideBySide(grey)
     rest = answered(items(photos), model, done=done)
     assert rest == rows[13:]
@@ -237,7 +281,7 @@ def test_the_same_twice_has_two_rows(photos: list[str]) -> None:
     twice = [item for item in items(photos[:3]) for _ in range(3)]
     rows = answered(twice)
     assert len(rows) == 9
-    done = Done((place, row["identity"]) for place, row in enumerate(rows[:4]))
+    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows[:4]))
     found = [
         one
         for window in made(windows(twice, Reader(PLAN), PLAN, done), Asker(lambda: SideBySide(grey), PLAN))
@@ -247,11 +291,36 @@ def test_the_same_twice_has_two_rows(photos: list[str]) -> None:
     assert [one.row is None for one in found] == [True] * 4 + [False] * 5
 
 
+def test_the_same_content_under_two_names_is_two_rows(photos: list[str]) -> None:
+    one, two = (Item(name, (photos[0],), "What?") for name in ("a", "b"))
+    rows = answered([one, two])
+    assert rows[0]["identity"] == rows[1]["identity"]
+    done = Done([(0, rows[1]["identity"], "b")])
+    (fresh,) = answered([one, two], done=done)
+    assert fresh["id"] == "a"
+
+
+def test_weights_are_told_by_their_middle_too(tmp_path: Path) -> None:
+    source = PLAN.checkpoint.folder
+    assert source is not None
+    for file in source.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    copy = replace(PLAN.checkpoint, folder=tmp_path)
+    assert fingerprint(copy) == fingerprint(PLAN.checkpoint)
+    (tmp_path / "NOTES.md").write_text("Nothing that is loaded.")
+    assert fingerprint(copy) == fingerprint(PLAN.checkpoint)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    third = len(whole) // 3
+    weights.write_bytes(whole[:third] + bytes(third) + whole[2 * third :])
+    assert fingerprint(copy) != fingerprint(PLAN.checkpoint)
+
+
 def test_windows_begin_where_they_would_have(photos: list[str]) -> None:
     whole = [[one.item.id for one in window] for window in windows(items(photos), Reader(PLAN), PLAN)]
     assert [len(window) for window in whole] == [8, 8, 4]
     rows = answered(items(photos))
-    done = Done((place, row["identity"]) for place, row in enumerate(rows[:8]))
+    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows[:8]))
     rest = [
         [one.item.id for one in window if not one.done]
         for window in windows(items(photos), Reader(PLAN), PLAN, done)
@@ -261,11 +330,53 @@ def test_windows_begin_where_they_would_have(photos: list[str]) -> None:
 
 def test_it_ends_when_it_is_told_to(photos: list[str]) -> None:
     told: list[Ready] = []
-    source = windows(items(photos), Reader(PLAN), PLAN, stop=lambda: bool(told))
-    told += [one for window in source for one in window]
-    assert len(told) == 20
-    assert told[0].item.id == "00.png"
-    assert list(windows(items(photos), Reader(PLAN), PLAN, stop=lambda: bool(told))) == []
+
+    def stop() -> bool:
+        return bool(told)
+
+    for window in windows(items(photos), Reader(PLAN), PLAN, stop=stop):
+        told += window
+    assert [one.item.id for one in told] == [f"{number:02}.png" for number in range(PLAN.window)]
+
+
+def test_a_slow_list_is_answered_as_it_comes_and_can_be_ended(photos: list[str]) -> None:
+    more, told = threading.Event(), []
+
+    def slow() -> Iterator[Item]:
+        yield from items(photos[:3])
+        assert more.wait(30)
+        yield from items(photos[3:5])
+
+    source = windows(slow(), Reader(PLAN), PLAN)
+    told += next(source)
+    assert len(told) == 3
+    more.set()
+    told += next(source)
+    assert len(told) == 5
+    assert next(source, None) is None
+    more.clear()
+    ended = windows(slow(), Reader(PLAN), PLAN, stop=lambda: True)
+    assert next(ended, None) is None
+    more.set()
+
+
+def test_what_goes_wrong_while_listing_ends_the_batch(photos: list[str]) -> None:
+    def broken() -> Iterator[Item]:
+        yield items(photos)[0]
+        raise PromptError("The list broke off.")
+
+    with pytest.raises(PromptError, match="broke off"):
+        answered(broken())  # type: ignore[arg-type]
+
+
+def test_a_window_does_not_grow_with_what_was_done_before(photos: list[str]) -> None:
+    item = items(photos)[0]
+    (row,) = answered([item])
+    done = Done((place, row["identity"], row["id"]) for place in range(3000))
+    many = [replace(item, question="Another?"), *[item] * 3000]
+    sizes = [len(window) for window in windows(many, Reader(PLAN), PLAN, done)]
+    assert max(sizes) <= 1024
+    assert sum(sizes) == 3001
 
 
 def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
@@ -280,25 +391,35 @@ def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
     source = windows(endless(), Reader(PLAN), PLAN)
     for _ in range(3):
         next(source)
-    assert taken <= 3 * PLAN.window + 2 * PLAN.window + 1
-    source.close()  # type: ignore[attr-defined]
+    # Beside those that are read ahead, some wait in line, of which nothing is known but their names.
+    assert taken <= 3 * PLAN.window + 2 * PLAN.window + 64 + 2
+    source.close()
 
 
 @pytest.mark.parametrize(
     ("id", "name"),
     [
-        ("photos/a.jpg", "photos/a.png"),
+        ("photos/a.jpg", "photos/a.jpg.png"),
         ("/etc/passwd", "etc/passwd.png"),
-        ("../../a.jpg#12", "a-12.png"),
-        ("https://x.test/b.png", "https/x.test/b.png"),
+        ("../../a.jpg#12", "a.jpg-12.png"),
+        ("https://x.test/b.png", "https/x.test/b.png.png"),
         ("7", "7.png"),
-        ("5#a/b", "5-a_b.png"),
+        ("caf\udce9\n", "caf__.png"),
+        ("x" * 300, f"{'x' * 40}-12b539c1cad94615.png"),
     ],
 )
 def test_marked_pictures_stay_in_their_folder(photos: list[str], tmp_path: Path, id: str, name: str) -> None:
     plan = replace(PLAN, save_marked=tmp_path / "out")
     answered([Item(id, (photos[0],), "What?")], plan=plan)
     assert [str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.png")] == [name]
+
+
+def test_pictures_that_are_missing_are_kept_for_old_rows_too(photos: list[str], tmp_path: Path) -> None:
+    plan = replace(PLAN, save_marked=tmp_path / "out")
+    rows = answered(items(photos[:3]))
+    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows))
+    assert answered(items(photos[:3]), plan=plan, done=done) == []
+    assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 def test_a_picture_that_cannot_be_kept_ends_the_batch(photos: list[str], tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.plain import assert_plain
 from vipcli.errors import UsageError
-from vipcli.items import Item, Orders, gather
+from vipcli.items import PHOTOS, Item, Orders, gather
 from vipcli.marks import parse_mark
+from vipcli.rows import JsonLines
 
 
 def items(*sources: str | Path, stdin: bytes | None = None, **orders: object) -> list[Item]:
@@ -137,6 +139,9 @@ def test_the_marks_of_a_task(photos: Path, row: object, marks: list[tuple[str, s
         ("nonsense", "Line 1"),
         ('{"a": 1' + "0" * 5000 + "}", "Line 1"),
         ("[" * 100_000, "Line 1"),
+        ('{"image": "b.jpg", "gold": ' + "[" * 100 + "]" * 100 + "}", "too deeply"),
+        ('{"image": "b.jpg", "marks": "' + "[" * 101 + "]" * 101 + '"}', "too deeply"),
+        ('{"image": null, "images": null}', "names no picture"),
         ('{"question": "What?"}', "names no picture"),
         ('{"image": ""}', "names no picture"),
         ('{"image": 5}', "names no picture"),
@@ -145,7 +150,7 @@ def test_the_marks_of_a_task(photos: Path, row: object, marks: list[tuple[str, s
         ('{"image": "b.jpg", "box": "1,2"}', "The box"),
         ('{"image": "b.jpg", "box": [1, 2, 3, true]}', "numbers"),
         ('{"image": "b.jpg", "box": {"x": 1}}', "box"),
-        ('{"image": "b.jpg", "box": NaN}', "box"),
+        ('{"image": "b.jpg", "box": [1, 2, 3, NaN]}', "box"),
         ('{"image": "b.jpg", "box": [1, 2, 3, Infinity]}', "box"),
         ('{"image": "b.jpg", "marks": ["blob 1,2"]}', "blob"),
         ('{"image": "b.jpg", "marks": "[oops"}', "marks"),
@@ -269,3 +274,213 @@ def test_a_benchmark_speaks_of_its_regions(monkeypatch: pytest.MonkeyPatch) -> N
     assert item.regions == regions
     (item,) = _asked_of(Annotated("a.png", (), "v1_0", "Who is in the red box?", {}), Orders())
     assert (item.question, item.id) == ("Who is in the red box?", "v1_0")
+
+
+def written(item: Item) -> bytes:
+    """The item's own part of a row, as a file of rows takes it."""
+    row = {"id": item.id, "extra": item.extra, "question": item.question, "error": item.fault}
+    return JsonLines().encode(row)
+
+
+def test_numbers_that_json_does_not_know_are_null(photos: Path) -> None:
+    (photos / "tasks.jsonl").write_text(
+        '{"image": "b.jpg", "box": NaN, "gold": [NaN, Infinity, {"x": -Infinity}, 1e999, 1.5, -0.25e1]}'
+    )
+    (item,) = items("photos/tasks.jsonl")
+    assert (item.fault, item.typed) == (None, ())
+    assert item.extra == {"gold": [None, None, {"x": None}, None, 1.5, -2.5]}
+    assert written(item)
+
+
+def test_what_is_read_can_be_written_however_deep(photos: Path) -> None:
+    depths = (98, 99, 100, 900, 990)
+    (photos / "tasks.jsonl").write_text(
+        "\n".join('{"image": "b.jpg", "gold": ' + "[" * depth + "]" * depth + "}" for depth in depths)
+    )
+    found = items("photos/tasks.jsonl")
+    assert [item.fault is None for item in found] == [True, True, False, False, False]
+    assert all(map(written, found))
+
+
+def test_half_a_letter_stays_out_of_ids(photos: Path) -> None:
+    half = "\\ud800"
+    (photos / "tasks.jsonl").write_text(
+        f'{{"image": "b.jpg", "id": "a{half}", "gold": "{half}", "mask": "{half}.png"}}\n'
+        f'{{"image": "{half}.jpg"}}'
+    )
+    one, two = items("photos/tasks.jsonl", question="What is {file}, {id}?")
+    assert (one.id, one.extra, one.question) == ("a?", {"gold": "\ud800"}, "What is b.jpg, a??")
+    assert two.images == ("photos/\ud800.jpg",)
+    assert written(one)
+    assert written(two)
+
+
+@pytest.mark.parametrize("name", ["question", "box", "id", "marks", "images"])
+def test_null_says_nothing(photos: Path, name: str) -> None:
+    (photos / "tasks.jsonl").write_text(json.dumps({"image": "b.jpg", name: None, "gold": None}))
+    (item,) = items("photos/tasks.jsonl", question="What is in {file}?")
+    assert item == Item("1", ("photos/b.jpg",), "What is in b.jpg?", extra={"gold": None})
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_list_may_hold_tasks(photos: Path, mark: bytes) -> None:
+    content = mark + b'{"image": "b.jpg", "gold": 1}\n\n{"image": "a.PNG"}\n'
+    (photos / "list.txt").write_bytes(content)
+    job = gather(["photos/list.txt"], Orders())
+    assert [item.images for item in job.items] == [("photos/b.jpg",), ("photos/a.PNG",)]
+    assert (job.total, job.columns) == (2, ("gold",))
+    assert [item.images for item in items("-", stdin=content)] == [("b.jpg",), ("a.PNG",)]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(photos: Path) -> None:
+    (photos / "list.txt").write_bytes(b"\xef\xbb\xbfb.jpg\n")
+    assert [item.id for item in items("photos/list.txt")] == ["photos/b.jpg"]
+    assert [item.id for item in items("-", stdin=b"\xef\xbb\xbfb.jpg\n")] == ["b.jpg"]
+
+
+LONG = "x" * 300 + ".png"
+
+
+@pytest.mark.parametrize("source", [LONG, f"{LONG}*", "photos/b.jpg/c.png", "a\0b.png", "x" * 5000])
+def test_impossible_names_as_sources(photos: Path, source: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        items(source)
+    assert_plain(caught.value, source[:1])
+
+
+@pytest.mark.parametrize("name", [LONG, "b.jpg/c.png", "a\0b.png", "../" * 2000 + "a.png", "link.png"])
+def test_impossible_names_within_files_are_items(photos: Path, name: str) -> None:
+    (photos / "link.png").symlink_to("link.png")
+    (photos / "tasks.jsonl").write_text(json.dumps({"image": name, "mask": LONG}))
+    (photos / "list.txt").write_text(f"b.jpg\n{name}\n")
+    (task,) = items("photos/tasks.jsonl")
+    assert (task.images, task.typed[0].file, task.fault) == ((f"photos/{name}",), LONG, None)
+    if "\0" not in name:
+        assert [item.id for item in items("photos/list.txt")] == ["photos/b.jpg", f"photos/{name}"]
+        assert [item.id for item in items("-", stdin=name.encode())] == [name]
+    (task,) = items("photos/tasks.jsonl", images=Path(LONG))
+    assert task.images == (str(Path(LONG) / name),)
+
+
+def test_a_glob_may_find_what_cannot_be_opened(photos: Path) -> None:
+    (photos / "deep" / "c*.png").symlink_to("nowhere")
+    (photos / "deep" / "cc.png").symlink_to("cc.png")
+    assert [item.id for item in items("photos/deep/c*.png")] == ["photos/deep/c*.png", "photos/deep/cc.png"]
+
+
+@pytest.mark.parametrize("name", ["tasks.jsonl", "tasks.csv", "list.txt"])
+def test_files_that_cannot_be_read(photos: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / name).touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UsageError) as caught:
+        items(photos / name)
+    assert_plain(caught.value, name, "Permission denied")
+
+
+def test_tasks_that_vanish_half_way(photos: Path) -> None:
+    (photos / "tasks.jsonl").write_text('{"image": "b.jpg"}')
+    job = gather(["photos/tasks.jsonl"], Orders())
+    (photos / "tasks.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"tasks\.jsonl.*No such file"):
+        list(job.items)
+
+
+class Breaking(io.BytesIO):
+    """A stream that breaks off after as many pieces."""
+
+    def __init__(self, content: bytes, pieces: int) -> None:
+        super().__init__(content)
+        self.pieces = pieces
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        self.pieces -= 1
+        if self.pieces < 0:
+            raise IsADirectoryError(21, "Is a directory")
+        return super().read1(size)
+
+
+@pytest.mark.parametrize("content", [b"b.jpg\n", b'{"image": "b.jpg"}\n'])
+@pytest.mark.parametrize("pieces", [0, 1])
+def test_standard_input_that_cannot_be_read(content: bytes, pieces: int) -> None:
+    with pytest.raises(UsageError) as caught:
+        list(gather(["-"], Orders(), Breaking(content, pieces)).items)
+    assert_plain(caught.value, "Standard input", "Is a directory")
+
+
+def test_a_link_to_itself_is_a_file(photos: Path) -> None:
+    for name in ("me.png", "me"):
+        (photos / "deep" / name).symlink_to(name)
+    assert [item.id for item in items("photos/deep")] == ["photos/deep/er/c.webp", "photos/deep/me.png"]
+
+
+def test_a_folder_within_that_cannot_be_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Deeper than any path may lead, which holds for the superuser, too.
+    monkeypatch.chdir(photos)
+    name = "c" * 250
+    for _ in range(17):
+        Path(name).mkdir()
+        os.chdir(name)
+    Path("never.png").touch()
+    monkeypatch.chdir(photos.parent)
+    job = gather(["photos"], Orders(question="What?"))
+    first, second, bad, last = job.items
+    assert job.total == 4
+    assert [item.id for item in (first, second, last)] == [
+        "photos/a.PNG",
+        "photos/b.jpg",
+        "photos/deep/er/c.webp",
+    ]
+    assert bad.id.startswith("photos/ccc")
+    assert bad.fault is not None
+    assert_plain(UsageError(bad.fault), "'photos/ccc", "File name too long")
+
+
+def test_a_folder_that_cannot_be_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UsageError) as caught:
+        items("photos", form=PHOTOS)
+    assert_plain(caught.value, "'photos'", "Permission denied")
+
+
+def test_a_folder_that_the_batch_writes_to_is_left_out(photos: Path) -> None:
+    Path("link").symlink_to(photos / "deep")
+    left_out = (Path("link"), Path("to-come"))
+    assert [item.id for item in items("photos", leave_out=left_out)] == ["photos/a.PNG", "photos/b.jpg"]
+    assert [item.id for item in items("photos/*", leave_out=left_out)] == [
+        "photos/a.PNG",
+        "photos/b.jpg",
+        "photos/clip.mp4",
+        "photos/notes.md",
+    ]
+    assert [item.id for item in items("photos/deep", "photos/b.jpg", leave_out=left_out)] == ["photos/b.jpg"]
+    with pytest.raises(UsageError) as caught:
+        items("photos/deep", leave_out=left_out)
+    assert_plain(caught.value, "'photos/deep'", "writes")
+
+
+@pytest.mark.parametrize(
+    ("address", "id", "file"),
+    [
+        ("https://x.test/a/y.png?from=z/w.png#v/u", "https://x.test/a/y.png?from=z/w.png#v/u", "y.png"),
+        ("https://me:se@cret@x.test/y.png", "https://x.test/y.png", "y.png"),
+        ("http://me:secret@x.test", "http://x.test", ""),
+        ("http://x.test?a/b.png", "http://x.test?a/b.png", ""),
+        ("http://[x/y.png", "http://[x/y.png", "y.png"),
+    ],
+)
+def test_an_address_in_ids_and_questions(photos: Path, address: str, id: str, file: str) -> None:
+    (photos / "list.txt").write_text(address)
+    for source, stdin in ((address, None), ("photos/list.txt", None), ("-", address.encode())):
+        (item,) = items(source, stdin=stdin, question="{file} of {id}")
+        assert (item.id, item.images, item.question) == (id, (address,), f"{file} of {id}")
+    (photos / "tasks.jsonl").write_text(json.dumps({"image": address}))
+    (task,) = items("photos/tasks.jsonl", question="{file} of {id}")
+    assert (task.images, task.question) == ((address,), f"{file} of 1")

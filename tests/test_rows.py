@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
+import tracemalloc
 from array import array
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ import pytest
 
 from tests.plain import assert_plain
 from vipcli.errors import OutputError, UsageError
-from vipcli.rows import RowFile, Table, form_for, write_parquet
+from vipcli.rows import RowFile, form_for, write_parquet
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
@@ -39,6 +43,15 @@ def opened(path: Path, *, resume: bool = True) -> RowFile:
     return RowFile(path, form_for(path, ("gold", "id")), resume=resume)
 
 
+def ids(path: Path) -> list[str]:
+    with opened(path) as file:
+        return [found["id"] for _, found in file.rows()]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
 @pytest.mark.parametrize("ending", FORMS)
 def test_rows_are_found_again(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"rows{ending}"
@@ -56,10 +69,34 @@ def test_rows_are_found_again(tmp_path: Path, ending: str) -> None:
 
 def test_lines_of_json_hold_all(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
+    told = row(1, id="naïve 東京 🐈", answer="a\rb\0c\u2028d")
     with opened(path) as file:
-        file.append([row(1, id="caf\udce9")])
-    (line,) = path.read_bytes().splitlines()
-    assert json.loads(line) == row(1, id="caf\udce9") | {"id": json.loads(line)["id"]}
+        file.append([told])
+    assert json.loads(path.read_bytes()) == told
+    assert "naïve 東京 🐈".encode() in path.read_bytes()
+
+
+def test_what_is_no_text_is_written_as_an_escape(tmp_path: Path) -> None:
+    # The byte E9 of a file's name that is not UTF-8, as Python reads it.
+    odd = "caf\udce9"
+    for ending, there in ((".jsonl", odd), (".csv", r"caf\udce9"), (".tsv", r"caf\udce9")):
+        path = tmp_path / f"rows{ending}"
+        with opened(path) as file:
+            file.append([row(1, id=odd)])
+        assert rb"caf\udce9" in path.read_bytes()
+        assert ids(path) == [there]
+
+
+@pytest.mark.parametrize("ending", FORMS)
+@pytest.mark.parametrize(
+    "answer", ["a\rb", "\r", "a\r\nb\n", '"', '",""\n"', "x" * 200_000, "naïve 東京 🐈", "\0", "\t,;", ""]
+)
+def test_any_text_comes_back(tmp_path: Path, ending: str, answer: str) -> None:
+    path = tmp_path / f"rows{ending}"
+    with opened(path) as file:
+        file.append([row(1, answer=answer), row(2)])
+    with opened(path) as file:
+        assert [found["answer"] for _, found in file.rows()] == [answer, "Line 1\nLine 2"]
 
 
 @pytest.mark.parametrize(("ending", "delimiter"), [(".csv", ","), (".tsv", "\t")])
@@ -111,6 +148,17 @@ def test_zeros_after_a_power_cut_are_mended(tmp_path: Path, ending: str) -> None
         (".csv", b"a,b\n1,2\n"),
         (".csv", b'"\n'),
         (".jsonl", b"no row and no end"),
+        (".jsonl", b'{"id": "x", "image": "a.png"}'),
+        (".jsonl", b'{"id": "x", "image": "a.png"}\n'),
+        (".jsonl", b'{"id": "x", "image":\n'),
+        (".jsonl", b'{"id": ' + b"[" * 100_000),
+        (".jsonl", b'{"id": "x", "identity": "%032x"}\n' % 1),
+        (".jsonl", b'{"id": "x", "identity": "me", "error": null}\n'),
+        (".jsonl", b'{"id": 5, "identity": "%032x", "error": null}\n' % 1),
+        (".jsonl", b'{"error": null, "identity": "%032x"}\n' % 1),
+        (".csv", b"id,image"),
+        (".csv", b'"id","picture"\n'),
+        (".csv", b'"id","question"'),
     ],
 )
 def test_other_files_are_left_alone(tmp_path: Path, ending: str, content: bytes) -> None:
@@ -120,6 +168,71 @@ def test_other_files_are_left_alone(tmp_path: Path, ending: str, content: bytes)
         list(file.rows())
     assert_plain(caught.value, "rows")
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("ending", FORMS)
+@pytest.mark.parametrize("more", [b"my own note\n", b"my own note", b'{"id": "x"}', b'"a"b', b"\n\n1"])
+def test_rows_with_something_else_after_them_are_left_alone(tmp_path: Path, ending: str, more: bytes) -> None:
+    path = tmp_path / f"rows{ending}"
+    with opened(path) as file:
+        file.append([row(1), row(2)])
+    content = path.read_bytes() + more
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        opened(path)
+    assert_plain(caught.value, "rows", f"byte {len(content) - len(more):,} ")
+    assert path.read_bytes() == content
+    assert names(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("ending", FORMS)
+def test_what_is_torn_is_kept_where_a_whole_row_follows(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows{ending}"
+    with opened(path) as file:
+        _, second, third = file.append([row(n, answer="a") for n in (1, 2, 3)])
+    whole = path.read_bytes()
+    content = whole[: second + 20] + b"\n" + whole[third:]
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        opened(path)
+    assert_plain(caught.value, f"byte {second:,} ")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_a_stray_quote_costs_no_row(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows{ending}"
+    with opened(path) as file:
+        file.append([row(n) for n in (1, 2, 3)])
+        first, second, _ = (place for place, _ in file.rows())
+    whole = path.read_bytes()
+    for place in range(first, second):
+        content = whole[:place] + b'"' + whole[place:]
+        path.write_bytes(content)
+        # Within a cell, where a quote stands already, one more may just be another text.
+        try:
+            assert len(ids(path)) == 3
+        except UsageError as error:
+            assert_plain(error, "rows")
+        assert path.read_bytes() == content
+
+
+def test_a_long_file_is_not_held_in_memory(tmp_path: Path) -> None:
+    for ending in FORMS:
+        path = tmp_path / f"rows{ending}"
+        with opened(path) as file:
+            for _ in range(10):
+                file.append([row(n, answer=("a" * 500 + "\n") * 20) for n in range(10)])
+        assert path.stat().st_size > 1_000_000
+        tracemalloc.start()
+        try:
+            with opened(path) as file:
+                places = array("q", (place for place, _ in file.rows()))
+                file.arrange(places[10::-1])
+            assert tracemalloc.get_traced_memory()[1] < 300_000
+        finally:
+            tracemalloc.stop()
+        assert path.stat().st_size + Path(f"{path}.outdated").stat().st_size > 1_000_000
 
 
 def test_rows_are_not_written_over(tmp_path: Path) -> None:
@@ -161,7 +274,7 @@ def test_two_batches_do_not_share_a_file(tmp_path: Path) -> None:
         over.set()
         other.join()
     opened(path).close()
-    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+    assert names(tmp_path) == ["rows.jsonl"]
 
 
 @pytest.mark.parametrize("ending", FORMS)
@@ -181,33 +294,139 @@ def test_rows_are_put_in_order(tmp_path: Path, ending: str) -> None:
     assert "No." not in (tmp_path / f"rows{ending}.outdated").read_text()
 
 
-def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
-    file = opened(tmp_path / "rows.jsonl")
-    file.append([row(1)])
-    before = file.path.read_bytes()
+class Broken:
+    """A call that is broken off by Ctrl-C the nth time."""
 
-    class Full:
-        """A file on a disk that takes one more piece, and no more."""
+    def __init__(self, real: Any, number: int) -> None:
+        self._real = real
+        self._left = number
 
-        def __init__(self, real: Any) -> None:
-            self._real = real
+    def __call__(self, *args: Any) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return self._real(*args)
 
-        def write(self, data: bytes) -> int:
-            self._real.write(data[:10])
-            self._real.flush()
-            raise OSError(28, "No space left on device")
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._real, name)
+@pytest.mark.parametrize("number", range(1, 6))
+def test_putting_in_order_may_be_broken_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    with opened(path) as file:
+        one, _, three = file.append([row(1), row(2), row(3)])
+        # To the disk: the new file, what is outdated, the folder, and once it is in its place, that again.
+        with monkeypatch.context() as during:
+            during.setattr(os, "fsync", Broken(os.fsync, number))
+            if number < 5:
+                with pytest.raises(KeyboardInterrupt):
+                    file.arrange(array("q", [three, one]))
+            else:
+                assert file.arrange(array("q", [three, one])) == 1
+    if number < 4:
+        assert ids(path) == ["photo 1", "photo 2", "photo 3"]
+        with opened(path) as file:
+            assert file.arrange(array("q", [three, one])) == 1
+    assert ids(path) == ["photo 3", "photo 1"]
+    assert names(tmp_path) == ["rows.jsonl", "rows.jsonl.outdated"]
+    assert json.loads((tmp_path / "rows.jsonl.outdated").read_bytes()) == row(2)
 
-    real = file._file
-    file._file = Full(real)  # type: ignore[assignment]
+
+_FILLED = """
+import resource, signal, sys
+from array import array
+from pathlib import Path
+from tests.test_rows import opened, row
+from vipcli.errors import OutputError
+
+path, step, room = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    with opened(path) as file:
+        one, two = file.append([row(1), row(2)])
+        most = path.stat().st_size + room
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+        if step == "append":
+            file.append([row(3, answer="x" * 20_000)])
+        else:
+            file.arrange(array("q", [two, one]))
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "room"), [("append", 0), ("append", 60), ("append", 9_000), ("arrange", -9)]
+)
+@pytest.mark.parametrize("ending", FORMS)
+def test_a_full_disk_leaves_whole_rows(tmp_path: Path, ending: str, step: str, room: int) -> None:
+    path = tmp_path / f"rows{ending}"
+    done = subprocess.run(
+        [sys.executable, "-c", _FILLED, str(path), step, str(room)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_plain(OutputError(done.stdout.strip()), repr(str(path)), "too large")
+    assert names(tmp_path) == [path.name]
+    content = path.read_bytes()
+    assert ids(path) == ["photo 1", "photo 2"]
+    assert path.read_bytes() == content
+
+
+def test_a_link_is_the_file_it_names(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    link, real = tmp_path / "rows.jsonl", folder / "real.jsonl"
+    link.symlink_to(real)
+    # Nothing is there yet, which is no different from any other new file.
+    with opened(link, resume=False) as file:
+        _, two = file.append([row(1), row(2)])
+        with pytest.raises(UsageError) as caught:
+            opened(real)
+        assert_plain(caught.value, "Another batch", repr(str(real)))
+        assert file.arrange(array("q", [two])) == 1
+        file.append([row(3)])
+    assert link.is_symlink()
+    assert ids(real) == ids(link) == ["photo 2", "photo 3"]
+    assert names(tmp_path) == ["elsewhere", "rows.jsonl"]
+    assert names(folder) == ["real.jsonl", "real.jsonl.outdated"]
+
+
+def test_a_link_into_no_folder(tmp_path: Path) -> None:
+    link = tmp_path / "rows.jsonl"
+    link.symlink_to(tmp_path / "missing" / "rows.jsonl")
     with pytest.raises(OutputError) as caught:
-        file.append([row(2)])
-    assert_plain(caught.value, "full")
-    assert file.path.read_bytes() == before
-    file._file = real
-    file.close()
+        opened(link)
+    assert_plain(caught.value, repr(str(tmp_path / "missing")))
+    assert names(tmp_path) == ["rows.jsonl"]
+
+
+def test_a_link_to_another_disk(tmp_path: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other disk")
+    real = memory / f"vipcli-test-{os.getpid()}.jsonl"
+    link = tmp_path / "rows.jsonl"
+    link.symlink_to(real)
+    try:
+        with opened(link) as file:
+            one, two = file.append([row(1), row(2)])
+            assert file.arrange(array("q", [two, one])) == 0
+        assert ids(link) == ["photo 2", "photo 1"]
+    finally:
+        real.unlink(missing_ok=True)
+
+
+def test_permissions_stay_when_rows_are_put_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with opened(path) as file:
+        one, two = file.append([row(1), row(2)])
+        path.chmod(0o640)
+        file.arrange(array("q", [two, one]))
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -231,8 +450,45 @@ def test_parquet_holds_the_same(tmp_path: Path) -> None:
     assert table["probability"].to_pylist() == [0.5] * 3
     assert table["gold"].to_pylist() == ["x\ny"] * 3
     assert table["missing"].to_pylist() == [None] * 3
-    assert [file.name for file in tmp_path.iterdir()] == ["rows.parquet"]
+    assert names(tmp_path) == ["rows.parquet"]
 
 
-def test_a_table_says_what_was_carried(tmp_path: Path) -> None:
-    assert Table(",", ("gold", "answer")).head.decode().rstrip().endswith("identity,gold,task_answer")
+def test_parquet_through_a_link_and_of_no_text(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    target = tmp_path / "rows.parquet"
+    target.symlink_to(folder / "real.parquet")
+    write_parquet([row(1, id="caf\udce9", answer="東京")], ("answer", "task_answer", "b\udce9"), target)
+    assert target.is_symlink()
+    assert names(folder) == ["real.parquet"]
+    table = parquet.read_table(target)
+    assert (table["id"].to_pylist(), table["answer"].to_pylist()) == ([r"caf\udce9"], ["東京"])
+    assert table.column_names[-3:] == ["task_task_answer", "task_answer", r"b\udce9"]
+
+
+def test_parquet_is_whole_or_not_there(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow.parquet")
+    target = tmp_path / "rows.parquet"
+    target.write_text("before")
+
+    def broken() -> Any:
+        yield row(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_parquet(broken(), (), target)
+    assert target.read_text() == "before"
+    assert names(tmp_path) == ["rows.parquet"]
+
+
+def test_no_two_columns_have_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    carried = {"answer": "1", "task_answer": "2", "gold": "3"}
+    with RowFile(path, form_for(path, tuple(carried)), resume=True) as file:
+        file.append([row(1, extra=carried)])
+    with path.open(newline="") as text:
+        head, cells = csv.reader(text)
+    assert len(set(head)) == len(head)
+    assert head[-4:] == ["identity", "task_task_answer", "task_answer", "gold"]
+    assert cells[-3:] == ["1", "2", "3"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,15 +19,21 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from vipcli import asking, checkpoints
+from vipcli.annotations import read
 from vipcli.cli import MARK_OPTIONS
 from vipcli.images import Pixels, load_picture
+from vipcli.items import Item, Orders, gather
 from vipcli.marks import parse_mark
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
 PICTURES = ("street.jpg", "fruit.png", "harbour.jpg", "shapes.png")
+SCENES = tuple(
+    f"scenes/images/{name}"
+    for name in ("toys.png", "garden.png", "desk.png", "numbers.png", "letters.png", "shore.jpg")
+)
 
-# Each file, and how it is exercised here. A file that is missing from this list fails a test.
+# Each file, or folder of like files, and how it is exercised here. One that is missing here fails a test.
 EXERCISED = {
     "README.md": "read for the names of the others",
     "make_samples.py": "run, and its pictures compared",
@@ -42,10 +49,17 @@ EXERCISED = {
     "ask-each.sh": "run",
     "ask-marks.sh": "run",
     "draw-coco.sh": "run",
+    "ask-folder.sh": "run",
+    "scenes/images/": "drawn anew",
+    "scenes/annotations.json": "written anew, and each box looked into",
+    "scenes/labels/": "written anew, and compared with the annotations",
+    "scenes/data.yaml": "written anew, and read with the labels",
+    "scenes/tasks.jsonl": "written anew, each row placed and asked",
 }
 
 with (SAMPLES / "marks.tsv").open(encoding="utf-8", newline="") as _file:
     ROWS = list(csv.DictReader(_file, delimiter="\t"))
+TASKS = list(gather([str(SAMPLES / "scenes" / "tasks.jsonl")], Orders()).items)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -98,19 +112,33 @@ def pixels(path: Path) -> Pixels:
     return load_picture(str(path)).pixels
 
 
-def coco() -> dict[str, Any]:
-    annotations: dict[str, Any] = json.loads((SAMPLES / "annotations.json").read_text(encoding="utf-8"))
-    return annotations
+def files(folder: Path) -> set[str]:
+    """The names of all files below a folder, but for what Python leaves there."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if "__pycache__" not in path.parts}
+
+
+def coco(picture: str) -> dict[str, Any]:
+    """The annotations that tell of a picture."""
+    folder = SAMPLES / "scenes" if picture in SCENES else SAMPLES
+    told: dict[str, Any] = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    return told
+
+
+def image_of(picture: str) -> dict[str, Any]:
+    """What the annotations tell of a picture as a whole."""
+    name = Path(picture).name
+    found: dict[str, Any] = next(image for image in coco(picture)["images"] if image["file_name"] == name)
+    return found
 
 
 def things(picture: str) -> list[dict[str, Any]]:
     """The annotations of a picture, each with its category's name."""
-    annotations = coco()
-    names = {category["id"]: category["name"] for category in annotations["categories"]}
-    image = next(image["id"] for image in annotations["images"] if image["file_name"] == picture)
+    told, image = coco(picture), image_of(picture)["id"]
+    names = {category["id"]: category["name"] for category in told["categories"]}
     return [
         {**annotation, "name": names[annotation["category_id"]]}
-        for annotation in annotations["annotations"]
+        for annotation in told["annotations"]
         if annotation["image_id"] == image
     ]
 
@@ -127,14 +155,15 @@ def cover(thing: dict[str, Any], width: int, height: int) -> Image.Image:
 
 
 def test_every_sample_is_exercised_and_told_of() -> None:
-    there = {path.name for path in SAMPLES.iterdir() if path.name != "__pycache__"}
+    there = {re.sub(r"(\w+/\w+/).*", r"\1", name) for name in files(SAMPLES)}
     assert there == set(EXERCISED)
     readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
     assert [name for name in there - {"README.md"} if f"| `{name}` |" not in readme] == []
 
 
 def test_the_samples_are_small() -> None:
-    assert sum(path.stat().st_size for path in SAMPLES.iterdir() if path.is_file()) < 600_000
+    assert sum((SAMPLES / name).stat().st_size for name in files(SAMPLES)) < 600_000
+    assert all((SAMPLES / name).stat().st_size < 25_000 for name in SCENES)
 
 
 @needs_bash
@@ -152,20 +181,17 @@ def test_scripts_are_executable_and_strict(script: Path) -> None:
 
 
 def test_nothing_is_made_that_is_not_kept(anew: Path) -> None:
-    assert {path.name for path in anew.iterdir()} == {
-        *PICTURES,
-        "street-car-mask.png",
-        "marks.png",
-        "annotations.json",
-    }
+    made = {*PICTURES, "street-car-mask.png", "marks.png", "annotations.json"}
+    assert files(anew) == made | {name for name in files(SAMPLES) if name.startswith("scenes/")}
+    assert {f"scenes/images/{path.name}" for path in (SAMPLES / "scenes/images").iterdir()} == set(SCENES)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in SAMPLES.glob("*.png")))
+@pytest.mark.parametrize("name", sorted(name for name in files(SAMPLES) if name.endswith(".png")))
 def test_pngs_are_drawn_the_same_again(anew: Path, name: str) -> None:
     assert np.array_equal(pixels(anew / name), pixels(SAMPLES / name))
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in SAMPLES.glob("*.jpg")))
+@pytest.mark.parametrize("name", sorted(name for name in files(SAMPLES) if name.endswith(".jpg")))
 def test_jpegs_are_drawn_the_same_again(anew: Path, name: str) -> None:
     new, kept = pixels(anew / name).astype(int), pixels(SAMPLES / name).astype(int)
     assert new.shape == kept.shape
@@ -174,9 +200,12 @@ def test_jpegs_are_drawn_the_same_again(anew: Path, name: str) -> None:
     assert np.abs(new - kept).max() < 40
 
 
-def test_annotations_are_written_the_same_again(anew: Path) -> None:
-    name = "annotations.json"
-    assert json.loads((anew / name).read_text(encoding="utf-8")) == coco()
+def test_annotations_and_tasks_are_written_the_same_again(anew: Path) -> None:
+    names = {name for name in files(anew) if name.endswith((".json", ".txt", ".yaml", ".jsonl"))}
+    assert len(names) == 4 + len(SCENES)
+    for name in names:
+        written = [(folder / name).read_text(encoding="utf-8") for folder in (anew, SAMPLES)]
+        assert written[0] == written[1], name
 
 
 def test_the_harbour_is_stored_on_its_side() -> None:
@@ -191,14 +220,14 @@ def test_the_harbour_is_stored_on_its_side() -> None:
 # The annotations
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", PICTURES + SCENES)
 def test_annotations_know_the_upright_size(name: str) -> None:
     picture = load_picture(str(SAMPLES / name))
-    image = next(image for image in coco()["images"] if image["file_name"] == name)
+    image = image_of(name)
     assert (image["width"], image["height"]) == (picture.width, picture.height)
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", PICTURES + SCENES)
 def test_boxes_fit_their_outlines(name: str) -> None:
     picture = load_picture(str(SAMPLES / name))
     for thing in things(name):
@@ -211,7 +240,7 @@ def test_boxes_fit_their_outlines(name: str) -> None:
         assert area == pytest.approx(thing["area"], rel=0.1, abs=250), thing["name"]
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", PICTURES + SCENES)
 def test_outlines_enclose_things_and_not_the_background(name: str) -> None:
     """Most of an outline's inside must differ from whatever lies just around it."""
     picture = pixels(SAMPLES / name).astype(int)
@@ -234,6 +263,28 @@ def test_the_mask_is_the_car() -> None:
     assert np.count_nonzero(mask) == car["area"]
     outline = np.asarray(cover(car, mask.shape[1], mask.shape[0]))
     assert np.count_nonzero(outline != mask) < 0.05 * car["area"]
+
+
+def test_labels_and_annotations_of_the_scenes_tell_of_the_same_boxes() -> None:
+    told = []
+    for source in ("annotations.json", "data.yaml"):
+        found = sorted(read(SAMPLES / "scenes" / source), key=lambda one: one.image)
+        assert [one.fault for one in found] == [None] * len(SCENES)
+        assert {Path(one.image) for one in found} == {SAMPLES / name for name in SCENES}
+        told.append([region for one in found for region in one.regions])
+    assert len(told[0]) == len(told[1]) == sum(len(things(name)) for name in SCENES)
+    for one, other in zip(*told, strict=True):
+        assert (one.kind, one.label) == (other.kind, other.label)
+        assert one.bounds == pytest.approx(other.bounds, abs=0.01), one.label
+        assert one.polygons
+        assert not other.polygons
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_things_in_the_scenes_are_as_large_as_the_bundled_model_needs(name: str) -> None:
+    image = image_of(name)
+    for thing in things(name):
+        assert max(thing["bbox"][2:]) >= 0.16 * max(image["width"], image["height"]), thing["name"]
 
 
 # The marks
@@ -264,6 +315,53 @@ def test_each_row_lies_on_something(row: dict[str, str], monkeypatch: pytest.Mon
         or (x1 <= left + wide / 2 <= x2 and y1 <= top + high / 2 <= y2)
         for left, top, wide, high in (thing["bbox"] for thing in things(row["picture"]))
     )
+
+
+# The tasks
+
+# What the marks of each are for, by the labels of the annotations.
+MEANT = {
+    "number": ["number 8"],
+    "sum": ["number 3", "number 4"],
+    "letter": ["letter K"],
+    "house": ["house"],
+    "cup": ["cup"],
+    "fish": ["fish"],
+    "order": ["star", "circle"],
+    "corners": ["hexagon"],
+}
+
+
+def test_tasks_have_marks_of_all_kinds_and_an_expected_answer() -> None:
+    assert {task.id for task in TASKS} == set(MEANT)
+    assert {mark.kind for task in TASKS for mark in task.typed} == set(MARK_OPTIONS)
+    assert [task.id for task in TASKS if not task.extra.get("expected")] == []
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
+def test_the_marks_of_a_task_are_on_what_it_means(task: Item) -> None:
+    assert task.fault is None
+    (path,) = task.images
+    marked = asking.mark([load_picture(path)], task.typed)
+    question = asking.prepare(marked, task.question, checkpoints.peek("bundled"))
+    assert question.notes == ()
+    there = things(Path(path).relative_to(SAMPLES).as_posix())
+    for mark, meant in zip(marked.marks, MEANT[task.id], strict=True):
+        assert mark.phrase in question.text
+        x1, y1, x2, y2 = mark.bounds
+        x, y = getattr(mark, "tip", None) or ((x1 + x2) / 2, (y1 + y2) / 2)
+        assert [
+            thing["name"]
+            for thing in there
+            for left, top, wide, high in [thing["bbox"]]
+            if left <= x <= left + wide and top <= y <= top + high
+        ] == [meant]
+        if mark.kind in ("box", "ellipse", "triangle"):
+            left, top, wide, high = next(thing["bbox"] for thing in there if thing["name"] == meant)
+            assert x1 <= left
+            assert y1 <= top
+            assert x2 >= left + wide
+            assert y2 >= top + high
 
 
 # The scripts
@@ -387,3 +485,59 @@ def test_draw_coco_says_how_it_is_used(run: Run) -> None:
     done = run(SAMPLES / "draw-coco.sh")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"Use: {SAMPLES / 'draw-coco.sh'} FOLDER [ANNOTATIONS]\n"
+
+
+@needs_bash
+def test_ask_folder_answers_compares_and_goes_on(run: Run, tmp_path: Path) -> None:
+    # The bundled model answers, for it knows what these pictures show; how well is measured elsewhere.
+    command = (SAMPLES / "ask-folder.sh", "my rows", "--limit", "8")
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "my rows"
+    photos, tasks = (
+        [json.loads(line) for line in (out / name).read_text(encoding="utf-8").splitlines()]
+        for name in ("pictures.jsonl", "tasks.jsonl")
+    )
+    with (out / "regions.csv").open(encoding="utf-8", newline="") as file:
+        regions = list(csv.DictReader(file))
+    assert {Path(row["image"]) for row in photos} == {SAMPLES / name for name in SCENES}
+    assert all(row["marks"] == [] and row["answer"] and row["error"] is None for row in photos)
+    assert len(regions) == 8
+    assert all(f"the {row['label']} within the red rectangle" in row["question"] for row in regions)
+    assert all(row["answer"] and not row["error"] for row in regions)
+    assert [row["id"] for row in tasks] == [task.id for task in TASKS]
+
+    head, *lines, last = done.stdout.splitlines()
+    assert head.split() == ["task", "expected", "answer"]
+    for line, row in zip(lines, tasks, strict=True):
+        told = line.removesuffix("  (differs)")
+        assert told.startswith(f"{row['id']:12} {row['extra']['expected']:12} ")
+        assert told.endswith(f" {row['answer']}")
+    matching = [line for line in lines if not line.endswith("  (differs)")]
+    assert last == f"{len(matching)} of 8 answers match."
+
+    written = {path.name: path.read_bytes() for path in out.iterdir()}
+    again = run(*command)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert re.findall(r"(\d+) rows in .* (\d+) kept", again.stderr) == [("0", "6"), ("0", "8"), ("0", "8")]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == written
+
+
+@needs_bash
+def test_ask_folder_ends_as_the_batch_does(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
+    done = run(SAMPLES / "ask-folder.sh", "out", "photos")
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pictures.jsonl"]
+    done = run(SAMPLES / "ask-folder.sh", "other", "no photos")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no photos" in done.stderr
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+@needs_bash
+def test_ask_folder_says_how_it_is_used(run: Run) -> None:
+    done = run(SAMPLES / "ask-folder.sh")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"Use: {SAMPLES / 'ask-folder.sh'} OUT [FOLDER] [OPTIONS]\n"

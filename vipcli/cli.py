@@ -586,6 +586,10 @@ def batch(
         raise UsageError(f"--as is {drawn_as!r}, but takes one of {', '.join(BY_KIND)}.")
     if (resume or retry_failed or coco_out is not None) and out is None:
         raise UsageError("Name the file of rows with -o.")
+    if coco_out is not None and len(sources) > 1:
+        raise UsageError("With --coco-out, name one COCO file as the only source.")
+    # Chance must be the same whenever the batch goes on.
+    settings["seed"] = settings["seed"] or 0
     if on not in (None, "ray"):
         raise UsageError(f"--on is {on!r}, but takes ray. Without it, the batch runs in this process.")
     if workers is not None and on is None:
@@ -604,11 +608,12 @@ def batch(
             None if min_score is None else config.checked(amount, min_score, "--min-score"),
         ),
         videos=frames is not None,
+        leave_out=() if save_marked is None else (Path(save_marked),),
     )
     job = items.gather(sources, orders)
     with output.working("Loading …", quiet):
         from vipcli import jobs
-        from vipcli.batch import Plan
+        from vipcli.ready import Plan
     if limit is not None:
         job = jobs.first_of(job, config.checked(config.count_from(1, 10**12), limit, "--limit"))
     target = jobs.Target(
@@ -619,6 +624,8 @@ def batch(
         whole=limit is None,
         coco=None if coco_out is None else (Path(sources[0]), Path(coco_out)),
     )
+    if not dry_run:
+        target.check()
     plan = Plan(
         _find(settings, quiet),
         _setup(settings),
@@ -665,7 +672,7 @@ def _close(outcome: Outcome, target: Target, *, as_json: bool, quiet: bool) -> N
         for text in outcome.lines:
             output.note(text)
     if outcome.stopped:
-        if target.path is not None:
+        if target.path is not None and not quiet:
             output.note("Go on with the same command and --resume.")
         raise typer.Exit(INTERRUPTED)
     if outcome.tally.errors:

@@ -81,6 +81,18 @@ def trace(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
     return tuple(tuple((float(x), float(y)) for x, y in outline[:, 0]) for outline in found)
 
 
+def unite(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
+    """The outlines, to the pixel, of all that any of the polygons covers."""
+    parts = [np.rint(np.asarray(polygon)).astype(np.int64) for polygon in polygons]
+    least, most = np.min([p.min(0) for p in parts], 0), np.max([p.max(0) for p in parts], 0)
+    width, height = (int(side) + 1 for side in most - least)
+    canvas = np.zeros((height, width), np.uint8)
+    for part in parts:
+        cv2.fillPoly(canvas, [(part - least).astype(np.int32)], 1)
+    left, top = (int(edge) for edge in least)
+    return tuple(tuple((x + left, y + top) for x, y in outline) for outline in trace(canvas > 0))
+
+
 def _paint(canvas: Pixels, mark: Mark, style: Style) -> None:
     blend = _blending(mark.color.rgb, style.alpha)
     if isinstance(mark, Box):

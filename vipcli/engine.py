@@ -85,7 +85,11 @@ class LocalModel:
         halted: Sequence[Halted | None],
     ) -> list[Reply]:
         started = time.perf_counter()
-        inputs = self._inputs(requests)
+        try:
+            inputs = self._inputs(requests)
+        except (RuntimeError, MemoryError) as error:
+            # Pictures go to the device here, where they may find no room.
+            raise stumbled(self.checkpoint.name, self._model, error, "Lower --max-new-tokens") from error
         longest = inputs["input_ids"].shape[1]
         (sampling,) = {request.sampling for request in requests}
         least = max(request.least_room for request in requests)

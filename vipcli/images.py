@@ -154,6 +154,11 @@ def is_address(source: str) -> bool:
     return _SCHEME.match(source) is not None
 
 
+def without_password(address: str) -> str:
+    """The address as others may see it: without the name and password of whoever fetches from it."""
+    return _USERINFO.sub("", address)
+
+
 def load_mask(path: str, width: int, height: int) -> NDArray[np.bool_]:
     """Where a black-and-white image is white, height × width, for a picture of that size.
 

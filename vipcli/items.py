@@ -6,13 +6,16 @@ import csv
 import glob
 import io
 import json
+import math
 import os
 import re
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
 from vipcli.errors import MarkError, UsageError, VipcliError, first_line
@@ -68,6 +71,8 @@ class Orders:
     wanted: Wanted = field(default_factory=Wanted)
     videos: bool = False
     """Whether a folder's videos are asked about, too."""
+    leave_out: tuple[Path, ...] = ()
+    """Folders that are not walked into: those that the batch writes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,10 @@ def gather(sources: Sequence[str], orders: Orders, stdin: io.BufferedIOBase | No
     """All that the sources name: files, folders, globs, addresses, or `-` for a list on standard input."""
     if not sources:
         raise UsageError("Name a folder, pictures, a file of tasks or of annotations, or - for a list.")
-    jobs = [_job(source, orders, stdin) for source in sources]
+    return _joined([_job(source, orders, stdin) for source in _kept(sources, orders)])
+
+
+def _joined(jobs: Sequence[Job]) -> Job:
     totals = [job.total for job in jobs]
     return Job(
         # Addressed by the jobs themselves, so that none begins before the one ahead is over.
@@ -95,15 +103,34 @@ def gather(sources: Sequence[str], orders: Orders, stdin: io.BufferedIOBase | No
     )
 
 
+def _kept(names: Sequence[str], orders: Orders) -> Sequence[str]:
+    """The names without those folders that are left out, which a shell may have found for `photos/*`."""
+    if not (left_out := _left_out(orders)):
+        return names
+    kept = [name for name in names if not (_exists(Path(name)) and os.path.realpath(name) in left_out)]
+    if not kept:
+        raise UsageError(
+            f"The batch writes to {_shown(names[0])}, so it cannot read there. Name another folder."
+        )
+    return kept
+
+
+def _left_out(orders: Orders) -> frozenset[str]:
+    with _in_words("The current folder"):
+        return frozenset(os.path.realpath(folder) for folder in orders.leave_out)
+
+
 def _job(source: str, orders: Orders, stdin: io.BufferedIOBase | None) -> Job:
     if source == "-":
         return _listed(_standard_input(stdin), orders)
     if "://" in source:
         return Job([_plain(source, orders)], 1)
+    return _at(source, orders) if _is_there(source) else _globbed(source, orders)
+
+
+def _at(source: str, orders: Orders) -> Job:
     path = Path(source)
-    if not path.exists():
-        return _globbed(source, orders)
-    if path.is_dir():
+    if _is_folder(path):
         return _folder(path, orders)
     ending = path.suffix.lower()
     if ending in _TASKS and _form(path, orders) is None:
@@ -111,14 +138,21 @@ def _job(source: str, orders: Orders, stdin: io.BufferedIOBase | None) -> Job:
     if ending in _TASKS or ending in _ANNOTATIONS:
         return _annotated(path, orders)
     if ending in _LISTS:
-        with path.open("rb") as file:
-            return _listed(file, orders, path.parent)
+        return _list(path, orders)
     return Job([_plain(source, orders)], 1)
 
 
-def _plain(image: str, orders: Orders, id: str | None = None) -> Item:
-    item = Item(image if id is None else id, (image,), orders.question, typed=orders.typed)
-    return _filled(item)
+def _plain(image: str, orders: Orders) -> Item:
+    return _filled(Item(_public(image), (image,), orders.question, typed=orders.typed))
+
+
+def _public(image: str) -> str:
+    """What a picture is called in rows and questions: an address without its password."""
+    if "://" not in image:
+        return image
+    from vipcli.images import without_password
+
+    return without_password(image)
 
 
 def _filled(item: Item) -> Item:
@@ -129,7 +163,7 @@ def _filled(item: Item) -> Item:
     words = {
         "label": " and ".join([", ".join(labels[:-1]), labels[-1]] if len(labels) > 1 else labels),
         "id": item.id,
-        "file": Path(item.images[0]).name if item.images else "",
+        "file": _file_name(item.images[0]) if item.images else "",
     }
     missing = "{label}" in item.question and not labels
     fault = "The question speaks of a {label}, but nothing has one here." if missing else None
@@ -140,6 +174,62 @@ def _filled(item: Item) -> Item:
     )
 
 
+def _file_name(image: str) -> str:
+    _, is_address, rest = image.partition("://")
+    if not is_address:
+        return Path(image).name
+    _, _, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return PurePosixPath(path).name
+
+
+# --------------------------------------------------------------------------- what a disk may answer
+
+
+@contextmanager
+def _in_words(subject: str) -> Iterator[None]:
+    """Turn what a disk or a strange name can do into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(_unread(subject, error)) from error
+
+
+def _unread(subject: str, error: OSError) -> str:
+    return f"{subject} cannot be read: {error.strerror or error}."
+
+
+def _shown(name: object) -> str:
+    """How a message names a file or folder: on one line, and not endlessly."""
+    text = repr(str(name))
+    return text if len(text) <= 120 else f"{text[:40]}…{text[-79:]}"
+
+
+def _is_there(source: str) -> bool:
+    try:
+        return Path(source).exists()
+    except OSError as error:
+        # A pattern may be longer than any name.
+        if glob.has_magic(source):
+            return False
+        raise UsageError(_unread(f"The path {_shown(source)}", error)) from error
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is a file or folder; none where the name is impossible."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_folder(one: Path | os.DirEntry[str]) -> bool:
+    try:
+        return one.is_dir()
+    # A link to itself is none, and whoever opens it will hear so.
+    except OSError:
+        return False
+
+
 # --------------------------------------------------------------------------- folders, globs and lists
 
 
@@ -147,45 +237,58 @@ def _globbed(pattern: str, orders: Orders) -> Job:
     magic = glob.has_magic(pattern)
     found = sorted(glob.glob(pattern, recursive=True)) if magic else []  # noqa: PTH207 - from any root
     if not found:
-        raise UsageError(f"There is no file or folder {pattern!r}. Check the path.")
-    return gather(found, orders)
+        raise UsageError(f"There is no file or folder {_shown(pattern)}. Check the path.")
+    return _joined([_at(name, orders) for name in _kept(found, orders)])
 
 
 def _folder(folder: Path, orders: Orders) -> Job:
     if (form := _form(folder, orders)) is not None and form != PHOTOS:
         return _annotated(folder, orders)
+    with _in_words(f"The folder {_shown(folder)}"), os.scandir(folder):
+        # Only folders within it may be unreadable without ending everything.
+        pass
     # Names only, so that millions of them take no memory.
-    total = sum(1 for _ in _pictures(folder, orders.videos))
+    total = sum(1 for _ in _pictures(folder, orders))
     if not total:
-        raise UsageError(f"There are no pictures in {str(folder)!r}. Name a folder that holds some.")
-    return Job((_plain(path, orders) for path in _pictures(folder, orders.videos)), total)
+        raise UsageError(f"There are no pictures in {_shown(folder)}. Name a folder that holds some.")
+    return Job(
+        (
+            _plain(path, orders) if fault is None else Item(path, fault=fault)
+            for path, fault in _pictures(folder, orders)
+        ),
+        total,
+    )
 
 
-def _pictures(folder: Path, videos: bool) -> Iterator[str]:
-    """The pictures in a folder and the folders in it, by name, hidden ones left out."""
+def _pictures(folder: Path, orders: Orders) -> Iterator[tuple[str, str | None]]:
+    """The pictures in a folder and the folders in it, by name, hidden ones left out.
+
+    Among them are the folders that cannot be read, each with why.
+    """
     from vipcli.images import ENDINGS
     from vipcli.videos import ENDINGS as VIDEOS
 
-    endings = (*ENDINGS, *VIDEOS) if videos else ENDINGS
-    return _walk(str(folder), endings, frozenset())
+    endings = (*ENDINGS, *VIDEOS) if orders.videos else ENDINGS
+    return _walk(str(folder), endings, _left_out(orders))
 
 
-def _walk(folder: str, endings: tuple[str, ...], above: frozenset[str]) -> Iterator[str]:
-    # A link to a folder is followed, but never in a circle.
-    real = os.path.realpath(folder)
-    if real in above:
-        return
+def _walk(folder: str, endings: tuple[str, ...], closed: frozenset[str]) -> Iterator[tuple[str, str | None]]:
     try:
+        # A link to a folder is followed, but never in a circle.
+        real = os.path.realpath(folder)
+        if real in closed:
+            return
         with os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir()) for entry in entries if entry.name[0] != ".")
+            found = sorted((entry.name, _is_folder(entry)) for entry in entries if entry.name[0] != ".")
     except OSError as error:
-        raise UsageError(f"The folder {folder!r} cannot be read: {error.strerror or error}.") from error
+        yield folder, _unread(f"The folder {_shown(folder)}", error)
+        return
     for name, is_folder in found:
         path = os.path.join(folder, name)  # noqa: PTH118 - for each of millions
         if is_folder:
-            yield from _walk(path, endings, above | {real})
+            yield from _walk(path, endings, closed | {real})
         elif name.lower().endswith(endings):
-            yield path
+            yield path, None
 
 
 def _standard_input(stdin: io.BufferedIOBase | None) -> io.BufferedIOBase:
@@ -196,23 +299,47 @@ def _standard_input(stdin: io.BufferedIOBase | None) -> io.BufferedIOBase:
     return stdin
 
 
-def _listed(stream: io.BufferedIOBase, orders: Orders, folder: Path | None = None) -> Job:
+def _listed(stream: io.BufferedIOBase, orders: Orders) -> Job:
     """Paths on lines, or between zero bytes as `find -print0` writes them; or tasks, a JSON object a line."""
-    # What is there, without waiting for more.
-    head = stream.read1(_PIECE)
-    between = b"\0" if b"\0" in head else b"\n"
-    named = _split(head, stream, between)
-    if head.lstrip().startswith(b"{"):
-        return _rows_of_json(named, None, "standard input", orders)
-    found = (_plain(_found(os.fsdecode(name), orders, folder), orders) for name in named if name.strip())
-    if folder is None:
-        # Whoever makes the list may still be at it.
-        return Job(found, None)
-    known = list(found)
-    return Job(known, len(known))
+    with _in_words("Standard input"):
+        # Waits for the first piece, which tells what it is, and for no more.
+        head = stream.read1(_PIECE).removeprefix(BOM_UTF8)
+    if _begins_tasks(head):
+        lines = _told(_split(head, stream, b"\n"), "Standard input")
+        return _rows_of_json(lines, None, "standard input", orders)
+    # Whoever makes the list may still be at it.
+    return Job(_named_in(_told(_split_list(head, stream), "Standard input"), orders, None), None)
+
+
+def _list(path: Path, orders: Orders) -> Job:
+    """The pictures that a file names, or the tasks in it, in the forms that standard input has."""
+    with _in_words(f"The file {_shown(path)}"), path.open("rb") as file:
+        head = file.read1(_PIECE).removeprefix(BOM_UTF8)
+        if not _begins_tasks(head):
+            items = list(_named_in(_split_list(head, file), orders, path.parent))
+            return Job(items, len(items))
+    return _tasks(path, orders)
+
+
+def _begins_tasks(head: bytes) -> bool:
+    return head.lstrip().startswith(b"{")
+
+
+def _named_in(names: Iterable[bytes], orders: Orders, folder: Path | None) -> Iterator[Item]:
+    return (_plain(_found(os.fsdecode(name), orders, folder), orders) for name in names if name.strip())
+
+
+def _told(parts: Iterable[bytes], subject: str) -> Iterator[bytes]:
+    """The parts as they come, and a sentence where they cannot be read any longer."""
+    with _in_words(subject):
+        yield from parts
 
 
 _PIECE = 2**16
+
+
+def _split_list(head: bytes, stream: io.BufferedIOBase) -> Iterator[bytes]:
+    return _split(head, stream, b"\0" if b"\0" in head else b"\n")
 
 
 def _split(head: bytes, stream: io.BufferedIOBase, between: bytes) -> Iterator[bytes]:
@@ -233,7 +360,7 @@ def _found(name: str, orders: Orders, folder: Path | None) -> str:
         return name
     if orders.images is not None:
         return str(orders.images / name)
-    if folder is not None and folder != Path() and ((folder / name).exists() or not Path(name).exists()):
+    if folder is not None and folder != Path() and (_exists(folder / name) or not _exists(Path(name))):
         return str(folder / name)
     return name
 
@@ -256,18 +383,26 @@ def _annotated(path: Path, orders: Orders) -> Job:
     from vipcli.annotations import read
 
     if orders.form == PHOTOS:
-        raise UsageError(f"The source {str(path)!r} is not a folder of photos. Leave out --form.")
+        raise UsageError(f"The source {_shown(path)} is not a folder of photos. Leave out --form.")
     # The whole file is in memory by then, beside which its regions are few.
     items = [item for one in read(path, orders.images, orders.form) for item in _asked_of(one, orders)]
     columns = dict.fromkeys(name for item in items for name in item.extra)
     return Job(items, len(items), tuple(columns))
 
 
+def _carried(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file tells beside its regions, as far as a row can hold it."""
+    try:
+        return dict(_parsed(json.dumps(extra)))
+    except (ValueError, TypeError, RecursionError):
+        return {}
+
+
 def _asked_of(one: Annotated, orders: Orders) -> Iterator[Item]:
-    name = one.id or one.image
+    name = one.id or _public(one.image)
     question = one.question if one.question is not None and orders.question is None else orders.question
     images = (one.image,) if one.image else ()
-    whole = Item(name, images, question, typed=orders.typed, extra=one.extra, fault=one.fault)
+    whole = Item(name, images, question, typed=orders.typed, extra=_carried(one.extra), fault=one.fault)
     if one.fault is not None:
         yield whole
         return
@@ -292,20 +427,18 @@ def _asked_of(one: Annotated, orders: Orders) -> Iterator[Item]:
 
 
 def _tasks(path: Path, orders: Orders) -> Job:
-    try:
-        if (delimiter := _TABLES.get(path.suffix.lower())) is not None:
+    subject = f"The file {_shown(path)}"
+    if (delimiter := _TABLES.get(path.suffix.lower())) is not None:
+        with _in_words(subject):
             return _rows_of_table(path, delimiter, orders)
-        columns: dict[str, None] = {}
-        total = 0
-        with path.open("rb") as file:
-            for line in file:
-                if line.strip():
-                    total += 1
-                    row = _json_row(line)
-                    columns |= dict.fromkeys(row) if isinstance(row, dict) else {}
-        job = _rows_of_json(_lines(path), path.parent, repr(str(path)), orders)
-    except OSError as error:
-        raise UsageError(f"The file {str(path)!r} cannot be read: {error.strerror or error}.") from error
+    columns: dict[str, None] = {}
+    total = 0
+    for line in _told(_lines(path), subject):
+        if line.strip():
+            total += 1
+            row = _json_row(line)
+            columns |= dict.fromkeys(row) if isinstance(row, dict) else {}
+    job = _rows_of_json(_told(_lines(path), subject), path.parent, _shown(path), orders)
     return Job(job.items, total, tuple(name for name in columns if name not in _OWN))
 
 
@@ -331,10 +464,36 @@ def _rows_of_json(lines: Iterable[bytes], folder: Path | None, shown: str, order
 def _json_row(line: bytes) -> dict[str, Any] | str:
     """The object on a line, or what is wrong with it."""
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        row = _parsed(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         return f" ({first_line(error)})"
     return row if isinstance(row, dict) else ""
+
+
+_DEEPEST = 100
+
+
+def _parsed(text: str) -> Any:
+    """What JSON says, with null for numbers that it may not hold: NaN and the infinities."""
+    value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    layer = [value]
+    # What can just be read can no longer be written within a row.
+    for _ in range(_DEEPEST):
+        layer = [part for one in layer for part in _within(one)]
+        if not layer:
+            return value
+    raise ValueError("it is nested too deeply")
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _within(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _rows_of_table(path: Path, delimiter: str, orders: Orders) -> Job:
@@ -345,11 +504,11 @@ def _rows_of_table(path: Path, delimiter: str, orders: Orders) -> Job:
         csv.field_size_limit(2**31 - 1)
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"The table {str(path)!r} cannot be read ({first_line(error)}).") from error
+        raise UsageError(f"The table {_shown(path)} cannot be read ({first_line(error)}).") from error
     columns = tuple(rows[0]) if rows else ()
     if "image" not in columns:
         raise UsageError(
-            f"The table {str(path)!r} has no column named image. Its first line must name the columns."
+            f"The table {_shown(path)} has no column named image. Its first line must name the columns."
         )
 
     def items() -> Iterator[Item]:
@@ -364,7 +523,10 @@ def _rows_of_table(path: Path, delimiter: str, orders: Orders) -> Job:
 
 
 def _task(row: Mapping[str, Any], number: str, folder: Path | None, orders: Orders) -> Item:
-    id = str(row.get("id", number))
+    # Tools that have no empty cell write null into it.
+    row = {name: value for name, value in row.items() if value is not None or name not in _OWN}
+    # Half a letter of two, as "\ud800", is no text that a file or a terminal takes.
+    id = str(row.get("id", number)).encode(errors="replace").decode()
     extra = {name: value for name, value in row.items() if name not in _OWN}
     try:
         images = tuple(_found(name, orders, folder) for name in _named(row))
@@ -406,7 +568,7 @@ def _several(told: Any) -> Iterable[Any]:
         return told if isinstance(told, list | tuple) else [told]
     if told.lstrip().startswith(("[", "{")):
         try:
-            return _several(json.loads(told))
+            return _several(_parsed(told))
         except (ValueError, RecursionError) as error:
             raise MarkError(f"Its marks cannot be read ({first_line(error)}).") from error
     return [part for part in told.split("|") if part.strip()]
@@ -437,6 +599,6 @@ def _number(value: Any) -> str:
 
 def _beside(mark: TypedMark, folder: Path | None) -> TypedMark:
     """The mark, its file found beside the tasks."""
-    if mark.file is None or folder is None or not (folder / mark.file).exists():
+    if mark.file is None or folder is None or not _exists(folder / mark.file):
         return mark
     return replace(mark, file=str(folder / mark.file))

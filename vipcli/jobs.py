@@ -5,22 +5,26 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from vipcli import output, rows
+from vipcli.ahead import Done, windows
 from vipcli.answers import Several
-from vipcli.batch import AnsweredWindows, Asker, Done, Plan, Reader, Sink, Tally, made, run, windows
-from vipcli.errors import UsageError, first_line
+from vipcli.batch import AnsweredWindows, Asker, Sink, Tally, made, run
+from vipcli.errors import OutputError, UsageError, VipcliError, first_line
 from vipcli.files import replace_file
 from vipcli.items import Job
 from vipcli.progress import Progress, span
+from vipcli.ready import Plan, Reader
 from vipcli.rows import IDENTITY, Row, RowFile
 
 Work = Callable[[Job, Done, Callable[[], bool]], AnsweredWindows]
@@ -107,11 +111,27 @@ class Target:
         return self.path is not None and self.path.suffix.lower() == ".parquet"
 
     def check(self) -> None:
-        """Refuse before the work what would fail after it."""
+        """Refuse before the work what could only fail after it."""
+        if self.path is None:
+            return
+        rows.form_for(self.kept_in, ())
+        _insist_on_folder(self.path)
+        if not self.resume and any(_holds_something(path) for path in (self.path, self.kept_in)):
+            raise UsageError(
+                f"The file {str(self.path)!r} holds rows already. Go on with --resume, or name another file."
+            )
         if self._is_parquet and importlib.util.find_spec("pyarrow") is None:
             raise UsageError(
                 "Parquet files need pyarrow: pip install 'vipcli[parquet]'. Or use .jsonl or .csv."
             )
+        if self._is_parquet and self.path.exists() and not self.kept_in.exists():
+            raise UsageError(f"The file {str(self.path)!r} is of no batch that can be gone on with.")
+        if self.coco is not None:
+            source, target = self.coco
+            _coco(source)
+            _insist_on_folder(target)
+            if any(path.resolve() == target.resolve() for path in (source, self.path, self.kept_in)):
+                raise UsageError(f"The file {str(target)!r} is needed as it is. Name another for --coco-out.")
 
     def finish(self, file: RowFile, columns: Sequence[str]) -> None:
         """Make of the rows what they were asked for as."""
@@ -124,46 +144,59 @@ class Target:
 def carry_out(job: Job, target: Target, work: Work, *, quiet: bool) -> Outcome:
     """Answer all items that have no row yet, each row safe before it counts."""
     if target.path is None:
-        return _work(job, _Printed(as_json=target.as_json), work, Done(()), quiet=quiet or not target.as_json)
-    target.check()
+        # A bar would get between the answers that a terminal shows.
+        shown = sys.stdout.isatty()
+        return _work(job, _Printed(as_json=target.as_json), work, Done(()), quiet=quiet or shown)
     form = rows.form_for(target.kept_in, job.columns)
     with RowFile(target.kept_in, form, resume=target.resume) as file:
         failed: set[int] = set()
         done = Done(_kept(file, failed, retry=target.retry_failed))
-        outcome = _work(job, file, work, done, failed, quiet=quiet)
+        try:
+            outcome = _work(job, file, work, done, failed, quiet=quiet)
+        except VipcliError:
+            if not quiet and _holds_something(target.kept_in):
+                output.note("The rows so far are kept. Once this is mended, --resume goes on:")
+            raise
         if outcome.stopped:
             return outcome
         outdated = file.arrange(outcome.tally.places) if target.resume and target.whole else 0
         target.finish(file, job.columns)
-        return Outcome(outcome.tally, outcome.seconds, False, outdated)
+        return replace(outcome, outdated=outdated)
 
 
-def _kept(file: RowFile, failed: set[int], *, retry: bool) -> Iterator[tuple[int, str]]:
+def _kept(file: RowFile, failed: set[int], *, retry: bool) -> Iterator[tuple[int, str, str]]:
+    """The rows that count; errors last, since what failed once may have been answered later."""
+    errors = []
     for place, row in file.rows():
-        if row["error"] is not None:
-            if retry:
-                continue
-            failed.add(place)
-        yield place, row[IDENTITY]
+        told = place, str(row[IDENTITY]), str(row["id"])
+        if row["error"] is None:
+            yield told
+        else:
+            errors.append(told)
+    if not retry:
+        failed |= {place for place, *_ in errors}
+        yield from errors
 
 
 def _work(
     job: Job, sink: Sink, work: Work, done: Done, failed: set[int] | None = None, *, quiet: bool
 ) -> Outcome:
     tally = Tally()
-    first, alike = [True], _Alike()
-    with _interrupts() as stop, Progress(job.total, quiet=quiet) as progress:
+    alike = _Alike(tally)
+    with _interrupts(quiet=quiet) as stop, Progress(job.total, quiet=quiet) as progress:
 
         def tell(fresh: Sequence[Row]) -> None:
-            if fresh and first[0] and not quiet:
-                first[0] = False
+            if fresh and not quiet and tally.answered + tally.failed == len(fresh):
+                # What is noted of the first, most likely holds for all.
                 for note in fresh[0].get("notes", ()):
                     output.note(f"{fresh[0]['id']}: {note}")
-            progress.show(tally.items, tally.errors)
+            progress.show(tally.answered + tally.failed, tally.kept, tally.errors)
             alike.see(fresh)
 
         with contextlib.closing(work(job, done, stop)) as found:
             run(found, sink, tally, tell, failed or frozenset())
+        if not tally.items and not stop():
+            raise UsageError("There is nothing to ask about: no item is left of what was named.")
         return Outcome(tally, progress.seconds, stop())
 
 
@@ -172,7 +205,8 @@ class _Alike:
 
     _ENOUGH = 64
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
         self._errors: set[str | None] = set()
         self._seen = 0
 
@@ -182,7 +216,8 @@ class _Alike:
         if self._seen < self._ENOUGH:
             self._errors |= {row["error"] for row in fresh}
             self._seen += len(fresh)
-        if self._seen >= self._ENOUGH and len(self._errors) == 1 and None not in self._errors:
+        answers = self._tally.items - self._tally.errors
+        if self._seen >= self._ENOUGH and len(self._errors) == 1 and not answers:
             raise UsageError(f"All of {self._seen} items fail alike: {self._errors.pop()}")
 
 
@@ -204,7 +239,7 @@ class _Printed:
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
+def _interrupts(*, quiet: bool) -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed: once to end after the rows in flight, twice to leave at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -215,7 +250,9 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        output.note("Ending after the rows in flight. Ctrl-C again leaves at once.")
+        if not quiet:
+            # Past Python's own stream, in the middle of whose work this may come.
+            os.write(2, b"\nnote: Ending after the rows in flight. Ctrl-C again leaves at once.\n")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -242,15 +279,31 @@ def questions(job: Job, plan: Plan) -> Iterator[str]:
 
 def _write_coco(source: Path, target: Path, kept: Iterable[Row]) -> None:
     """Write the COCO file once more, each annotation that was asked about with its question and answer."""
-    try:
-        told = json.loads(source.read_bytes())
-        annotations = {str(one["id"]): one for one in told["annotations"]}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UsageError(
-            f"The file {str(source)!r} is no COCO file to add to ({first_line(error)})."
-        ) from error
+    told = _coco(source)
+    annotations = {str(one["id"]): one for one in told["annotations"]}
     for row in kept:
         for id in rows.region_ids(row):
             if id in annotations:
                 annotations[id] |= {name: row[name] for name in ("question", "answer", "error")}
     replace_file(target, json.dumps(told, ensure_ascii=False).encode(errors="backslashreplace"))
+
+
+def _coco(source: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(source.read_bytes())
+        if any(not isinstance(one, dict) or "id" not in one for one in told["annotations"]):
+            raise ValueError("an annotation has no id")
+        return dict(told)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UsageError(
+            f"The file {str(source)!r} is no COCO file to add to ({first_line(error)})."
+        ) from error
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _insist_on_folder(path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"There is no folder {str(path.parent)!r}. Make it, or name another.")

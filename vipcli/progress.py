@@ -21,7 +21,7 @@ class Progress:
 
     def __init__(self, total: int | None, *, quiet: bool) -> None:
         self.total = total
-        self._done = self._failed = self._first = 0
+        self._done = self._fresh = self._failed = self._first = 0
         self._begun = self._told = time.monotonic()
         self._first_at: float | None = None
         self._lines = not quiet and not output.is_terminal(sys.stderr)
@@ -46,22 +46,22 @@ class Progress:
     @property
     def rate(self) -> float:
         """How many a second since the first were shown, before which a model was loaded."""
-        if self._first_at is None or self._done == self._first:
+        if self._first_at is None or self._fresh == self._first:
             return 0.0
-        return (self._done - self._first) / max(time.monotonic() - self._first_at, 1e-9)
+        return (self._fresh - self._first) / max(time.monotonic() - self._first_at, 1e-9)
 
-    def show(self, done: int, failed: int) -> None:
-        """So many are done, of which so many have failed."""
-        self._done, self._failed = done, failed
-        if self._first_at is None:
-            self._first, self._first_at = done, time.monotonic()
+    def show(self, fresh: int, kept: int, failed: int) -> None:
+        """So many are new, so many were there before; of all these, so many have failed."""
+        self._done, self._fresh, self._failed = fresh + kept, fresh, failed
+        if self._first_at is None and fresh:
+            self._first, self._first_at = fresh, time.monotonic()
             # Not before: what is told while a model is loaded would end up in the bar.
             if self._bar is not None:
                 self._bar.start()
         if self._bar is not None:
             self._bar.update(
                 self._task,
-                completed=done,
+                completed=self._done,
                 rate=f"{self.rate:.3g}/s" if self.rate else "",
                 failed=f"{failed:,} failed" if failed else "",
             )
@@ -108,4 +108,6 @@ def _bar() -> Bar:
         TextColumn("[red]{task.fields[failed]}"),
         console=Console(stderr=True),
         transient=True,
+        # Answers may go there, and belong nowhere else.
+        redirect_stdout=False,
     )

@@ -48,7 +48,7 @@ class Region:
     def bounds(self) -> Bounds | None:
         """The smallest upright rectangle around it, its box where it has one; None for a mask image."""
         points = self.points or [point for polygon in self.polygons for point in polygon]
-        return _bounds(points) if points else None
+        return bounds_of(points) if points else None
 
     @property
     def size(self) -> float | None:
@@ -144,7 +144,8 @@ def _named(region: Region) -> str:
 # Frames and outlines
 
 
-def _bounds(points: Iterable[XY]) -> Bounds:
+def bounds_of(points: Iterable[XY]) -> Bounds:
+    """The smallest upright rectangle around points."""
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
@@ -219,13 +220,13 @@ class _Run:
 
 def _lines(polygons: Sequence[Polygon]) -> int:
     """How many lines to scan polygons along: about one a pixel, within reason."""
-    _, top, _, bottom = _bounds(point for polygon in polygons for point in polygon)
+    _, top, _, bottom = bounds_of(point for polygon in polygons for point in polygon)
     edges = sum(map(len, polygons))
     return min(max(math.ceil(bottom - top), _FEWEST_LINES), _MOST_LINES, max(_MOST_CROSSINGS // edges, 4))
 
 
 def _step(polygons: Sequence[Polygon]) -> float:
-    _, top, _, bottom = _bounds(point for polygon in polygons for point in polygon)
+    _, top, _, bottom = bounds_of(point for polygon in polygons for point in polygon)
     return (bottom - top) / _lines(polygons)
 
 
@@ -234,7 +235,7 @@ def _runs(polygons: Sequence[Polygon]) -> list[_Run]:
     import numpy as np
 
     top, step, lines = (
-        _bounds(point for polygon in polygons for point in polygon)[1],
+        bounds_of(point for polygon in polygons for point in polygon)[1],
         _step(polygons),
         _lines(polygons),
     )

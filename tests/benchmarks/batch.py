@@ -19,12 +19,14 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from tests.benchmarks.compare import Comparison
+from vipcli.ahead import windows
 from vipcli.answers import Setup
-from vipcli.batch import Asker, Plan, Reader, made, windows
+from vipcli.batch import Asker, made
 from vipcli.checkpoints import find
 from vipcli.items import Item
 from vipcli.marks import parse_mark
 from vipcli.prompts import HUMAN, Turn
+from vipcli.ready import Plan, Reader
 from vipcli.training.scenes import draw_scene
 
 QUESTION = "What is within the red rectangle?"
