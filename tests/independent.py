@@ -681,6 +681,10 @@ class Scene:
         covered = change > 0
         if covered.sum() < 60 * size**2 or change[covered].mean() < (35 if mark.kind == "mask" else 60):
             return False
+        # As the card has it: three quarters of a mark differ plainly from what is under them.
+        plainly = change[covered] > (32 if mark.kind in ("mask", "point") else 42)
+        if plainly.mean() < 0.75:
+            return False
         if not _told_by_kind(mark.kind, covered, max(height, width) / 192):
             return False
         if mark.kind != "mask" and _hidden(covered, target) > (0.25 if style.alpha > 160 else 0.45):

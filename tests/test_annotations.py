@@ -1123,3 +1123,11 @@ def test_parts_of_a_region_that_overlap_add_up(tmp_path: Path) -> None:
     entry["segmentation"] = [square, apart]
     (region,) = only(written(tmp_path / "c.json", told)).regions
     assert len(region.polygons) == 2
+
+
+def test_pictures_beside_the_folder_of_labels(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    written(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.5 0.5\n")
+    written(tmp_path / "data.yaml", "names: [cat]\n")
+    (region,) = only(tmp_path).regions
+    assert region.label == "cat"

@@ -484,3 +484,14 @@ def test_an_address_in_ids_and_questions(photos: Path, address: str, id: str, fi
     (photos / "tasks.jsonl").write_text(json.dumps({"image": address}))
     (task,) = items("photos/tasks.jsonl", question="{file} of {id}")
     assert (task.images, task.question) == ((address,), f"{file} of 1")
+
+
+def test_a_folder_of_annotations_is_told_of(photos: Path) -> None:
+    (photos / "coco.json").write_text(json.dumps(COCO))
+    job = gather([str(photos)], Orders())
+    assert len(list(job.items)) == 2
+    assert job.notes == (
+        f"The folder {str(photos)!r} is read as annotations (coco). "
+        "--form photos asks about the pictures in it.",
+    )
+    assert len(items(photos, form="photos")) == 3

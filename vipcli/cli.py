@@ -611,6 +611,9 @@ def batch(
         leave_out=() if save_marked is None else (Path(save_marked),),
     )
     job = items.gather(sources, orders)
+    if not quiet:
+        for text in job.notes:
+            output.note(text)
     with output.working("Loading …", quiet):
         from vipcli import jobs
         from vipcli.ready import Plan

@@ -84,6 +84,8 @@ class Job:
     """How many; None where that shows at their end only."""
     columns: tuple[str, ...] = ()
     """The names in their `extra`, as far as they are known before."""
+    notes: tuple[str, ...] = ()
+    """How a source was understood that could have been meant otherwise."""
 
 
 def gather(sources: Sequence[str], orders: Orders, stdin: io.BufferedIOBase | None = None) -> Job:
@@ -100,6 +102,7 @@ def _joined(jobs: Sequence[Job]) -> Job:
         chain.from_iterable(job.items for job in jobs),
         None if None in totals else sum(total for total in totals if total is not None),
         tuple(dict.fromkeys(column for job in jobs for column in job.columns)),
+        tuple(note for job in jobs for note in job.notes),
     )
 
 
@@ -243,7 +246,11 @@ def _globbed(pattern: str, orders: Orders) -> Job:
 
 def _folder(folder: Path, orders: Orders) -> Job:
     if (form := _form(folder, orders)) is not None and form != PHOTOS:
-        return _annotated(folder, orders)
+        job = _annotated(folder, orders)
+        if orders.form is not None:
+            return job
+        read = f"{_shown(folder)} is read as annotations ({form})."
+        return replace(job, notes=(f"The folder {read} --form photos asks about the pictures in it.",))
     with _in_words(f"The folder {_shown(folder)}"), os.scandir(folder):
         # Only folders within it may be unreadable without ending everything.
         pass

@@ -180,7 +180,10 @@ def _images(file: Path, base: Path, images: Path | None) -> Images:
     near = file.parent
     if images is None:
         # Within a folder called labels, its name is in no path that starts there.
-        return Images(*(_swapped(place, "labels", "images") for place in (near, full(near))), near)
+        swapped = (_swapped(place, "labels", "images") for place in (near, full(near)))
+        # Some keep the pictures beside the folder of labels.
+        above = [full(near).parent] if full(near).name == "labels" else []
+        return Images(*swapped, near, *above)
     below = near.relative_to(base) if near.is_relative_to(base) else Path()
     # What lies between the folder called labels and the file has its like among the images.
     parts = full(near).parts
