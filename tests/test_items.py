@@ -11,7 +11,8 @@ import pytest
 
 from tests.plain import assert_plain
 from vipcli.errors import UsageError
-from vipcli.items import PHOTOS, Item, Orders, gather
+from vipcli.gathering import PHOTOS, gather
+from vipcli.items import Item, Orders
 from vipcli.marks import parse_mark
 from vipcli.rows import JsonLines
 
@@ -265,7 +266,7 @@ def test_only_some_regions(photos: Path) -> None:
 
 def test_a_benchmark_speaks_of_its_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     from vipcli.annotations import Annotated
-    from vipcli.items import _asked_of
+    from vipcli.gathering import _asked_of
     from vipcli.regions import Region
 
     regions = tuple(Region("box", ((1, 2), (3, 4)), label=name) for name in ("<obj>", "obj1"))

@@ -578,7 +578,8 @@ def batch(
 
     vipcli batch photos/ -q "What is {1}?" --box 25%,25%,75%,75% -o answers.jsonl
     """
-    from vipcli import items
+    from vipcli.gathering import gather
+    from vipcli.items import Orders
     from vipcli.regions import Wanted
 
     settings = _settings(ctx)
@@ -595,7 +596,7 @@ def batch(
     if workers is not None and on is None:
         raise UsageError("Workers are those of a cluster. Add --on ray, or leave out --workers.")
     amount = config.amount
-    orders = items.Orders(
+    orders = Orders(
         question=question,
         typed=tuple(_typed_marks(ctx)),
         images=None if images is None else _folder(images),
@@ -610,7 +611,7 @@ def batch(
         videos=frames is not None,
         leave_out=() if save_marked is None else (Path(save_marked),),
     )
-    job = items.gather(sources, orders)
+    job = gather(sources, orders)
     if not quiet:
         for text in job.notes:
             output.note(text)

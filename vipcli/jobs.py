@@ -47,6 +47,8 @@ class Outcome:
 
     tally: Tally
     seconds: float
+    rate: float
+    """Rows a second once the model was there; 0 where they were too few to tell."""
     stopped: bool
     outdated: int = 0
     """Rows that answer what is no longer asked."""
@@ -57,8 +59,8 @@ class Outcome:
         tally = self.tally
         fresh = tally.answered + tally.failed
         parts = [f"{_counted(fresh, 'row')} in {span(self.seconds)}"]
-        if fresh:
-            parts[0] += f" ({fresh / max(self.seconds, 1e-9):.3g} a second)"
+        if self.rate:
+            parts[0] += f" ({self.rate:.3g} a second)"
         if tally.kept:
             parts.append(f"{tally.kept:,} kept from before")
         if tally.errors:
@@ -78,6 +80,7 @@ class Outcome:
             "outdated": self.outdated,
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
+            "rate": round(self.rate, 3),
         }
 
 
@@ -197,7 +200,7 @@ def _work(
             run(found, sink, tally, tell, failed or frozenset())
         if not tally.items and not stop():
             raise UsageError("There is nothing to ask about: no item is left of what was named.")
-        return Outcome(tally, progress.seconds, stop())
+        return Outcome(tally, progress.seconds, progress.rate, stop())
 
 
 class _Alike:
