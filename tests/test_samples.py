@@ -21,8 +21,9 @@ from PIL import Image, ImageDraw, ImageFilter
 from vipcli import asking, checkpoints
 from vipcli.annotations import read
 from vipcli.cli import MARK_OPTIONS
+from vipcli.gathering import gather
 from vipcli.images import Pixels, load_picture
-from vipcli.items import Item, Orders, gather
+from vipcli.items import Item, Orders
 from vipcli.marks import parse_mark
 
 ROOT = Path(__file__).parents[1]
