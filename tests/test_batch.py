@@ -300,6 +300,12 @@ def test_the_same_content_under_two_names_is_two_rows(photos: list[str]) -> None
     assert fresh["id"] == "a"
 
 
+def test_a_folder_that_was_moved_keeps_its_rows(photos: list[str]) -> None:
+    (row,) = answered([Item("photos/a.png", (photos[0],), "What?")])
+    done = Done([(0, row["identity"], row["id"])])
+    assert answered([Item("/elsewhere/photos/a.png", (photos[0],), "What?")], done=done) == []
+
+
 def test_weights_are_told_by_their_middle_too(tmp_path: Path) -> None:
     source = PLAN.checkpoint.folder
     assert source is not None
@@ -401,7 +407,7 @@ def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
     [
         ("photos/a.jpg", "photos/a.jpg.png"),
         ("/etc/passwd", "etc/passwd.png"),
-        ("../../a.jpg#12", "a.jpg-12.png"),
+        ("../../a.jpg#12", "a.jpg#12.png"),
         ("https://x.test/b.png", "https/x.test/b.png.png"),
         ("7", "7.png"),
         ("caf\udce9\n", "caf__.png"),

@@ -287,7 +287,7 @@ def test_a_dry_run_needs_no_model(here: Path) -> None:
         (("--min-size", "-1"), 2, "--min-size is '-1', but takes a number"),
         (("--together", "0"), 2, "--together is '0', but takes a whole number"),
         (("--form", "coco"), 1, "The folder 'photos' holds no file of that form."),
-        (("--coco-out", "x.json", "-o", "rows.jsonl"), 2, "The file 'photos' is no COCO file to add to"),
+        (("--coco-out", "x.json", "-o", "rows.jsonl"), 2, "The file 'photos' is no COCO file"),
         (("photos", "--coco-out", "x.json", "-o", "r.jsonl"), 2, "With --coco-out, name one COCO file"),
         (
             ("--label", "cat", "-q", "What is the {label}?", "-o", "full.jsonl"),

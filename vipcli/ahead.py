@@ -58,8 +58,8 @@ class Done:
 
 
 def row_key(identity: str, id: str) -> int:
-    """What stands for the row of an item: its content and its name."""
-    told = f"{identity} {id}".encode(errors="backslashreplace")
+    """What stands for the row of an item: its content and its name, in whatever folder."""
+    told = f"{identity} {id.rpartition('/')[2]}".encode(errors="backslashreplace")
     return int.from_bytes(hashlib.blake2b(told, digest_size=16).digest())
 
 

@@ -567,7 +567,11 @@ def batch(
     attention: Attention = None,
     offline: Offline = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be asked of each item; run no model.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print what would be asked of each item, keep pictures if asked to; run no model.",
+        ),
     ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print rows, or with -o the closing figures, as JSON.")
@@ -578,13 +582,18 @@ def batch(
 
     vipcli batch photos/ -q "What is {1}?" --box 25%,25%,75%,75% -o answers.jsonl
     """
-    from vipcli.gathering import gather
+    from vipcli.annotations import FORMS
+    from vipcli.gathering import PHOTOS, gather
     from vipcli.items import Orders
     from vipcli.regions import Wanted
 
     settings = _settings(ctx)
     if drawn_as is not None and drawn_as not in BY_KIND:
         raise UsageError(f"--as is {drawn_as!r}, but takes one of {', '.join(BY_KIND)}.")
+    if question is not None and not question.strip():
+        raise UsageError("The question is empty. Ask something, or leave out -q to have one asked for you.")
+    if form is not None and form not in (PHOTOS, *FORMS):
+        raise UsageError(f"--form is {form!r}, but takes one of {', '.join((PHOTOS, *FORMS))}.")
     if (resume or retry_failed or coco_out is not None) and out is None:
         raise UsageError("Name the file of rows with -o.")
     if coco_out is not None and len(sources) > 1:

@@ -20,7 +20,7 @@ from vipcli import output, rows
 from vipcli.ahead import Done, windows
 from vipcli.answers import Several
 from vipcli.batch import AnsweredWindows, Asker, Sink, Tally, made, run
-from vipcli.errors import OutputError, UsageError, VipcliError, first_line
+from vipcli.errors import OutputError, UsageError, VipcliError
 from vipcli.files import replace_file
 from vipcli.items import Job
 from vipcli.progress import Progress, span
@@ -39,6 +39,11 @@ def here(plan: Plan, load: Callable[[], Several]) -> Work:
         return made(windows(job.items, Reader(plan), plan, done, stop), asker)
 
     return work
+
+
+_NOTHING = "There is nothing to ask about. Check what was named, and --label and its like."
+_ERRORS_TOLD = 3
+"""So many errors are told of as they come; the rest are in their rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ class Outcome:
             parts.append(f"{_counted(tally.errors, 'error')} among them")
         yield f"{', '.join(parts)}."
         if self.outdated:
-            yield f"{_counted(self.outdated, 'row')} of earlier questions went to a file ending in .outdated."
+            yield f"{_counted(self.outdated, 'row')} of items that are no more went to a file ending in .outdated."
 
     @property
     def record(self) -> dict[str, Any]:
@@ -135,6 +140,8 @@ class Target:
             _insist_on_folder(target)
             if any(path.resolve() == target.resolve() for path in (source, self.path, self.kept_in)):
                 raise UsageError(f"The file {str(target)!r} is needed as it is. Name another for --coco-out.")
+            if target.exists() and not self.resume:
+                raise UsageError(f"The file {str(target)!r} is there already. Name another for --coco-out.")
 
     def finish(self, file: RowFile, columns: Sequence[str]) -> None:
         """Make of the rows what they were asked for as."""
@@ -157,8 +164,12 @@ def carry_out(job: Job, target: Target, work: Work, *, quiet: bool) -> Outcome:
         try:
             outcome = _work(job, file, work, done, failed, quiet=quiet)
         except VipcliError:
-            if not quiet and _holds_something(target.kept_in):
-                output.note("The rows so far are kept. Once this is mended, --resume goes on:")
+            if any(True for _ in file.rows()):
+                if not quiet:
+                    output.note("The rows so far are kept. Once this is mended, --resume goes on:")
+            elif not target.resume:
+                # What was made for nothing would stand in the way of the next try.
+                file.path.unlink(missing_ok=True)
             raise
         if outcome.stopped:
             return outcome
@@ -185,7 +196,8 @@ def _work(
     job: Job, sink: Sink, work: Work, done: Done, failed: set[int] | None = None, *, quiet: bool
 ) -> Outcome:
     tally = Tally()
-    alike = _Alike(tally)
+    alike, told = _Alike(tally), list[Row]()
+    target_is_file = isinstance(sink, RowFile)
     with _interrupts(quiet=quiet) as stop, Progress(job.total, quiet=quiet) as progress:
 
         def tell(fresh: Sequence[Row]) -> None:
@@ -193,13 +205,17 @@ def _work(
                 # What is noted of the first, most likely holds for all.
                 for note in fresh[0].get("notes", ()):
                     output.note(f"{fresh[0]['id']}: {note}")
+            if not quiet and target_is_file:
+                for row in [row for row in fresh if row["error"] is not None][: _ERRORS_TOLD - len(told)]:
+                    told.append(row)
+                    output.note(f"{row['id']}: {row['error']}")
             progress.show(tally.answered + tally.failed, tally.kept, tally.errors)
             alike.see(fresh)
 
         with contextlib.closing(work(job, done, stop)) as found:
             run(found, sink, tally, tell, failed or frozenset())
         if not tally.items and not stop():
-            raise UsageError("There is nothing to ask about: no item is left of what was named.")
+            raise UsageError(_NOTHING)
         return Outcome(tally, progress.seconds, progress.rate, stop())
 
 
@@ -273,11 +289,13 @@ def first_of(job: Job, most: int) -> Job:
 
 def questions(job: Job, plan: Plan) -> Iterator[str]:
     """What would be asked of each item, a line for each."""
-    reader = Reader(plan)
+    reader, item = Reader(plan), None
     for item in job.items:
         one = reader.ready(item)
         asked = f"error: {one.fault}" if one.question is None else one.question.text
         yield f"{item.id}\t{' '.join(asked.split())}"
+    if item is None:
+        raise UsageError(_NOTHING)
 
 
 def _write_coco(source: Path, target: Path, kept: Iterable[Row]) -> None:
@@ -299,7 +317,7 @@ def _coco(source: Path) -> dict[str, Any]:
         return dict(told)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(
-            f"The file {str(source)!r} is no COCO file to add to ({first_line(error)})."
+            f"The file {str(source)!r} is no COCO file that answers could be added to. Leave out --coco-out."
         ) from error
 
 

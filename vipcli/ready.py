@@ -180,6 +180,9 @@ class Reader:
         if self._plan.save_marked is None:
             return
         for one, target in zip(marked.shown, self._targets(item, len(marked.shown)), strict=True):
+            if any(target.parent.resolve() == Path(name).parent.resolve() for name in item.images):
+                # There, they would be taken for pictures to ask about the next time.
+                raise OutputError(f"The folder {str(target.parent)!r} holds the pictures. Name another one.")
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -241,9 +244,7 @@ def _typed(mark: TypedMark) -> list[Any]:
 
 def _stem(item: Item) -> str:
     """A name below a folder: the item's own, its folders kept, and nothing that would lead elsewhere."""
-    plain = re.sub(
-        r"[\x00-\x1f\x7f\\:*?\"<>|\ud800-\udfff]", "_", item.id.replace("://", "/").replace("#", "-")
-    )
+    plain = re.sub(r"[\x00-\x1f\x7f\\:*?\"<>|\ud800-\udfff]", "_", item.id.replace("://", "/"))
     parts = [part for part in plain.split("/") if part not in ("", "..", ".")]
     short = [part if len(part.encode()) <= _LONGEST_NAME else _shortened(part) for part in parts]
     return "/".join(short) or "item"

@@ -103,8 +103,9 @@ def _rows_of_table(path: Path, delimiter: str, orders: Orders) -> Job:
         raise UsageError(f"The table {in_quotes(path)} cannot be read ({first_line(error)}).") from error
     columns = tuple(rows[0]) if rows else ()
     if "image" not in columns:
+        named = ", ".join(str(name)[:20] for name in columns[:6]) or "nothing"
         raise UsageError(
-            f"The table {in_quotes(path)} has no column named image. Its first line must name the columns."
+            f"The table {in_quotes(path)} has no column named image. Its first line names {named}."
         )
 
     def items() -> Iterator[Item]:
@@ -124,17 +125,19 @@ def _task(row: Mapping[str, Any], number: str, folder: Path | None, orders: Orde
     # Half a letter of two, as "\ud800", is no text that a file or a terminal takes.
     id = str(row.get("id", number)).encode(errors="replace").decode()
     extra = {name: value for name, value in row.items() if name not in _OWN}
+    item = Item(id, extra=extra)
     try:
-        images = tuple(locate(name, orders, folder) for name in _named(row))
+        item = replace(item, images=tuple(locate(name, orders, folder) for name in _named(row)))
         question = row.get("question", orders.question)
         if question is not None and not isinstance(question, str):
             raise UsageError("Its question is no text.")
+        item = replace(item, question=question)
         typed = tuple(_beside(mark, folder) for mark in _marks(row))
-        item = Item(id, images, question, typed=(*typed, *orders.typed), extra=extra)
+        item = replace(item, typed=(*typed, *orders.typed))
         # What {file} and {label} stand for is for questions asked of all.
         return item if "question" in row else fill(item)
     except VipcliError as error:
-        return Item(id, fault=str(error), extra=extra)
+        return replace(item, fault=str(error))
 
 
 def _named(row: Mapping[str, Any]) -> list[str]:
