@@ -72,7 +72,8 @@ class Outcome:
             parts.append(f"{_counted(tally.errors, 'error')} among them")
         yield f"{', '.join(parts)}."
         if self.outdated:
-            yield f"{_counted(self.outdated, 'row')} of items that are no more went to a file ending in .outdated."
+            gone = _counted(self.outdated, "row")
+            yield f"{gone} of items that are no more went to a file ending in .outdated."
 
     @property
     def record(self) -> dict[str, Any]:
