@@ -97,7 +97,9 @@ class Reader:
             return Ready(item, identity, fault=item.fault)
         try:
             marked = self._marked(item)
-            identity = self._identity(item, [_hash_of_shown(marked, n) for n in range(len(item.images))])
+            # Of a video, every frame tells the same.
+            shown = marked.shown[: len(item.images)]
+            identity = self._identity(item, [one.picture.sha256 for one in shown])
             question = self._question(item, marked)
             self._save(item, marked)
             if done is not None and (identity, item.id) in done:
@@ -216,10 +218,6 @@ def _without_pixels(question: Question) -> Question:
             ),
         ),
     )
-
-
-def _hash_of_shown(marked: Marked, number: int) -> str:
-    return marked.shown[number].picture.sha256
 
 
 def _hash(name: str) -> str | None:
