@@ -188,6 +188,7 @@ def test_a_worker_killed_half_way_leaves_no_trace_in_the_rows(job: Path, cluster
     assert running.file.read_bytes() == (job / "here.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_driver_killed_half_way_goes_on_as_if_nothing_had_been(job: Path, cluster: Cluster) -> None:
     running = Running(job, "resumed.jsonl", cluster)
     running.wait_for(lambda: len(rows(running.file)) >= 8)
