@@ -445,7 +445,7 @@ def test_nothing_is_told_of_before_it_is_safe() -> None:
     tally = Tally()
     row = {"error": None}
     run(
-        [[Made(0, "a", row), Made(1, "b", None, 7)], [Made(2, "c", {"error": "No."})]],
+        [[Made(0, row), Made(1, None, 7)], [Made(2, {"error": "No."})]],
         Sink(),
         tally,
         lambda rows: events.append(f"told {len(rows)}"),

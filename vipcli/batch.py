@@ -136,7 +136,6 @@ class Made:
 
     number: int
     """Its place among all items."""
-    identity: str
     row: Row | None
     """None where an earlier run had it."""
     place: int = -1
@@ -154,7 +153,7 @@ def made(found: Windows, asker: Asker) -> AnsweredWindows:
             rows = iter(asker.rows([one for one in window if not one.done]))
             answered = []
             for one in window:
-                answered.append(Made(number, one.identity, None if one.done else next(rows), one.place))
+                answered.append(Made(number, None if one.done else next(rows), one.place))
                 number += 1
             yield answered
 

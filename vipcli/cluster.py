@@ -371,7 +371,7 @@ class _Stream:
                 if place is None:
                     self._again.append((at, items[at]))
                 else:
-                    found.append(Made(at, identity, row, place))
+                    found.append(Made(at, row, place))
             self._moved.notify_all()
         self._feed.forget.remote(number + 1)
         return found

@@ -23,6 +23,7 @@ _OWN = frozenset({"image", "images", "question", "marks", "id", *BY_KIND})
 
 
 def tasks_in(path: Path, orders: Orders) -> Job:
+    """The tasks of a file, counted, with the names of what else they say."""
     subject = f"The file {in_quotes(path)}"
     if (delimiter := _TABLES.get(path.suffix.lower())) is not None:
         with in_words(subject):
@@ -44,6 +45,8 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def tasks_of(lines: Iterable[bytes], folder: Path | None, shown: str, orders: Orders) -> Job:
+    """The tasks that stand in lines of JSON, as they come."""
+
     def items() -> Iterator[Item]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
