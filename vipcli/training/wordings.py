@@ -583,6 +583,7 @@ WORDINGS: dict[str, Wordings] = {
             "what is {x}, even or odd?",
             "{x}: odd or even?",
             "odd or even: what is {x}?",
+            "even or odd: what is {x}?",
             "is {x} even, or is it odd?",
         ),
         "whether {x} is odd or even",
