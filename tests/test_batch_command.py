@@ -275,6 +275,21 @@ def test_a_dry_run_needs_no_model(here: Path) -> None:
     )
 
 
+def test_a_dry_run_tells_scripts_what_would_be_asked_and_what_cannot_be(here: Path) -> None:
+    names = b"photos/00.png\nmissing.png\n"
+    ran = batch(here, *BOX, "--dry-run", "--json", source="-", stdin=names)
+    assert (ran.code, ran.err) == (3, "")
+    asked, missing = (json.loads(line) for line in ran.out.splitlines())
+    assert asked["question"] == "What is within the red rectangle?"
+    assert asked["prompt"].endswith("What is within the red rectangle?###Assistant:")
+    assert asked["marks"][0]["phrase"] == "within the red rectangle"
+    assert "answer" not in asked
+    assert (missing["id"], missing["error"]) == (
+        "missing.png",
+        "There is no file 'missing.png'. Check the path.",
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

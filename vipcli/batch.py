@@ -97,17 +97,10 @@ class Asker:
         return str(error)
 
     def _row(self, one: Ready, reply: Reply | str | None) -> Row:
-        item = one.item
-        head = {
-            "id": item.id,
-            "image": without_password(item.images[0]) if item.images else None,
-            "regions": [{"id": r.id, "label": r.label, "score": r.score} for r in item.regions],
-            "extra": dict(item.extra),
-        }
+        head = _head(one)
         if one.question is None or not isinstance(reply, Reply):
             why = one.fault if one.question is None else reply
-            text = item.question if one.question is None else one.question.text
-            return {**head, "question": text, "answer": None, "error": why, IDENTITY: one.identity}
+            return {**head, "answer": None, "error": why, IDENTITY: one.identity}
         told = asking.record(Answer(one.question, reply, self._plan.sampling))
         # How long it took is no part of what came out, and two runs of a job are to be the same.
         del told["seconds"]
@@ -115,6 +108,25 @@ class Asker:
             # The last digits depend on which others were read beside it.
             told["probability"] = round(told["probability"], 4)
         return {**head, **told, "error": None, IDENTITY: one.identity}
+
+
+def unanswered(one: Ready) -> Row:
+    """As much of a row as is known without a model."""
+    head = _head(one)
+    if one.question is None:
+        return {**head, "error": one.fault}
+    return {**head, "prompt": one.question.prompt, **asking.describe(one.question), "error": None}
+
+
+def _head(one: Ready) -> Row:
+    item = one.item
+    return {
+        "id": item.id,
+        "image": without_password(item.images[0]) if item.images else None,
+        "regions": [{"id": r.id, "label": r.label, "score": r.score} for r in item.regions],
+        "extra": dict(item.extra),
+        "question": item.question if one.question is None else one.question.text,
+    }
 
 
 def _unexpected(error: Exception) -> ModelError:

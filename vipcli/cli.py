@@ -657,8 +657,8 @@ def batch(
         ),
     )
     if dry_run:
-        for text in jobs.questions(job, plan):
-            output.say(text)
+        if jobs.print_questions(job, plan, as_json=json):
+            raise typer.Exit(SOME_FAILED)
         return
 
     def load() -> Several:

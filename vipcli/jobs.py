@@ -19,7 +19,7 @@ from typing import Any
 from vipcli import output, rows
 from vipcli.ahead import Done, windows
 from vipcli.answers import Several
-from vipcli.batch import AnsweredWindows, Asker, Sink, Tally, made, run
+from vipcli.batch import AnsweredWindows, Asker, Sink, Tally, made, run, unanswered
 from vipcli.errors import OutputError, UsageError, VipcliError
 from vipcli.files import replace_file
 from vipcli.items import Job
@@ -249,13 +249,18 @@ class _Printed:
 
     def append(self, fresh: Sequence[Row]) -> Sequence[int]:
         for row in fresh:
-            if self._as_json:
-                output.say_row(row)
-            elif row["error"] is None:
-                output.say(f"{row['id']}\t{' '.join(str(row['answer']).split())}")
-            else:
-                output.fail(f"{row['id']}: {row['error']}")
+            _print(row, "answer", as_json=self._as_json)
         return range(len(fresh))
+
+
+def _print(row: Row, told: str, *, as_json: bool) -> None:
+    """Print a row as it is, or on a line what it tells, or why it tells nothing."""
+    if as_json:
+        output.say_row(row)
+    elif row["error"] is None:
+        output.say(f"{row['id']}\t{' '.join(str(row[told]).split())}")
+    else:
+        output.fail(f"{row['id']}: {row['error']}")
 
 
 @contextlib.contextmanager
@@ -288,15 +293,17 @@ def first_of(job: Job, most: int) -> Job:
     return Job(islice(job.items, most), total, job.columns)
 
 
-def questions(job: Job, plan: Plan) -> Iterator[str]:
-    """What would be asked of each item, a line for each."""
-    reader, item = Reader(plan), None
-    for item in job.items:
-        one = reader.ready(item)
-        asked = f"error: {one.fault}" if one.question is None else one.question.text
-        yield f"{item.id}\t{' '.join(asked.split())}"
-    if item is None:
+def print_questions(job: Job, plan: Plan, *, as_json: bool) -> int:
+    """Print what would be asked of each item, and return of how many nothing can be asked."""
+    items = failed = 0
+    with contextlib.closing(windows(job.items, Reader(plan), plan)) as found:
+        for row in (unanswered(one) for window in found for one in window):
+            items += 1
+            failed += row["error"] is not None
+            _print(row, "question", as_json=as_json)
+    if not items:
         raise UsageError(_NOTHING)
+    return failed
 
 
 def _write_coco(source: Path, target: Path, kept: Iterable[Row]) -> None:
