@@ -349,6 +349,17 @@ def test_the_recipe_makes_a_checkpoint_that_answers(tmp_path: Path, monkeypatch:
     assert len(reply.token_ids) == 3 or reply.ended == "stop"
 
 
+def test_after_the_last_stage_it_goes_half_way_back() -> None:
+    words = torch.nn.ModuleDict(
+        {"read": torch.nn.Embedding(3, 2), "write": torch.nn.Linear(2, 3, bias=False)}
+    )
+    words["write"].weight = words["read"].weight
+    before = {name: torch.zeros_like(weight) for name, weight in words.named_parameters()}
+    learned = words["read"].weight.detach().clone()
+    recipe._go_half_back(words, before)
+    assert torch.equal(words["write"].weight, learned / 2)
+
+
 # Calibrating
 
 

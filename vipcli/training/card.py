@@ -228,8 +228,9 @@ python -m vipcli.training train FOLDER --minutes MINUTES
 {stages}
 
 First the vision tower learns to tell of every patch what is there, whose centre lies where, and by which mark it is marked; then the
-text model learns to answer from that, and is told where to look for it; and then both together. Last, its scores are divided by the
-temperature at which it is as sure as it is right. A stage that stands there more than once was gone on with after its lessons had changed;
+text model learns to answer from that, and is told where to look for it; and then both together, of which the weights half way between
+before and after are taken. Last, its scores are divided by the temperature at which it is as sure as it is right. A stage that stands
+there more than once was gone on with after its lessons had changed;
 `vipcli/training/` holds all of it, with a log of what was tried and what failed (`experiments.md`)."""
 
 
