@@ -616,13 +616,13 @@ def _on(thing: Thing, x: float, y: float) -> XY:
 
 
 def _around(thing: Thing, rng: random.Random) -> tuple[XY, ...]:
-    """A rough outline of a thing as seen from its middle."""
+    """A rough outline of a thing as seen from its middle, a little beyond it as the card has it."""
     (x, y), (rows, columns) = thing.centre, thing.shape.nonzero()
     down, right = rows + thing.top - y, columns + thing.left - x
     reach = np.full(36, 0.12 * max(thing.shape.shape))
     np.maximum.at(reach, (np.arctan2(down, right) * 18 / math.pi).astype(int) % 36, np.hypot(right, down))
     turns = [math.radians(10 * index + 5) for index in range(36)]
-    radii = reach * rng.uniform(0.98, 1.12) * [rng.uniform(0.97, 1.03) for _ in turns]
+    radii = reach * rng.uniform(1.04, 1.14) * [rng.uniform(0.98, 1.03) for _ in turns]
     return tuple(
         (x + float(r) * math.cos(t), y + float(r) * math.sin(t)) for r, t in zip(radii, turns, strict=True)
     )

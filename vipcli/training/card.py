@@ -144,7 +144,8 @@ def _world() -> str:
   No mark hides a third of what it marks; a mark's colour is not that of its thing, and three quarters of it differ plainly from what is under them.
   Marks are large enough to be told by kind: as the model sees them (192 × 192), a triangle is at least 14 pixels high whichever side it stands on, a
   scribble at least 18 by 8 across, an arrow at least 18 long. A contour that could be taken for a box, an ellipse or a triangle is the only mark. The thin strokes of the default style (1 to 1.7
-  pixels of what the model sees) are part of the world. Under a default mask, a thing's colour is mixed with the mask's.
+  pixels of what the model sees) are part of the world. Under a default mask, a thing's colour is mixed with the mask's;
+  the mask reaches a little beyond its thing.
   A mark on *nothing* is at least 8 % of the longer side from every thing.
 - **Places**: the picture is divided into thirds: {"; ".join(", ".join(row) for row in PLACES)}. Where a thing is (*place*, *description*) is asked only of
   those whose centre is at least {VAGUE:.0%} of the picture's width and height from the borders of the thirds.

@@ -281,18 +281,17 @@ def _strokes(bounds: Bounds, rng: random.Random) -> Polygon:
 
 
 def _silhouette(bounds: Bounds, thing: Thing | None, rng: random.Random) -> tuple[Polygon, ...]:
-    """The thing's outline as a segmentation would give it, a little off, or a rough frame."""
+    """The thing's outline as a segmentation would give it, a little too large, or a rough frame."""
     x1, y1, x2, y2 = bounds
-    if thing is None or rng.random() < 0.15:
-        return (((x1, y1), (x2, y1), (x2, y2), (x1, y2)),)
     middle = (x1 + x2) / 2, (y1 + y2) / 2
-    grown = rng.uniform(0.97, 1.15)
-    hull = np.concatenate([np.array(polygon, np.float32) for polygon in thing.outline])
-    simple = len(thing.outline) == 1 and rng.random() >= 0.4
-    points = hull if simple else cv2.convexHull(hull)[:, 0]
+    # What covers a thing exactly could not be told from a thing of the mixed colour.
+    grown = 1.0 if thing is None else rng.uniform(1.04, 1.16)
+    if thing is None or rng.random() < 0.15:
+        points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+    else:
+        hull = np.concatenate([np.array(polygon, np.float32) for polygon in thing.outline])
+        simple = len(thing.outline) == 1 and rng.random() >= 0.4
+        points = (hull if simple else cv2.convexHull(hull)[:, 0]).tolist()
     return (
-        tuple(
-            (middle[0] + (float(x) - middle[0]) * grown, middle[1] + (float(y) - middle[1]) * grown)
-            for x, y in points
-        ),
+        tuple((middle[0] + (x - middle[0]) * grown, middle[1] + (y - middle[1]) * grown) for x, y in points),
     )
