@@ -43,11 +43,11 @@ _WEIGHTS: dict[Ability, int] = {
     "description": 14,
 }
 _EAGER = {
-    **dict.fromkeys(("nothing", "picture"), 5),
+    **dict.fromkeys(("nothing", "picture"), 7),
     **dict.fromkeys(("same-kind", "same-color", "bigger", "which-color", "sum", "difference", "kind-of"), 3),
-    **dict.fromkeys(("parity", "category", "choose-what", "count-category"), 3),
-    **dict.fromkeys(("alive", "letter", "read", "texture", "larger-number", "smaller-number", "nearest"), 2),
-    **dict.fromkeys(("count-kind", "count-color", "vowel", "plus-one", "use"), 2),
+    **dict.fromkeys(("parity", "category", "choose-what", "count-category", "vowel", "nearest", "read"), 3),
+    **dict.fromkeys(("alive", "letter", "texture", "larger-number", "smaller-number"), 2),
+    **dict.fromkeys(("count-kind", "count-color", "plus-one", "use"), 2),
 }
 _LESSONS = ((WORLD, 56), (_NUMBERS, 20), (_PAIRS, 24))
 
