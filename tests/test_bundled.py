@@ -15,16 +15,14 @@ from pathlib import Path
 import pytest
 
 import vipcli
-from tests.independent import scenes
-from vipcli.answers import Request, Sampling, Setup
+from tests.another_hand import ask, figures
+from vipcli.answers import Setup
 from vipcli.checkpoints import find
 from vipcli.engine import LocalModel
-from vipcli.prompts import Turn
-from vipcli.training.evaluation import Judged, folded, judge, summary
+from vipcli.training.evaluation import Judged, judge, summary
 
 ROOT = Path(__file__).parent.parent
 BUNDLED = Path(vipcli.__file__).with_name("bundled")
-SHORT = Sampling(max_new_tokens=48)
 ANSWERS = json.loads((BUNDLED / "answers.json").read_text(encoding="utf-8"))
 
 
@@ -86,13 +84,9 @@ def test_it_looks_at_the_mark(judged: list[Judged]) -> None:
 
 def test_pictures_of_another_hand(model: LocalModel) -> None:
     # Drawn from the card's description alone; every family is asked twice.
-    form = model.checkpoint.form()
-    right = []
-    for one in scenes(5, 104):
-        request = Request(form.build([Turn(one.question)]), (one.picture,), stops=form.stops, sampling=SHORT)
-        right.append(folded(model.answer(request).text) == folded(one.answer))
-    assert len(right) == 104
-    assert sum(right) / len(right) > 0.8
+    share = figures([*ask(model, model.checkpoint.form(), seed=5, count=104)])["all"]
+    assert share["asked"] == 104
+    assert share["percent"] > 84
 
 
 @pytest.fixture

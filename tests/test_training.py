@@ -495,7 +495,8 @@ def test_the_card_describes_every_family_and_thing() -> None:
         {"stage": "vision", "steps": 5, "pictures": 480, "minutes": 1.0, "on": "2 CPU cores"},
         {"stage": "calibration", "temperature": 1.1},
     ]
-    text = card(summary([_judged()]), made, [{"command": "vipcli ask a.png", "answer": "red"}])
+    examples = [{"command": "vipcli ask a.png", "answer": "red"}]
+    text = card(summary([_judged()]), made, examples)
     assert set(FORMS) == set(FAMILIES)
     for word in (*KINDS, *COLORS, *FAMILIES, *MARK_COLORS):
         assert word in text, word

@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     card.add_argument(
         "--figures", type=Path, required=True, metavar="FILE", help="what evaluate --json wrote"
     )
+    card.add_argument(
+        "--other-hand", type=Path, metavar="FILE", help="what python -m tests.another_hand --json wrote"
+    )
     card.set_defaults(run=_card)
 
     asked = parser.parse_args(arguments)
@@ -117,9 +120,10 @@ def _card(asked: argparse.Namespace) -> None:
     from vipcli.training.recipe import HISTORY
 
     figures = json.loads(asked.figures.read_text())["figures"]
+    other_hand = json.loads(asked.other_hand.read_text())["figures"] if asked.other_hand else None
     made = json.loads((asked.folder / HISTORY).read_text())
     examples = json.loads((asked.folder / "answers.json").read_text())
-    replace_file(asked.folder / "README.md", card(figures, made, examples).encode())
+    replace_file(asked.folder / "README.md", card(figures, made, examples, other_hand).encode())
 
 
 def _table(figures: dict[str, Any]) -> Table:

@@ -86,8 +86,13 @@ FORMS = {
 }
 
 
-def card(figures: dict[str, Any], made: Sequence[dict[str, Any]], examples: Sequence[dict[str, str]]) -> str:
-    """The whole card, in Markdown."""
+def card(
+    figures: dict[str, Any],
+    made: Sequence[dict[str, Any]],
+    examples: Sequence[dict[str, str]],
+    other_hand: dict[str, Any] | None = None,
+) -> str:
+    """The whole card, in Markdown; `other_hand` are the figures on pictures that another hand drew after it."""
     parts = [
         _opening(),
         _world(),
@@ -95,6 +100,7 @@ def card(figures: dict[str, Any], made: Sequence[dict[str, Any]], examples: Sequ
         _limits(figures),
         _made(made),
         _figures(figures),
+        *([_other_hand(other_hand)] if other_hand else []),
         _examples(examples),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -201,7 +207,7 @@ vanishes in the picture, or a stroke of less than two pixels at 192 × 192, it m
 def _weak(figures: dict[str, Any]) -> str:
     """The families that it is most often wrong about."""
     weak = [
-        f"*{family}* ({share['percent']:.0f} %)"
+        f"*{family}* ({share['percent']:.0f} % right)"
         for family, share in figures["by family"].items()
         if share["asked"] >= _ENOUGH and share["percent"] < _WEAK
     ]
@@ -267,6 +273,17 @@ distance is {figures["calibration error"]:.1f} points:
 {curve}
 
 `python -m vipcli.training evaluate` measures all of this again."""
+
+
+def _other_hand(figures: dict[str, Any]) -> str:
+    weak = sorted(figures["by family"].items(), key=lambda one: one[1]["percent"])[:3]
+    worst = ", ".join(f"*{family}* ({share['percent']:.0f} % right)" for family, share in weak)
+    marks = ", ".join(f"{kind} {share['percent']:.0f}" for kind, share in figures["by mark"].items())
+    return f"""### Drawn by another hand
+
+On pictures that were drawn from this card alone, by code that shares nothing with the training but the marks: **{_percent(figures["all"])}**
+questions, every family about as often. By mark: {marks} %. Most often wrong: {worst}.
+`python -m tests.another_hand` in the repository measures it again."""
 
 
 def _percent(share: dict[str, Any]) -> str:
