@@ -14,6 +14,7 @@ from vipcli.training.scenes import Mixture
 from vipcli.training.vision import view
 
 _TILE, _TEXT, _COLUMNS = 240, 112, 6
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def contact_sheet(failures: Sequence[Judged], seed: int, mixture: Mixture = HELD_OUT) -> Pixels:
@@ -29,9 +30,15 @@ def contact_sheet(failures: Sequence[Judged], seed: int, mixture: Mixture = HELD
         sheet.paste(seen, (left + 3, top + 3))
         sure = "" if failure.probability is None else f" ({failure.probability:.0%})"
         lines = [
-            *textwrap.wrap(failure.question, 38)[:4],
-            *textwrap.wrap(f"Answered: {failure.answered}{sure}", 38)[:2],
-            *textwrap.wrap(f"Right: {failure.expected}", 38)[:2],
+            *_wrapped(failure.question, font)[:4],
+            *_wrapped(f"Answered: {failure.answered}{sure}", font)[:2],
+            *_wrapped(f"Right: {failure.expected}", font)[:2],
         ]
         pen.multiline_text((left + 5, top + _TILE), "\n".join(lines), "black", font, spacing=1)
     return np.asarray(sheet)
+
+
+def _wrapped(text: str, font: _Font) -> list[str]:
+    """Lines as wide as a tile: capitals take more of it than small letters."""
+    wide = font.getlength(text) / len(text)
+    return textwrap.wrap(text, int((_TILE - 24) / wide))
