@@ -185,6 +185,24 @@ def test_ctrl_c_ends_a_warm_question_and_not_the_server(server: Server) -> None:
     assert server.vipcli(*ASK).stdout == "7\n"
 
 
+def test_ctrl_c_is_no_error_of_the_pipe_that_it_ended_too(server: Server) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "vipcli", "ask", "-", "Q"],
+        env=server.environment,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert child.stdin is not None
+    time.sleep(1)
+    # Standing still, it learns of Ctrl-C after the server has seen the end of the pipe.
+    child.send_signal(signal.SIGSTOP)
+    child.stdin.close()
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGCONT)
+    assert child.wait(30) == -signal.SIGINT
+
+
 def test_status_and_a_second_server(server: Server) -> None:
     told = server.vipcli("serve", "--status")
     assert told.stdout.startswith("bundled on cpu, process ")

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from vipcli import __version__, state
-from vipcli.errors import FAILED, VipcliError
+from vipcli.errors import FAILED, INTERRUPTED, VipcliError
 
 SOCKET = "ask.sock"
 
@@ -92,7 +92,8 @@ def _wait(connection: socket.socket, pid: int) -> int:
     signal.signal(signal.SIGTSTP, pause)
     code = _number(connection)
     if code is not None:
-        return code
+        # Ctrl-C ended what writes to our pipe, too, and the other process may have seen the pipe's end first.
+        return INTERRUPTED if signal.SIGINT in passed else code
     if passed:
         signal.signal(passed[-1], signal.SIG_DFL)
         os.kill(os.getpid(), passed[-1])
