@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import multiprocessing
+import os
 import random
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -347,6 +350,18 @@ def test_the_recipe_makes_a_checkpoint_that_answers(tmp_path: Path, monkeypatch:
     reply = LocalModel(checkpoint).answer(Request(prompt, (picture,), sampling=Sampling(max_new_tokens=3)))
     assert reply.probability is not None and 0 < reply.probability <= 1
     assert len(reply.token_ids) == 3 or reply.ended == "stop"
+
+
+def test_ctrl_c_is_not_for_those_that_draw() -> None:
+    others = set(multiprocessing.active_children())
+    feed = batches(VisionDrawer(1), "eyes", 0, workers=1)
+    next(feed)
+    (drawing,) = set(multiprocessing.active_children()) - others
+    assert drawing.pid is not None
+    os.kill(drawing.pid, signal.SIGINT)
+    # More than it may have drawn ahead.
+    for _ in range(8):
+        next(feed)
 
 
 def test_after_the_last_stage_it_goes_half_way_back() -> None:

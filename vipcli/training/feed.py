@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -37,8 +38,9 @@ def batches(make: Callable[[random.Random], Batch], name: str, start: int, worke
 
 
 def _quiet(_: int) -> None:
-    """One thread a worker: there is a worker for each spare core."""
+    """One thread a worker: there is a worker for each spare core. Ctrl-C is for the process that learns."""
     import cv2
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
