@@ -8,7 +8,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def figures(answers: Sequence[Answered]) -> dict[str, Any]:
 
 def _share(right: Sequence[bool]) -> dict[str, Any]:
     share = Share(sum(right), len(right))
-    return {"right": share.right, "asked": share.asked, "percent": share.percent}
+    return {**asdict(share), "percent": share.percent}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = figures(answers)
         if asked.json:
             record = {"model": asked.model, "seeds": asked.seeds, "each": asked.each, "figures": found}
-            every = [{name: getattr(one, name) for name in one.__dataclass_fields__} for one in answers]
-            text = json.dumps({**record, "answers": every}, ensure_ascii=False, indent=1)
+            record["answers"] = [asdict(one) for one in answers]
+            text = json.dumps(record, ensure_ascii=False, indent=1)
             replace_file(asked.json, text.encode())
     except VipcliError as error:
         print(f"Error: {error}", file=sys.stderr)
