@@ -11,6 +11,7 @@ from importlib.metadata import version
 from math import isnan
 from typing import Any
 
+from vipcli import __version__
 from vipcli.answers import GREEDY, Answerer, Halted, OnText, Reply, Request, Said, Sampling
 from vipcli.checkpoints import Checkpoint
 from vipcli.colors import Color, nearest_trained
@@ -378,15 +379,16 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "notes": [*answer.question.notes, *doubts(answer)],
         "sampling": asdict(answer.sampling),
         "model": asdict(reply.model),
-        "versions": dict(_versions()),
+        "versions": dict(versions()),
         "seconds": {step: round(taken, 4) for step, taken in timings.items()},
     }
 
 
 @cache
-def _versions() -> dict[str, str]:
-    # Looked up in files, which takes longer than drawing a mark does.
-    return {name: version(name) for name in ("vipcli", "torch", "transformers")}
+def versions() -> dict[str, str]:
+    """The versions that an answer depends on."""
+    # Looked up in files, which takes longer than drawing a mark does. vipcli may run from its sources.
+    return {"vipcli": __version__, **{name: version(name) for name in ("torch", "transformers")}}
 
 
 def describe(question: Question) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vipcli.answers import Setup
+from vipcli.asking import versions
 from vipcli.cache import readable
 from vipcli.checkpoints import Checkpoint
 from vipcli.heavy import quick_imports
@@ -95,10 +95,6 @@ def _name(subject: Checkpoint | Known) -> str:
     return subject.hub if isinstance(subject, Known) else subject.name
 
 
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("vipcli", "torch", "transformers")}
-
-
 def ratios(ours: Measured, plain: Measured) -> dict[str, float]:
     """How many times as fast ours is, and as large."""
     return {
@@ -131,7 +127,7 @@ def earned_back(ours: Measured, plain: Measured, plan: Plan) -> int | None:
 
 def report(subject: Checkpoint | Known, ours: Measured, plain: Measured | None, plan: Plan) -> Iterator[str]:
     """What was measured and, beside a baseline, how the two compare; for people."""
-    yield ", ".join(f"{name} {found}" for name, found in _versions().items())
+    yield ", ".join(f"{name} {found}" for name, found in versions().items())
     yield from _lines(_name(subject), ours)
     if plain is not None:
         yield from _lines("as the documentation runs it", plain)
@@ -156,7 +152,7 @@ def record(subject: Checkpoint | Known, ours: Measured, plain: Measured | None, 
         },
         "plan": asdict(plan),
         "measured": asdict(ours),
-        "versions": _versions(),
+        "versions": versions(),
     }
     if plain is not None:
         told |= {
