@@ -47,6 +47,11 @@ class LocalModel:
         self._remembered = _Remembered()
 
     @property
+    def compiles(self) -> bool:
+        """Whether the steps of its answers are compiled."""
+        return self._compiles
+
+    @property
     def facts(self) -> ModelFacts:
         return ModelFacts(
             name=self.checkpoint.name,

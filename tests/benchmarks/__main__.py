@@ -20,7 +20,7 @@ from rich.table import Table
 import tests.benchmarks
 from tests.benchmarks.compare import Comparison, Measurement, measure
 
-NOT_BENCHMARKS = ("__main__", "compare")
+NOT_BENCHMARKS = ("__main__", "compare", "gpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

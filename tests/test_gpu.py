@@ -1,0 +1,358 @@
+"""What must hold on a GPU, of the bundled model: run with `pytest -m gpu` where there is one.
+
+`VIPCLI_GPU=cpu pytest -m gpu` runs the same checks on the processor, to try them before they travel.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vipcli.ahead import windows
+from vipcli.answers import Reply, Request, Sampling, Setup
+from vipcli.batch import Asker, made
+from vipcli.checkpoints import find
+from vipcli.engine import LocalModel
+from vipcli.errors import OutOfMemoryError
+from vipcli.images import Pixels, save_picture
+from vipcli.items import Item
+from vipcli.prompts import HUMAN, Turn
+from vipcli.ready import Plan, Reader
+from vipcli.training.scenes import draw_scene
+
+# Read when the module is: the tests' own home hides the variables of whoever runs them.
+DEVICE = os.environ.get("VIPCLI_GPU", "cuda")
+ON_CUDA = DEVICE.startswith("cuda")
+ROOT = Path(__file__).parent.parent
+TOKEN = "a-token-of-this-test"
+SHAPES = ROOT / "samples" / "shapes.png"
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(ON_CUDA and not torch.cuda.is_available(), reason="there is no GPU"),
+]
+
+QUESTIONS = (
+    "What is in the middle of the picture?",
+    "How many things are there in the picture?",
+    "What color is the background?",
+    "Is there a star in the picture?",
+)
+
+
+@pytest.fixture(autouse=True)
+def _sources_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Commands are run from other folders, and vipcli may not be installed.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.fixture(scope="module")
+def requests() -> list[Request]:
+    """32 questions about as many scenes."""
+    return [
+        Request(
+            prompt=HUMAN.build([Turn(QUESTIONS[seed % len(QUESTIONS)])]),
+            images=(scene(seed),),
+            stops=("###",),
+            sampling=Sampling(max_new_tokens=16),
+        )
+        for seed in range(32)
+    ]
+
+
+@pytest.fixture(scope="module")
+def expected(requests: list[Request]) -> list[Reply]:
+    """What the processor answers in 32 bits, one at a time."""
+    model = LocalModel(find("bundled"), Setup(device="cpu", dtype="float32"))
+    return [model.answer(request) for request in requests]
+
+
+def scene(seed: int) -> Pixels:
+    return draw_scene(random.Random(seed)).plain
+
+
+def load(resident: bool = False, **setup: Any) -> LocalModel:
+    return LocalModel(find("bundled"), Setup(device=DEVICE, **setup), resident=resident)
+
+
+def ids(replies: list[Reply]) -> list[tuple[int, ...]]:
+    return [reply.token_ids for reply in replies]
+
+
+def test_float32_gives_the_ids_of_the_processor(requests: list[Request], expected: list[Reply]) -> None:
+    model = load(dtype="float32")
+    assert model.facts.device.startswith(DEVICE)
+    assert ids([model.answer(request) for request in requests]) == ids(expected)
+    probabilities = [model.answer(request).probability or 0.0 for request in requests[:4]]
+    assert probabilities == pytest.approx([reply.probability for reply in expected[:4]], abs=1e-4)
+
+
+@pytest.mark.parametrize("together", [2, 5, 32])
+def test_a_batch_in_float32_gives_the_ids_of_the_processor(
+    requests: list[Request], expected: list[Reply], together: int
+) -> None:
+    model = load(dtype="float32")
+    replies = [
+        reply
+        for start in range(0, len(requests), together)
+        for reply in model.answers(requests[start : start + together])
+    ]
+    assert ids(replies) == ids(expected)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.01), ("bfloat16", 0.05)])
+def test_logits_of_16_bits_are_near(dtype: str, tolerance: float) -> None:
+    """The same ids and pixels through the model in 32 bits on the processor and in 16 on the device."""
+    from transformers import AutoProcessor, VipLlavaForConditionalGeneration
+
+    folder = find("bundled").folder
+    processor = AutoProcessor.from_pretrained(folder, backend="pil")
+    prompt = HUMAN.build([Turn(QUESTIONS[0])])
+    inputs = processor(images=scene(0), text=prompt, return_tensors="pt")
+    logits = []
+    for place, precision in (("cpu", torch.float32), (DEVICE, getattr(torch, dtype))):
+        model: Any = VipLlavaForConditionalGeneration.from_pretrained(folder, dtype=precision)
+        model = model.to(place).eval()
+        with torch.inference_mode():
+            moved = inputs.to(place, precision)
+            logits.append(model(**moved).logits[0].float().cpu())
+    reference, near = logits
+    assert float((near - reference).norm() / reference.norm()) < tolerance
+
+
+def test_compiled_steps_give_the_same_ids(requests: list[Request], expected: list[Reply]) -> None:
+    model = load(resident=True, dtype="float32")
+    if ON_CUDA:
+        assert model.compiles
+    assert ids([model.answer(request) for request in requests[:8]]) == ids(expected[:8])
+    assert ids(model.answers(requests[:8])) == ids(expected[:8])
+    if ON_CUDA:
+        # Where compiling fails, the model falls back to plain steps without a word.
+        assert model.compiles
+
+
+@pytest.mark.parametrize("quantize", ["4bit", "4bit-fp4", "8bit"])
+def test_fewer_bits_load_and_answer(quantize: str, requests: list[Request], expected: list[Reply]) -> None:
+    model = load(quantize=quantize)
+    assert model.facts.quantize == quantize
+    replies = [model.answer(request) for request in requests[:16]]
+    same = sum(reply.text == wanted.text for reply, wanted in zip(replies, expected, strict=False))
+    # Small models suffer more from fewer bits than large ones; broken ones say nothing that is right.
+    assert same >= 8, [reply.text for reply in replies]
+
+
+@contextmanager
+def little_memory(model: LocalModel, requests: list[Request]) -> Iterator[Any]:
+    """The model with room for a few requests at a time, but not for all of them."""
+    if not ON_CUDA:
+        yield _Roomless(model, most=6)
+        return
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    model.answers(requests[:4])
+    few = torch.cuda.max_memory_reserved()
+    model.answers(requests)
+    many = torch.cuda.max_memory_reserved()
+    assert many > few
+    model.forget()
+    gc.collect()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((few + (many - few) / 3) / total)
+    try:
+        yield _Counting(model)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+class _Counting:
+    """A model that keeps how many requests it answered together."""
+
+    def __init__(self, model: LocalModel) -> None:
+        self._model = model
+        self.together: list[int] = []
+        self.refused = 0
+
+    def answer(self, request: Request, on_text: Any = None, halted: Any = None) -> Reply:
+        return self._model.answer(request, on_text, halted)
+
+    def answers(self, requests: Any, on_texts: Any = (), halted: Any = ()) -> list[Reply]:
+        try:
+            replies = self._model.answers(requests, on_texts, halted)
+        except OutOfMemoryError:
+            self.refused += 1
+            raise
+        self.together.append(len(requests))
+        return replies
+
+
+class _Roomless(_Counting):
+    """The same on a processor, whose memory cannot be limited: it says that it is full."""
+
+    def __init__(self, model: LocalModel, most: int) -> None:
+        super().__init__(model)
+        self._most = most
+
+    def answers(self, requests: Any, on_texts: Any = (), halted: Any = ()) -> list[Reply]:
+        if len(requests) > self._most:
+            self.refused += 1
+            raise OutOfMemoryError("The cpu ran out of memory while answering.")
+        return super().answers(requests, on_texts, halted)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_equals_the_whole(
+    requests: list[Request], tmp_path: Path
+) -> None:
+    model = load(dtype="float32")
+    pictures = []
+    for number in range(32):
+        pictures.append(tmp_path / f"{number:02}.png")
+        save_picture(scene(number), pictures[-1])
+    items = [Item(id=str(place), images=(str(place),), question=QUESTIONS[0]) for place in pictures]
+    plan = Plan(find("bundled"), Setup(device=DEVICE, dtype="float32"), together=32)
+
+    def answers(answerer: Any) -> list[Any]:
+        asker = Asker(lambda: answerer, plan)
+        answered = made(windows(items, Reader(plan), plan), asker)
+        return [item.row and item.row["answer"] for window in answered for item in window]
+
+    whole = answers(model)
+    assert all(whole)
+    with little_memory(model, requests) as limited:
+        assert answers(limited) == whole
+        assert limited.refused >= 1
+        assert max(limited.together) < 32
+
+
+def test_spread_over_all_devices(requests: list[Request], expected: list[Reply]) -> None:
+    model = LocalModel(find("bundled"), Setup(device="spread", dtype="float32"))
+    assert ids([model.answer(request) for request in requests[:4]]) == ids(expected[:4])
+
+
+@pytest.mark.skipif(not ON_CUDA, reason="memory of a GPU")
+def test_memory_is_given_back() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    model = load(dtype="float16")
+    assert torch.cuda.memory_allocated() > before
+    del model
+    gc.collect()
+    assert torch.cuda.memory_allocated() == before
+
+
+def vipcli(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vipcli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_the_commands_answer_as_on_the_processor() -> None:
+    answers = json.loads((ROOT / "vipcli" / "bundled" / "answers.json").read_text(encoding="utf-8"))
+    for example in answers[:2]:
+        arguments = shlex.split(example["command"])[1:]
+        with vipcli(*arguments, "--device", DEVICE, "--dtype", "float32", cwd=ROOT) as command:
+            stdout, stderr = command.communicate(timeout=120)
+        assert (command.returncode, stdout) == (0, example["answer"] + "\n"), stderr
+
+
+def test_ctrl_c_ends_a_batch_in_the_middle_and_it_goes_on(tmp_path: Path) -> None:
+    for number in range(600):
+        save_picture(scene(number % 8), tmp_path / f"{number:03}.png")
+    rows = tmp_path / "rows.jsonl"
+    batch = ("batch", tmp_path, "-q", QUESTIONS[0], "-o", rows, "--device", DEVICE, "--together", "2")
+    with vipcli(*batch) as command:
+        wait_until(lambda: rows.exists() and rows.read_text().count("\n") >= 4)
+        command.send_signal(signal.SIGINT)
+        _, stderr = command.communicate(timeout=60)
+    assert command.returncode in (130, -signal.SIGINT), stderr
+    there = rows.read_text().count("\n")
+    assert 4 <= there < 600
+    with vipcli(*batch, "--resume", "--limit", "40") as command:
+        _, stderr = command.communicate(timeout=120)
+    assert command.returncode == 0, stderr
+    assert rows.read_text().count("\n") >= min(there, 40)
+
+
+def test_the_server_answers_64_requests_at_once() -> None:
+    options = ("--port", "0", "--waiting", "100", "--together", "16", "--device", DEVICE, "--json")
+    environment = {**os.environ, "VIPCLI_TOKEN": TOKEN}
+    with vipcli("serve", *options, env=environment) as server:
+        assert server.stdout is not None
+        address = json.loads(server.stdout.readline())
+        try:
+            with ThreadPoolExecutor(64) as pool:
+                answers = list(pool.map(lambda _: post(address["address"]), range(64)))
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=60)
+    assert set(answers) == {"7"}
+
+
+def post(address: str) -> str:
+    import base64
+
+    picture = f"data:image/png;base64,{base64.b64encode(SHAPES.read_bytes()).decode()}"
+    content = [
+        {"type": "image_url", "image_url": {"url": picture}},
+        {"type": "text", "text": "Which number is {1}?"},
+    ]
+    body = {
+        "model": "bundled",
+        "messages": [{"role": "user", "content": content}],
+        "regions": [{"box": "8%,36%,31%,66%"}],
+    }
+    request = urllib.request.Request(
+        f"{address}/chat/completions",
+        json.dumps(body).encode(),
+        {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as response:
+        answer = json.load(response)["choices"][0]["message"]["content"]
+    assert isinstance(answer, str)
+    return answer
+
+
+def test_ray_with_one_worker_writes_the_same_rows(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(12):
+        save_picture(scene(number), pictures / f"{number:02}.png")
+    files = []
+    for name, more in (("here", ()), ("ray", ("--on", "ray", "--workers", "1"))):
+        files.append(tmp_path / f"{name}.jsonl")
+        options = ("--device", DEVICE, "--dtype", "float32", "--quiet")
+        with vipcli("batch", pictures, "-q", QUESTIONS[0], "-o", files[-1], *options, *more) as command:
+            _, stderr = command.communicate(timeout=200)
+        assert command.returncode == 0, stderr
+    assert files[0].read_text() == files[1].read_text()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        threading.Event().wait(0.05)
