@@ -33,6 +33,7 @@ from vipcli.engine import LocalModel
 from vipcli.errors import OutOfMemoryError
 from vipcli.images import Pixels, save_picture
 from vipcli.items import Item
+from vipcli.loading import load as load_checkpoint
 from vipcli.prompts import HUMAN, Turn
 from vipcli.ready import Plan, Reader
 from vipcli.training.scenes import draw_scene
@@ -119,21 +120,17 @@ def test_a_batch_in_float32_gives_the_ids_of_the_processor(
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.01), ("bfloat16", 0.05)])
-def test_logits_of_16_bits_are_near(dtype: str, tolerance: float) -> None:
+def test_logits_of_16_bits_are_near(dtype: str, tolerance: float, requests: list[Request]) -> None:
     """The same ids and pixels through the model in 32 bits on the processor and in 16 on the device."""
-    from transformers import AutoProcessor, VipLlavaForConditionalGeneration
-
-    folder = find("bundled").folder
-    processor = AutoProcessor.from_pretrained(folder, backend="pil")
-    prompt = HUMAN.build([Turn(QUESTIONS[0])])
-    inputs = processor(images=scene(0), text=prompt, return_tensors="pt")
-    logits = []
-    for place, precision in (("cpu", torch.float32), (DEVICE, getattr(torch, dtype))):
-        model: Any = VipLlavaForConditionalGeneration.from_pretrained(folder, dtype=precision)
-        model = model.to(place).eval()
+    checkpoint, logits = find("bundled"), []
+    for place, precision in (("cpu", "float32"), (DEVICE, dtype)):
+        prepare, model = load_checkpoint(checkpoint, Setup(device=place, dtype=precision))
+        inputs = {
+            name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+            for name, value in prepare(requests[:1]).items()
+        }
         with torch.inference_mode():
-            moved = inputs.to(place, precision)
-            logits.append(model(**moved).logits[0].float().cpu())
+            logits.append(model(**inputs).logits[0].float().cpu())
     reference, near = logits
     assert float((near - reference).norm() / reference.norm()) < tolerance
 
@@ -284,7 +281,9 @@ def test_ctrl_c_ends_a_batch_in_the_middle_and_it_goes_on(tmp_path: Path) -> Non
     rows = tmp_path / "rows.jsonl"
     batch = ("batch", tmp_path, "-q", QUESTIONS[0], "-o", rows, "--device", DEVICE, "--together", "2")
     with vipcli(*batch) as command:
-        wait_until(lambda: rows.exists() and rows.read_text().count("\n") >= 4)
+        wait_until(
+            lambda: command.poll() is not None or (rows.exists() and rows.read_text().count("\n") >= 4)
+        )
         command.send_signal(signal.SIGINT)
         _, stderr = command.communicate(timeout=60)
     assert command.returncode in (130, -signal.SIGINT), stderr

@@ -51,10 +51,29 @@ def resized(image: Pixels, size: int) -> Pixels:
 
 
 def model_view(image: Pixels, fit: Fit, size: int, padding: tuple[int, int, int]) -> Pixels:
-    """The square of `size` that the model really sees, before its colours are normalised."""
-    if fit == "crop":
-        return resized(cropped(image), size)
-    return resized(square(image, fit, size, padding), size)
+    """The square of `size` that the model really sees, before its colors are normalized."""
+    match fit:
+        case "pad":
+            return _padded_and_resized(_shortened(image), size, padding)
+        case "stretch":
+            return resized(image, size)
+        case "crop":
+            return resized(cropped(image), size)
+
+
+def _padded_and_resized(image: Pixels, size: int, padding: tuple[int, int, int]) -> Pixels:
+    """What `resized(_padded(image))` gives, without a padded copy of the whole in between."""
+    import numpy as np
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    side = max(height, width)
+    picture = Image.fromarray(image)
+    if height != width:
+        canvas = Image.new("RGB", (side, side), padding)
+        canvas.paste(picture, ((side - width) // 2, (side - height) // 2))
+        picture = canvas
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def cropped(image: Pixels) -> Pixels:

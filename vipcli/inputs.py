@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from vipcli.answers import Request
 from vipcli.checkpoints import Checkpoint
 from vipcli.errors import PromptError
-from vipcli.fitting import Fit, cropped, resized, square
+from vipcli.fitting import Fit, cropped, model_view, resized, square
 from vipcli.heavy import quick_imports
 from vipcli.images import Pixels
 from vipcli.models import ONEVISION
@@ -18,6 +18,7 @@ from vipcli.models import ONEVISION
 with quick_imports():
     import numpy as np
     import torch
+    from PIL import Image
     from transformers import AutoTokenizer
     from transformers.models.llava.processing_llava import LlavaProcessor
 
@@ -61,7 +62,11 @@ class SquareInputs:
         # SigLIP's processor squeezes what CLIP's would crop.
         if fit == "crop" and not getattr(self._processor.image_processor, "do_center_crop", False):
             return cropped(image)
-        return square(image, fit, self._checkpoint.input_size, self._checkpoint.padding)
+        size, padding = self._checkpoint.input_size, self._checkpoint.padding
+        # The processor would resize in the same way, only with more copies of the whole picture.
+        if fit != "crop" and self._processor.image_processor.resample == Image.Resampling.BICUBIC:
+            return model_view(image, fit, size, padding)
+        return square(image, fit, size, padding)
 
 
 class OneVisionInputs:

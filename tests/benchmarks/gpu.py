@@ -91,6 +91,8 @@ def single(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     prompt, picture = _request(0, tokens).prompt, _picture(0)
     yield {"way": "documented", **_stream(lambda clock: plain(prompt, picture, tokens, clock), tokens)}
     yield {"way": "ask", **_stream(lambda clock: _answer(model, tokens, clock), tokens), "peak": _peak()}
+    short = max(tokens // 4, 2)
+    yield {"way": "ask, a quarter as long", **_stream(lambda clock: _answer(model, short, clock), short)}
     if options.device != "cpu":
         del plain, model
         torch.cuda.empty_cache()
@@ -149,13 +151,15 @@ def bits(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         _forget()
         started = time.perf_counter()
         model = _load(options, quantize=quantize)
-        loaded = time.perf_counter() - started
+        loaded, loading_peak = time.perf_counter() - started, _peak()
+        _forget()
         found = _stream(lambda clock, model=model: _answer(model, tokens, clock), tokens, repeat=2)
         peak = _peak()
         whole = whole or peak
         yield {
             "way": quantize,
             "load": round(loaded, 2),
+            "loading_peak": loading_peak,
             **found,
             "peak": peak,
             "of_16_bits": round(peak / max(whole, 1), 3),
@@ -213,7 +217,7 @@ def command(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     pictures.mkdir(exist_ok=True)
     for number in range(options.pictures):
         save_picture(_picture(number), pictures / f"{number:04}.jpg")
-    for together in dict.fromkeys([8, options.batch]):
+    for together in dict.fromkeys([options.batch, 8]):
         rows = options.folder.parent / f"rows-{together}.jsonl"
         rows.unlink(missing_ok=True)
         ran = subprocess.run(
