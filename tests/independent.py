@@ -22,7 +22,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from vipcli.colors import TRAINED, Color, named
 from vipcli.drawing import draw
-from vipcli.marks import BY_KIND, XY, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.geometry import XY
+from vipcli.marks import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
 from vipcli.styles import Style, styles_for
 
 Pixels = NDArray[np.uint8]

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vipcli.marks import XY, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.geometry import XY
+from vipcli.marks import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
 from vipcli.styles import Style
 
 Pixels = NDArray[np.uint8]

@@ -22,19 +22,17 @@ from PIL import Image
 from tests import painters
 from vipcli.colors import NAMED, TRAINED, Color, named
 from vipcli.drawing import arrow_shape, draw, trace
+from vipcli.geometry import XY, Bounds, Polygon
 from vipcli.marks import (
     BY_KIND,
     LIMIT,
-    XY,
     Arrow,
-    Bounds,
     Box,
     Contour,
     Ellipse,
     Mark,
     Mask,
     Point,
-    Polygon,
     Scribble,
     Triangle,
     keep_inside,

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.plain import assert_plain
 from vipcli.colors import ALIASES, NAMED, TRAINED, named, parse_color
 from vipcli.errors import USED_WRONGLY, ColorError, MarkError
+from vipcli.geometry import XY, Polygon
 from vipcli.marks import (
     BY_KIND,
     KINDS,
     LIMIT,
-    XY,
     Arrow,
     Box,
     Contour,
@@ -25,7 +25,6 @@ from vipcli.marks import (
     Mark,
     Mask,
     Point,
-    Polygon,
     Scribble,
     Triangle,
     TypedMark,

@@ -16,7 +16,8 @@ from tests.plain import assert_plain
 from vipcli.colors import named
 from vipcli.drawing import trace
 from vipcli.errors import MarkError
-from vipcli.marks import BY_KIND, XY, Mark, Point, Polygon, parse_mark
+from vipcli.geometry import XY, Polygon
+from vipcli.marks import BY_KIND, Mark, Point, parse_mark
 from vipcli.regions import Region, Wanted, typed
 
 RED = named("red")

@@ -17,20 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vipcli.marks import (
-    XY,
-    Arrow,
-    Bounds,
-    Box,
-    Contour,
-    Ellipse,
-    Mark,
-    Mask,
-    Point,
-    Polygon,
-    Scribble,
-    Triangle,
-)
+from vipcli.geometry import XY, Bounds, Polygon
+from vipcli.marks import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
 from vipcli.styles import Style
 
 if TYPE_CHECKING:

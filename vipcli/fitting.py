@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from vipcli.marks import Bounds
+from vipcli.geometry import Bounds
 
 if TYPE_CHECKING:
     from vipcli.images import Pixels

@@ -15,22 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vipcli.errors import UsageError
-from vipcli.items import (
-    Item,
-    Job,
-    Orders,
-    exists,
-    fill,
-    in_quotes,
-    in_words,
-    is_folder,
-    is_there,
-    item_of,
-    locate,
-    public_name,
-    told_of,
-    unread,
-)
+from vipcli.files import exists, in_quotes, in_words, is_folder, is_there, told_of, unread
+from vipcli.items import Item, Job, Orders, fill, item_of, locate, public_name
 from vipcli.tasks import ENDINGS as TASKS
 from vipcli.tasks import parsed, tasks_in, tasks_of
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import glob
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vipcli.errors import UsageError
+from vipcli.files import exists
 from vipcli.marks import TypedMark
 from vipcli.regions import Region, Wanted
 
@@ -118,57 +115,3 @@ def locate(name: str, orders: Orders, folder: Path | None) -> str:
     if folder is not None and folder != Path() and (exists(folder / name) or not exists(Path(name))):
         return str(folder / name)
     return name
-
-
-# What a disk may answer
-
-
-@contextmanager
-def in_words(subject: str) -> Iterator[None]:
-    """Turn what a disk or a strange name can do into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(unread(subject, error)) from error
-
-
-def unread(subject: str, error: OSError) -> str:
-    return f"{subject} cannot be read: {error.strerror or error}."
-
-
-def in_quotes(name: object) -> str:
-    """How a message names a file or folder: on one line, and not endlessly."""
-    text = repr(str(name))
-    return text if len(text) <= 120 else f"{text[:40]}…{text[-79:]}"
-
-
-def is_there(source: str) -> bool:
-    try:
-        return Path(source).exists()
-    except OSError as error:
-        # A pattern may be longer than any name.
-        if glob.has_magic(source):
-            return False
-        raise UsageError(unread(f"The path {in_quotes(source)}", error)) from error
-
-
-def exists(path: Path) -> bool:
-    """Whether there is a file or folder; none where the name is impossible."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def is_folder(one: Path | os.DirEntry[str]) -> bool:
-    try:
-        return one.is_dir()
-    # A link to itself is none, and whoever opens it will hear so.
-    except OSError:
-        return False
-
-
-def told_of(parts: Iterable[bytes], subject: str) -> Iterator[bytes]:
-    """The parts as they come, and a sentence where they cannot be read any longer."""
-    with in_words(subject):
-        yield from parts

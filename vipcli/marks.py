@@ -13,10 +13,7 @@ from typing import ClassVar
 
 from vipcli.colors import TRAINED, Color, named, parse_color
 from vipcli.errors import ColorError, MarkError
-
-XY = tuple[float, float]
-Bounds = tuple[float, float, float, float]
-Polygon = tuple[XY, ...]
+from vipcli.geometry import XY, Bounds, Polygon
 
 # Far beyond any picture that can be opened, and small enough for exact drawing arithmetic.
 # Percentages end at a hundredth of it.

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from vipcli.colors import Color
 from vipcli.errors import MarkError
-from vipcli.marks import BY_KIND, XY, Bounds, Length, Polygon, TypedMark
+from vipcli.geometry import XY, Bounds, Polygon
+from vipcli.marks import BY_KIND, Length, TypedMark
 
 Trace = Callable[[str], tuple[Polygon, ...]]
 """Turns the name of a mask image into the outlines of what is white in it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from vipcli.errors import ConversationError, ModelError, OutputError, first_line
-from vipcli.files import replace_file
+from vipcli.files import private_folder, replace_file
 
 _MOST_CONVERSATIONS = 50
 _LOCK = "serve.lock"
@@ -22,7 +22,7 @@ def folder() -> Path:
     """Where it is kept, made if need be, for this person's eyes alone."""
     import platformdirs
 
-    return _made(platformdirs.user_state_path("vipcli", appauthor=False))
+    return private_folder(platformdirs.user_state_path("vipcli", appauthor=False))
 
 
 def runtime() -> Path:
@@ -40,7 +40,7 @@ def runtime() -> Path:
             raise OutputError(
                 f"There is no private folder for a server's socket: {first_line(error)}."
             ) from None
-    found = _made(path).stat()
+    found = private_folder(path).stat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise OutputError(f"{str(path)!r} is open to others. Take it away, or make it private: chmod 700.")
     return path
@@ -121,16 +121,7 @@ def keep(path: Path, text: str) -> None:
 
 
 def _chats() -> Path:
-    return _made(folder() / "chats")
-
-
-def _made(path: Path) -> Path:
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or first_line(error)
-        raise OutputError(f"The folder {str(path)!r} cannot be made: {reason}.") from None
-    return path
+    return private_folder(folder() / "chats")
 
 
 def _conversations() -> list[Path]:

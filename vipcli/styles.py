@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vipcli.errors import UsageError
-from vipcli.marks import XY, Arrow, Ellipse, Mark, Point, Triangle
+from vipcli.geometry import XY
+from vipcli.marks import Arrow, Ellipse, Mark, Point, Triangle
 
 ANCHOR = 336
 """The long side at which trained sizes are given, and the real checkpoints' input size."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vipcli.errors import MarkError, UsageError, VipcliError, first_line
-from vipcli.items import Item, Job, Orders, exists, fill, in_quotes, in_words, locate, told_of
+from vipcli.files import exists, in_quotes, in_words, told_of
+from vipcli.items import Item, Job, Orders, fill, locate
 from vipcli.marks import BY_KIND, TypedMark, parse_mark
 
 _TABLES = {".csv": ",", ".tsv": "\t"}

@@ -17,7 +17,8 @@ from tests import painters
 from tests.benchmarks.compare import Comparison
 from vipcli.colors import TRAINED, Color, named
 from vipcli.drawing import draw
-from vipcli.marks import XY, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Polygon, Scribble, Triangle
+from vipcli.geometry import XY, Polygon
+from vipcli.marks import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
 from vipcli.styles import Style, styles_for
 
 WIDTH, HEIGHT = 3840, 2160

@@ -15,7 +15,7 @@ from vipcli.annotations.parsing import read_json, unread
 from vipcli.annotations.tracing import outlines_of_runs, united
 from vipcli.annotations.values import DamageError, numbers, polygon, score, shown, word
 from vipcli.errors import AnnotationError
-from vipcli.marks import Polygon
+from vipcli.geometry import Polygon
 from vipcli.regions import Region
 
 

@@ -16,7 +16,7 @@ from vipcli.annotations.parsing import read_json, unread
 from vipcli.annotations.tracing import outlines
 from vipcli.annotations.values import DamageError, corners, numbers, score, told, word
 from vipcli.errors import ImageError
-from vipcli.marks import XY, Polygon
+from vipcli.geometry import XY, Polygon
 from vipcli.regions import Region
 
 _SHAPES = ("rectangle", "circle", "polygon", "line", "linestrip", "point", "points", "mask")

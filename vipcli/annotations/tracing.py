@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from vipcli.annotations.values import DamageError, numbers
-from vipcli.marks import Bounds, Polygon
+from vipcli.geometry import Bounds, Polygon
 from vipcli.regions import bounds_of
 
 if TYPE_CHECKING:

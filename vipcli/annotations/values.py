@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from vipcli.marks import LIMIT, XY, Polygon
+from vipcli.geometry import XY, Polygon
+from vipcli.marks import LIMIT
 
 
 class DamageError(Exception):

@@ -15,7 +15,7 @@ from vipcli.annotations.folders import Images, around, files_below, full, id_of
 from vipcli.annotations.parsing import MOST_NAMES, SAMPLED, read_text, read_yaml
 from vipcli.annotations.values import DamageError, number, polygon, shown, word
 from vipcli.errors import AnnotationError, ImageError
-from vipcli.marks import XY, Polygon
+from vipcli.geometry import XY, Polygon
 from vipcli.regions import Region
 
 _SETTINGS = (".yaml", ".yml")

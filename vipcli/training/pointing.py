@@ -12,21 +12,9 @@ from numpy.typing import NDArray
 
 from vipcli.colors import TRAINED, Color, named
 from vipcli.drawing import arrow_shape, draw
+from vipcli.geometry import Bounds, Polygon
 from vipcli.images import Pixels
-from vipcli.marks import (
-    KINDS,
-    Arrow,
-    Bounds,
-    Box,
-    Contour,
-    Ellipse,
-    Mark,
-    Mask,
-    Point,
-    Polygon,
-    Scribble,
-    Triangle,
-)
+from vipcli.marks import KINDS, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
 from vipcli.styles import Style, fixed_style, jittered_style, relative_size
 from vipcli.training.world import INPUT, Pointed, Scene, Thing, alike
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vipcli.colors import RGB
-from vipcli.marks import Bounds, Mark, Polygon
+from vipcli.geometry import Bounds, Polygon
+from vipcli.marks import Mark
 
 Category = Literal["shape", "number", "letter", "object"]
 Texture = Literal["plain", "striped", "dotted", "outlined"]
