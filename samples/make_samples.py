@@ -1185,7 +1185,7 @@ def _close_up(
     """The part of the marked picture around its mark, and how a question refers to the mark."""
     from vipcli import asking
     from vipcli.images import Picture
-    from vipcli.marks import parse_mark
+    from vipcli.marks.kinds import parse_mark
 
     kind, value = row["option"].removeprefix("--"), row["value"]
     typed = parse_mark(kind, value)

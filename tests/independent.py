@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-from vipcli.colors import TRAINED, Color, named
-from vipcli.drawing import draw
 from vipcli.geometry import XY
-from vipcli.marks import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
-from vipcli.styles import Style, styles_for
+from vipcli.marks.colors import TRAINED, Color, named
+from vipcli.marks.drawing import draw
+from vipcli.marks.kinds import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.styles import Style, styles_for
 
 Pixels = NDArray[np.uint8]
 RGB = tuple[int, int, int]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vipcli.geometry import XY
-from vipcli.marks import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
-from vipcli.styles import Style
+from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.styles import Style
 
 Pixels = NDArray[np.uint8]
 Stencil = NDArray[np.bool_]

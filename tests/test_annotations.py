@@ -20,7 +20,7 @@ from tests.plain import LONGEST, assert_plain
 from vipcli.annotations import FORMS, Annotated, form_of, read
 from vipcli.errors import FAILED, AnnotationError, ImageError
 from vipcli.images import load_picture, size_of
-from vipcli.regions import Region, typed
+from vipcli.marks.regions import Region, typed
 
 Pixels = NDArray[np.uint8]
 
@@ -142,10 +142,10 @@ def disc() -> NDArray[np.bool_]:
 
 
 def filled(region: Region) -> NDArray[np.bool_]:
-    from vipcli.colors import named
-    from vipcli.drawing import draw
-    from vipcli.marks import Mask
-    from vipcli.styles import Style
+    from vipcli.marks.colors import named
+    from vipcli.marks.drawing import draw
+    from vipcli.marks.kinds import Mask
+    from vipcli.marks.styles import Style
 
     mark = Mask(named("red"), region.polygons)
     marked = draw(np.zeros((48, 64, 3), np.uint8), [mark], [Style(0, alpha=255)])

@@ -17,7 +17,7 @@ from vipcli.asking import Drawing
 from vipcli.checkpoints import Checkpoint
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
 from vipcli.images import Picture
-from vipcli.marks import Mask, parse_mark
+from vipcli.marks.kinds import Mask, parse_mark
 from vipcli.models import INTERLEAVE, ONEVISION
 from vipcli.prompts import TemplateForm
 from vipcli.videos import Video

@@ -19,9 +19,9 @@ from vipcli.batch import Asker, Made, Tally, made, run
 from vipcli.checkpoints import find, fingerprint
 from vipcli.errors import ModelError, OutOfMemoryError, OutputError, PromptError
 from vipcli.items import Item
-from vipcli.marks import parse_mark
+from vipcli.marks.kinds import parse_mark
+from vipcli.marks.regions import Region
 from vipcli.ready import Plan, Reader, Ready
-from vipcli.regions import Region
 from vipcli.rows import Row
 
 PLAN = Plan(find("bundled"), together=4, readers=2)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plain import assert_plain
-from vipcli.colors import ALIASES, NAMED, TRAINED, UNTRAINED, Color, named, nearest_name, parse_color
 from vipcli.errors import USED_WRONGLY, ColorError
+from vipcli.marks.colors import ALIASES, NAMED, TRAINED, UNTRAINED, Color, named, nearest_name, parse_color
 
 channels = st.integers(0, 255)
 rgbs = st.tuples(channels, channels, channels)

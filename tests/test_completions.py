@@ -34,7 +34,7 @@ from vipcli.errors import (
     VipcliError,
 )
 from vipcli.images import read_picture
-from vipcli.marks import BY_KIND, parse_mark
+from vipcli.marks.kinds import BY_KIND, parse_mark
 
 BUNDLED = checkpoints.find("bundled")
 MAX_PIXELS, LONGEST = 100_000, 1_000

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests import painters
-from vipcli.colors import NAMED, TRAINED, Color, named
-from vipcli.drawing import arrow_shape, draw, trace
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks import (
+from vipcli.marks.colors import NAMED, TRAINED, Color, named
+from vipcli.marks.drawing import arrow_shape, draw, trace
+from vipcli.marks.kinds import (
     BY_KIND,
     LIMIT,
     Arrow,
@@ -38,7 +38,7 @@ from vipcli.marks import (
     keep_inside,
     parse_mark,
 )
-from vipcli.styles import Style, relative_size, styles_for
+from vipcli.marks.styles import Style, relative_size, styles_for
 
 Pixels = NDArray[np.uint8]
 Stencil = NDArray[np.bool_]

@@ -24,8 +24,8 @@ from pycocotools import mask as coco_mask
 from tests.test_annotations import assert_sound, disc, photo
 from vipcli.annotations import FORMS, form_of, read
 from vipcli.errors import MarkError, VipcliError
-from vipcli.marks import BY_KIND
-from vipcli.regions import Region, Wanted, typed
+from vipcli.marks.kinds import BY_KIND
+from vipcli.marks.regions import Region, Wanted, typed
 
 EXAMPLES = 75
 THOROUGH = 2500

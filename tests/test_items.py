@@ -13,7 +13,7 @@ from tests.plain import assert_plain
 from vipcli.errors import UsageError
 from vipcli.gathering import PHOTOS, gather
 from vipcli.items import Item, Orders
-from vipcli.marks import parse_mark
+from vipcli.marks.kinds import parse_mark
 from vipcli.rows import JsonLines
 
 
@@ -255,7 +255,7 @@ def test_regions_one_by_one_and_together(photos: Path) -> None:
 
 
 def test_only_some_regions(photos: Path) -> None:
-    from vipcli.regions import Wanted
+    from vipcli.marks.regions import Wanted
 
     (photos / "coco.json").write_text(json.dumps(COCO))
     (dog,) = items("photos/coco.json", wanted=Wanted(labels=("DOG",)))
@@ -267,7 +267,7 @@ def test_only_some_regions(photos: Path) -> None:
 def test_a_benchmark_speaks_of_its_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     from vipcli.annotations import Annotated
     from vipcli.gathering import _asked_of
-    from vipcli.regions import Region
+    from vipcli.marks.regions import Region
 
     regions = tuple(Region("box", ((1, 2), (3, 4)), label=name) for name in ("<obj>", "obj1"))
     (item,) = _asked_of(Annotated("a.png", regions, "v1_0", "Is <obj1> left of <obj>?", {}), Orders())

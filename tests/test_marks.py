@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.plain import assert_plain
-from vipcli.colors import ALIASES, NAMED, TRAINED, named, parse_color
 from vipcli.errors import USED_WRONGLY, ColorError, MarkError
 from vipcli.geometry import XY, Polygon
-from vipcli.marks import (
+from vipcli.marks.colors import ALIASES, NAMED, TRAINED, named, parse_color
+from vipcli.marks.kinds import (
     BY_KIND,
     KINDS,
     LIMIT,

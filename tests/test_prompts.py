@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vipcli.colors import TRAINED, named
 from vipcli.errors import ModelError, PromptError
-from vipcli.marks import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.colors import TRAINED, named
+from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
 from vipcli.prompts import (
     HUMAN,
     LONGEST_TEXT,

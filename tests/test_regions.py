@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plain import assert_plain
-from vipcli.colors import named
-from vipcli.drawing import trace
 from vipcli.errors import MarkError
 from vipcli.geometry import XY, Polygon
-from vipcli.marks import BY_KIND, Mark, Point, parse_mark
-from vipcli.regions import Region, Wanted, typed
+from vipcli.marks.colors import named
+from vipcli.marks.drawing import trace
+from vipcli.marks.kinds import BY_KIND, Mark, Point, parse_mark
+from vipcli.marks.regions import Region, Wanted, typed
 
 RED = named("red")
 
@@ -309,6 +309,6 @@ def test_regions_are_values() -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys, vipcli.regions, vipcli.annotations; print({'numpy', 'cv2', 'PIL'} & sys.modules.keys())"
+        "import sys, vipcli.marks.regions, vipcli.annotations; print({'numpy', 'cv2', 'PIL'} & sys.modules.keys())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -24,7 +24,7 @@ from vipcli.cli import MARK_OPTIONS
 from vipcli.gathering import gather
 from vipcli.images import Pixels, load_picture
 from vipcli.items import Item, Orders
-from vipcli.marks import parse_mark
+from vipcli.marks.kinds import parse_mark
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"

@@ -32,7 +32,7 @@ from vipcli.answers import Halted, OnText, Reply, Request, Setup
 from vipcli.asking import ask, mark, prepare
 from vipcli.engine import LocalModel
 from vipcli.images import load_picture
-from vipcli.marks import parse_mark
+from vipcli.marks.kinds import parse_mark
 
 SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
 ASK = ("ask", str(SHAPES), "Which number is {1}?", "--box", "8%,36%,31%,66%")

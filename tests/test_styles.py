@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plain import assert_plain
-from vipcli.colors import named
 from vipcli.errors import USED_WRONGLY, UsageError
-from vipcli.marks import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
-from vipcli.styles import Style, relative_size, styles_for
+from vipcli.marks.colors import named
+from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.styles import Style, relative_size, styles_for
 
 RED = named("red")
 POLYGON = ((10.0, 10.0), (60.0, 12.0), (40.0, 70.0))

@@ -15,7 +15,7 @@ from vipcli.chat import Chat, Exchange, Manner, Scene, manner_of
 from vipcli.checkpoints import Checkpoint
 from vipcli.errors import ConversationError, ImageError, VipcliError
 from vipcli.images import Picture, is_address, load_picture
-from vipcli.marks import BY_KIND, TypedMark, parse_mark
+from vipcli.marks.kinds import BY_KIND, TypedMark, parse_mark
 from vipcli.models import BUNDLED
 from vipcli.videos import MOST_FRAMES, Video, load_video
 

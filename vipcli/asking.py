@@ -14,12 +14,13 @@ from typing import Any
 from vipcli import __version__
 from vipcli.answers import GREEDY, Answerer, Halted, OnText, Reply, Request, Said, Sampling
 from vipcli.checkpoints import Checkpoint
-from vipcli.colors import Color, nearest_trained
-from vipcli.drawing import draw, extent, paints, trace
 from vipcli.errors import MarkError, PromptError, UsageError
 from vipcli.fitting import Fit, scale, visible
 from vipcli.images import Picture, Pixels, load_mask
-from vipcli.marks import Mark, TypedMark, assign_colors, keep_inside
+from vipcli.marks.colors import Color, nearest_trained
+from vipcli.marks.drawing import draw, extent, paints, trace
+from vipcli.marks.kinds import Mark, TypedMark, assign_colors, keep_inside
+from vipcli.marks.styles import Style, styles_for
 from vipcli.models import BUNDLED, CANNOT_TELL, Family
 from vipcli.prompts import (
     TOKENS,
@@ -31,7 +32,6 @@ from vipcli.prompts import (
     going_on,
     unmentioned,
 )
-from vipcli.styles import Style, styles_for
 from vipcli.videos import Video
 
 THINNEST = 2 / 336

@@ -13,7 +13,7 @@ from vipcli.checkpoints import Checkpoint
 from vipcli.errors import ContextError, UsageError
 from vipcli.fitting import Fit
 from vipcli.images import Picture
-from vipcli.marks import Mark, TypedMark, parse_mark
+from vipcli.marks.kinds import Mark, TypedMark, parse_mark
 from vipcli.videos import Video
 
 

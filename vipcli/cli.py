@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from vipcli import __version__, config, output
 from vipcli.errors import FAILED, INTERRUPTED, SOME_FAILED, ConversationError, UsageError, VipcliError
-from vipcli.marks import BY_KIND
+from vipcli.marks.kinds import BY_KIND
 from vipcli.models import BUNDLED
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vipcli.chat import Manner, Scene
     from vipcli.checkpoints import Checkpoint
     from vipcli.jobs import Outcome, Target
-    from vipcli.marks import TypedMark
+    from vipcli.marks.kinds import TypedMark
     from vipcli.remote import Held
 
 MARK_OPTIONS = tuple(BY_KIND)
@@ -81,7 +81,7 @@ app.add_typer(models_app, name="models")
 
 
 def _complete_color(incomplete: str) -> list[str]:
-    from vipcli.colors import TRAINED
+    from vipcli.marks.colors import TRAINED
 
     place, colon, color = incomplete.rpartition(":")
     return [f"{place}:{name}" for name in TRAINED if name.startswith(color)] if colon else []
@@ -585,7 +585,7 @@ def batch(
     from vipcli.annotations import FORMS
     from vipcli.gathering import PHOTOS, gather
     from vipcli.items import Orders
-    from vipcli.regions import Wanted
+    from vipcli.marks.regions import Wanted
 
     settings = _settings(ctx)
     if drawn_as is not None and drawn_as not in BY_KIND:
@@ -1121,7 +1121,7 @@ def _settings(ctx: typer.Context, model: str | None = None) -> dict[str, Any]:
 
 
 def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
-    from vipcli.marks import parse_mark
+    from vipcli.marks.kinds import parse_mark
 
     return [parse_mark(kind, text) for kind, text in ctx.meta[_TYPED_MARKS]]
 

@@ -16,12 +16,12 @@ from vipcli.answers import GREEDY, Ended, Reply, Request
 from vipcli.asking import Answer, Earlier, Question, doubts, mark, prepare, request_of
 from vipcli.chat import Manner, manner_of
 from vipcli.checkpoints import Checkpoint
-from vipcli.colors import parse_color
 from vipcli.config import SETTINGS, checked, count_from
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
 from vipcli.fitting import LONGEST_SIDE, Fit
 from vipcli.images import Picture, read_picture
-from vipcli.marks import BY_KIND, Mark, TypedMark, parse_mark
+from vipcli.marks.colors import parse_color
+from vipcli.marks.kinds import BY_KIND, Mark, TypedMark, parse_mark
 from vipcli.prompts import LONGEST_TEXT, PromptForm, check_text, default_question, fill_in
 
 MOST_PICTURES = 32

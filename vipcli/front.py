@@ -209,8 +209,8 @@ def _import_what_questions_need() -> None:
     import vipcli.asking
     import vipcli.checkpoints
     import vipcli.cli
-    import vipcli.drawing
     import vipcli.images
+    import vipcli.marks.drawing
     import vipcli.remote
     import vipcli.videos
     import vipcli.wire  # noqa: F401

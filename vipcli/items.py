@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vipcli.files import exists
-from vipcli.marks import TypedMark
-from vipcli.regions import Region, Wanted
+from vipcli.marks.kinds import TypedMark
+from vipcli.marks.regions import Region, Wanted
 
 _WORDS = re.compile(r"\{(label|id|file)\}")
 

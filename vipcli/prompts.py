@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from vipcli.errors import ModelError, PromptError
-from vipcli.marks import Mark
+from vipcli.marks.kinds import Mark
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "

@@ -16,14 +16,14 @@ from vipcli import asking
 from vipcli.answers import GREEDY, Request, Sampling, Setup
 from vipcli.asking import TRAINED, Drawing, Marked, Question
 from vipcli.checkpoints import Checkpoint, fingerprint
-from vipcli.drawing import trace
 from vipcli.errors import OutputError, UsageError, VipcliError, first_line
 from vipcli.fitting import Fit, model_view
 from vipcli.images import DEFAULT_MAX_PIXELS, hash_of, load_mask, load_picture, save_picture
 from vipcli.items import Item
-from vipcli.marks import TypedMark
+from vipcli.marks.drawing import trace
+from vipcli.marks.kinds import TypedMark
+from vipcli.marks.regions import Region, typed
 from vipcli.models import ONEVISION
-from vipcli.regions import Region, typed
 from vipcli.videos import DEFAULT_FRAMES, is_video, load_video
 
 _BATCHES_A_WINDOW = 2

@@ -19,7 +19,7 @@ from vipcli.chat import Chat, Manner, Scene, manner_of
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError
 from vipcli.files import replace_file
 from vipcli.images import load_picture
-from vipcli.marks import BY_KIND
+from vipcli.marks.kinds import BY_KIND
 from vipcli.videos import DEFAULT_FRAMES, is_video, load_video
 
 SETTINGS = tuple(entry.name for entry in fields(Manner) if entry.name in config.SETTINGS)

@@ -14,7 +14,7 @@ from typing import Any
 from vipcli.errors import MarkError, UsageError, VipcliError, first_line
 from vipcli.files import exists, in_quotes, in_words, told_of
 from vipcli.items import Item, Job, Orders, fill, locate
-from vipcli.marks import BY_KIND, TypedMark, parse_mark
+from vipcli.marks.kinds import BY_KIND, TypedMark, parse_mark
 
 _TABLES = {".csv": ",", ".tsv": "\t"}
 ENDINGS = (".jsonl", ".ndjson", *_TABLES)

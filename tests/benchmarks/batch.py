@@ -24,7 +24,7 @@ from vipcli.answers import Setup
 from vipcli.batch import Asker, made
 from vipcli.checkpoints import find
 from vipcli.items import Item
-from vipcli.marks import parse_mark
+from vipcli.marks.kinds import parse_mark
 from vipcli.prompts import HUMAN, Turn
 from vipcli.ready import Plan, Reader
 from vipcli.training.scenes import draw_scene

@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw
 
 from tests import painters
 from tests.benchmarks.compare import Comparison
-from vipcli.colors import TRAINED, Color, named
-from vipcli.drawing import draw
 from vipcli.geometry import XY, Polygon
-from vipcli.marks import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
-from vipcli.styles import Style, styles_for
+from vipcli.marks.colors import TRAINED, Color, named
+from vipcli.marks.drawing import draw
+from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.styles import Style, styles_for
 
 WIDTH, HEIGHT = 3840, 2160
 KINDS = 8

@@ -10,7 +10,7 @@ from typing import Any
 
 from vipcli.annotations.values import DamageError, shown, word
 from vipcli.errors import AnnotationError
-from vipcli.regions import Region
+from vipcli.marks.regions import Region
 
 _MOST_POINTS = 5_000_000
 """A gibibyte of outlines. No image has so many, but small masks of noise in a file, well packed, do."""

@@ -16,7 +16,7 @@ from vipcli.annotations.tracing import outlines_of_runs, united
 from vipcli.annotations.values import DamageError, numbers, polygon, score, shown, word
 from vipcli.errors import AnnotationError
 from vipcli.geometry import Polygon
-from vipcli.regions import Region
+from vipcli.marks.regions import Region
 
 
 def fits(content: object) -> bool:

@@ -17,7 +17,7 @@ from vipcli.annotations.tracing import outlines
 from vipcli.annotations.values import DamageError, corners, numbers, score, told, word
 from vipcli.errors import ImageError
 from vipcli.geometry import XY, Polygon
-from vipcli.regions import Region
+from vipcli.marks.regions import Region
 
 _SHAPES = ("rectangle", "circle", "polygon", "line", "linestrip", "point", "points", "mask")
 

@@ -11,7 +11,7 @@ from vipcli.annotations.annotated import Annotated, missing
 from vipcli.annotations.folders import Images, folders_in, pictures_in
 from vipcli.annotations.values import DamageError, shown, word
 from vipcli.errors import AnnotationError, ImageError
-from vipcli.regions import Region
+from vipcli.marks.regions import Region
 
 
 def fits_folder(folder: Path) -> bool:

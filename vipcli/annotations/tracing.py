@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vipcli.annotations.values import DamageError, numbers
 from vipcli.geometry import Bounds, Polygon
-from vipcli.regions import bounds_of
+from vipcli.marks.regions import bounds_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ and its outlines would fill any memory."""
 
 def outlines(mask: NDArray[np.bool_], left: float, top: float) -> tuple[Polygon, ...]:
     """The outlines of what is true in a mask whose first pixel lies there."""
-    from vipcli.drawing import trace
+    from vipcli.marks.drawing import trace
 
     if (mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum() > _MOST_EDGES:
         raise DamageError("its mask is too ragged to have an outline")
@@ -43,7 +43,7 @@ def united(parts: tuple[Polygon, ...]) -> tuple[Polygon, ...]:
     x1, y1, x2, y2 = bounds_of([point for part in parts for point in part])
     if (x2 - x1 + 2) * (y2 - y1 + 2) > DEFAULT_MAX_PIXELS:
         raise DamageError("its outlines are larger than any picture")
-    from vipcli.drawing import unite
+    from vipcli.marks.drawing import unite
 
     return unite(parts)
 

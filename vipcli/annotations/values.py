@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from vipcli.geometry import XY, Polygon
-from vipcli.marks import LIMIT
+from vipcli.marks.kinds import LIMIT
 
 
 class DamageError(Exception):

@@ -15,7 +15,7 @@ from vipcli.annotations.labelme import gather
 from vipcli.annotations.parsing import SAMPLED, read_json, unread
 from vipcli.annotations.values import DamageError, shown, word
 from vipcli.errors import AnnotationError
-from vipcli.regions import Region
+from vipcli.marks.regions import Region
 
 _META = "vip-bench-meta-data.json"
 # The plain pictures come first: those of the parts `bbox` and `human` have their marks.

@@ -11,7 +11,7 @@ from vipcli.annotations.annotated import Annotated, Gathered, missing, read_each
 from vipcli.annotations.folders import Images, above, files_below, id_of
 from vipcli.annotations.parsing import read_xml, unread
 from vipcli.annotations.values import DamageError, corners, number, polygon, word
-from vipcli.regions import Region
+from vipcli.marks.regions import Region
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

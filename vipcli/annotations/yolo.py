@@ -16,7 +16,7 @@ from vipcli.annotations.parsing import MOST_NAMES, SAMPLED, read_text, read_yaml
 from vipcli.annotations.values import DamageError, number, polygon, shown, word
 from vipcli.errors import AnnotationError, ImageError
 from vipcli.geometry import XY, Polygon
-from vipcli.regions import Region
+from vipcli.marks.regions import Region
 
 _SETTINGS = (".yaml", ".yml")
 _CLASSES = ("classes.txt", "obj.names")

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vipcli.colors import RGB
 from vipcli.images import Pixels
+from vipcli.marks.colors import RGB
 
 Floats = NDArray[np.float32]
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vipcli.marks import KINDS as MARK_KINDS
+from vipcli.marks.kinds import KINDS as MARK_KINDS
 from vipcli.training.pointing import OTHERS
 from vipcli.training.questions import FAMILIES, ask
 from vipcli.training.scenes import FLATTEST, LONGEST, SHORTEST, draw_scene

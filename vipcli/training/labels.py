@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vipcli.marks import KINDS as MARK_KINDS
+from vipcli.marks.kinds import KINDS as MARK_KINDS
 from vipcli.training.pointing import MARK_COLORS, Layer
 from vipcli.training.scenes import Drawn
 from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES, Scene, Thing

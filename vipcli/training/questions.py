@@ -13,9 +13,9 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeVar
 
-from vipcli.colors import ALIASES, NAMED, TRAINED
-from vipcli.marks import BY_KIND
-from vipcli.marks import KINDS as MARKS
+from vipcli.marks.colors import ALIASES, NAMED, TRAINED
+from vipcli.marks.kinds import BY_KIND
+from vipcli.marks.kinds import KINDS as MARKS
 from vipcli.models import CANNOT_TELL
 from vipcli.training.wordings import (
     AFTER_NOUN_ONLY,

@@ -8,9 +8,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from vipcli.colors import RGB
 from vipcli.geometry import Bounds
 from vipcli.images import Pixels
+from vipcli.marks.colors import RGB
 from vipcli.training.backgrounds import background, foreign, weather
 from vipcli.training.painting import paint, shade_of
 from vipcli.training.pointing import Layer, mark_up

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vipcli.colors import RGB
 from vipcli.geometry import Bounds, Polygon
-from vipcli.marks import Mark
+from vipcli.marks.colors import RGB
+from vipcli.marks.kinds import Mark
 
 Category = Literal["shape", "number", "letter", "object"]
 Texture = Literal["plain", "striped", "dotted", "outlined"]

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
-from vipcli.styles import Style
+from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.styles import Style
 
 if TYPE_CHECKING:
     from vipcli.images import Pixels

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vipcli.colors import Color
 from vipcli.errors import MarkError
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks import BY_KIND, Length, TypedMark
+from vipcli.marks.colors import Color
+from vipcli.marks.kinds import BY_KIND, Length, TypedMark
 
 Trace = Callable[[str], tuple[Polygon, ...]]
 """Turns the name of a mask image into the outlines of what is white in it."""

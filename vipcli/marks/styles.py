@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from vipcli.errors import UsageError
 from vipcli.geometry import XY
-from vipcli.marks import Arrow, Ellipse, Mark, Point, Triangle
+from vipcli.marks.kinds import Arrow, Ellipse, Mark, Point, Triangle
 
 ANCHOR = 336
 """The long side at which trained sizes are given, and the real checkpoints' input size."""

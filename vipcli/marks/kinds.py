@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from vipcli.colors import TRAINED, Color, named, parse_color
 from vipcli.errors import ColorError, MarkError
 from vipcli.geometry import XY, Bounds, Polygon
+from vipcli.marks.colors import TRAINED, Color, named, parse_color
 
 # Far beyond any picture that can be opened, and small enough for exact drawing arithmetic.
 # Percentages end at a hundredth of it.
