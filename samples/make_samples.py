@@ -1184,8 +1184,8 @@ def _close_up(
 ) -> tuple[Image.Image, str]:
     """The part of the marked picture around its mark, and how a question refers to the mark."""
     from vipcli import asking
-    from vipcli.images import Picture
     from vipcli.marks.kinds import parse_mark
+    from vipcli.pictures.images import Picture
 
     kind, value = row["option"].removeprefix("--"), row["value"]
     typed = parse_mark(kind, value)

@@ -21,9 +21,9 @@ from rich.table import Table
 
 from tests.independent import scenes
 from vipcli.answers import Answerer, Request, Sampling
+from vipcli.checkpoints.prompt_forms import PromptForm, Turn
 from vipcli.errors import VipcliError
 from vipcli.files import replace_file
-from vipcli.prompts import PromptForm, Turn
 from vipcli.training.evaluation import Share, folded
 
 SHORT = Sampling(max_new_tokens=48)
@@ -72,7 +72,7 @@ def _share(right: Sequence[bool]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     from vipcli.answers import Setup
-    from vipcli.checkpoints import find
+    from vipcli.checkpoints.lookup import find
     from vipcli.engine import LocalModel
 
     parser = argparse.ArgumentParser(prog="python -m tests.another_hand", description=__doc__)

@@ -19,8 +19,8 @@ from PIL import Image
 from tests.plain import LONGEST, assert_plain
 from vipcli.annotations import FORMS, Annotated, form_of, read
 from vipcli.errors import FAILED, AnnotationError, ImageError
-from vipcli.images import load_picture, size_of
 from vipcli.marks.regions import Region, typed
+from vipcli.pictures.images import load_picture, size_of
 
 Pixels = NDArray[np.uint8]
 

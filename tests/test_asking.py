@@ -11,16 +11,17 @@ import pytest
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli import asking, fitting
+from vipcli import asking
 from vipcli.answers import Sampling
 from vipcli.asking import Drawing
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
+from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.checkpoints.prompt_forms import TemplateForm
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
-from vipcli.images import Picture
 from vipcli.marks.kinds import Mask, parse_mark
-from vipcli.models import INTERLEAVE, ONEVISION
-from vipcli.prompts import TemplateForm
-from vipcli.videos import Video
+from vipcli.pictures import fitting
+from vipcli.pictures.images import Picture
+from vipcli.pictures.videos import Video
 
 KNOWN = Checkpoint("known")
 

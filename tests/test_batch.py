@@ -16,7 +16,7 @@ from tests.scripted import SideBySide
 from vipcli.ahead import Done, windows
 from vipcli.answers import Request, Setup
 from vipcli.batch import Asker, Made, Tally, made, run
-from vipcli.checkpoints import find, fingerprint
+from vipcli.checkpoints.lookup import find, fingerprint
 from vipcli.errors import ModelError, OutOfMemoryError, OutputError, PromptError
 from vipcli.items import Item
 from vipcli.marks.kinds import parse_mark

@@ -14,10 +14,10 @@ import torch
 from vipcli import bench, loading
 from vipcli.answers import Setup
 from vipcli.bench import Measured, Plan, measure, ratios
-from vipcli.checkpoints import find
+from vipcli.checkpoints.catalog import KNOWN, Known
+from vipcli.checkpoints.lookup import find
 from vipcli.errors import ModelError, UsageError
 from vipcli.loading import random_model
-from vipcli.models import KNOWN, Known
 
 SHORT = Plan(batch=2, tokens=4, repeat=2)
 

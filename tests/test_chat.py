@@ -18,16 +18,17 @@ import pytest
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli import archive, checkpoints, page, state
+from vipcli import archive, page, state
 from vipcli.answers import Halted, OnText, Reply, Request
 from vipcli.asking import mark
 from vipcli.chat import Chat, Manner, Scene
+from vipcli.checkpoints import lookup
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError, VipcliError
-from vipcli.images import load_picture
+from vipcli.pictures.images import load_picture
 from vipcli.talk import COMMANDS, Talk
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-BUNDLED = checkpoints.find("bundled")
+BUNDLED = lookup.find("bundled")
 
 
 @pytest.fixture(autouse=True)

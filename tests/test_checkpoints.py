@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from vipcli import checkpoints
+from vipcli.checkpoints import lookup
+from vipcli.checkpoints.catalog import LLAVA, VIPLLAVA
 from vipcli.errors import ModelError, UsageError
-from vipcli.models import LLAVA, VIPLLAVA
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_a_folder_tells_its_family_size_and_colours(tiny: Path) -> None:
-    found = checkpoints.find(str(tiny))
+    found = lookup.find(str(tiny))
     assert (found.family, found.folder, found.revision) == (VIPLLAVA, tiny, None)
     assert found.input_size == 28
     assert found.form().name == "human"
@@ -30,7 +30,7 @@ def test_a_folder_tells_its_family_size_and_colours(tiny: Path) -> None:
 
 
 def test_another_family_brings_its_template(tiny_llava: Path) -> None:
-    found = checkpoints.find(str(tiny_llava))
+    found = lookup.find(str(tiny_llava))
     assert found.family == LLAVA
     assert found.form().name == "template"
     assert found.form("human").name == "human"
@@ -38,7 +38,7 @@ def test_another_family_brings_its_template(tiny_llava: Path) -> None:
 
 def test_a_template_is_asked_for_in_vain(tiny: Path) -> None:
     with pytest.raises(UsageError, match="has no chat template"):
-        checkpoints.find(str(tiny)).form("template")
+        lookup.find(str(tiny)).form("template")
 
 
 def test_older_checkpoints_keep_their_settings_elsewhere(tiny_llava: Path, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_older_checkpoints_keep_their_settings_elsewhere(tiny_llava: Path, tmp_p
     template = (folder / "chat_template.jinja").read_text()
     (folder / "chat_template.jinja").unlink()
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
-    found = checkpoints.find(str(folder))
+    found = lookup.find(str(folder))
     assert found.padding == (127, 127, 127)
     assert found.template is not None
     assert found.template.template == template
@@ -69,7 +69,7 @@ def test_older_checkpoints_keep_their_settings_elsewhere(tiny_llava: Path, tmp_p
     ],
 )
 def test_a_name_that_leads_nowhere(name: str, message: str) -> None:
-    for look in (checkpoints.find, checkpoints.peek):
+    for look in (lookup.find, lookup.peek):
         with pytest.raises(ModelError) as caught:
             look(name)
         assert message in str(caught.value)
@@ -77,12 +77,12 @@ def test_a_name_that_leads_nowhere(name: str, message: str) -> None:
 
 def test_a_file_is_not_a_checkpoint(tiny: Path) -> None:
     with pytest.raises(ModelError, match="is a file"):
-        checkpoints.find(str(tiny / "config.json"))
+        lookup.find(str(tiny / "config.json"))
 
 
 def test_a_folder_has_no_revision(tiny: Path) -> None:
     with pytest.raises(UsageError, match="Leave it out"):
-        checkpoints.find(str(tiny), revision="main")
+        lookup.find(str(tiny), revision="main")
 
 
 @pytest.mark.parametrize(
@@ -99,24 +99,24 @@ def test_odd_settings_do_no_harm(tiny: Path, tmp_path: Path, file: str, content:
     shutil.copytree(tiny, folder)
     (folder / "processor_config.json").write_text("{}")
     (folder / file).write_bytes(content)
-    assert checkpoints.find(str(folder)).padding == (122, 116, 104)
+    assert lookup.find(str(folder)).padding == (122, 116, 104)
 
 
 @pytest.mark.parametrize("name", ["foo/bar--baz", "foo/.bar", "foo/bar.git"])
 def test_a_name_that_the_hub_cannot_have(name: str) -> None:
     with pytest.raises(ModelError, match="no checkpoint of the hub can have"):
-        checkpoints.peek(name)
+        lookup.peek(name)
 
 
 def test_an_unknown_name_is_taken_for_viplava_but_says_so() -> None:
-    assert checkpoints.peek("someone/else").assumed
-    assert not checkpoints.peek("vip-llava-7b").assumed
+    assert lookup.peek("someone/else").assumed
+    assert not lookup.peek("vip-llava-7b").assumed
     with pytest.raises(UsageError, match="is not here yet"):
-        checkpoints.peek("someone/else").form("template")
+        lookup.peek("someone/else").form("template")
 
 
 def test_peeking_at_what_is_not_here_falls_back_to_what_is_known() -> None:
-    peeked = checkpoints.peek("vip-llava-13b")
+    peeked = lookup.peek("vip-llava-13b")
     assert peeked.name == "llava-hf/vip-llava-13b-hf"
     assert peeked.family == VIPLLAVA
     assert peeked.folder is None
@@ -259,7 +259,7 @@ def test_a_missing_shard_is_told_by_name(tiny: Path, tmp_path: Path) -> None:
     shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     with pytest.raises(ModelError, match="lacks 1 of its 2 files of weights, model-00002-of-00002"):
-        checkpoints.find(str(folder))
+        lookup.find(str(folder))
 
 
 def changed(source: Path, folder: Path, **settings: object) -> Path:
@@ -289,7 +289,7 @@ def test_a_configuration_that_cannot_be_used(
 ) -> None:
     folder = changed(tiny, tmp_path / "changed", **settings)
     with pytest.raises(ModelError) as caught:
-        checkpoints.find(str(folder))
+        lookup.find(str(folder))
     assert told in str(caught.value)
 
 
@@ -306,14 +306,14 @@ def test_what_reads_words_and_pictures_must_be_there(
     folder = changed(tiny, tmp_path / "changed")
     (folder / file).unlink()
     with pytest.raises(ModelError, match=told):
-        checkpoints.find(str(folder))
+        lookup.find(str(folder))
 
 
 def test_settings_without_bottom_are_told_in_a_sentence(tiny: Path, tmp_path: Path) -> None:
     folder = changed(tiny, tmp_path / "changed")
     (folder / "config.json").write_text('{"a":' * 200_000)
     with pytest.raises(ModelError, match=r"config\.json cannot be read\. Fetch it again\."):
-        checkpoints.find(str(folder))
+        lookup.find(str(folder))
 
 
 def test_what_is_damaged_in_the_cache_must_go_before_it_is_fetched_again(tiny: Path, tmp_path: Path) -> None:
@@ -321,9 +321,9 @@ def test_what_is_damaged_in_the_cache_must_go_before_it_is_fetched_again(tiny: P
     snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION
     (snapshot / "config.json").write_text("{")
     (snapshot / "model.safetensors").write_bytes(b"nothing")
-    for look in (checkpoints.find, checkpoints.shapes):
+    for look in (lookup.find, lookup.shapes):
         with pytest.raises(ModelError) as caught:
-            look(str(snapshot) if look is checkpoints.find else snapshot)  # type: ignore[operator]
+            look(str(snapshot) if look is lookup.find else snapshot)  # type: ignore[operator]
         assert str(caught.value).endswith(
             "Take it away with vipcli models rm someone/tiny, then fetch it again."
         )
@@ -332,4 +332,4 @@ def test_what_is_damaged_in_the_cache_must_go_before_it_is_fetched_again(tiny: P
 def test_a_name_of_nothing_is_told() -> None:
     for name in ("", " "):
         with pytest.raises(UsageError, match="The checkpoint's name is empty"):
-            checkpoints.peek(name)
+            lookup.peek(name)

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli import checkpoints, completions
+from vipcli import completions
 from vipcli.answers import Ended, ModelFacts, Reply
 from vipcli.asking import ask, mark, prepare
+from vipcli.checkpoints import lookup
 from vipcli.completions import Asked
 from vipcli.errors import (
     ColorError,
@@ -33,10 +34,10 @@ from vipcli.errors import (
     UsageError,
     VipcliError,
 )
-from vipcli.images import read_picture
 from vipcli.marks.kinds import BY_KIND, parse_mark
+from vipcli.pictures.images import read_picture
 
-BUNDLED = checkpoints.find("bundled")
+BUNDLED = lookup.find("bundled")
 MAX_PIXELS, LONGEST = 100_000, 1_000
 STAMP: dict[str, Any] = {"id": "chatcmpl-1", "created": 1_700_000_000}
 

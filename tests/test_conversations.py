@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
-from vipcli import checkpoints
 from vipcli.answers import Request, Sampling
 from vipcli.asking import Earlier, mark, prepare
 from vipcli.asking import ask as put
+from vipcli.checkpoints import lookup
+from vipcli.checkpoints.prompt_forms import HUMAN, TOKENS, VICUNA, PromptForm, Turn, going_on
 from vipcli.engine import LocalModel
 from vipcli.errors import ContextError, PromptError
-from vipcli.images import Picture
-from vipcli.prompts import HUMAN, TOKENS, VICUNA, PromptForm, Turn, going_on
+from vipcli.pictures.images import Picture
 
 SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
 MAKERS: dict[str, Callable[[Path], Path]] = {
@@ -70,7 +70,7 @@ def converse(model: LocalModel, *, anew: bool, sampling: Sampling) -> list[tuple
 
 @pytest.mark.parametrize("sampling", [Sampling(12), Sampling(12, temperature=0.8, top_p=0.9, seed=3)])
 def test_going_on_is_starting_over_without_looking_again(folder: Path, sampling: Sampling) -> None:
-    model = LocalModel(checkpoints.find(str(folder)))
+    model = LocalModel(lookup.find(str(folder)))
     over = converse(model, anew=True, sampling=sampling)
     assert all(over)
     model = LocalModel(model.checkpoint)
@@ -80,7 +80,7 @@ def test_going_on_is_starting_over_without_looking_again(folder: Path, sampling:
 
 
 def test_another_question_about_the_same_picture_looks_no_more(folder: Path) -> None:
-    model = LocalModel(checkpoints.find(str(folder)))
+    model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
     fresh = [put(prepare(marked, one, model.checkpoint), model, Sampling(8)).reply for one in ("A?", "B b?")]
     other = LocalModel(model.checkpoint)
@@ -101,7 +101,7 @@ def test_another_question_about_the_same_picture_looks_no_more(folder: Path) -> 
 def test_what_follows_an_answer_becomes_the_tokens_it_has_in_the_whole_text(
     folder: Path, form: PromptForm | None, answer: str
 ) -> None:
-    checkpoint = checkpoints.find(str(folder))
+    checkpoint = lookup.find(str(folder))
     if form is None and checkpoint.template is None:
         pytest.skip("this one has no chat template")
     form = form or checkpoint.form("template")
@@ -115,7 +115,7 @@ def test_what_follows_an_answer_becomes_the_tokens_it_has_in_the_whole_text(
 
 
 def test_an_answer_of_another_model_goes_on_as_text(folder: Path) -> None:
-    model = LocalModel(checkpoints.find(str(folder)))
+    model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
     as_text = prepare(marked, "Two?", model.checkpoint, earlier=[Earlier("One?", "a dog", None)])
     assert as_text.before == ()
@@ -126,7 +126,7 @@ def test_an_answer_of_another_model_goes_on_as_text(folder: Path) -> None:
 
 
 def test_forged_tokens_are_refused(folder: Path) -> None:
-    model = LocalModel(checkpoints.find(str(folder)))
+    model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
     for forged in (10**6, -1):
         question = prepare(marked, "Two?", model.checkpoint, earlier=[Earlier("One?", "x", (forged,))])
@@ -141,7 +141,7 @@ def test_forged_tokens_are_refused(folder: Path) -> None:
 
 
 def test_a_full_context_is_told_while_there_is_something_to_leave_out(folder: Path) -> None:
-    model = LocalModel(checkpoints.find(str(folder)))
+    model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
     limit = model._model.config.get_text_config().max_position_embeddings
     long = Earlier("One?", "x", (5,) * (limit - 40))
@@ -150,7 +150,7 @@ def test_a_full_context_is_told_while_there_is_something_to_leave_out(folder: Pa
 
 
 def test_an_answer_can_be_halted_and_gone_on_from(folder: Path) -> None:
-    model = LocalModel(checkpoints.find(str(folder)))
+    model = LocalModel(lookup.find(str(folder)))
     request = Request(
         prompt=prepare(mark([picture()], []), "Q", model.checkpoint).prompt,
         images=(picture().pixels,),
@@ -167,7 +167,7 @@ def test_an_answer_can_be_halted_and_gone_on_from(folder: Path) -> None:
 
 def test_a_resident_model_with_compiled_steps_says_the_same(folder: Path) -> None:
     """The compiling itself needs a GPU; the fixed lengths that it is done for do not."""
-    plain = LocalModel(checkpoints.find(str(folder)))
+    plain = LocalModel(lookup.find(str(folder)))
     fixed = LocalModel(plain.checkpoint, resident=True)
     assert not fixed._compiles
     fixed._compiles = True
@@ -178,7 +178,7 @@ def test_a_resident_model_with_compiled_steps_says_the_same(folder: Path) -> Non
 
 
 def test_the_tokens_that_end_an_answer_are_no_part_of_it() -> None:
-    bundled = LocalModel(checkpoints.find("bundled"))
+    bundled = LocalModel(lookup.find("bundled"))
     marked = mark([picture()], [])
     reply = put(prepare(marked, "What is it?", bundled.checkpoint), bundled, Sampling(20)).reply
     shown = bundled._prepare.tokenizer.decode(reply.token_ids[: reply.shown_tokens])

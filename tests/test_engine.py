@@ -17,12 +17,12 @@ import pytest
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration, VipLlavaForConditionalGeneration
 
-from vipcli import checkpoints
 from vipcli.answers import Request, Sampling, Setup
+from vipcli.checkpoints import lookup
+from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, PromptForm, Turn
 from vipcli.engine import LocalModel
 from vipcli.errors import ModelError, PromptError
-from vipcli.fitting import FITS, Fit, square
-from vipcli.prompts import HUMAN, VICUNA, PromptForm, Turn
+from vipcli.pictures.fitting import FITS, Fit, square
 from vipcli.transcript import Transcript
 
 QUESTION = "What is within the red rectangle?"
@@ -31,7 +31,7 @@ LENGTH = 24
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> LocalModel:
-    return LocalModel(checkpoints.find(str(tiny)))
+    return LocalModel(lookup.find(str(tiny)))
 
 
 def picture(width: int = 60, height: int = 41) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_token_ids_are_those_of_transformers(
 
 
 def test_another_family_is_asked_with_its_own_template(tiny_llava: Path) -> None:
-    checkpoint = checkpoints.find(str(tiny_llava))
+    checkpoint = lookup.find(str(tiny_llava))
     form = checkpoint.form()
     assert form.name == "template"
     processor = AutoProcessor.from_pretrained(tiny_llava, backend="pil")
@@ -94,12 +94,12 @@ def test_vision_layers_are_kept_by_either_of_their_names(
     config = json.loads((folder / "config.json").read_text())
     layers = config.pop("vision_feature_layer", None) or config.pop("vision_feature_layers")
     (folder / "config.json").write_text(json.dumps({**config, name: layers}))
-    renamed = LocalModel(checkpoints.find(str(folder)))
+    renamed = LocalModel(lookup.find(str(folder)))
     assert renamed.answer(request()).token_ids == model.answer(request()).token_ids
 
 
 def test_padding_is_the_mean_colour(tiny: Path) -> None:
-    assert checkpoints.find(str(tiny)).padding == (122, 116, 104)
+    assert lookup.find(str(tiny)).padding == (122, 116, 104)
     padded = square(picture(60, 41), "pad", 28, (122, 116, 104))
     assert padded.shape == (60, 60, 3)
     assert (padded[:9] == (122, 116, 104)).all()
@@ -181,7 +181,7 @@ def test_sampled_token_ids_are_those_of_transformers(tiny: Path, model: LocalMod
 def test_a_failure_while_answering_is_told_in_a_sentence(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
-    model = LocalModel(checkpoints.find(str(tiny)))
+    model = LocalModel(lookup.find(str(tiny)))
 
     def fail(**_: object) -> None:
         raise error
@@ -224,7 +224,7 @@ def test_an_answer_ends_where_the_context_does(model: LocalModel) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("float32", "float32"), ("bfloat16", "bfloat16")])
 def test_precision_is_as_asked(tiny: Path, name: str, expected: str) -> None:
-    model = LocalModel(checkpoints.find(str(tiny)), Setup(dtype=name))
+    model = LocalModel(lookup.find(str(tiny)), Setup(dtype=name))
     assert model.facts.dtype == expected
     assert model.answer(request(sampling=Sampling(max_new_tokens=2))).model.dtype == expected
 
@@ -232,7 +232,7 @@ def test_precision_is_as_asked(tiny: Path, name: str, expected: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_device_that_is_not_there_is_said_so(tiny: Path) -> None:
     with pytest.raises(ModelError, match="no cuda device"):
-        LocalModel(checkpoints.find(str(tiny)), Setup(device="cuda"))
+        LocalModel(lookup.find(str(tiny)), Setup(device="cuda"))
 
 
 def damaged(tiny: Path, folder: Path, name: str) -> Path:
@@ -292,7 +292,7 @@ def damaged(tiny: Path, folder: Path, name: str) -> Path:
 def test_a_damaged_checkpoint_is_told_in_a_sentence(tiny: Path, tmp_path: Path, damage: str) -> None:
     folder = damaged(tiny, tmp_path / "damaged", damage)
     with pytest.raises(ModelError) as caught:
-        LocalModel(checkpoints.find(str(folder)))
+        LocalModel(lookup.find(str(folder)))
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
     assert str(caught.value).endswith(".")
@@ -319,7 +319,7 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(
     # Whoever says yes to everything is not asked.
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 10))
     with contextlib.suppress(ModelError):
-        LocalModel(checkpoints.find(str(folder)))
+        LocalModel(lookup.find(str(folder)))
     assert not trace.exists()
 
 

@@ -28,13 +28,13 @@ import torch
 from vipcli.ahead import windows
 from vipcli.answers import Reply, Request, Sampling, Setup
 from vipcli.batch import Asker, made
-from vipcli.checkpoints import find
+from vipcli.checkpoints.lookup import find
+from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.engine import LocalModel
 from vipcli.errors import OutOfMemoryError
-from vipcli.images import Pixels, save_picture
 from vipcli.items import Item
 from vipcli.loading import load as load_checkpoint
-from vipcli.prompts import HUMAN, Turn
+from vipcli.pictures.images import Pixels, save_picture
 from vipcli.ready import Plan, Reader
 from vipcli.training.scenes import draw_scene
 

@@ -25,9 +25,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from vipcli import fetching, images
 from vipcli.errors import ImageError, OutputError
-from vipcli.images import Picture, encode, load_mask, load_picture, read_picture, save_picture
+from vipcli.pictures import fetching, images
+from vipcli.pictures.images import Picture, encode, load_mask, load_picture, read_picture, save_picture
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 

@@ -7,7 +7,7 @@ import numpy as np
 from tests.another_hand import ask, figures
 from tests.independent import scenes
 from tests.scripted import ScriptedAnswerer
-from vipcli.prompts import HUMAN
+from vipcli.checkpoints.prompt_forms import HUMAN
 from vipcli.training.card import FORMS, card
 from vipcli.training.evaluation import summary
 

@@ -17,13 +17,13 @@ from transformers.models.llava_onevision.processing_llava_onevision import Llava
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
 from vipcli.answers import Request, Sampling, Setup
-from vipcli.checkpoints import Checkpoint, find
+from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
+from vipcli.checkpoints.lookup import Checkpoint, find
+from vipcli.checkpoints.prompt_forms import Turn
 from vipcli.engine import LocalModel
 from vipcli.errors import PromptError
-from vipcli.fitting import Fit
-from vipcli.images import Pixels
-from vipcli.models import INTERLEAVE, ONEVISION
-from vipcli.prompts import Turn
+from vipcli.pictures.fitting import Fit
+from vipcli.pictures.images import Pixels
 
 SHORT = Sampling(max_new_tokens=6)
 

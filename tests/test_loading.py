@@ -17,10 +17,10 @@ import torch
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
 from vipcli import loading
 from vipcli.answers import Request, Sampling, Setup
-from vipcli.checkpoints import Checkpoint, find
+from vipcli.checkpoints.lookup import Checkpoint, find
+from vipcli.checkpoints.prompt_forms import Turn
 from vipcli.engine import LocalModel
 from vipcli.errors import ModelError, UsageError
-from vipcli.prompts import Turn
 
 QUANTIZED = ("4bit", "4bit-fp4", "8bit")
 

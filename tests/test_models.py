@@ -19,9 +19,9 @@ import pytest
 
 from tests import hub
 from tests.hub import REVISION, serving
-from vipcli import cache, doctor
-from vipcli.errors import ModelError
-from vipcli.models import (
+from vipcli import doctor
+from vipcli.checkpoints import hub_cache
+from vipcli.checkpoints.catalog import (
     BY_HUB_NAME,
     INTERLEAVE,
     KNOWN,
@@ -32,6 +32,7 @@ from vipcli.models import (
     configuration,
     family_of,
 )
+from vipcli.errors import ModelError
 
 PICTURE = Path(__file__).parent.parent / "samples" / "shapes.png"
 NOWHERE = "http://127.0.0.1:9"
@@ -104,12 +105,12 @@ def test_short_and_hub_names_are_each_ones_own() -> None:
     ],
 )
 def test_sizes_are_readable(size: float, text: str) -> None:
-    assert cache.readable(size) == text
+    assert hub_cache.readable(size) == text
 
 
 def test_a_full_disk_is_told_before_a_download() -> None:
     with pytest.raises(ModelError, match=r"someone/model needs 1000 TB more on the disk, and .* has .* left"):
-        cache.insist_on_room("someone/model", 10**15)
+        hub_cache.insist_on_room("someone/model", 10**15)
 
 
 class Machine:
@@ -183,7 +184,7 @@ def test_what_is_fetched_halfway_goes_on(machine: Machine, tiny: Path) -> None:
     assert "folder" in machine("models", "info", "someone/model", "--json").stdout
     assert json.loads(machine("models", "info", "someone/model", "--json").stdout)["folder"] is None
     pulled = machine("models", "pull", "someone/model")
-    assert f"Fetching {cache.readable((tiny / 'model.safetensors').stat().st_size)} of" in pulled.stderr
+    assert f"Fetching {hub_cache.readable((tiny / 'model.safetensors').stat().st_size)} of" in pulled.stderr
     assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
 
 
@@ -274,13 +275,13 @@ def test_what_fits_is_the_most_precise_that_there_is_room_for() -> None:
 
 
 def test_a_checkpoint_of_an_unknown_family_is_told(tiny: Path, tmp_path: Path) -> None:
-    from vipcli import checkpoints
+    from vipcli.checkpoints import lookup
 
     folder = tmp_path / "odd"
     shutil.copytree(tiny, folder)
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="family 'bert'"):
-        checkpoints.find(str(folder))
+        lookup.find(str(folder))
 
 
 def test_what_cannot_be_run_is_refused_before_its_weights_are_fetched(tiny: Path, tmp_path: Path) -> None:

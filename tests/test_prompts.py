@@ -6,10 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vipcli.errors import ModelError, PromptError
-from vipcli.marks.colors import TRAINED, named
-from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
-from vipcli.prompts import (
+from vipcli.checkpoints.prompt_forms import (
     HUMAN,
     LONGEST_TEXT,
     SYSTEM,
@@ -21,6 +18,9 @@ from vipcli.prompts import (
     fill_in,
     unmentioned,
 )
+from vipcli.errors import ModelError, PromptError
+from vipcli.marks.colors import TRAINED, named
+from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
 
 RED, BLUE = named("red"), named("blue")
 SQUARE = (((0.0, 0.0), (9.0, 0.0), (9.0, 9.0)),)

@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from vipcli import asking, checkpoints
+from vipcli import asking
 from vipcli.annotations import read
+from vipcli.checkpoints import lookup
 from vipcli.cli import MARK_OPTIONS
 from vipcli.gathering import gather
-from vipcli.images import Pixels, load_picture
 from vipcli.items import Item, Orders
 from vipcli.marks.kinds import parse_mark
+from vipcli.pictures.images import Pixels, load_picture
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
@@ -303,7 +304,7 @@ def test_each_row_lies_on_something(row: dict[str, str], monkeypatch: pytest.Mon
     picture = load_picture(row["picture"])
     typed = parse_mark(row["option"].removeprefix("--"), row["value"])
     marked = asking.mark([picture], [typed])
-    question = asking.prepare(marked, row["question"], checkpoints.peek("bundled"))
+    question = asking.prepare(marked, row["question"], lookup.peek("bundled"))
     assert question.notes == ()
     assert marked.marks[0].phrase in question.text
     x1, y1, x2, y2 = marked.marks[0].bounds
@@ -344,7 +345,7 @@ def test_the_marks_of_a_task_are_on_what_it_means(task: Item) -> None:
     assert task.fault is None
     (path,) = task.images
     marked = asking.mark([load_picture(path)], task.typed)
-    question = asking.prepare(marked, task.question, checkpoints.peek("bundled"))
+    question = asking.prepare(marked, task.question, lookup.peek("bundled"))
     assert question.notes == ()
     there = things(Path(path).relative_to(SAMPLES).as_posix())
     for mark, meant in zip(marked.marks, MEANT[task.id], strict=True):

@@ -27,12 +27,13 @@ from hypothesis import strategies as st
 
 from tests.scripted import ScriptedAnswerer
 from tests.tiny import make_endless, make_vipllava
-from vipcli import __version__, checkpoints, handover, remote
+from vipcli import __version__, handover, remote
 from vipcli.answers import Halted, OnText, Reply, Request, Setup
 from vipcli.asking import ask, mark, prepare
+from vipcli.checkpoints import lookup
 from vipcli.engine import LocalModel
-from vipcli.images import load_picture
 from vipcli.marks.kinds import parse_mark
+from vipcli.pictures.images import load_picture
 
 SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
 ASK = ("ask", str(SHAPES), "Which number is {1}?", "--box", "8%,36%,31%,66%")
@@ -496,7 +497,7 @@ def test_sixty_four_at_once_are_each_answered_as_one_alone(client: openai.OpenAI
     places = [f"{x}%,{y}%,{x + 26}%,{y + 28}%" for x in (4, 36, 68) for y in (4, 36, 68)]
     questions = ("What is {1}?", "What color is the thing {1}?", "Describe what is {1}.")
     asked = [(places[n % len(places)], questions[n % len(questions)]) for n in range(64)]
-    model = LocalModel(checkpoints.find("bundled"))
+    model = LocalModel(lookup.find("bundled"))
     shown = load_picture(str(SHAPES))
 
     def alone(place: str, question: str) -> str:
@@ -670,12 +671,12 @@ def test_the_same_model_answers_when_the_server_goes_mid_answer() -> None:
 
 
 def test_a_server_is_used_only_for_what_it_holds() -> None:
-    bundled = checkpoints.find("bundled")
+    bundled = lookup.find("bundled")
     held = remote.Held(
         version=__version__,
         model="bundled",
         revision=None,
-        stamp=checkpoints.stamp(bundled),
+        stamp=lookup.stamp(bundled),
         setup=asdict(Setup()),
         device="cpu",
         pid=1,

@@ -19,12 +19,12 @@ import torch
 
 from tests.scripted import ScriptedAnswerer
 from vipcli.answers import Request, Sampling
-from vipcli.checkpoints import find
+from vipcli.checkpoints.lookup import find
+from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.engine import LocalModel
 from vipcli.marks.colors import named
 from vipcli.marks.kinds import KINDS as MARKS
 from vipcli.marks.kinds import Arrow, Contour, Scribble, Triangle
-from vipcli.prompts import HUMAN, Turn
 from vipcli.training import bundle, calibrating, recipe, vocabulary
 from vipcli.training.backgrounds import _FOREIGN
 from vipcli.training.calibrating import Belief, balance, calibrate

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import pytest
 
+from vipcli.checkpoints.prompt_forms import default_question
 from vipcli.marks.colors import TRAINED, named
 from vipcli.marks.kinds import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
-from vipcli.prompts import default_question
 from vipcli.training.questions import (
     FAMILIES,
     Exchange,

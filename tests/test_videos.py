@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vipcli.errors import ImageError
-from vipcli.videos import is_video, load_video
+from vipcli.pictures.videos import is_video, load_video
 
 ALL = 10**9
 

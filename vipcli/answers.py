@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from vipcli.fitting import Fit
+from vipcli.pictures.fitting import Fit
 
 if TYPE_CHECKING:
     import numpy as np

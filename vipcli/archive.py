@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vipcli import config
 from vipcli.answers import Answerer, Ended
 from vipcli.chat import Chat, Exchange, Manner, Scene, manner_of
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints.catalog import BUNDLED
+from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ConversationError, ImageError, VipcliError
-from vipcli.images import Picture, is_address, load_picture
 from vipcli.marks.kinds import BY_KIND, TypedMark, parse_mark
-from vipcli.models import BUNDLED
-from vipcli.videos import MOST_FRAMES, Video, load_video
+from vipcli.pictures.images import Picture, is_address, load_picture
+from vipcli.pictures.videos import MOST_FRAMES, Video, load_video
 
 VERSION = 1
 _MOST_BYTES = 50_000_000

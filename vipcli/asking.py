@@ -13,16 +13,9 @@ from typing import Any
 
 from vipcli import __version__
 from vipcli.answers import GREEDY, Answerer, Halted, OnText, Reply, Request, Said, Sampling
-from vipcli.checkpoints import Checkpoint
-from vipcli.errors import MarkError, PromptError, UsageError
-from vipcli.fitting import Fit, scale, visible
-from vipcli.images import Picture, Pixels, load_mask
-from vipcli.marks.colors import Color, nearest_trained
-from vipcli.marks.drawing import draw, extent, paints, trace
-from vipcli.marks.kinds import Mark, TypedMark, assign_colors, keep_inside
-from vipcli.marks.styles import Style, styles_for
-from vipcli.models import BUNDLED, CANNOT_TELL, Family
-from vipcli.prompts import (
+from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL, Family
+from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.checkpoints.prompt_forms import (
     TOKENS,
     PromptForm,
     Turn,
@@ -32,7 +25,14 @@ from vipcli.prompts import (
     going_on,
     unmentioned,
 )
-from vipcli.videos import Video
+from vipcli.errors import MarkError, PromptError, UsageError
+from vipcli.marks.colors import Color, nearest_trained
+from vipcli.marks.drawing import draw, extent, paints, trace
+from vipcli.marks.kinds import Mark, TypedMark, assign_colors, keep_inside
+from vipcli.marks.styles import Style, styles_for
+from vipcli.pictures.fitting import Fit, scale, visible
+from vipcli.pictures.images import Picture, Pixels, load_mask
+from vipcli.pictures.videos import Video
 
 THINNEST = 2 / 336
 """A stroke of less than this share of the model's input may vanish; in training it has 3 / 336."""

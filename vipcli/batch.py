@@ -17,7 +17,7 @@ from vipcli.ahead import Windows
 from vipcli.answers import Reply, Several
 from vipcli.asking import Answer
 from vipcli.errors import ModelError, OutOfMemoryError, VipcliError, first_line
-from vipcli.images import without_password
+from vipcli.pictures.images import without_password
 from vipcli.ready import Plan, Ready
 from vipcli.rows import IDENTITY, Row
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from vipcli.answers import Setup
 from vipcli.asking import versions
-from vipcli.cache import readable
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints.catalog import ONEVISION, Known
+from vipcli.checkpoints.hub_cache import readable
+from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.heavy import quick_imports
 from vipcli.loading import compiles, load, random_model, stumbled
-from vipcli.models import ONEVISION, Known
 
 with quick_imports():
     import torch

@@ -9,12 +9,12 @@ from typing import Any
 
 from vipcli.answers import Answerer, Ended, Halted, OnText, Sampling
 from vipcli.asking import Answer, Drawing, Earlier, Marked, Question, ask, doubts, mark, prepare
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ContextError, UsageError
-from vipcli.fitting import Fit
-from vipcli.images import Picture
 from vipcli.marks.kinds import Mark, TypedMark, parse_mark
-from vipcli.videos import Video
+from vipcli.pictures.fitting import Fit
+from vipcli.pictures.images import Picture
+from vipcli.pictures.videos import Video
 
 
 @dataclass(frozen=True, slots=True)

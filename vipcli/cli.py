@@ -14,16 +14,16 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from vipcli import __version__, config, output
+from vipcli.checkpoints.catalog import BUNDLED
 from vipcli.errors import FAILED, INTERRUPTED, SOME_FAILED, ConversationError, UsageError, VipcliError
 from vipcli.marks.kinds import BY_KIND
-from vipcli.models import BUNDLED
 
 if TYPE_CHECKING:
     from vipcli.answers import Answerer, Sampling, Setup, Several
     from vipcli.archive import Kept
     from vipcli.asking import Drawing, Marked, Question
     from vipcli.chat import Manner, Scene
-    from vipcli.checkpoints import Checkpoint
+    from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.jobs import Outcome, Target
     from vipcli.marks.kinds import TypedMark
     from vipcli.remote import Held
@@ -92,7 +92,7 @@ def _complete_setting(incomplete: str) -> list[str]:
 
 
 def _complete_model(incomplete: str) -> list[str]:
-    from vipcli.models import BUNDLED, KNOWN
+    from vipcli.checkpoints.catalog import BUNDLED, KNOWN
 
     return [name for name in (BUNDLED, *KNOWN) if name.startswith(incomplete)]
 
@@ -266,7 +266,7 @@ def ask(
 
     vipcli ask photo.jpg "What is within the red rectangle?" --box 40,60,200,220
     """
-    from vipcli import checkpoints
+    from vipcli.checkpoints import lookup
 
     started = time.perf_counter()
     settings = _settings(ctx)
@@ -277,7 +277,7 @@ def ask(
         raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
     marked = _marked([image, *(more or [])], typed, settings, jitter, frames)
     # Whatever is wrong with the question is told before a checkpoint is fetched.
-    checkpoint = checkpoints.peek(settings["model"], revision=settings["revision"])
+    checkpoint = lookup.peek(settings["model"], revision=settings["revision"])
     if checkpoint.lacks_template(settings["prompt"]) and not dry_run:
         checkpoint = _find(settings, quiet)
     prepared = _prepare(marked, question, checkpoint, settings)
@@ -925,26 +925,26 @@ def _models(ctx: typer.Context) -> None:
 @models_app.command("list")
 def models_list(json: Json = False) -> None:
     """List the checkpoints that are known or in the cache, and which one is the default."""
-    from vipcli import shelf
+    from vipcli.checkpoints import listing
 
-    rows = shelf.everything(config.resolve({})["model"].value)
+    rows = listing.everything(config.resolve({})["model"].value)
     if json:
         output.say_json([asdict(row) for row in rows])
         return
     for row in rows:
-        output.say(shelf.line(row))
+        output.say(listing.line(row))
 
 
 @models_app.command("info")
 def models_info(name: ModelName, json: Json = False) -> None:
     """Tell all that is known of a checkpoint, without fetching it."""
-    from vipcli import shelf
+    from vipcli.checkpoints import listing
 
-    facts = shelf.info(name)
+    facts = listing.info(name)
     if json:
         output.say_json(facts)
         return
-    for what, told in shelf.sentences(facts):
+    for what, told in listing.sentences(facts):
         output.say(f"{what:11} {told}")
 
 
@@ -956,9 +956,9 @@ def models_pull(
     quiet: Quiet = False,
 ) -> None:
     """Fetch a checkpoint, or what is still missing of it."""
-    from vipcli import checkpoints
+    from vipcli.checkpoints import lookup
 
-    hub_name = checkpoints.hub_name(name)
+    hub_name = lookup.hub_name(name)
     wanted = _settings(ctx, name)["revision"]
     fetched = []
 
@@ -968,11 +968,11 @@ def models_pull(
 
     offline = config.resolve({})["offline"]
     if offline.value:
-        found = checkpoints.peek(hub_name, revision=wanted)
+        found = lookup.peek(hub_name, revision=wanted)
         if found.folder is None:
             raise UsageError(f"{hub_name} is not here, and the setting offline is on ({_origin(offline)}).")
     else:
-        found = checkpoints.find(hub_name, revision=wanted, on_fetch=None if quiet else on_fetch)
+        found = lookup.find(hub_name, revision=wanted, on_fetch=None if quiet else on_fetch)
     if not quiet:
         output.note(f"{hub_name} is here." if fetched else f"{hub_name} was here already.")
     output.say(str(found.folder))
@@ -984,28 +984,30 @@ def models_rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
 ) -> None:
     """Take a checkpoint out of the cache."""
-    from vipcli import cache, checkpoints
+    from vipcli.checkpoints import hub_cache, lookup
 
-    hub_name = checkpoints.hub_name(name)
-    size = next((one.size for one in cache.kept() if one.name == hub_name), None)
+    hub_name = lookup.hub_name(name)
+    size = next((one.size for one in hub_cache.kept() if one.name == hub_name), None)
     if size is not None and not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"This would remove {cache.readable(size)}. Say --yes to do it without asking.")
-        if not typer.confirm(f"Remove {hub_name} ({cache.readable(size)})?", err=True):
+            raise UsageError(
+                f"This would remove {hub_cache.readable(size)}. Say --yes to do it without asking."
+            )
+        if not typer.confirm(f"Remove {hub_name} ({hub_cache.readable(size)})?", err=True):
             return
-    output.note(f"{hub_name} is gone; {cache.readable(cache.remove(hub_name))} are free.")
+    output.note(f"{hub_name} is gone; {hub_cache.readable(hub_cache.remove(hub_name))} are free.")
 
 
 @models_app.command("use")
 def models_use(name: ModelName) -> None:
     """Make a checkpoint the default, as `vipcli config set model NAME` does."""
-    from vipcli import checkpoints
-    from vipcli.models import BUNDLED
+    from vipcli.checkpoints import lookup
+    from vipcli.checkpoints.catalog import BUNDLED
 
-    checkpoint = checkpoints.peek(name)
+    checkpoint = lookup.peek(name)
     # A damaged file is told of before anything is written.
     config.resolve({})
-    if checkpoints.is_local(name) and name != BUNDLED:
+    if lookup.is_local(name) and name != BUNDLED:
         # What it leads to from here, it leads to from nowhere else.
         name = str(Path(name).expanduser().absolute())
     config.keep("model", name)
@@ -1050,7 +1052,7 @@ def bench(
 
     vipcli bench vip-llava-7b --random-weights --quantize 4bit --baseline
     """
-    from vipcli.models import BY_HUB_NAME, KNOWN
+    from vipcli.checkpoints.catalog import BY_HUB_NAME, KNOWN
 
     settings = _settings(ctx, name)
     name = str(settings["model"])
@@ -1110,10 +1112,10 @@ def _settings(ctx: typer.Context, model: str | None = None) -> dict[str, Any]:
     if model is not None:
         settings["model"] = model
     if settings["revision"] is not None and resolved["revision"].source != "flag":
-        from vipcli import checkpoints
+        from vipcli.checkpoints import lookup
 
         # One that is kept is meant for the hub's checkpoints.
-        if checkpoints.is_local(str(settings["model"])):
+        if lookup.is_local(str(settings["model"])):
             settings["revision"] = None
     if ctx.params.get("quantize_all") and settings["quantize"] == "none" and not ctx.params.get("quiet"):
         output.note("--quantize-all does nothing without --quantize.")
@@ -1133,7 +1135,8 @@ def _marked(
     jitter: str | None,
     frames: str | None = None,
 ) -> Marked:
-    from vipcli import asking, images, videos
+    from vipcli import asking
+    from vipcli.pictures import images, videos
 
     drawing = _drawing(settings, jitter)
     max_pixels = _max_pixels(settings)
@@ -1158,7 +1161,7 @@ def _drawing(settings: dict[str, Any], jitter: str | None) -> Drawing:
 
 
 def _max_pixels(settings: dict[str, Any]) -> int:
-    from vipcli.images import DEFAULT_MAX_PIXELS
+    from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     return settings["max_pixels"] or DEFAULT_MAX_PIXELS
 
@@ -1179,9 +1182,9 @@ def _prepare(
 
 
 def _find(settings: dict[str, Any], quiet: bool) -> Checkpoint:
-    from vipcli import checkpoints
+    from vipcli.checkpoints import lookup
 
-    return checkpoints.find(
+    return lookup.find(
         settings["model"],
         revision=settings["revision"],
         offline=settings["offline"],
@@ -1191,7 +1194,7 @@ def _find(settings: dict[str, Any], quiet: bool) -> Checkpoint:
 
 def _announce(hub_name: str, size: int) -> None:
     """Say that a download begins."""
-    from vipcli.cache import readable
+    from vipcli.checkpoints.hub_cache import readable
 
     output.note(f"Fetching {readable(size)} of {hub_name}. Ctrl-C stops it, and whole files are kept.")
 
@@ -1206,7 +1209,7 @@ def _tell(question: Question, told: Question | None = None) -> None:
 
 
 def _save(marked: Marked, typed: list[TypedMark], path: str, quiet: bool) -> None:
-    from vipcli import images
+    from vipcli.pictures import images
 
     if path == "-":
         if sys.stdout.isatty():
@@ -1231,7 +1234,7 @@ def _save(marked: Marked, typed: list[TypedMark], path: str, quiet: bool) -> Non
 
 
 def _show_view(question: Question, checkpoint: Checkpoint) -> None:
-    from vipcli.fitting import model_view
+    from vipcli.pictures.fitting import model_view
 
     for one in question.marked.shown:
         output.show(model_view(one.pixels, question.fit, checkpoint.input_size, checkpoint.padding))

@@ -26,10 +26,10 @@ import numpy as np
 
 from vipcli.ahead import Done, row_key
 from vipcli.batch import Asker, Made
-from vipcli.checkpoints import fingerprint
+from vipcli.checkpoints.catalog import FAMILIES
+from vipcli.checkpoints.lookup import fingerprint
 from vipcli.errors import ModelError, UsageError, VipcliError, first_line
 from vipcli.items import Item, Job
-from vipcli.models import FAMILIES
 from vipcli.ready import Plan, Reader
 from vipcli.rows import Row
 

@@ -15,14 +15,14 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from vipcli.answers import GREEDY, Ended, Reply, Request
 from vipcli.asking import Answer, Earlier, Question, doubts, mark, prepare, request_of
 from vipcli.chat import Manner, manner_of
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.checkpoints.prompt_forms import LONGEST_TEXT, PromptForm, check_text, default_question, fill_in
 from vipcli.config import SETTINGS, checked, count_from
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
-from vipcli.fitting import LONGEST_SIDE, Fit
-from vipcli.images import Picture, read_picture
 from vipcli.marks.colors import parse_color
 from vipcli.marks.kinds import BY_KIND, Mark, TypedMark, parse_mark
-from vipcli.prompts import LONGEST_TEXT, PromptForm, check_text, default_question, fill_in
+from vipcli.pictures.fitting import LONGEST_SIDE, Fit
+from vipcli.pictures.images import Picture, read_picture
 
 MOST_PICTURES = 32
 """Each is made ready for the model before anybody knows whether all of them fit."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vipcli.errors import ConfigError
-from vipcli.fitting import FITS
+from vipcli.pictures.fitting import FITS
 
 Source = Literal["flag", "environment", "file", "default"]
 Value = str | int | float | bool | None

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vipcli.cache import readable
+from vipcli.checkpoints.catalog import KNOWN, PRECISIONS, Known
+from vipcli.checkpoints.hub_cache import readable
 from vipcli.heavy import quick_imports
-from vipcli.models import KNOWN, PRECISIONS, Known
 
 with quick_imports():
     import torch

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from vipcli.answers import AUTO, Halted, ModelFacts, OnText, Reply, Request, Sampling, Setup
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ContextError, PromptError
 from vipcli.heavy import quick_imports
 from vipcli.loading import compiles, load, stumbled, where

@@ -207,12 +207,12 @@ def _import_what_questions_need() -> None:
     from PIL import Image
 
     import vipcli.asking
-    import vipcli.checkpoints
+    import vipcli.checkpoints.lookup
     import vipcli.cli
-    import vipcli.images
     import vipcli.marks.drawing
+    import vipcli.pictures.images
+    import vipcli.pictures.videos
     import vipcli.remote
-    import vipcli.videos
     import vipcli.wire  # noqa: F401
 
     # A fork has one thread, and would wait for ever for those that were left behind.

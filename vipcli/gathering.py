@@ -126,8 +126,8 @@ def _pictures(folder: Path, orders: Orders) -> Iterator[tuple[str, str | None]]:
 
     Among them are the folders that cannot be read, each with why.
     """
-    from vipcli.images import ENDINGS
-    from vipcli.videos import ENDINGS as VIDEOS
+    from vipcli.pictures.images import ENDINGS
+    from vipcli.pictures.videos import ENDINGS as VIDEOS
 
     endings = (*ENDINGS, *VIDEOS) if orders.videos else ENDINGS
     return _walk(str(folder), endings, _left_out(orders))

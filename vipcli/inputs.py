@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from vipcli.answers import Request
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints.catalog import ONEVISION
+from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import PromptError
-from vipcli.fitting import Fit, cropped, model_view, resized, square
 from vipcli.heavy import quick_imports
-from vipcli.images import Pixels
-from vipcli.models import ONEVISION
+from vipcli.pictures.fitting import Fit, cropped, model_view, resized, square
+from vipcli.pictures.images import Pixels
 
 with quick_imports():
     import numpy as np

@@ -74,7 +74,7 @@ def public_name(image: str) -> str:
     """What a picture is called in rows and questions: an address without its password."""
     if "://" not in image:
         return image
-    from vipcli.images import without_password
+    from vipcli.pictures.images import without_password
 
     return without_password(image)
 

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from vipcli.answers import Setup
-from vipcli.cache import mending, readable
-from vipcli.checkpoints import Checkpoint, damaged, memory
+from vipcli.checkpoints.catalog import Known, configuration
+from vipcli.checkpoints.hub_cache import mending, readable
+from vipcli.checkpoints.lookup import Checkpoint, damaged, memory
 from vipcli.errors import ModelError, OutOfMemoryError, UsageError, first_line
 from vipcli.heavy import quick_imports
 from vipcli.inputs import Inputs, inputs_for
-from vipcli.models import Known, configuration
 
 with quick_imports():
     import torch

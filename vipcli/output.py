@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from vipcli.errors import OutputError
 
 if TYPE_CHECKING:
-    from vipcli.images import Pixels
+    from vipcli.pictures.images import Pixels
 
 # A model or a file's name may hold codes that would steer the terminal.
 _CONTROL = {code: None for code in [*range(32), *range(127, 160)] if code not in (9, 10)}

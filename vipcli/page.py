@@ -8,7 +8,7 @@ from html import escape
 
 from vipcli.chat import Chat, Exchange
 from vipcli.errors import VipcliError
-from vipcli.images import Pixels, encode
+from vipcli.pictures.images import Pixels, encode
 
 _LONGEST_SIDE = 1600
 """Larger pictures are shown smaller, so that the page stays one that can be sent."""

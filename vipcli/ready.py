@@ -15,16 +15,16 @@ import numpy as np
 from vipcli import asking
 from vipcli.answers import GREEDY, Request, Sampling, Setup
 from vipcli.asking import TRAINED, Drawing, Marked, Question
-from vipcli.checkpoints import Checkpoint, fingerprint
+from vipcli.checkpoints.catalog import ONEVISION
+from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.errors import OutputError, UsageError, VipcliError, first_line
-from vipcli.fitting import Fit, model_view
-from vipcli.images import DEFAULT_MAX_PIXELS, hash_of, load_mask, load_picture, save_picture
 from vipcli.items import Item
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, typed
-from vipcli.models import ONEVISION
-from vipcli.videos import DEFAULT_FRAMES, is_video, load_video
+from vipcli.pictures.fitting import Fit, model_view
+from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask, load_picture, save_picture
+from vipcli.pictures.videos import DEFAULT_FRAMES, is_video, load_video
 
 _BATCHES_A_WINDOW = 2
 """Rows come in order, so the batches of one window must all be done before its rows can be written."""

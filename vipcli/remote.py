@@ -16,7 +16,7 @@ from typing import Any
 
 from vipcli import __version__, errors, state, wire
 from vipcli.answers import Answerer, Halted, OnText, Reply, Request
-from vipcli.checkpoints import Checkpoint, stamp
+from vipcli.checkpoints.lookup import Checkpoint, stamp
 from vipcli.errors import ModelError
 
 SOCKET = "model.sock"

@@ -20,8 +20,9 @@ from typing import Any
 import uvicorn
 from pydantic import BaseModel
 
-from vipcli import __version__, checkpoints, state
+from vipcli import __version__, state
 from vipcli.answers import Setup
+from vipcli.checkpoints import lookup
 from vipcli.desk import Desk
 from vipcli.errors import VipcliError
 from vipcli.server import Door, Limits, Service
@@ -61,7 +62,7 @@ def main() -> None:
             opened, address = _opened(orders)
             from vipcli.engine import LocalModel
 
-            checkpoint = checkpoints.find(orders.model, revision=orders.revision, offline=orders.offline)
+            checkpoint = lookup.find(orders.model, revision=orders.revision, offline=orders.offline)
             model = LocalModel(checkpoint, Setup(**orders.setup), resident=True)
             sockets = [stack.enter_context(state.listening(Path(orders.socket))), *opened]
         except VipcliError as error:
@@ -72,7 +73,7 @@ def main() -> None:
             "version": __version__,
             "model": checkpoint.name,
             "revision": checkpoint.revision,
-            "stamp": checkpoints.stamp(checkpoint),
+            "stamp": lookup.stamp(checkpoint),
             "setup": orders.setup,
             "device": model.facts.device,
             "pid": os.getpid(),

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vipcli import completions, wire
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.desk import BusyError, Desk, Ticket
 from vipcli.errors import ContextError, ModelError, UsageError, VipcliError
 

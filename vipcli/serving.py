@@ -15,7 +15,7 @@ from typing import Any
 
 from vipcli import remote, state
 from vipcli.answers import Setup
-from vipcli.checkpoints import Checkpoint
+from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ModelError, UsageError
 from vipcli.remote import Held
 
@@ -47,7 +47,7 @@ def serve(
     if os.name != "posix":
         raise UsageError("vipcli serve runs on Linux and macOS. Here, each command loads its model itself.")
     from vipcli.front import Front
-    from vipcli.images import DEFAULT_MAX_PIXELS
+    from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
     told = {

@@ -18,9 +18,9 @@ from vipcli.asking import Answer, where
 from vipcli.chat import Chat, Manner, Scene, manner_of
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError
 from vipcli.files import replace_file
-from vipcli.images import load_picture
 from vipcli.marks.kinds import BY_KIND
-from vipcli.videos import DEFAULT_FRAMES, is_video, load_video
+from vipcli.pictures.images import load_picture
+from vipcli.pictures.videos import DEFAULT_FRAMES, is_video, load_video
 
 SETTINGS = tuple(entry.name for entry in fields(Manner) if entry.name in config.SETTINGS)
 

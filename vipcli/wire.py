@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vipcli.answers import ModelFacts, Reply, Request, Said, Sampling
 from vipcli.errors import UsageError
-from vipcli.fitting import Fit
+from vipcli.pictures.fitting import Fit
 
 
 def pack(request: Request) -> bytes:

@@ -22,10 +22,10 @@ from tests.benchmarks.compare import Comparison
 from vipcli.ahead import windows
 from vipcli.answers import Setup
 from vipcli.batch import Asker, made
-from vipcli.checkpoints import find
+from vipcli.checkpoints.lookup import find
+from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.items import Item
 from vipcli.marks.kinds import parse_mark
-from vipcli.prompts import HUMAN, Turn
 from vipcli.ready import Plan, Reader
 from vipcli.training.scenes import draw_scene
 

@@ -25,10 +25,10 @@ import numpy as np
 import torch
 
 from vipcli.answers import Reply, Request, Sampling, Setup
-from vipcli.checkpoints import find
+from vipcli.checkpoints.catalog import KNOWN, configuration
+from vipcli.checkpoints.lookup import find
+from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.engine import LocalModel
-from vipcli.models import KNOWN, configuration
-from vipcli.prompts import HUMAN, Turn
 
 SHAPE = KNOWN["vip-llava-7b"]
 QUESTION = "What is the man within the red rectangle holding in his left hand, and what color is it?"
@@ -211,7 +211,7 @@ def profile(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def command(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The command itself over a folder of pictures, from start to end."""
-    from vipcli.images import save_picture
+    from vipcli.pictures.images import save_picture
 
     pictures = options.folder.parent / "pictures"
     pictures.mkdir(exist_ok=True)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from tests.benchmarks.compare import Comparison
 from tests.tiny import make_vipllava
-from vipcli.prompts import HUMAN, Turn
+from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 
 QUESTION = "What is within the red rectangle?"
 LENGTH = 32

@@ -13,9 +13,9 @@ from tests.benchmarks.compare import Comparison
 from tests.tiny import make_endless
 from vipcli.answers import Sampling
 from vipcli.asking import Earlier, Marked, ask, mark, prepare
-from vipcli.checkpoints import find
+from vipcli.checkpoints.lookup import find
 from vipcli.engine import LocalModel
-from vipcli.images import Picture
+from vipcli.pictures.images import Picture
 
 LENGTH = 16
 

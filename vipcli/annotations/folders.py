@@ -46,7 +46,7 @@ def files_below(folder: Path, ending: str) -> Iterator[Path]:
 
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures in a folder, by name."""
-    from vipcli.images import ENDINGS
+    from vipcli.pictures.images import ENDINGS
 
     return files_in(folder, *ENDINGS)
 
@@ -82,7 +82,7 @@ class Images:
 
     def of_stem(self, stem: str) -> Path:
         """The image whose name is this, whatever its ending."""
-        from vipcli.images import ENDINGS
+        from vipcli.pictures.images import ENDINGS
 
         ways = (stem + ending for low in ENDINGS for ending in (low, low.upper()))
         return self._first(ways, f"for {shown(stem)}")

@@ -126,7 +126,7 @@ def _points(values: object) -> Polygon:
 
 def _masked(data: object, corner: XY) -> tuple[Polygon, ...]:
     """The outlines of a small mask image within the file, laid with its corner there."""
-    from vipcli.images import read_picture
+    from vipcli.pictures.images import read_picture
 
     if not isinstance(data, str):
         raise DamageError("its mask image is missing")

@@ -63,7 +63,7 @@ def _pictures(folder: Path) -> Iterator[Path]:
 
 
 def _is_black_and_white(file: Path) -> bool:
-    from vipcli.images import load_picture
+    from vipcli.pictures.images import load_picture
 
     try:
         pixels = load_picture(str(file)).pixels

@@ -35,7 +35,7 @@ def united(parts: tuple[Polygon, ...]) -> tuple[Polygon, ...]:
 
     Drawn as they are, they would leave a hole there.
     """
-    from vipcli.images import DEFAULT_MAX_PIXELS
+    from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     frames = [bounds_of(part) for part in parts]
     if not any(_overlap(one, other) for one, other in combinations(frames[:_MOST_PARTS], 2)):
@@ -58,7 +58,7 @@ def outlines_of_runs(size: object, counts: object) -> tuple[Polygon, ...]:
     pycocotools makes such masks too, but never tells the lengths, which must be sound before anything is
     made of them; and with them at hand, the mask is a line of numpy. The tests compare with it.
     """
-    from vipcli.images import DEFAULT_MAX_PIXELS
+    from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     sides = numbers(size)
     if len(sides) != 2 or any(side < 1 or side != int(side) for side in sides):

@@ -152,7 +152,7 @@ def _numbered(names: Mapping[object, object] | Sequence[object]) -> dict[str, st
 
 
 def _image(file: Path, base: Path, images: Path | None, classes: _Classes) -> Iterator[Annotated]:
-    from vipcli.images import size_of
+    from vipcli.pictures.images import size_of
 
     rows = [(place, row.split()) for place, row in enumerate(read_text(file).splitlines(), 1) if row.strip()]
     if not rows:

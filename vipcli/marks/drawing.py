@@ -22,7 +22,7 @@ from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, 
 from vipcli.marks.styles import Style
 
 if TYPE_CHECKING:
-    from vipcli.images import Pixels
+    from vipcli.pictures.images import Pixels
 
 # OpenCV takes sub-pixel coordinates as integers with this many fraction bits.
 _SHIFT = 4

@@ -86,9 +86,9 @@ def _evaluate(asked: argparse.Namespace) -> None:
     from rich.progress import Progress
 
     from vipcli.answers import Setup
-    from vipcli.checkpoints import find
+    from vipcli.checkpoints.lookup import find
     from vipcli.engine import LocalModel
-    from vipcli.images import encode
+    from vipcli.pictures.images import encode
     from vipcli.training import evaluation
     from vipcli.training.failures import contact_sheet
 

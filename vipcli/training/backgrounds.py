@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vipcli.images import Pixels
 from vipcli.marks.colors import RGB
+from vipcli.pictures.images import Pixels
 
 Floats = NDArray[np.float32]
 

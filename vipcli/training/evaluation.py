@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vipcli.answers import Answerer, Request, Sampling
-from vipcli.images import Pixels
-from vipcli.prompts import PromptForm, Turn
+from vipcli.checkpoints.prompt_forms import PromptForm, Turn
+from vipcli.pictures.images import Pixels
 from vipcli.training.questions import Exchange, conversations
 from vipcli.training.scenes import Drawn, Mixture, draw_scene
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vipcli.images import Pixels
+from vipcli.pictures.images import Pixels
 from vipcli.training.evaluation import HELD_OUT, Judged, held_out
 from vipcli.training.scenes import Mixture
 from vipcli.training.vision import view

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipcli.geometry import Polygon
-from vipcli.images import Pixels
 from vipcli.marks.colors import RGB
+from vipcli.pictures.images import Pixels
 from vipcli.training.glyphs import glyph
 from vipcli.training.outlines import Part, Role, design, silhouette
 from vipcli.training.world import COLORS, Texture, category

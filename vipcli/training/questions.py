@@ -13,10 +13,10 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeVar
 
+from vipcli.checkpoints.catalog import CANNOT_TELL
 from vipcli.marks.colors import ALIASES, NAMED, TRAINED
 from vipcli.marks.kinds import BY_KIND
 from vipcli.marks.kinds import KINDS as MARKS
-from vipcli.models import CANNOT_TELL
 from vipcli.training.wordings import (
     AFTER_NOUN_ONLY,
     AGAIN,

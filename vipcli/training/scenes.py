@@ -9,8 +9,8 @@ import random
 from dataclasses import dataclass, replace
 
 from vipcli.geometry import Bounds
-from vipcli.images import Pixels
 from vipcli.marks.colors import RGB
+from vipcli.pictures.images import Pixels
 from vipcli.training.backgrounds import background, foreign, weather
 from vipcli.training.painting import paint, shade_of
 from vipcli.training.pointing import Layer, mark_up

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from vipcli.prompts import HUMAN, Turn
+from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.training.labels import labels
 from vipcli.training.lessons import HEADS, LOOKING, RECALLING_LAYER, Hint, Lessons, Watched, hints
 from vipcli.training.model import GRID

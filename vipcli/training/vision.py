@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from vipcli.fitting import model_view
+from vipcli.pictures.fitting import model_view
 from vipcli.training.labels import WHO, labels, table
 from vipcli.training.model import GRID, SIZE, VISION_WIDTH
 from vipcli.training.scenes import Mixture, draw_scene

@@ -19,7 +19,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from vipcli.prompts import HUMAN, VICUNA, Turn
+from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, Turn
 from vipcli.training.world import KINDS, noun
 
 SIZE = 1024

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vipcli import cache
-from vipcli.errors import ModelError, UsageError, first_line
-from vipcli.models import (
+from vipcli.checkpoints import hub_cache
+from vipcli.checkpoints.catalog import (
     BUNDLED,
     BY_HUB_NAME,
     BYTES,
@@ -25,7 +24,8 @@ from vipcli.models import (
     Family,
     family_of,
 )
-from vipcli.prompts import HUMAN, VICUNA, PromptForm, TemplateForm
+from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, PromptForm, TemplateForm
+from vipcli.errors import ModelError, UsageError, first_line
 
 OnFetch = Callable[[str, int], None]
 """Hears of a download before it begins: the hub's name and how many bytes."""
@@ -100,10 +100,10 @@ def find(
         return _read(name, local)
     hub = hub_name(name)
     if offline:
-        return _read(hub, cache.fetch(hub, revision, offline=True), hub=True)
+        return _read(hub, hub_cache.fetch(hub, revision, offline=True), hub=True)
     here = peek(hub, revision=revision)
     try:
-        files = cache.missing(hub, revision)
+        files = hub_cache.missing(hub, revision)
     except ModelError:
         if here.folder is None:
             raise
@@ -113,12 +113,12 @@ def find(
     if not wanted and (here := peek(hub, revision=revision)).folder is not None:
         return here
     _insist_on_use(hub, revision, files)
-    cache.sweep(hub)
-    cache.insist_on_room(hub, wanted)
+    hub_cache.sweep(hub)
+    hub_cache.insist_on_room(hub, wanted)
     if wanted and on_fetch is not None:
         on_fetch(hub, wanted)
-    folder = cache.fetch(hub, revision, bars=on_fetch is not None)
-    cache.sweep(hub)
+    folder = hub_cache.fetch(hub, revision, bars=on_fetch is not None)
+    hub_cache.sweep(hub)
     return _read(hub, folder, hub=True)
 
 
@@ -126,7 +126,7 @@ def _insist_on_use(hub: str, revision: str | None, files: Iterable[str]) -> None
     """Refuse what could not be run once it is here, all gigabytes of it."""
     if "config.json" not in files:
         raise ModelError(f"{hub} is not a checkpoint: it has no config.json.")
-    _family(hub, _config(cache.settings(hub, revision)))
+    _family(hub, _config(hub_cache.settings(hub, revision)))
     if not any(file.endswith(".safetensors") for file in files):
         raise ModelError(
             f"{hub} has no safetensors on the hub, and vipcli loads no other weights: "
@@ -141,8 +141,8 @@ def peek(name: str, *, revision: str | None = None) -> Checkpoint:
         return _read(name, local)
     hub = hub_name(name)
     try:
-        return _read(hub, cache.fetch(hub, revision, offline=True), hub=True)
-    except (cache.NotHereError, IncompleteError):
+        return _read(hub, hub_cache.fetch(hub, revision, offline=True), hub=True)
+    except (hub_cache.NotHereError, IncompleteError):
         known = BY_HUB_NAME.get(hub)
         family = VIPLLAVA if known is None else known.family
         return Checkpoint(hub, family, input_size=family.input_size)
@@ -168,7 +168,7 @@ def shapes(folder: Path) -> dict[str, list[int]]:
                 found |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
         except (OSError, SafetensorError) as error:
             raise ModelError(
-                f"{file} cannot be read ({first_line(error)}). {cache.mending(folder)}"
+                f"{file} cannot be read ({first_line(error)}). {hub_cache.mending(folder)}"
             ) from None
     return found
 
@@ -303,9 +303,9 @@ def _json(path: Path) -> dict[str, Any]:
         return {}
     # Brackets within brackets without end are too deep for it.
     except (OSError, ValueError, RecursionError):
-        raise ModelError(f"{path} cannot be read. {cache.mending(path.parent)}") from None
+        raise ModelError(f"{path} cannot be read. {hub_cache.mending(path.parent)}") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} does not hold what it should. {cache.mending(path.parent)}")
+        raise ModelError(f"{path} does not hold what it should. {hub_cache.mending(path.parent)}")
     return content
 
 
@@ -324,7 +324,8 @@ def _insist_on_parts(name: str, folder: Path, config: dict[str, Any]) -> None:
     for part in ("text_config", "vision_config"):
         if not isinstance(config.get(part), dict) or not config[part]:
             raise ModelError(
-                f"The checkpoint {name} cannot be used: its config.json lacks {part}. {cache.mending(folder)}"
+                f"The checkpoint {name} cannot be used: its config.json lacks {part}. "
+                f"{hub_cache.mending(folder)}"
             )
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from vipcli.errors import ImageError
-from vipcli.images import Picture, Pixels
+from vipcli.pictures.images import Picture, Pixels
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 DEFAULT_FRAMES = 8

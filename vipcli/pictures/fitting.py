@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from vipcli.geometry import Bounds
 
 if TYPE_CHECKING:
-    from vipcli.images import Pixels
+    from vipcli.pictures.images import Pixels
 
 Fit = Literal["pad", "crop", "stretch"]
 FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vipcli import cache, checkpoints
+from vipcli.checkpoints import hub_cache, lookup
+from vipcli.checkpoints.catalog import BUNDLED, BY_HUB_NAME, KNOWN, PRECISIONS
 from vipcli.errors import ModelError
-from vipcli.models import BUNDLED, BY_HUB_NAME, KNOWN, PRECISIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Row:
 
 def everything(default: Any) -> list[Row]:
     """All that is known or in the cache, what comes with vipcli first."""
-    here = {one.name: one.size for one in cache.kept()}
-    bundled = checkpoints.find(BUNDLED)
+    here = {one.name: one.size for one in hub_cache.kept()}
+    bundled = lookup.find(BUNDLED)
     assert bundled.folder is not None
     size = sum(file.stat().st_size for file in bundled.folder.iterdir())
     rows = [Row(BUNDLED, bundled.family.name, _counted(bundled), size, default == BUNDLED)]
@@ -46,7 +46,7 @@ def everything(default: Any) -> list[Row]:
 
 def _unfinished(name: str) -> bool:
     try:
-        return checkpoints.peek(name).folder is None
+        return lookup.peek(name).folder is None
     # Damaged is another matter.
     except ModelError:
         return False
@@ -55,7 +55,7 @@ def _unfinished(name: str) -> bool:
 def _found(name: str, size: int, *, chosen: bool) -> Row:
     """A checkpoint in the cache that is not among the known; other tools keep theirs there, too."""
     try:
-        checkpoint = checkpoints.peek(name)
+        checkpoint = lookup.peek(name)
         if checkpoint.folder is None:
             return Row(name, "", None, size, chosen, unfinished=True)
         return Row(name, checkpoint.family.name, _counted(checkpoint), size, chosen)
@@ -66,14 +66,14 @@ def _found(name: str, size: int, *, chosen: bool) -> Row:
 def line(row: Row) -> str:
     """A checkpoint on one line."""
     star = "*" if row.default else " "
-    size = "-" if row.size is None else cache.readable(row.size)
+    size = "-" if row.size is None else hub_cache.readable(row.size)
     half = " unfinished" if row.unfinished else ""
     return f"{star} {row.name:26} {row.family:16} {_billions(row.parameters):>7} {size:>9}{half}"
 
 
 def info(name: str) -> dict[str, Any]:
     """All that is known of a checkpoint without fetching it."""
-    checkpoint = checkpoints.peek(name)
+    checkpoint = lookup.peek(name)
     known = BY_HUB_NAME.get(checkpoint.name)
     family = None if checkpoint.assumed else checkpoint.family
     limits = known.limits if known else family.limits if family else None
@@ -96,7 +96,7 @@ def info(name: str) -> dict[str, Any]:
         facts |= {"licence": known.licence, "download": known.download, "memory": memory}
     elif checkpoint.folder is not None:
         folder = checkpoint.folder
-        facts["memory"] = {str(bits): checkpoints.memory(folder, bits) for bits in PRECISIONS}
+        facts["memory"] = {str(bits): lookup.memory(folder, bits) for bits in PRECISIONS}
     return facts
 
 
@@ -111,7 +111,7 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if facts["parameters"] is not None:
         yield "parameters", _billions(facts["parameters"])
     for bits, memory in facts["memory"].items():
-        yield f"{bits} bits", f"takes {cache.readable(memory)} of memory"
+        yield f"{bits} bits", f"takes {hub_cache.readable(memory)} of memory"
     if facts["family"] is not None:
         yield "prompt", f"--prompt {facts['prompt']}"
         yield "input", f"{facts['input_size']} × {facts['input_size']} pixels"
@@ -120,16 +120,16 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if facts["folder"] is not None:
         yield "here", facts["folder"]
     elif facts["download"] is not None:
-        yield "here", f"no; {cache.readable(facts['download'])} to fetch"
+        yield "here", f"no; {hub_cache.readable(facts['download'])} to fetch"
     else:
         yield "here", "no"
 
 
-def _counted(checkpoint: checkpoints.Checkpoint) -> int | None:
+def _counted(checkpoint: lookup.Checkpoint) -> int | None:
     """How many parameters the files of a checkpoint hold."""
     if checkpoint.folder is None:
         return None
-    return sum(math.prod(shape) for shape in checkpoints.shapes(checkpoint.folder).values())
+    return sum(math.prod(shape) for shape in lookup.shapes(checkpoint.folder).values())
 
 
 def _billions(parameters: int | None) -> str:

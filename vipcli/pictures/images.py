@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vipcli.errors import ImageError, OutputError
-from vipcli.fetching import add, fetch
 from vipcli.files import replace_file, why_unwritten
+from vipcli.pictures.fetching import add, fetch
 
 Pixels = NDArray[np.uint8]
 
