@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.plain import LONGEST, assert_plain
-from vipcli.annotations import FORMS, Annotated, form_of, read
+from vipcli.annotations.reading import FORMS, Annotated, form_of, read
 from vipcli.errors import FAILED, AnnotationError, ImageError
 from vipcli.marks.regions import Region, typed
 from vipcli.pictures.images import load_picture, size_of

@@ -22,7 +22,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from tests.test_annotations import assert_sound, disc, photo
-from vipcli.annotations import FORMS, form_of, read
+from vipcli.annotations.reading import FORMS, form_of, read
 from vipcli.errors import MarkError, VipcliError
 from vipcli.marks.kinds import BY_KIND
 from vipcli.marks.regions import Region, Wanted, typed

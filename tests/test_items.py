@@ -265,7 +265,7 @@ def test_only_some_regions(photos: Path) -> None:
 
 
 def test_a_benchmark_speaks_of_its_regions(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vipcli.annotations import Annotated
+    from vipcli.annotations.reading import Annotated
     from vipcli.gathering import _asked_of
     from vipcli.marks.regions import Region
 

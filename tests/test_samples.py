@@ -19,7 +19,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from vipcli import asking
-from vipcli.annotations import read
+from vipcli.annotations.reading import read
 from vipcli.checkpoints import lookup
 from vipcli.cli import MARK_OPTIONS
 from vipcli.gathering import gather

@@ -582,7 +582,7 @@ def batch(
 
     vipcli batch photos/ -q "What is {1}?" --box 25%,25%,75%,75% -o answers.jsonl
     """
-    from vipcli.annotations import FORMS
+    from vipcli.annotations.reading import FORMS
     from vipcli.gathering import PHOTOS, gather
     from vipcli.items import Orders
     from vipcli.marks.regions import Wanted

@@ -21,7 +21,7 @@ from vipcli.tasks import ENDINGS as TASKS
 from vipcli.tasks import parsed, tasks_in, tasks_of
 
 if TYPE_CHECKING:
-    from vipcli.annotations import Annotated
+    from vipcli.annotations.reading import Annotated
 
 PHOTOS = "photos"
 """The form of a folder that holds pictures to ask about, and no annotations."""
@@ -216,7 +216,7 @@ def _form(path: Path, orders: Orders) -> str | None:
     """What kind of annotations a file or folder holds; None for none."""
     if orders.form is not None:
         return orders.form
-    from vipcli.annotations import form_of
+    from vipcli.annotations.reading import form_of
 
     form = form_of(path)
     # Pictures of masks are pictures, too, unless others are named to go with them.
@@ -224,7 +224,7 @@ def _form(path: Path, orders: Orders) -> str | None:
 
 
 def _annotated(path: Path, orders: Orders) -> Job:
-    from vipcli.annotations import read
+    from vipcli.annotations.reading import read
 
     if orders.form == PHOTOS:
         raise UsageError(f"The source {in_quotes(path)} is not a folder of photos. Leave out --form.")
