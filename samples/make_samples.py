@@ -1183,7 +1183,7 @@ def _close_up(
     picture: Image.Image, row: dict[str, str], folder: Path, wide: int, high: int
 ) -> tuple[Image.Image, str]:
     """The part of the marked picture around its mark, and how a question refers to the mark."""
-    from vipcli import asking
+    from vipcli.asking import pipeline
     from vipcli.marks.kinds import parse_mark
     from vipcli.pictures.images import Picture
 
@@ -1191,7 +1191,7 @@ def _close_up(
     typed = parse_mark(kind, value)
     if typed.file is not None:
         typed = parse_mark(kind, str(folder / value))
-    marked = asking.mark([Picture(np.asarray(picture), row["picture"], "")], [typed])
+    marked = pipeline.mark([Picture(np.asarray(picture), row["picture"], "")], [typed])
     x1, y1, x2, y2 = marked.marks[0].bounds
     left = min(max(round((x1 + x2 - wide) / 2), 0), picture.width - wide)
     top = min(max(round((y1 + y2 - high) / 2), 0), picture.height - high)

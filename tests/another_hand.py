@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from tests.independent import scenes
-from vipcli.answers import Answerer, Request, Sampling
+from vipcli.asking.interface import Answerer, Request, Sampling
 from vipcli.checkpoints.prompt_forms import PromptForm, Turn
 from vipcli.errors import VipcliError
 from vipcli.files import replace_file
@@ -71,7 +71,7 @@ def _share(right: Sequence[bool]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from vipcli.answers import Setup
+    from vipcli.asking.interface import Setup
     from vipcli.checkpoints.lookup import find
     from vipcli.engine import LocalModel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from vipcli.answers import Ended, Halted, ModelFacts, OnText, Reply, Request
+from vipcli.asking.interface import Ended, Halted, ModelFacts, OnText, Reply, Request
 from vipcli.errors import OutOfMemoryError
 
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli import asking
-from vipcli.answers import Sampling
-from vipcli.asking import Drawing
+from vipcli.asking import pipeline, records
+from vipcli.asking.interface import Sampling
+from vipcli.asking.pipeline import Drawing
 from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import TemplateForm
@@ -31,17 +31,17 @@ def picture(width: int = 336, height: int = 252) -> Picture:
 
 
 def marked(
-    *typed: str, drawing: Drawing = asking.TRAINED, size: tuple[int, int] = (336, 252)
-) -> asking.Marked:
+    *typed: str, drawing: Drawing = pipeline.TRAINED, size: tuple[int, int] = (336, 252)
+) -> pipeline.Marked:
     marks = [parse_mark(*one.split(" ", 1)) for one in typed]
-    return asking.mark([picture(*size)], marks, drawing)
+    return pipeline.mark([picture(*size)], marks, drawing)
 
 
 def test_the_model_is_given_the_marked_picture_and_the_prompt() -> None:
     answerer = ScriptedAnswerer("A cat.")
-    question = asking.prepare(marked("box 10,10,90,90"), "What is {1}?", KNOWN, fit="crop")
+    question = pipeline.prepare(marked("box 10,10,90,90"), "What is {1}?", KNOWN, fit="crop")
     pieces: list[str] = []
-    answer = asking.ask(question, answerer, Sampling(max_new_tokens=7), pieces.append)
+    answer = pipeline.ask(question, answerer, Sampling(max_new_tokens=7), pieces.append)
     (request,) = answerer.requests
     assert answer.reply.text == "".join(pieces) == "A cat."
     assert request.prompt.endswith("###Human: <image>\nWhat is within the red rectangle?###Assistant:")
@@ -61,9 +61,9 @@ def test_the_picture_that_was_read_stays_as_it_was() -> None:
     assert not (result.pixels == 100).all()
 
 
-def answered(text: str, probability: float | None, model: str) -> asking.Answer:
-    question = asking.prepare(marked("box 10,10,90,90"), None, KNOWN)
-    answer = asking.ask(question, ScriptedAnswerer(text))
+def answered(text: str, probability: float | None, model: str) -> pipeline.Answer:
+    question = pipeline.prepare(marked("box 10,10,90,90"), None, KNOWN)
+    answer = pipeline.ask(question, ScriptedAnswerer(text))
     facts = replace(answer.reply.model, name=model)
     return replace(answer, reply=replace(answer.reply, probability=probability, model=facts))
 
@@ -83,9 +83,9 @@ def test_a_picture_that_the_bundled_model_was_not_made_for(
     text: str, probability: float | None, model: str, doubtful: bool
 ) -> None:
     answer = answered(text, probability, model)
-    notes = list(asking.doubts(answer))
+    notes = list(records.doubts(answer))
     assert len(notes) == doubtful
-    assert asking.record(answer)["notes"] == notes
+    assert records.record(answer)["notes"] == notes
     if doubtful:
         assert "knows only drawn scenes" in notes[0] and "--model vip-llava-7b" in notes[0]
 
@@ -93,15 +93,15 @@ def test_a_picture_that_the_bundled_model_was_not_made_for(
 def test_marks_as_thin_as_in_training_are_told_of_at_no_size() -> None:
     for size in (192, 336, 672):
         small = Checkpoint("small", input_size=size)
-        assert asking.prepare(marked("box 10,10,90,90"), None, small).notes == ()
-        thin = asking.prepare(marked("box 10,10,90,90", drawing=Drawing(width=1)), None, small)
+        assert pipeline.prepare(marked("box 10,10,90,90"), None, small).notes == ()
+        thin = pipeline.prepare(marked("box 10,10,90,90", drawing=Drawing(width=1)), None, small)
         assert len(thin.notes) == 1 and "may vanish" in thin.notes[0]
 
 
-def several(*typed: str, count: int = 2, video: bool = False) -> asking.Marked:
+def several(*typed: str, count: int = 2, video: bool = False) -> pipeline.Marked:
     marks = [parse_mark(*one.split(" ", 1)) for one in typed]
     clip = Video("clip.mp4", 30, 10, tuple(range(count))) if video else None
-    return asking.mark([picture(336, 252 + number) for number in range(count)], marks, video=clip)
+    return pipeline.mark([picture(336, 252 + number) for number in range(count)], marks, video=clip)
 
 
 def test_marks_go_to_the_pictures_that_they_name() -> None:
@@ -112,15 +112,15 @@ def test_marks_go_to_the_pictures_that_they_name() -> None:
     assert list(second.marks) == [2]
     assert tuple(first.pixels[10, 50]) == (178, 50, 50)
     assert tuple(second.pixels[10, 50]) == (50, 178, 50)
-    assert [asking.shown_on(made, number) for number in (1, 2)] == [" on picture 1", " on picture 2"]
-    question = asking.prepare(
+    assert [records.shown_on(made, number) for number in (1, 2)] == [" on picture 1", " on picture 2"]
+    question = pipeline.prepare(
         made, "Is {1} like {2}? And {3}?", Checkpoint("known", INTERLEAVE), prompt="human"
     )
     assert question.text.startswith("Is within the red rectangle like within the lime rectangle?")
     assert question.prompt.count("<image>") == 2
     assert question.notes == ()
     answerer = ScriptedAnswerer("No.")
-    record = asking.record(asking.ask(question, answerer))
+    record = records.record(pipeline.ask(question, answerer))
     assert [image.shape for image in answerer.requests[0].images] == [(252, 336, 3), (253, 336, 3)]
     assert [mark["images"] for mark in record["marks"]] == [[1], [2], [1]]
     assert [image["height"] for image in record["images"]] == [252, 253]
@@ -132,22 +132,22 @@ def test_marks_go_on_every_frame_but_for_one_named() -> None:
     assert [list(one.marks) for one in made.shown] == [[1], [1], [1, 2], [1]]
     template = TemplateForm("{% for part in messages[0].content %}<{{ part.type }}>{% endfor %}")
     known = Checkpoint("known", ONEVISION, folder=Path(), template=template)
-    question = asking.prepare(made, None, known)
+    question = pipeline.prepare(made, None, known)
     assert question.prompt == "<video><text>"
     answerer = ScriptedAnswerer("No.")
-    assert [asking.shown_on(made, number) for number in (1, 2)] == [" on all frames", " on frame 3"]
-    record = asking.record(asking.ask(question, answerer))
+    assert [records.shown_on(made, number) for number in (1, 2)] == [" on all frames", " on frame 3"]
+    record = records.record(pipeline.ask(question, answerer))
     assert (len(answerer.requests[0].images), len(answerer.requests[0].frames)) == (0, 4)
     assert [mark["images"] for mark in record["marks"]] == [[1, 2, 3, 4], [3]]
     assert record["video"]["chosen"] == (0, 1, 2, 3)
     with pytest.raises(UsageError, match="ViP-LLaVA takes no video"):
-        asking.prepare(made, None, KNOWN)
+        pipeline.prepare(made, None, KNOWN)
     with pytest.raises(UsageError, match="human has no place for a video"):
-        asking.prepare(made, None, known, prompt="human")
+        pipeline.prepare(made, None, known, prompt="human")
 
 
 def test_several_pictures_are_allowed_where_untrained_but_told() -> None:
-    (note,) = asking.prepare(several(), "Q", KNOWN).notes
+    (note,) = pipeline.prepare(several(), "Q", KNOWN).notes
     assert note.startswith("ViP-LLaVA was trained on one picture a question, and may mix up 2.")
 
 
@@ -163,16 +163,16 @@ def test_a_mark_for_a_picture_that_is_not_there() -> None:
 def test_tiles_show_thin_strokes_of_a_single_picture() -> None:
     tiled = Checkpoint("tiled", ONEVISION, input_size=384, largest=2304)
     large = marked("box 100,100,900,900", drawing=Drawing(width=1), size=(2000, 2000))
-    assert asking.prepare(large, None, tiled, prompt="human").notes == ()
-    squeezed = asking.prepare(large, None, tiled, prompt="human", fit="stretch")
+    assert pipeline.prepare(large, None, tiled, prompt="human").notes == ()
+    squeezed = pipeline.prepare(large, None, tiled, prompt="human", fit="stretch")
     assert "may vanish" in squeezed.notes[0]
 
 
 def test_the_record_is_plain_json_and_whole() -> None:
-    question = asking.prepare(
+    question = pipeline.prepare(
         marked("scribble 1,1 50,50 90,10", "arrow 50,60", drawing=Drawing(5, 200, 3)), None, KNOWN
     )
-    record = asking.record(asking.ask(question, ScriptedAnswerer("It is.")), {"load": 1.23456})
+    record = records.record(pipeline.ask(question, ScriptedAnswerer("It is.")), {"load": 1.23456})
     assert json.loads(json.dumps(record))["marks"][0]["path"] == [[1, 1], [50, 50], [90, 10]]
     assert record["marks"][1]["tip"] == (50, 60)
     assert record["drawing"] == {"width": 5, "alpha": 200, "jitter": 3}
@@ -184,11 +184,11 @@ def test_the_record_is_plain_json_and_whole() -> None:
 
 
 def test_a_system_line_of_ones_own_is_checked_too() -> None:
-    question = asking.prepare(marked(), "Q", KNOWN, system="Be brief.")
+    question = pipeline.prepare(marked(), "Q", KNOWN, system="Be brief.")
     assert question.prompt == "Be brief.###Human: <image>\nQ###Assistant:"
     assert question.typed == ("Q", "Be brief.")
     with pytest.raises(PromptError, match="The system line holds '###'"):
-        asking.prepare(marked(), "Q", KNOWN, system="###")
+        pipeline.prepare(marked(), "Q", KNOWN, system="###")
 
 
 def test_a_mask_image_becomes_a_mark(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_what_is_worth_saying_is_noted(
     typed: list[str], fit: str, width: float | None, notes: list[str]
 ) -> None:
     made = marked(*typed, drawing=Drawing(width=width))
-    question = asking.prepare(made, None, KNOWN, fit=fit)  # type: ignore[arg-type]
+    question = pipeline.prepare(made, None, KNOWN, fit=fit)  # type: ignore[arg-type]
     assert len(question.notes) == len(notes)
     assert all(note.startswith(start) for note, start in zip(question.notes, notes, strict=True))
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.scripted import SideBySide
 from vipcli.ahead import Done, windows
-from vipcli.answers import Request, Setup
+from vipcli.asking.interface import Request, Setup
 from vipcli.batch import Asker, Made, Tally, made, run
 from vipcli.checkpoints.lookup import find, fingerprint
 from vipcli.errors import ModelError, OutOfMemoryError, OutputError, PromptError
@@ -198,7 +198,7 @@ def test_a_surprise_is_an_error_row_too(photos: list[str], monkeypatch: pytest.M
     def surprise(*_: object, **__: object) -> None:
         raise ZeroDivisionError("nobody thought of this")
 
-    monkeypatch.setattr("vipcli.asking.prepare", surprise)
+    monkeypatch.setattr("vipcli.asking.pipeline.prepare", surprise)
     (row,) = answered(items(photos[:1]))
     assert row["error"] == "It could not be prepared (ZeroDivisionError: nobody thought of this)."
 

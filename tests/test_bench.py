@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vipcli import bench, loading
-from vipcli.answers import Setup
+from vipcli.asking.interface import Setup
 from vipcli.bench import Measured, Plan, measure, ratios
 from vipcli.checkpoints.catalog import KNOWN, Known
 from vipcli.checkpoints.lookup import find

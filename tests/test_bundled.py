@@ -16,7 +16,7 @@ import pytest
 
 import vipcli
 from tests.another_hand import ask, figures
-from vipcli.answers import Setup
+from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import find
 from vipcli.engine import LocalModel
 from vipcli.training.evaluation import Judged, judge, summary

@@ -19,8 +19,8 @@ from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
 from vipcli import archive, page, state
-from vipcli.answers import Halted, OnText, Reply, Request
-from vipcli.asking import mark
+from vipcli.asking.interface import Halted, OnText, Reply, Request
+from vipcli.asking.pipeline import mark
 from vipcli.chat import Chat, Manner, Scene
 from vipcli.checkpoints import lookup
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError, VipcliError

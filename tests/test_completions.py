@@ -21,8 +21,8 @@ from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
 from vipcli import completions
-from vipcli.answers import Ended, ModelFacts, Reply
-from vipcli.asking import ask, mark, prepare
+from vipcli.asking.interface import Ended, ModelFacts, Reply
+from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.checkpoints import lookup
 from vipcli.completions import Asked
 from vipcli.errors import (

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
-from vipcli.answers import Request, Sampling
-from vipcli.asking import Earlier, mark, prepare
-from vipcli.asking import ask as put
+from vipcli.asking.interface import Request, Sampling
+from vipcli.asking.pipeline import Earlier, mark, prepare
+from vipcli.asking.pipeline import ask as put
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.prompt_forms import HUMAN, TOKENS, VICUNA, PromptForm, Turn, going_on
 from vipcli.engine import LocalModel

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from vipcli.answers import Halted, ModelFacts, OnText, Reply, Request, Said, Sampling
+from vipcli.asking.interface import Halted, ModelFacts, OnText, Reply, Request, Said, Sampling
 from vipcli.desk import BusyError, Desk
 from vipcli.errors import ModelError
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration, VipLlavaForConditionalGeneration
 
-from vipcli.answers import Request, Sampling, Setup
+from vipcli.asking.interface import Request, Sampling, Setup
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, PromptForm, Turn
 from vipcli.engine import LocalModel

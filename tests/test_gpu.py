@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from vipcli.ahead import windows
-from vipcli.answers import Reply, Request, Sampling, Setup
+from vipcli.asking.interface import Reply, Request, Sampling, Setup
 from vipcli.batch import Asker, made
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn

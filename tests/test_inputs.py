@@ -16,7 +16,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
-from vipcli.answers import Request, Sampling, Setup
+from vipcli.asking.interface import Request, Sampling, Setup
 from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, find
 from vipcli.checkpoints.prompt_forms import Turn

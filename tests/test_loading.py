@@ -16,7 +16,7 @@ import torch
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
 from vipcli import loading
-from vipcli.answers import Request, Sampling, Setup
+from vipcli.asking.interface import Request, Sampling, Setup
 from vipcli.checkpoints.lookup import Checkpoint, find
 from vipcli.checkpoints.prompt_forms import Turn
 from vipcli.engine import LocalModel

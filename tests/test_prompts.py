@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vipcli.asking.questions import default_question, fill_in, unmentioned
 from vipcli.checkpoints.prompt_forms import (
     HUMAN,
     LONGEST_TEXT,
@@ -14,9 +15,6 @@ from vipcli.checkpoints.prompt_forms import (
     TemplateForm,
     Turn,
     check_text,
-    default_question,
-    fill_in,
-    unmentioned,
 )
 from vipcli.errors import ModelError, PromptError
 from vipcli.marks.colors import TRAINED, named

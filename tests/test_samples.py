@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from vipcli import asking
 from vipcli.annotations.reading import read
+from vipcli.asking import pipeline
 from vipcli.checkpoints import lookup
 from vipcli.cli import MARK_OPTIONS
 from vipcli.gathering import gather
@@ -303,8 +303,8 @@ def test_each_row_lies_on_something(row: dict[str, str], monkeypatch: pytest.Mon
     monkeypatch.chdir(SAMPLES)
     picture = load_picture(row["picture"])
     typed = parse_mark(row["option"].removeprefix("--"), row["value"])
-    marked = asking.mark([picture], [typed])
-    question = asking.prepare(marked, row["question"], lookup.peek("bundled"))
+    marked = pipeline.mark([picture], [typed])
+    question = pipeline.prepare(marked, row["question"], lookup.peek("bundled"))
     assert question.notes == ()
     assert marked.marks[0].phrase in question.text
     x1, y1, x2, y2 = marked.marks[0].bounds
@@ -344,8 +344,8 @@ def test_tasks_have_marks_of_all_kinds_and_an_expected_answer() -> None:
 def test_the_marks_of_a_task_are_on_what_it_means(task: Item) -> None:
     assert task.fault is None
     (path,) = task.images
-    marked = asking.mark([load_picture(path)], task.typed)
-    question = asking.prepare(marked, task.question, lookup.peek("bundled"))
+    marked = pipeline.mark([load_picture(path)], task.typed)
+    question = pipeline.prepare(marked, task.question, lookup.peek("bundled"))
     assert question.notes == ()
     there = things(Path(path).relative_to(SAMPLES).as_posix())
     for mark, meant in zip(marked.marks, MEANT[task.id], strict=True):
@@ -456,7 +456,7 @@ def test_draw_coco_draws_each_box_in_its_own_color(run: Run, tmp_path: Path) -> 
         for color, thing in zip(colors, things(name), strict=True):
             x, y, width, height = thing["bbox"]
             boxes.append(parse_mark("box", f"{x},{y},{x + width:.1f},{y + height:.1f}:{color}"))
-        expected = asking.mark([load_picture(str(SAMPLES / name))], boxes).pixels.astype(int)
+        expected = pipeline.mark([load_picture(str(SAMPLES / name))], boxes).pixels.astype(int)
         strayed = np.abs(pixels(tmp_path / "marked ones" / name) - expected)
         # A JPEG is written a little differently from what was drawn.
         assert strayed.max() <= (0 if name.endswith(".png") else 30)

@@ -28,8 +28,8 @@ from hypothesis import strategies as st
 from tests.scripted import ScriptedAnswerer
 from tests.tiny import make_endless, make_vipllava
 from vipcli import __version__, handover, remote
-from vipcli.answers import Halted, OnText, Reply, Request, Setup
-from vipcli.asking import ask, mark, prepare
+from vipcli.asking.interface import Halted, OnText, Reply, Request, Setup
+from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.checkpoints import lookup
 from vipcli.engine import LocalModel
 from vipcli.marks.kinds import parse_mark

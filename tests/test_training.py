@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tests.scripted import ScriptedAnswerer
-from vipcli.answers import Request, Sampling
+from vipcli.asking.interface import Request, Sampling
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.engine import LocalModel

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from vipcli.checkpoints.prompt_forms import default_question
+from vipcli.asking.questions import default_question
 from vipcli.marks.colors import TRAINED, named
 from vipcli.marks.kinds import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
 from vipcli.training.questions import (

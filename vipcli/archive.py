@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vipcli import config
-from vipcli.answers import Answerer, Ended
+from vipcli.asking.interface import Answerer, Ended
 from vipcli.chat import Chat, Exchange, Manner, Scene, manner_of
 from vipcli.checkpoints.catalog import BUNDLED
 from vipcli.checkpoints.lookup import Checkpoint

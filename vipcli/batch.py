@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from vipcli import asking
 from vipcli.ahead import Windows
-from vipcli.answers import Reply, Several
-from vipcli.asking import Answer
+from vipcli.asking import records
+from vipcli.asking.interface import Reply, Several
+from vipcli.asking.pipeline import Answer
 from vipcli.errors import ModelError, OutOfMemoryError, VipcliError, first_line
 from vipcli.pictures.images import without_password
 from vipcli.ready import Plan, Ready
@@ -101,7 +101,7 @@ class Asker:
         if one.question is None or not isinstance(reply, Reply):
             why = one.fault if one.question is None else reply
             return {**head, "answer": None, "error": why, IDENTITY: one.identity}
-        told = asking.record(Answer(one.question, reply, self._plan.sampling))
+        told = records.record(Answer(one.question, reply, self._plan.sampling))
         # How long it took is no part of what came out, and two runs of a job are to be the same.
         del told["seconds"]
         if told["probability"] is not None:
@@ -115,7 +115,7 @@ def unanswered(one: Ready) -> Row:
     head = _head(one)
     if one.question is None:
         return {**head, "error": one.fault}
-    return {**head, "prompt": one.question.prompt, **asking.describe(one.question), "error": None}
+    return {**head, "prompt": one.question.prompt, **records.describe(one.question), "error": None}
 
 
 def _head(one: Ready) -> Row:

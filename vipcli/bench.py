@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from vipcli.answers import Setup
-from vipcli.asking import versions
+from vipcli.asking.interface import Setup
+from vipcli.asking.records import versions
 from vipcli.checkpoints.catalog import ONEVISION, Known
 from vipcli.checkpoints.hub_cache import readable
 from vipcli.checkpoints.lookup import Checkpoint

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from vipcli.answers import Answerer, Ended, Halted, OnText, Sampling
-from vipcli.asking import Answer, Drawing, Earlier, Marked, Question, ask, doubts, mark, prepare
+from vipcli.asking.interface import Answerer, Ended, Halted, OnText, Sampling
+from vipcli.asking.pipeline import Answer, Drawing, Earlier, Marked, Question, ask, mark, prepare
+from vipcli.asking.records import doubts
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ContextError, UsageError
 from vipcli.marks.kinds import Mark, TypedMark, parse_mark

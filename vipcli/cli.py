@@ -19,9 +19,9 @@ from vipcli.errors import FAILED, INTERRUPTED, SOME_FAILED, ConversationError, U
 from vipcli.marks.kinds import BY_KIND
 
 if TYPE_CHECKING:
-    from vipcli.answers import Answerer, Sampling, Setup, Several
     from vipcli.archive import Kept
-    from vipcli.asking import Drawing, Marked, Question
+    from vipcli.asking.interface import Answerer, Sampling, Setup, Several
+    from vipcli.asking.pipeline import Drawing, Marked, Question
     from vipcli.chat import Manner, Scene
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.jobs import Outcome, Target
@@ -860,9 +860,9 @@ def draw(
     if show:
         output.show(marked.pixels)
     if json:
-        from vipcli import asking
+        from vipcli.asking import records
 
-        output.say_json(asking.describe_marked(marked))
+        output.say_json(records.describe_marked(marked))
 
 
 @config_app.callback()
@@ -1061,7 +1061,7 @@ def bench(
         raise UsageError(f"The shape of {name!r} is not known. Those that are: {', '.join(KNOWN)}.")
     with output.working("Loading torch …", quiet):
         from vipcli import bench
-        from vipcli.answers import Setup
+        from vipcli.asking.interface import Setup
     plan = bench.Plan(
         config.checked(config.count_from(1, 1024), batch, "--batch"),
         config.checked(config.count_from(2, 4096), tokens, "--tokens"),
@@ -1135,14 +1135,14 @@ def _marked(
     jitter: str | None,
     frames: str | None = None,
 ) -> Marked:
-    from vipcli import asking
+    from vipcli.asking import pipeline
     from vipcli.pictures import images, videos
 
     drawing = _drawing(settings, jitter)
     max_pixels = _max_pixels(settings)
     if frames is None and not any(videos.is_video(source) for source in sources):
         pictures = [images.load_picture(source, max_pixels=max_pixels) for source in sources]
-        return asking.mark(pictures, typed, drawing)
+        return pipeline.mark(pictures, typed, drawing)
     if len(sources) > 1:
         raise UsageError("A video is asked about alone. Leave out --image.")
     count = (
@@ -1151,11 +1151,11 @@ def _marked(
         else config.checked(config.count_from(1, videos.MOST_FRAMES), frames, "--frames")
     )
     video, shown = videos.load_video(sources[0], count, max_pixels=max_pixels)
-    return asking.mark(shown, typed, drawing, video=video)
+    return pipeline.mark(shown, typed, drawing, video=video)
 
 
 def _drawing(settings: dict[str, Any], jitter: str | None) -> Drawing:
-    from vipcli.asking import Drawing
+    from vipcli.asking.pipeline import Drawing
 
     return Drawing(settings["width"], settings["alpha"], _seed_of(jitter))
 
@@ -1169,9 +1169,9 @@ def _max_pixels(settings: dict[str, Any]) -> int:
 def _prepare(
     marked: Marked, question: str | None, checkpoint: Checkpoint, settings: dict[str, Any]
 ) -> Question:
-    from vipcli import asking
+    from vipcli.asking import pipeline
 
-    return asking.prepare(
+    return pipeline.prepare(
         marked,
         question,
         checkpoint,
@@ -1241,15 +1241,15 @@ def _show_view(question: Question, checkpoint: Checkpoint) -> None:
 
 
 def _print_plan(question: Question, as_json: bool) -> None:
-    from vipcli import asking
+    from vipcli.asking import records
 
     if as_json:
-        output.say_json({"question": question.text, "prompt": question.prompt, **asking.describe(question)})
+        output.say_json({"question": question.text, "prompt": question.prompt, **records.describe(question)})
         return
     output.say(question.prompt)
     for number, mark in enumerate(question.marked.marks, 1):
-        on = asking.shown_on(question.marked, number)
-        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {asking.where(mark)}{on}")
+        on = records.shown_on(question.marked, number)
+        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {records.where(mark)}{on}")
 
 
 def _server(checkpoint: Checkpoint, settings: dict[str, Any]) -> Held | None:
@@ -1313,7 +1313,7 @@ def _span(keep_alive: str | None) -> float | None:
 
 
 def _setup(settings: dict[str, Any]) -> Setup:
-    from vipcli.answers import Setup
+    from vipcli.asking.interface import Setup
 
     return Setup(**{field.name: settings[field.name] for field in fields(Setup)})
 
@@ -1328,24 +1328,24 @@ def _answer(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    from vipcli import asking
+    from vipcli.asking import pipeline, records
 
     sampling = _sampling(settings)
     if json:
-        answer = asking.ask(question, answerer, sampling)
-        output.say_json(asking.record(answer, seconds))
+        answer = pipeline.ask(question, answerer, sampling)
+        output.say_json(records.record(answer, seconds))
     else:
         with output.ended_line() as on_text:
-            answer = asking.ask(question, answerer, sampling, on_text)
+            answer = pipeline.ask(question, answerer, sampling, on_text)
     if not quiet:
-        for text in asking.doubts(answer):
+        for text in records.doubts(answer):
             output.note(text)
     if verbose:
-        output.note(asking.summary(answer, seconds))
+        output.note(records.summary(answer, seconds))
 
 
 def _sampling(settings: dict[str, Any]) -> Sampling:
-    from vipcli.answers import Sampling
+    from vipcli.asking.interface import Sampling
 
     return Sampling(
         max_new_tokens=settings["max_new_tokens"],

@@ -34,7 +34,7 @@ from vipcli.ready import Plan, Reader
 from vipcli.rows import Row
 
 if TYPE_CHECKING:
-    from vipcli.answers import Several
+    from vipcli.asking.interface import Several
     from vipcli.jobs import Work
 
 # Ray reads these when it is imported. What it would say is for whoever runs the cluster, and is in its logs.

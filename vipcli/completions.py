@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from vipcli.answers import GREEDY, Ended, Reply, Request
-from vipcli.asking import Answer, Earlier, Question, doubts, mark, prepare, request_of
+from vipcli.asking.interface import GREEDY, Ended, Reply, Request
+from vipcli.asking.pipeline import Answer, Earlier, Question, mark, prepare, request_of
+from vipcli.asking.questions import default_question, fill_in
+from vipcli.asking.records import doubts
 from vipcli.chat import Manner, manner_of
 from vipcli.checkpoints.lookup import Checkpoint
-from vipcli.checkpoints.prompt_forms import LONGEST_TEXT, PromptForm, check_text, default_question, fill_in
+from vipcli.checkpoints.prompt_forms import LONGEST_TEXT, PromptForm, check_text
 from vipcli.config import SETTINGS, checked, count_from
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
 from vipcli.marks.colors import parse_color

@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from vipcli.answers import OnText, Reply, Request, Several
+from vipcli.asking.interface import OnText, Reply, Request, Several
 from vipcli.errors import ModelError, VipcliError
 
 _TOGETHER = 0.004

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vipcli.answers import AUTO, Halted, ModelFacts, OnText, Reply, Request, Sampling, Setup
+from vipcli.asking.interface import AUTO, Halted, ModelFacts, OnText, Reply, Request, Sampling, Setup
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ContextError, PromptError
 from vipcli.heavy import quick_imports

@@ -206,7 +206,7 @@ def _import_what_questions_need() -> None:
     import pydantic  # noqa: F401
     from PIL import Image
 
-    import vipcli.asking
+    import vipcli.asking.pipeline
     import vipcli.checkpoints.lookup
     import vipcli.cli
     import vipcli.marks.drawing

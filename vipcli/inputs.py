@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from vipcli.answers import Request
+from vipcli.asking.interface import Request
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import PromptError

@@ -18,7 +18,7 @@ from typing import Any
 
 from vipcli import output, rows
 from vipcli.ahead import Done, windows
-from vipcli.answers import Several
+from vipcli.asking.interface import Several
 from vipcli.batch import AnsweredWindows, Asker, Sink, Tally, made, run, unanswered
 from vipcli.errors import OutputError, UsageError, VipcliError
 from vipcli.files import replace_file

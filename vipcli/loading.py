@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vipcli.answers import Setup
+from vipcli.asking.interface import Setup
 from vipcli.checkpoints.catalog import Known, configuration
 from vipcli.checkpoints.hub_cache import mending, readable
 from vipcli.checkpoints.lookup import Checkpoint, damaged, memory

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vipcli import asking
-from vipcli.answers import GREEDY, Request, Sampling, Setup
-from vipcli.asking import TRAINED, Drawing, Marked, Question
+from vipcli.asking import pipeline
+from vipcli.asking.interface import GREEDY, Request, Sampling, Setup
+from vipcli.asking.pipeline import TRAINED, Drawing, Marked, Question
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.errors import OutputError, UsageError, VipcliError, first_line
@@ -104,7 +104,7 @@ class Reader:
             self._save(item, marked)
             if done is not None and (identity, item.id) in done:
                 return Ready(item, identity, done=True)
-            request = self._shrunk(asking.request_of(question, self._plan.sampling))
+            request = self._shrunk(pipeline.request_of(question, self._plan.sampling))
             return Ready(item, identity, _without_pixels(question), request)
         except OutputError:
             # What cannot be written for one cannot be written for the next.
@@ -141,7 +141,7 @@ class Reader:
 
     def _question(self, item: Item, marked: Marked) -> Question:
         plan = self._plan
-        return asking.prepare(
+        return pipeline.prepare(
             marked,
             item.question,
             plan.checkpoint,
@@ -156,14 +156,14 @@ class Reader:
             if len(item.images) > 1:
                 raise UsageError("A video is asked about alone. Leave out the other pictures.")
             video, frames = load_video(item.images[0], plan.frames, max_pixels=plan.max_pixels)
-            return asking.mark(frames, item.typed, plan.drawing, video=video)
+            return pipeline.mark(frames, item.typed, plan.drawing, video=video)
         pictures = [load_picture(name, max_pixels=plan.max_pixels) for name in item.images]
         size = pictures[0].width, pictures[0].height
         regions = [
             typed(region, plan.drawn_as, trace=lambda file: trace(load_mask(file, *size)))
             for region in item.regions
         ]
-        return asking.mark(pictures, [*regions, *item.typed], plan.drawing)
+        return pipeline.mark(pictures, [*regions, *item.typed], plan.drawing)
 
     def _targets(self, item: Item, count: int) -> list[Path]:
         """Where the marked pictures of an item are kept: under its name, of several with their numbers."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vipcli import __version__, errors, state, wire
-from vipcli.answers import Answerer, Halted, OnText, Reply, Request
+from vipcli.asking.interface import Answerer, Halted, OnText, Reply, Request
 from vipcli.checkpoints.lookup import Checkpoint, stamp
 from vipcli.errors import ModelError
 

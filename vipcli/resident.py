@@ -21,7 +21,7 @@ import uvicorn
 from pydantic import BaseModel
 
 from vipcli import __version__, state
-from vipcli.answers import Setup
+from vipcli.asking.interface import Setup
 from vipcli.checkpoints import lookup
 from vipcli.desk import Desk
 from vipcli.errors import VipcliError

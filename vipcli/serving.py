@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vipcli import remote, state
-from vipcli.answers import Setup
+from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ModelError, UsageError
 from vipcli.remote import Held

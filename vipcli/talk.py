@@ -13,8 +13,9 @@ from pathlib import Path
 from types import FrameType
 
 from vipcli import archive, config, output, page, state
-from vipcli.answers import Answerer, Halted
-from vipcli.asking import Answer, where
+from vipcli.asking.interface import Answerer, Halted
+from vipcli.asking.pipeline import Answer
+from vipcli.asking.records import where
 from vipcli.chat import Chat, Manner, Scene, manner_of
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError
 from vipcli.files import replace_file

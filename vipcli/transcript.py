@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from vipcli.answers import Ended, OnText
+from vipcli.asking.interface import Ended, OnText
 
 
 class Transcript:

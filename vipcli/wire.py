@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vipcli.answers import ModelFacts, Reply, Request, Said, Sampling
+from vipcli.asking.interface import ModelFacts, Reply, Request, Said, Sampling
 from vipcli.errors import UsageError
 from vipcli.pictures.fitting import Fit
 

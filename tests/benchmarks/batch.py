@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from tests.benchmarks.compare import Comparison
 from vipcli.ahead import windows
-from vipcli.answers import Setup
+from vipcli.asking.interface import Setup
 from vipcli.batch import Asker, made
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vipcli.answers import Reply, Request, Sampling, Setup
+from vipcli.asking.interface import Reply, Request, Sampling, Setup
 from vipcli.checkpoints.catalog import KNOWN, configuration
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn

@@ -11,8 +11,8 @@ import numpy as np
 
 from tests.benchmarks.compare import Comparison
 from tests.tiny import make_endless
-from vipcli.answers import Sampling
-from vipcli.asking import Earlier, Marked, ask, mark, prepare
+from vipcli.asking.interface import Sampling
+from vipcli.asking.pipeline import Earlier, Marked, ask, mark, prepare
 from vipcli.checkpoints.lookup import find
 from vipcli.engine import LocalModel
 from vipcli.pictures.images import Picture

@@ -85,7 +85,7 @@ def _train(asked: argparse.Namespace) -> None:
 def _evaluate(asked: argparse.Namespace) -> None:
     from rich.progress import Progress
 
-    from vipcli.answers import Setup
+    from vipcli.asking.interface import Setup
     from vipcli.checkpoints.lookup import find
     from vipcli.engine import LocalModel
     from vipcli.pictures.images import encode

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from safetensors.torch import load_file, save
 
-from vipcli.answers import Setup
+from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import find
 from vipcli.engine import LocalModel
 from vipcli.files import replace_file

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vipcli.answers import Answerer, Request, Sampling
+from vipcli.asking.interface import Answerer, Request, Sampling
 from vipcli.checkpoints.prompt_forms import PromptForm, Turn
 from vipcli.pictures.images import Pixels
 from vipcli.training.questions import Exchange, conversations

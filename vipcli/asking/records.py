@@ -1,0 +1,131 @@
+"""What is told of an answer: a record for scripts, a line for people, and whether it is to be doubted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from functools import cache
+from importlib.metadata import version
+from math import isnan
+from typing import Any
+
+from vipcli import __version__
+from vipcli.asking.pipeline import Answer, Marked, Question
+from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL
+from vipcli.marks.kinds import Mark
+
+UNSURE = 0.7
+"""An answer of a lower mean probability is wrong too often to go without a word."""
+
+
+def doubts(answer: Answer) -> Iterator[str]:
+    """What to tell of an answer: whether the bundled model was at a loss with the picture."""
+    reply = answer.reply
+    if reply.model.name != BUNDLED:
+        return
+    sure = reply.probability is None or isnan(reply.probability) or reply.probability >= UNSURE
+    if not sure or reply.text == CANNOT_TELL:
+        yield (
+            "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
+            "and is not sure of this picture. For photographs, use --model vip-llava-7b."
+        )
+
+
+def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """An answer as one object for scripts and archives; `seconds` are those of the steps before."""
+    reply = answer.reply
+    timings = {**(seconds or {}), **answer.seconds}
+    return {
+        "question": answer.question.text,
+        "answer": reply.text,
+        "ended": reply.ended,
+        "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
+        "prompt": answer.question.prompt,
+        "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
+        **describe(answer.question),
+        "notes": [*answer.question.notes, *doubts(answer)],
+        "sampling": asdict(answer.sampling),
+        "model": asdict(reply.model),
+        "versions": dict(versions()),
+        "seconds": {step: round(taken, 4) for step, taken in timings.items()},
+    }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions that an answer depends on."""
+    # Looked up in files, which takes longer than drawing a mark does. vipcli may run from its sources.
+    return {"vipcli": __version__, **{name: version(name) for name in ("torch", "transformers")}}
+
+
+def describe(question: Question) -> dict[str, Any]:
+    """The parts of a record that are known before a model has answered."""
+    return {
+        "form": question.form.name,
+        "fit": question.fit,
+        **describe_marked(question.marked),
+        "notes": list(question.notes),
+    }
+
+
+def describe_marked(marked: Marked) -> dict[str, Any]:
+    """The pictures, and the marks in pixels with their colours, phrases and strokes."""
+    return {
+        "marks": [
+            {
+                "number": number,
+                "kind": mark.kind,
+                "typed": one.text,
+                "color": mark.color.name,
+                "rgb": mark.color.hex,
+                "phrase": mark.phrase,
+                **_geometry(mark),
+                "style": asdict(
+                    next(shown.styles[number] for shown in marked.shown if number in shown.marks)
+                ),
+                "images": [place for place, shown in enumerate(marked.shown, 1) if number in shown.marks],
+            }
+            for number, (one, mark) in enumerate(zip(marked.typed, marked.marks, strict=True), 1)
+        ],
+        "drawing": asdict(marked.drawing),
+        "images": [
+            {
+                "source": picture.name,
+                "width": picture.width,
+                "height": picture.height,
+                "sha256": picture.sha256,
+            }
+            for picture in (shown.picture for shown in marked.shown)
+        ],
+        "video": None if marked.video is None else asdict(marked.video),
+    }
+
+
+def _geometry(mark: Mark) -> dict[str, Any]:
+    return {entry.name: getattr(mark, entry.name) for entry in fields(mark) if entry.name != "color"}
+
+
+def where(mark: Mark) -> str:
+    """Where a mark lies, short enough for a line."""
+    return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
+
+
+def shown_on(marked: Marked, number: int) -> str:
+    """Where there are several pictures or frames, which of them a mark is on."""
+    places = [place for place, shown in enumerate(marked.shown, 1) if number in shown.marks]
+    if len(marked.shown) == 1:
+        return ""
+    what = "frame" if marked.video else "picture"
+    return f" on {what} {places[0]}" if len(places) == 1 else f" on all {what}s"
+
+
+def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
+    """One line on which model answered, how surely and how fast."""
+    model, reply = answer.reply.model, answer.reply
+    revision = f" ({model.revision[:12]})" if model.revision else ""
+    sure = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
+    precision = f"{model.quantize} and {model.dtype}" if model.quantize else model.dtype
+    return (
+        f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{sure}; "
+        f"loaded in {seconds.get('load', 0):.1f} s, answered in {answer.seconds['answer']:.1f} s."
+    )
