@@ -73,7 +73,7 @@ def _share(right: Sequence[bool]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     from vipcli.asking.interface import Setup
     from vipcli.checkpoints.lookup import find
-    from vipcli.engine import LocalModel
+    from vipcli.engine.local import LocalModel
 
     parser = argparse.ArgumentParser(prog="python -m tests.another_hand", description=__doc__)
     parser.add_argument("model", nargs="?", default="bundled", help="as for vipcli --model (bundled)")

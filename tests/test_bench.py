@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from vipcli import bench, loading
 from vipcli.asking.interface import Setup
-from vipcli.bench import Measured, Plan, measure, ratios
 from vipcli.checkpoints.catalog import KNOWN, Known
 from vipcli.checkpoints.lookup import find
+from vipcli.engine import benchmark, loading
+from vipcli.engine.benchmark import Measured, Plan, measure, ratios
+from vipcli.engine.loading import random_model
 from vipcli.errors import ModelError, UsageError
-from vipcli.loading import random_model
 
 SHORT = Plan(batch=2, tokens=4, repeat=2)
 
@@ -63,7 +63,7 @@ def test_what_was_measured_is_compared_with_the_plain_loop() -> None:
     compared = ratios(ours, plain)
     assert compared["weights"] == ours.weights / plain.weights < 0.9
     assert compared["tokens_per_second"] == ours.tokens_per_second / plain.tokens_per_second
-    told = "\n".join(bench.report(checkpoint, ours, plain, SHORT))
+    told = "\n".join(benchmark.report(checkpoint, ours, plain, SHORT))
     assert "bundled: 4bit and bfloat16 on cpu, attention sdpa" in told
     assert "× as fast" in told and "as the documentation runs it" in told
 
@@ -75,9 +75,9 @@ def test_a_warm_up_is_earned_back_by_what_each_answer_saves() -> None:
         peak_memory=1, weights=1, device="cuda:0", dtype="bfloat16", quantize="none", attention="sdpa",
     )  # fmt: skip
     # Two pictures in one second instead of four: 30 seconds more are there again after ten times.
-    assert bench.earned_back(replace(plain, warm_up=30.5, images_per_second=2), plain, plan) == 10
-    assert bench.earned_back(replace(plain, warm_up=0, images_per_second=2), plain, plan) == 0
-    assert bench.earned_back(replace(plain, images_per_second=0.4), plain, plan) is None
+    assert benchmark.earned_back(replace(plain, warm_up=30.5, images_per_second=2), plain, plan) == 10
+    assert benchmark.earned_back(replace(plain, warm_up=0, images_per_second=2), plain, plan) == 0
+    assert benchmark.earned_back(replace(plain, images_per_second=0.4), plain, plan) is None
 
 
 def test_a_shape_too_large_is_told_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_a_model_that_fails_is_told_in_a_sentence(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(bench, "_inputs", fail)
+    monkeypatch.setattr(benchmark, "_inputs", fail)
     with pytest.raises(ModelError, match=told):
         measure(find("bundled"), Setup("cpu"), SHORT)
 

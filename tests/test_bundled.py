@@ -18,7 +18,7 @@ import vipcli
 from tests.another_hand import ask, figures
 from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import find
-from vipcli.engine import LocalModel
+from vipcli.engine.local import LocalModel
 from vipcli.training.evaluation import Judged, judge, summary
 
 ROOT = Path(__file__).parent.parent

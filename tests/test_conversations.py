@@ -15,7 +15,7 @@ from vipcli.asking.pipeline import Earlier, mark, prepare
 from vipcli.asking.pipeline import ask as put
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.prompt_forms import HUMAN, TOKENS, VICUNA, PromptForm, Turn, going_on
-from vipcli.engine import LocalModel
+from vipcli.engine.local import LocalModel
 from vipcli.errors import ContextError, PromptError
 from vipcli.pictures.images import Picture
 

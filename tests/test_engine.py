@@ -20,10 +20,10 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration, VipLlavaF
 from vipcli.asking.interface import Request, Sampling, Setup
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, PromptForm, Turn
-from vipcli.engine import LocalModel
+from vipcli.engine.local import LocalModel
+from vipcli.engine.transcript import Transcript
 from vipcli.errors import ModelError, PromptError
 from vipcli.pictures.fitting import FITS, Fit, square
-from vipcli.transcript import Transcript
 
 QUESTION = "What is within the red rectangle?"
 LENGTH = 24

@@ -30,10 +30,10 @@ from vipcli.asking.interface import Reply, Request, Sampling, Setup
 from vipcli.batch import Asker, made
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
-from vipcli.engine import LocalModel
+from vipcli.engine.loading import load as load_checkpoint
+from vipcli.engine.local import LocalModel
 from vipcli.errors import OutOfMemoryError
 from vipcli.items import Item
-from vipcli.loading import load as load_checkpoint
 from vipcli.pictures.images import Pixels, save_picture
 from vipcli.ready import Plan, Reader
 from vipcli.training.scenes import draw_scene

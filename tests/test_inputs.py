@@ -20,7 +20,7 @@ from vipcli.asking.interface import Request, Sampling, Setup
 from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, find
 from vipcli.checkpoints.prompt_forms import Turn
-from vipcli.engine import LocalModel
+from vipcli.engine.local import LocalModel
 from vipcli.errors import PromptError
 from vipcli.pictures.fitting import Fit
 from vipcli.pictures.images import Pixels

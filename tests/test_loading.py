@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
-from vipcli import loading
 from vipcli.asking.interface import Request, Sampling, Setup
 from vipcli.checkpoints.lookup import Checkpoint, find
 from vipcli.checkpoints.prompt_forms import Turn
-from vipcli.engine import LocalModel
+from vipcli.engine import loading
+from vipcli.engine.local import LocalModel
 from vipcli.errors import ModelError, UsageError
 
 QUANTIZED = ("4bit", "4bit-fp4", "8bit")

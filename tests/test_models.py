@@ -19,7 +19,6 @@ import pytest
 
 from tests import hub
 from tests.hub import REVISION, serving
-from vipcli import doctor
 from vipcli.checkpoints import hub_cache
 from vipcli.checkpoints.catalog import (
     BY_HUB_NAME,
@@ -32,6 +31,7 @@ from vipcli.checkpoints.catalog import (
     configuration,
     family_of,
 )
+from vipcli.engine import doctor
 from vipcli.errors import ModelError
 
 PICTURE = Path(__file__).parent.parent / "samples" / "shapes.png"

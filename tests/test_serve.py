@@ -31,7 +31,7 @@ from vipcli import __version__, handover, remote
 from vipcli.asking.interface import Halted, OnText, Reply, Request, Setup
 from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.checkpoints import lookup
-from vipcli.engine import LocalModel
+from vipcli.engine.local import LocalModel
 from vipcli.marks.kinds import parse_mark
 from vipcli.pictures.images import load_picture
 

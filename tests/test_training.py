@@ -21,7 +21,7 @@ from tests.scripted import ScriptedAnswerer
 from vipcli.asking.interface import Request, Sampling
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
-from vipcli.engine import LocalModel
+from vipcli.engine.local import LocalModel
 from vipcli.marks.colors import named
 from vipcli.marks.kinds import KINDS as MARKS
 from vipcli.marks.kinds import Arrow, Contour, Scribble, Triangle

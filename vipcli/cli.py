@@ -663,7 +663,7 @@ def batch(
 
     def load() -> Several:
         with output.working(f"Loading {plan.checkpoint.name} …", quiet):
-            from vipcli.engine import LocalModel
+            from vipcli.engine.local import LocalModel
 
             return LocalModel(plan.checkpoint, plan.setup)
 
@@ -706,7 +706,7 @@ def _side_by_side(together: str | None, settings: dict[str, Any], quiet: bool) -
             output.note("With a --temperature, each is answered alone, so that its seed repeats it.")
         return 1
     if asked is None and settings["model"] != BUNDLED:
-        from vipcli.loading import on_processor
+        from vipcli.engine.loading import on_processor
 
         # A large model on a processor takes minutes over several, and a row is to be safe before that.
         return 1 if on_processor(settings["device"]) else None
@@ -1060,9 +1060,9 @@ def bench(
     if subject is None:
         raise UsageError(f"The shape of {name!r} is not known. Those that are: {', '.join(KNOWN)}.")
     with output.working("Loading torch …", quiet):
-        from vipcli import bench
         from vipcli.asking.interface import Setup
-    plan = bench.Plan(
+        from vipcli.engine import benchmark
+    plan = benchmark.Plan(
         config.checked(config.count_from(1, 1024), batch, "--batch"),
         config.checked(config.count_from(2, 4096), tokens, "--tokens"),
         config.checked(config.count_from(1, 100), repeat, "--repeat"),
@@ -1070,20 +1070,20 @@ def bench(
     plain = None
     if baseline:
         with output.working(f"Measuring {name} as the documentation runs it …", quiet):
-            plain = bench.measure(subject, Setup(settings["device"], "bfloat16"), plan, plain=True)
+            plain = benchmark.measure(subject, Setup(settings["device"], "bfloat16"), plan, plain=True)
     with output.working(f"Measuring {name} …", quiet):
-        ours = bench.measure(subject, _setup(settings), plan)
+        ours = benchmark.measure(subject, _setup(settings), plan)
     if json:
-        output.say_json(bench.record(subject, ours, plain, plan))
+        output.say_json(benchmark.record(subject, ours, plain, plan))
         return
-    for line in bench.report(subject, ours, plain, plan):
+    for line in benchmark.report(subject, ours, plain, plan):
         output.say(line)
 
 
 @app.command()
 def doctor(json: Json = False) -> None:
     """Tell what this machine has, which checkpoints fit, and what is missing."""
-    from vipcli import doctor
+    from vipcli.engine import doctor
 
     report = doctor.look()
     if json:
@@ -1280,7 +1280,7 @@ def _answerer(
 
     def load() -> Answerer:
         with output.working(f"Loading {checkpoint.name} …", quiet):
-            from vipcli.engine import LocalModel
+            from vipcli.engine.local import LocalModel
 
             return LocalModel(checkpoint, setup, resident=resident)
 

@@ -494,6 +494,6 @@ class _Worker:
         return Reader(self._plan), Asker(self._load, self._plan)
 
     def _load(self) -> Several:
-        from vipcli.engine import LocalModel
+        from vipcli.engine.local import LocalModel
 
         return LocalModel(self._plan.checkpoint, self._plan.setup)

@@ -60,7 +60,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         try:
             opened, address = _opened(orders)
-            from vipcli.engine import LocalModel
+            from vipcli.engine.local import LocalModel
 
             checkpoint = lookup.find(orders.model, revision=orders.revision, offline=orders.offline)
             model = LocalModel(checkpoint, Setup(**orders.setup), resident=True)

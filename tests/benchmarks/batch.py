@@ -112,7 +112,7 @@ def _loop(photos: list[str], dtype: str) -> Callable[[], None]:
 
 
 def _batch(photos: list[str], dtype: str) -> Callable[[], None]:
-    from vipcli.engine import LocalModel
+    from vipcli.engine.local import LocalModel
 
     plan = Plan(find("bundled"), Setup("cpu", dtype))
     model = LocalModel(plan.checkpoint, plan.setup)

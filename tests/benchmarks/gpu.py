@@ -28,7 +28,7 @@ from vipcli.asking.interface import Reply, Request, Sampling, Setup
 from vipcli.checkpoints.catalog import KNOWN, configuration
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
-from vipcli.engine import LocalModel
+from vipcli.engine.local import LocalModel
 
 SHAPE = KNOWN["vip-llava-7b"]
 QUESTION = "What is the man within the red rectangle holding in his left hand, and what color is it?"

@@ -52,7 +52,7 @@ print(processor.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 """
 
 IMPORTS = """
-import vipcli.engine
+import vipcli.engine.local
 import transformers.models.vipllava.modeling_vipllava
 """
 SHAPES = Path(__file__).parent.parent.parent / "samples" / "shapes.png"

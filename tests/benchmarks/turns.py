@@ -14,7 +14,7 @@ from tests.tiny import make_endless
 from vipcli.asking.interface import Sampling
 from vipcli.asking.pipeline import Earlier, Marked, ask, mark, prepare
 from vipcli.checkpoints.lookup import find
-from vipcli.engine import LocalModel
+from vipcli.engine.local import LocalModel
 from vipcli.pictures.images import Picture
 
 LENGTH = 16

@@ -87,7 +87,7 @@ def _evaluate(asked: argparse.Namespace) -> None:
 
     from vipcli.asking.interface import Setup
     from vipcli.checkpoints.lookup import find
-    from vipcli.engine import LocalModel
+    from vipcli.engine.local import LocalModel
     from vipcli.pictures.images import encode
     from vipcli.training import evaluation
     from vipcli.training.failures import contact_sheet

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 
 from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import find
-from vipcli.engine import LocalModel
+from vipcli.engine.local import LocalModel
 from vipcli.files import replace_file
 from vipcli.training.evaluation import judge
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from vipcli.asking.interface import AUTO, Halted, ModelFacts, OnText, Reply, Request, Sampling, Setup
 from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.engine.fast_imports import quick_imports
+from vipcli.engine.loading import compiles, load, stumbled, where
+from vipcli.engine.transcript import Transcript
 from vipcli.errors import ContextError, PromptError
-from vipcli.heavy import quick_imports
-from vipcli.loading import compiles, load, stumbled, where
-from vipcli.transcript import Transcript
 
 with quick_imports():
     import numpy as np

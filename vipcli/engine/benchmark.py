@@ -20,8 +20,8 @@ from vipcli.asking.records import versions
 from vipcli.checkpoints.catalog import ONEVISION, Known
 from vipcli.checkpoints.hub_cache import readable
 from vipcli.checkpoints.lookup import Checkpoint
-from vipcli.heavy import quick_imports
-from vipcli.loading import compiles, load, random_model, stumbled
+from vipcli.engine.fast_imports import quick_imports
+from vipcli.engine.loading import compiles, load, random_model, stumbled
 
 with quick_imports():
     import torch

@@ -15,9 +15,9 @@ from vipcli.asking.interface import Setup
 from vipcli.checkpoints.catalog import Known, configuration
 from vipcli.checkpoints.hub_cache import mending, readable
 from vipcli.checkpoints.lookup import Checkpoint, damaged, memory
+from vipcli.engine.fast_imports import quick_imports
+from vipcli.engine.inputs import Inputs, inputs_for
 from vipcli.errors import ModelError, OutOfMemoryError, UsageError, first_line
-from vipcli.heavy import quick_imports
-from vipcli.inputs import Inputs, inputs_for
 
 with quick_imports():
     import torch

@@ -12,7 +12,7 @@ from typing import Any
 
 from vipcli.checkpoints.catalog import KNOWN, PRECISIONS, Known
 from vipcli.checkpoints.hub_cache import readable
-from vipcli.heavy import quick_imports
+from vipcli.engine.fast_imports import quick_imports
 
 with quick_imports():
     import torch

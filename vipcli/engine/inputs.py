@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from vipcli.asking.interface import Request
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.engine.fast_imports import quick_imports
 from vipcli.errors import PromptError
-from vipcli.heavy import quick_imports
 from vipcli.pictures.fitting import Fit, cropped, model_view, resized, square
 from vipcli.pictures.images import Pixels
 
