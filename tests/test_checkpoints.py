@@ -146,7 +146,7 @@ def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProces
 def test_the_hubs_cache_serves_without_a_network(tiny: Path, tmp_path: Path) -> None:
     fill_cache(tmp_path, tiny, "someone/tiny")
     code = """
-        from vipcli import checkpoints
+        from vipcli.checkpoints import lookup as checkpoints
         for found in (checkpoints.find("someone/tiny", offline=True), checkpoints.peek("someone/tiny")):
             print(found.name, found.revision, found.input_size, found.folder.is_dir())
         try:
@@ -197,7 +197,7 @@ def hub() -> Iterator[str]:
 
 def test_a_hub_that_says_no_is_told_in_a_sentence(hub: str, tmp_path: Path) -> None:
     code = """
-        from vipcli import checkpoints
+        from vipcli.checkpoints import lookup as checkpoints
         for name in ("gated", "private", "missing", "expired", "norev@v2", "norev", "ill"):
             name, _, revision = name.partition("@")
             try:
@@ -225,7 +225,7 @@ def test_a_hub_that_says_no_is_told_in_a_sentence(hub: str, tmp_path: Path) -> N
 
 def test_no_network_is_told_in_a_sentence(tmp_path: Path) -> None:
     code = """
-        from vipcli import checkpoints
+        from vipcli.checkpoints import lookup as checkpoints
         try:
             checkpoints.find("someone/model")
         except checkpoints.ModelError as error:
@@ -240,7 +240,7 @@ def test_a_download_that_was_stopped_is_not_here_yet(tiny: Path, tmp_path: Path)
     snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION
     (snapshot / "model.safetensors").unlink()
     code = """
-        from vipcli import checkpoints
+        from vipcli.checkpoints import lookup as checkpoints
         print(checkpoints.peek("someone/tiny").folder)
         try:
             checkpoints.find("someone/tiny", offline=True)

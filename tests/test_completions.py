@@ -20,11 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli import completions
 from vipcli.asking.interface import Ended, ModelFacts, Reply
 from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.checkpoints import lookup
-from vipcli.completions import Asked
 from vipcli.errors import (
     ColorError,
     ConfigError,
@@ -36,6 +34,8 @@ from vipcli.errors import (
 )
 from vipcli.marks.kinds import BY_KIND, parse_mark
 from vipcli.pictures.images import read_picture
+from vipcli.serving import openai_api
+from vipcli.serving.openai_api import Asked
 
 BUNDLED = lookup.find("bundled")
 MAX_PIXELS, LONGEST = 100_000, 1_000
@@ -76,7 +76,7 @@ def body(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def read(told: Any, max_pixels: int = MAX_PIXELS) -> Asked:
     content = told if isinstance(told, bytes) else json.dumps(told).encode()
-    return completions.read(content, BUNDLED, max_pixels=max_pixels, longest_answer=LONGEST)
+    return openai_api.read(content, BUNDLED, max_pixels=max_pixels, longest_answer=LONGEST)
 
 
 def reply(words: str = "a dog", ended: Ended = "stop", probability: float | None = 0.75) -> Reply:
@@ -177,7 +177,7 @@ def test_regions_are_the_marks_that_would_be_typed(region: dict[str, Any], typed
 
 
 def test_there_is_a_region_for_every_kind_of_mark() -> None:
-    assert set(completions._Region.model_fields) == {*BY_KIND, "kind", "at", "color", "image"}
+    assert set(openai_api._Region.model_fields) == {*BY_KIND, "kind", "at", "color", "image"}
 
 
 @pytest.mark.parametrize("kind", ["png", "PNG", "jpeg", "jpg", "webp", "gif", "bmp", "tiff"])
@@ -219,14 +219,14 @@ def test_settings_are_taken_and_have_their_usual_values() -> None:
 
 def test_an_answer_is_never_longer_than_the_server_lets_it_be() -> None:
     content = json.dumps(body()).encode()
-    asked = completions.read(content, BUNDLED, max_pixels=MAX_PIXELS, longest_answer=100)
+    asked = openai_api.read(content, BUNDLED, max_pixels=MAX_PIXELS, longest_answer=100)
     assert asked.request.sampling.max_new_tokens == 100
 
 
 def test_chance_has_a_seed_of_its_own_that_is_told() -> None:
     seeds = [read(body(temperature=1)) for _ in range(3)]
     assert len({one.request.sampling.seed for one in seeds}) == 3
-    told = completions.whole(seeds[0], reply(), **STAMP)
+    told = openai_api.whole(seeds[0], reply(), **STAMP)
     assert told["vipcli"]["seed"] == seeds[0].request.sampling.seed
 
 
@@ -483,7 +483,7 @@ SCALARS = (
     )
 )
 NAMES = st.text(max_size=8) | st.sampled_from(
-    [*completions._Told.model_fields, *completions._Region.model_fields, "role", "content", "type", "text"]
+    [*openai_api._Told.model_fields, *openai_api._Region.model_fields, "role", "content", "type", "text"]
 )
 ANYTHING = st.recursive(
     SCALARS,
@@ -524,12 +524,12 @@ def settles(told: bytes) -> None:
     try:
         asked = read(told)
     except VipcliError as error:
-        assert str(error) and json.dumps(completions.refusal(str(error)))
+        assert str(error) and json.dumps(openai_api.refusal(str(error)))
         return
     for made in (
-        completions.whole(asked, reply(), **STAMP),
-        completions.piece(asked, "a", **STAMP),
-        completions.usage_piece(asked, reply(), **STAMP),
+        openai_api.whole(asked, reply(), **STAMP),
+        openai_api.piece(asked, "a", **STAMP),
+        openai_api.usage_piece(asked, reply(), **STAMP),
     ):
         json.dumps(made, ensure_ascii=False, allow_nan=False).encode()
 
@@ -594,7 +594,7 @@ def test_any_region_is_read_or_refused(kind: str, at: str, color: Any) -> None:
 @pytest.mark.parametrize(("ended", "finish"), [("stop", "stop"), ("length", "length"), ("halted", "length")])
 def test_an_answer_is_written_whole(ended: Ended, finish: str) -> None:
     asked = read(body(user("What?", picture()), regions=[{"box": "1,1,30,30:pink"}]))
-    assert completions.whole(asked, reply(ended=ended), **STAMP) == {
+    assert openai_api.whole(asked, reply(ended=ended), **STAMP) == {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1_700_000_000,
@@ -620,14 +620,14 @@ def test_an_answer_is_written_whole(ended: Ended, finish: str) -> None:
 
 @pytest.mark.parametrize("probability", [None, float("nan")])
 def test_an_answer_without_a_probability_has_none(probability: float | None) -> None:
-    told = completions.whole(read(body()), reply("", probability=probability), **STAMP)
+    told = openai_api.whole(read(body()), reply("", probability=probability), **STAMP)
     assert told["vipcli"]["probability"] is None
 
 
 def test_doubts_are_told_with_the_notes() -> None:
     facts = ModelFacts("bundled", None, "float32", "cpu")
     unsure = Reply("a dog", "stop", 600, (5,), 1, 0.2, facts)
-    told = completions.whole(read(body()), unsure, **STAMP)
+    told = openai_api.whole(read(body()), unsure, **STAMP)
     assert "not sure of this picture" in told["vipcli"]["notes"][-1]
 
 
@@ -642,23 +642,23 @@ class Served:
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path == "/v1/models":
-            return httpx2.Response(200, json=completions.listed(BUNDLED, created=1_700_000_000))
+            return httpx2.Response(200, json=openai_api.listed(BUNDLED, created=1_700_000_000))
         assert request.url.path == "/v1/chat/completions"
         try:
             asked = read(request.content)
         except VipcliError as error:
-            return httpx2.Response(400, json=completions.refusal(str(error), param="messages", code="bad"))
+            return httpx2.Response(400, json=openai_api.refusal(str(error), param="messages", code="bad"))
         self.asked.append(asked)
         if not asked.stream:
-            return httpx2.Response(200, json=completions.whole(asked, reply(), **STAMP))
+            return httpx2.Response(200, json=openai_api.whole(asked, reply(), **STAMP))
         told = [
-            completions.piece(asked, None, first=True, **STAMP),
-            completions.piece(asked, "a ", **STAMP),
-            completions.piece(asked, "dog", **STAMP),
-            completions.piece(asked, None, ended="stop", **STAMP),
+            openai_api.piece(asked, None, first=True, **STAMP),
+            openai_api.piece(asked, "a ", **STAMP),
+            openai_api.piece(asked, "dog", **STAMP),
+            openai_api.piece(asked, None, ended="stop", **STAMP),
         ]
         if asked.with_usage:
-            told.append(completions.usage_piece(asked, reply(), **STAMP))
+            told.append(openai_api.usage_piece(asked, reply(), **STAMP))
         events = "".join(f"data: {json.dumps(one)}\n\n" for one in told) + "data: [DONE]\n\n"
         return httpx2.Response(200, text=events, headers={"content-type": "text/event-stream"})
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from vipcli.asking.interface import Halted, ModelFacts, OnText, Reply, Request, Said, Sampling
-from vipcli.desk import BusyError, Desk
 from vipcli.errors import ModelError
+from vipcli.serving.scheduler import BusyError, Desk
 
 
 class Slow:

@@ -364,7 +364,7 @@ def test_the_transcript_shows_settled_text_only(raw: str, stops: tuple[str, ...]
 def test_the_quick_import_leaves_transformers_whole() -> None:
     code = """
         import gc
-        from vipcli import engine
+        from vipcli.engine import local
         import transformers
         from transformers import AutoModel, AutoProcessor, BertConfig, CLIPModel, pipeline
         from transformers.models import auto

@@ -192,7 +192,7 @@ def test_the_first_question_does_not_begin_a_download_that_cannot_end(tiny: Path
     code = """
         import shutil
         from types import SimpleNamespace
-        from vipcli import checkpoints
+        from vipcli.checkpoints import lookup as checkpoints
         shutil.disk_usage = lambda _: SimpleNamespace(free=1000)
         try:
             checkpoints.find("someone/model")

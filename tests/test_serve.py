@@ -27,13 +27,15 @@ from hypothesis import strategies as st
 
 from tests.scripted import ScriptedAnswerer
 from tests.tiny import make_endless, make_vipllava
-from vipcli import __version__, handover, remote
+from vipcli import __version__
 from vipcli.asking.interface import Halted, OnText, Reply, Request, Setup
 from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.checkpoints import lookup
 from vipcli.engine.local import LocalModel
 from vipcli.marks.kinds import parse_mark
 from vipcli.pictures.images import load_picture
+from vipcli.serving import handoff
+from vipcli.serving.client import Fallback, GoneError, Held
 
 SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
 ASK = ("ask", str(SHAPES), "Which number is {1}?", "--box", "8%,36%,31%,66%")
@@ -280,8 +282,8 @@ def test_what_the_server_cannot_carry_out_is_done_without(
     """As after an upgrade: the one that runs is of another version."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(handover, "__version__", "0.0.1")
-    assert handover.hand_over(list(ASK)) is None
+    monkeypatch.setattr(handoff, "__version__", "0.0.1")
+    assert handoff.hand_over(list(ASK)) is None
 
 
 def test_a_server_that_is_stopped_is_not_waited_for() -> None:
@@ -656,13 +658,13 @@ def test_the_same_model_answers_when_the_server_goes_mid_answer() -> None:
         ) -> Reply:
             assert on_text is not None
             on_text("one\ntw")
-            raise remote.GoneError("gone")
+            raise GoneError("gone")
 
     request = Request("Q", ())
     for here, expected in (("one\ntwo\nthree", "one\ntwo\nthree"), ("another", "one\ntw\nanother")):
         said: list[str] = []
         told: list[str] = []
-        fallback = remote.Fallback(Going(), lambda here=here: ScriptedAnswerer(here, "more"), told.append)
+        fallback = Fallback(Going(), lambda here=here: ScriptedAnswerer(here, "more"), told.append)
         assert fallback.answer(request, said.append).text == here
         assert "".join(said) == expected
         assert told == ["The server is gone, so the model is loaded here."]
@@ -672,7 +674,7 @@ def test_the_same_model_answers_when_the_server_goes_mid_answer() -> None:
 
 def test_a_server_is_used_only_for_what_it_holds() -> None:
     bundled = lookup.find("bundled")
-    held = remote.Held(
+    held = Held(
         version=__version__,
         model="bundled",
         revision=None,

@@ -31,7 +31,7 @@ def _by_server() -> int | None:
     unwanted = "--no-server" in arguments or os.environ.get("VIPCLI_NO_SERVER")
     if os.name != "posix" or arguments[:1] != ["ask"] or unwanted:
         return None
-    from vipcli.handover import hand_over
+    from vipcli.serving.handoff import hand_over
 
     return hand_over(arguments)
 

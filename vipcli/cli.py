@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.jobs import Outcome, Target
     from vipcli.marks.kinds import TypedMark
-    from vipcli.remote import Held
+    from vipcli.serving.client import Held
 
 MARK_OPTIONS = tuple(BY_KIND)
 _TYPED_MARKS = "vipcli.typed_marks"
@@ -765,10 +765,10 @@ def serve(
 
     vipcli serve --model vip-llava-7b --keep-alive 30m
     """
-    from vipcli import serving
+    from vipcli.serving import control
 
     if stop:
-        model_held = serving.stop()
+        model_held = control.stop()
         output.note("No server runs." if model_held is None else f"The server of {model_held} is ended.")
         return
     if status:
@@ -778,7 +778,7 @@ def serve(
     settings = _settings(ctx)
     if port is None and host != "127.0.0.1":
         raise UsageError("--host says where a port is open. Name it with --port.")
-    orders = serving.Orders(
+    orders = control.Orders(
         keep_alive=None
         if keep_alive is None
         else config.checked(config.read_span, keep_alive, "--keep-alive"),
@@ -793,25 +793,25 @@ def serve(
         if json:
             output.say_json(held)
         else:
-            for text in serving.welcome(held, orders, quiet=quiet):
+            for text in control.welcome(held, orders, quiet=quiet):
                 output.note(text)
 
     if not quiet and not json:
         output.note(f"Loading {found.name} …")
-    serving.serve(found, _setup(settings), settings, orders, ready)
+    control.serve(found, _setup(settings), settings, orders, ready)
 
 
 def _tell_of_server(*, as_json: bool) -> bool:
     """Tell of the server, and whether there is one that answers."""
-    from vipcli import serving
+    from vipcli.serving import control
 
-    held = serving.running()
+    held = control.running()
     if as_json:
         output.say_json(None if held is None else asdict(held))
     elif held is not None:
         port = "" if held.address is None else f", {held.address}"
         output.say(f"{held.model} on {held.device}, process {held.pid}, {held.waiting} waiting{port}")
-    elif model := serving.beginning():
+    elif model := control.beginning():
         output.note(f"The server of {model} does not answer. It may still be loading.")
     else:
         output.note("No server runs.")
@@ -1256,10 +1256,10 @@ def _server(checkpoint: Checkpoint, settings: dict[str, Any]) -> Held | None:
     """The running server, if it holds just that."""
     if settings["no_server"] or sys.platform == "win32":
         return None
-    from vipcli import remote
+    from vipcli.serving import client
 
     try:
-        held = remote.running()
+        held = client.running()
     # Whatever is wrong with a server that nobody asked for, there is a way without.
     except VipcliError:
         return None
@@ -1286,10 +1286,10 @@ def _answerer(
 
     setup = _setup(settings)
     if keep_alive is not None and held is None:
-        from vipcli import serving
+        from vipcli.serving import control
 
         with output.working(f"Loading {checkpoint.name}, to be kept …", quiet):
-            held = serving.begin(checkpoint, setup, settings, keep_alive)
+            held = control.begin(checkpoint, setup, settings, keep_alive)
         if not held.is_for(checkpoint, asdict(setup)):
             output.note(
                 f"The server that runs holds {held.model}, or in another way. vipcli serve --stop ends it."
@@ -1297,11 +1297,11 @@ def _answerer(
             held = None
     if held is None:
         return load()
-    from vipcli import remote
+    from vipcli.serving import client
 
     if verbose:
         output.note(f"The running server answers, which holds {held.model} on {held.device}.")
-    return remote.Fallback(remote.RemoteModel(), load, output.note)
+    return client.Fallback(client.RemoteModel(), load, output.note)
 
 
 def _seed_of(jitter: str | None) -> int | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import vipcli
 from vipcli.checkpoints import hub_cache
 from vipcli.checkpoints.catalog import (
     BUNDLED,
@@ -228,7 +229,7 @@ def _local_folder(name: str) -> Path | None:
     if not name.strip():
         raise UsageError("The checkpoint's name is empty. vipcli models list shows those that are known.")
     if name == BUNDLED:
-        return Path(__file__).with_name("bundled")
+        return Path(vipcli.__file__).with_name("bundled")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder

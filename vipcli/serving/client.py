@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vipcli import __version__, errors, state, wire
+from vipcli import __version__, errors
 from vipcli.asking.interface import Answerer, Halted, OnText, Reply, Request
 from vipcli.checkpoints.lookup import Checkpoint, stamp
 from vipcli.errors import ModelError
+from vipcli.serving import protocol, runtime
 
 SOCKET = "model.sock"
 _PATIENCE = 5.0
@@ -57,7 +58,7 @@ class Held:
 
 def running() -> Held | None:
     """The server that runs, if one does; what a dead one left behind is cleared away."""
-    path = state.runtime() / SOCKET
+    path = runtime.runtime() / SOCKET
     if not path.exists():
         return None
     try:
@@ -74,7 +75,7 @@ class RemoteModel:
     """The model of a running server."""
 
     def __init__(self) -> None:
-        self._path = state.runtime() / SOCKET
+        self._path = runtime.runtime() / SOCKET
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
@@ -83,7 +84,7 @@ class RemoteModel:
             if "text" in told and on_text is not None:
                 on_text(told["text"])
             if "reply" in told:
-                return wire.unpack_reply(told["reply"])
+                return protocol.unpack_reply(told["reply"])
             if "error" in told:
                 kind = vars(errors).get(told["error"])
                 raise (kind if kind in _KINDS else ModelError)(told["message"])
@@ -97,7 +98,7 @@ class RemoteModel:
 
     def _lines(self, request: Request, name: str) -> Iterator[dict[str, Any]]:
         try:
-            with _reply(self._path, "POST", f"/answer/{name}", wire.pack(request)) as reply:
+            with _reply(self._path, "POST", f"/answer/{name}", protocol.pack(request)) as reply:
                 if reply.status not in (200, 400):
                     raise GoneError("The server does not know what to do with this.")
                 while line := reply.readline():

@@ -1,4 +1,4 @@
-"""The process that holds a model: `python -m vipcli.resident`, told on standard input what to hold.
+"""The process that holds a model: `python -m vipcli.serving.model_process`, told on its standard input which.
 
 It answers on a socket in the runtime folder, and on a port where one is asked for; it says a line of JSON on
 standard output once it listens, or why it cannot; and it ends with the process that began it, or when idle.
@@ -20,12 +20,13 @@ from typing import Any
 import uvicorn
 from pydantic import BaseModel
 
-from vipcli import __version__, state
+from vipcli import __version__
 from vipcli.asking.interface import Setup
 from vipcli.checkpoints import lookup
-from vipcli.desk import Desk
 from vipcli.errors import VipcliError
-from vipcli.server import Door, Limits, Service
+from vipcli.serving import runtime
+from vipcli.serving.http_app import Door, Limits, Service
+from vipcli.serving.scheduler import Desk
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -33,6 +34,8 @@ _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 class Orders(BaseModel):
     """What to hold, and for whom."""
 
+    parent: int
+    """The process that began this one, which may be gone before this one first looks for it."""
     model: str
     revision: str | None
     offline: bool
@@ -53,7 +56,7 @@ def main() -> None:
     """Hold the model until it is no longer needed."""
     orders = Orders.model_validate_json(sys.stdin.readline())
     loading = threading.Event()
-    threading.Thread(target=_end_with_parent, args=(os.getppid(), loading), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(orders.parent, loading), daemon=True).start()
     # What libraries print is none of what is told to the process that began this one.
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -64,7 +67,7 @@ def main() -> None:
 
             checkpoint = lookup.find(orders.model, revision=orders.revision, offline=orders.offline)
             model = LocalModel(checkpoint, Setup(**orders.setup), resident=True)
-            sockets = [stack.enter_context(state.listening(Path(orders.socket))), *opened]
+            sockets = [stack.enter_context(runtime.listening(Path(orders.socket))), *opened]
         except VipcliError as error:
             print(json.dumps({"error": str(error), "code": error.exit_code}), file=told, flush=True)
             os._exit(1)
@@ -97,7 +100,7 @@ def main() -> None:
         loading.set()
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(held), file=told, flush=True)
-        asyncio.run(_serve(server, sockets, desk, orders.keep_alive))
+        asyncio.run(_serve(server, sockets, desk, orders))
     os._exit(0)
 
 
@@ -127,10 +130,8 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-async def _serve(
-    server: uvicorn.Server, sockets: list[socket.socket], desk: Desk, keep_alive: float | None
-) -> None:
-    watching = asyncio.create_task(_watch(server, desk, keep_alive, os.getppid()))
+async def _serve(server: uvicorn.Server, sockets: list[socket.socket], desk: Desk, orders: Orders) -> None:
+    watching = asyncio.create_task(_watch(server, desk, orders.keep_alive, orders.parent))
     await server.serve(sockets)
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):

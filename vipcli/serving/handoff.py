@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from vipcli import __version__, state
+from vipcli import __version__
 from vipcli.errors import FAILED, INTERRUPTED, VipcliError
+from vipcli.serving import runtime
 
 SOCKET = "ask.sock"
 
@@ -39,7 +40,7 @@ def hand_over(arguments: list[str]) -> int | None:
         # A stream that is closed cannot be handed over.
         for number in (0, 1, 2):
             os.fstat(number)
-        path = state.runtime() / SOCKET
+        path = runtime.runtime() / SOCKET
     except (OSError, VipcliError):
         return None
     if not path.exists():

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vipcli import remote, state
+from vipcli import state
 from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ModelError, UsageError
-from vipcli.remote import Held
+from vipcli.serving import client, runtime
+from vipcli.serving.client import Held
 
 TOKEN = "VIPCLI_TOKEN"
 _SECONDS_TO_END = 20
@@ -46,8 +47,8 @@ def serve(
     """Hold a model and answer until it is over; `ready` is told once it listens."""
     if os.name != "posix":
         raise UsageError("vipcli serve runs on Linux and macOS. Here, each command loads its model itself.")
-    from vipcli.front import Front
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
+    from vipcli.serving.fork_server import Front
 
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
     told = {
@@ -56,7 +57,7 @@ def serve(
         "revision": settings["revision"],
         "offline": True,
         "setup": asdict(setup),
-        "socket": str(state.runtime() / remote.SOCKET),
+        "socket": str(runtime.runtime() / client.SOCKET),
         "token": token,
         "max_pixels": settings["max_pixels"] or min(DEFAULT_MAX_PIXELS, 50_000_000),
     }
@@ -78,7 +79,7 @@ def welcome(held: dict[str, Any], orders: Orders, *, quiet: bool) -> Iterator[st
 
 def running() -> Held | None:
     """The server that runs, if one does."""
-    return remote.running()
+    return client.running()
 
 
 def begin(checkpoint: Checkpoint, setup: Setup, settings: dict[str, Any], keep_alive: float) -> Held:
@@ -97,7 +98,7 @@ def begin(checkpoint: Checkpoint, setup: Setup, settings: dict[str, Any], keep_a
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True
         )
         while (held := running()) is None:
-            if process.poll() is not None and state.beginning_server() is None:
+            if process.poll() is not None and runtime.beginning_server() is None:
                 told.seek(0)
                 why = told.read().strip().rpartition("\n")[2].removeprefix("error: ")
                 raise ModelError(why or "The server ended before it had begun. Ask without --keep-alive.")
@@ -107,20 +108,20 @@ def begin(checkpoint: Checkpoint, setup: Setup, settings: dict[str, Any], keep_a
 
 def beginning() -> str | None:
     """What is being loaded by a server that does not listen yet."""
-    found = state.beginning_server()
+    found = runtime.beginning_server()
     return None if found is None else found[1]
 
 
 def stop() -> str | None:
     """End the server that runs or is about to, and tell what it held."""
-    found = state.beginning_server()
+    found = runtime.beginning_server()
     if found is None:
         return None
     pid, model = found
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + _SECONDS_TO_END
-    while state.beginning_server() is not None:
+    while runtime.beginning_server() is not None:
         if time.monotonic() > until:
             raise ModelError(f"The server, process {pid}, does not end. kill -9 {pid} ends it.")
         time.sleep(0.05)

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vipcli import handover, state
 from vipcli.errors import FAILED, INTERRUPTED, USED_WRONGLY, ModelError, UsageError
+from vipcli.serving import handoff, runtime
 
 _ENDED = '{"error": "The process that was to hold the model ended at once.", "code": 1}'
 
@@ -32,7 +32,7 @@ class Front:
 
     def __init__(self, orders: dict[str, Any]) -> None:
         self._orders = orders
-        self._folder = state.runtime()
+        self._folder = runtime.runtime()
         self._over = False
 
     def run(self, ready: Callable[[dict[str, Any]], None]) -> None:
@@ -53,7 +53,7 @@ class Front:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        with state.server_lock(self._orders["model"]) as lock:
+        with runtime.server_lock(self._orders["model"]) as lock:
             self._lock = lock
             yield
 
@@ -61,14 +61,15 @@ class Front:
     def _resident(self) -> Iterator[subprocess.Popen[bytes]]:
         # Without -P, a file in this folder could stand in for a module; and Ctrl-C here is not for it.
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vipcli.resident"],
+            [sys.executable, "-P", "-m", "vipcli.serving.model_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
         assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps(self._orders).encode() + b"\n")
+            orders = {**self._orders, "parent": os.getpid()}
+            process.stdin.write(json.dumps(orders).encode() + b"\n")
             process.stdin.flush()
             yield process
         finally:
@@ -81,8 +82,8 @@ class Front:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[socket.socket]:
-        path = self._folder / handover.SOCKET
-        with state.listening(path) as door:
+        path = self._folder / handoff.SOCKET
+        with runtime.listening(path) as door:
             try:
                 yield door
             finally:
@@ -131,8 +132,8 @@ def _carry_out(connection: socket.socket) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # Where this fails, the command is carried out where it came from.
         with contextlib.suppress(Exception):
-            _become(handover.receive(connection))
-            _speak_through(handover.accept(connection))
+            _become(handoff.receive(connection))
+            _speak_through(handoff.accept(connection))
             _run(connection)
     finally:
         os._exit(0)
@@ -152,7 +153,7 @@ def _run(connection: socket.socket) -> None:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
         with contextlib.suppress(OSError):
-            handover.tell_code(connection, code)
+            handoff.tell_code(connection, code)
 
 
 def _end_with(connection: socket.socket) -> None:
@@ -162,7 +163,7 @@ def _end_with(connection: socket.socket) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _become(command: handover.Command) -> None:
+def _become(command: handoff.Command) -> None:
     if "huggingface_hub" in sys.modules and _hub_settings(command.environment) != _hub_settings(os.environ):
         raise OSError("the hub's library has read other settings already")
     os.chdir(command.folder)
@@ -212,8 +213,8 @@ def _import_what_questions_need() -> None:
     import vipcli.marks.drawing
     import vipcli.pictures.images
     import vipcli.pictures.videos
-    import vipcli.remote
-    import vipcli.wire  # noqa: F401
+    import vipcli.serving.client
+    import vipcli.serving.protocol  # noqa: F401
 
     # A fork has one thread, and would wait for ever for those that were left behind.
     cv2.setNumThreads(1)

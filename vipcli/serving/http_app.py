@@ -20,10 +20,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vipcli import completions, wire
 from vipcli.checkpoints.lookup import Checkpoint
-from vipcli.desk import BusyError, Desk, Ticket
 from vipcli.errors import ContextError, ModelError, UsageError, VipcliError
+from vipcli.serving import openai_api, protocol
+from vipcli.serving.scheduler import BusyError, Desk, Ticket
 
 TOO_LONG = "The body is too large."
 _SECONDS_TO_SEND = 30
@@ -76,7 +76,7 @@ class Guard:
             if refused is not None and scope["path"] != "/health":
                 status, text = refused
                 kind = "authentication_error" if status == 401 else "invalid_request_error"
-                response = JSONResponse(completions.refusal(text, kind=kind), status)
+                response = JSONResponse(openai_api.refusal(text, kind=kind), status)
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -120,22 +120,22 @@ class Service:
         return JSONResponse({**told, "waiting": self._desk.waiting})
 
     async def _models(self, request: Request) -> Response:
-        return JSONResponse(completions.listed(self._checkpoint, created=self._started))
+        return JSONResponse(openai_api.listed(self._checkpoint, created=self._started))
 
     async def _model(self, request: Request) -> Response:
-        (one,) = completions.listed(self._checkpoint, created=self._started)["data"]
+        (one,) = openai_api.listed(self._checkpoint, created=self._started)["data"]
         if request.path_params["name"] != one["id"]:
-            refusal = completions.refusal(f"The model here is {one['id']}.", code="model_not_found")
+            refusal = openai_api.refusal(f"The model here is {one['id']}.", code="model_not_found")
             return JSONResponse(refusal, 404)
         return JSONResponse(one)
 
     async def _answer(self, request: Request) -> Response:
         """What this person's own commands ask, in our own form: text as it comes, then the reply."""
         if came_by_port(request.scope):
-            return JSONResponse(completions.refusal("There is nothing here."), 404)
+            return JSONResponse(openai_api.refusal("There is nothing here."), 404)
         try:
             data = await _body(request, most=None)
-            asked = await asyncio.to_thread(wire.unpack, data)
+            asked = await asyncio.to_thread(protocol.unpack, data)
             stream = _Stream()
             ticket = self._desk.ask(asked, stream.take)
         except UsageError as error:
@@ -147,7 +147,7 @@ class Service:
             try:
                 async for text in stream.texts(ticket):
                     yield _line({"text": text})
-                yield _line({"reply": wire.pack_reply(ticket.reply.result())})
+                yield _line({"reply": protocol.pack_reply(ticket.reply.result())})
             except VipcliError as error:
                 yield _line(_told(error))
             finally:
@@ -158,7 +158,7 @@ class Service:
     async def _halt(self, request: Request) -> Response:
         """End an answer of this person's own commands as it stands."""
         if came_by_port(request.scope):
-            return JSONResponse(completions.refusal("There is nothing here."), 404)
+            return JSONResponse(openai_api.refusal("There is nothing here."), 404)
         ticket = self._asked.get(request.path_params["name"])
         if ticket is not None:
             ticket.halted = True
@@ -172,7 +172,7 @@ class Service:
             async with self._reading:
                 data = await _body(request, most=self._limits.body)
                 asked = await asyncio.to_thread(
-                    completions.read,
+                    openai_api.read,
                     data,
                     self._checkpoint,
                     max_pixels=self._limits.pixels,
@@ -181,9 +181,9 @@ class Service:
             stream = _Stream()
             ticket = self._desk.ask(asked.request, stream.take, patience=self._limits.seconds)
         except _TooLargeError:
-            return JSONResponse(completions.refusal(f"{TOO_LONG} At most {self._limits.body:,} bytes."), 413)
+            return JSONResponse(openai_api.refusal(f"{TOO_LONG} At most {self._limits.body:,} bytes."), 413)
         except BusyError as error:
-            refusal = completions.refusal(str(error), kind="rate_limit_error")
+            refusal = openai_api.refusal(str(error), kind="rate_limit_error")
             return JSONResponse(refusal, 429, {"Retry-After": "1"})
         except VipcliError as error:
             return _refused(error)
@@ -197,7 +197,7 @@ class Service:
         try:
             async for _ in stream.texts(ticket):
                 pass
-            return JSONResponse(completions.whole(asked, ticket.reply.result(), id=id, created=created))
+            return JSONResponse(openai_api.whole(asked, ticket.reply.result(), id=id, created=created))
         except VipcliError as error:
             return _refused(error)
         finally:
@@ -222,10 +222,10 @@ class Service:
 
 
 async def _events(
-    asked: completions.Asked, stream: _Stream, ticket: Ticket, id: str, created: int
+    asked: openai_api.Asked, stream: _Stream, ticket: Ticket, id: str, created: int
 ) -> AsyncIterator[bytes]:
     """An answer as server-sent events."""
-    piece = functools.partial(completions.piece, asked, id=id, created=created)
+    piece = functools.partial(openai_api.piece, asked, id=id, created=created)
 
     def event(told: dict[str, Any]) -> bytes:
         return b"data: " + json.dumps(told).encode() + b"\n\n"
@@ -237,7 +237,7 @@ async def _events(
         reply = ticket.reply.result()
         yield event(piece(None, ended=reply.ended))
         if asked.with_usage:
-            yield event(completions.usage_piece(asked, reply, id=id, created=created))
+            yield event(openai_api.usage_piece(asked, reply, id=id, created=created))
         yield b"data: [DONE]\n\n"
     except VipcliError as error:
         yield event(_refusal(error))
@@ -296,9 +296,9 @@ async def _body(request: Request, *, most: int | None) -> bytes:
 def _refusal(error: VipcliError) -> dict[str, Any]:
     """What went wrong, in the chat-completions form."""
     if isinstance(error, ModelError):
-        return completions.refusal(str(error), kind="server_error")
+        return openai_api.refusal(str(error), kind="server_error")
     code = "context_length_exceeded" if isinstance(error, ContextError) else None
-    return completions.refusal(str(error), code=code)
+    return openai_api.refusal(str(error), code=code)
 
 
 def _refused(error: VipcliError) -> Response:
@@ -315,8 +315,8 @@ def _told(error: VipcliError) -> dict[str, Any]:
 
 async def _not_here(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse(completions.refusal(f"There is nothing to {request.method} here."), error.status_code)
+    return JSONResponse(openai_api.refusal(f"There is nothing to {request.method} here."), error.status_code)
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return JSONResponse(completions.refusal("Something went wrong here.", kind="server_error"), 500)
+    return JSONResponse(openai_api.refusal("Something went wrong here.", kind="server_error"), 500)
