@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 
 from tests.scripted import SideBySide
-from vipcli.ahead import Done, windows
 from vipcli.asking.interface import Request, Setup
-from vipcli.batch import Asker, Made, Tally, made, run
+from vipcli.batch.answering import Asker, Made, Tally, made, run
+from vipcli.batch.items import Item
+from vipcli.batch.prefetch import Done, windows
+from vipcli.batch.preparing import Plan, Reader, Ready
+from vipcli.batch.rows import Row
 from vipcli.checkpoints.lookup import find, fingerprint
 from vipcli.errors import ModelError, OutOfMemoryError, OutputError, PromptError
-from vipcli.items import Item
 from vipcli.marks.kinds import parse_mark
 from vipcli.marks.regions import Region
-from vipcli.ready import Plan, Reader, Ready
-from vipcli.rows import Row
 
 PLAN = Plan(find("bundled"), together=4, readers=2)
 

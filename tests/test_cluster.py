@@ -207,7 +207,7 @@ def test_a_driver_killed_half_way_goes_on_as_if_nothing_had_been(job: Path, clus
 
     # The first task's row is taken by the first, so that its double is to be asked after all. Blocks go
     # through one pipeline after the other here, as those of millions of items do.
-    rounds = "import vipcli.cluster; vipcli.cluster._ROUND = 12"
+    rounds = "import vipcli.batch.ray_cluster as cluster; cluster._ROUND = 12"
     command = "tasks.jsonl", "-o", "resumed.jsonl", "--on", "ray", "--resume"
     ended = changed(job, rounds, *command, address=cluster.address)
     assert ended.returncode == 3, ended.stderr

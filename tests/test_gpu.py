@@ -25,17 +25,17 @@ from typing import Any
 import pytest
 import torch
 
-from vipcli.ahead import windows
 from vipcli.asking.interface import Reply, Request, Sampling, Setup
-from vipcli.batch import Asker, made
+from vipcli.batch.answering import Asker, made
+from vipcli.batch.items import Item
+from vipcli.batch.prefetch import windows
+from vipcli.batch.preparing import Plan, Reader
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.engine.loading import load as load_checkpoint
 from vipcli.engine.local import LocalModel
 from vipcli.errors import OutOfMemoryError
-from vipcli.items import Item
 from vipcli.pictures.images import Pixels, save_picture
-from vipcli.ready import Plan, Reader
 from vipcli.training.scenes import draw_scene
 
 # Read when the module is: the tests' own home hides the variables of whoever runs them.

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.plain import assert_plain
+from vipcli.batch.items import Item, Orders
+from vipcli.batch.rows import JsonLines
+from vipcli.batch.sources import PHOTOS, gather
 from vipcli.errors import UsageError
-from vipcli.gathering import PHOTOS, gather
-from vipcli.items import Item, Orders
 from vipcli.marks.kinds import parse_mark
-from vipcli.rows import JsonLines
 
 
 def items(*sources: str | Path, stdin: bytes | None = None, **orders: object) -> list[Item]:
@@ -266,7 +266,7 @@ def test_only_some_regions(photos: Path) -> None:
 
 def test_a_benchmark_speaks_of_its_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     from vipcli.annotations.reading import Annotated
-    from vipcli.gathering import _asked_of
+    from vipcli.batch.sources import _asked_of
     from vipcli.marks.regions import Region
 
     regions = tuple(Region("box", ((1, 2), (3, 4)), label=name) for name in ("<obj>", "obj1"))

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from tests.plain import assert_plain
+from vipcli.batch.rows import RowFile, form_for, write_parquet
 from vipcli.errors import OutputError, UsageError
-from vipcli.rows import RowFile, form_for, write_parquet
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from vipcli.annotations.reading import read
 from vipcli.asking import pipeline
+from vipcli.batch.items import Item, Orders
+from vipcli.batch.sources import gather
 from vipcli.checkpoints import lookup
 from vipcli.cli import MARK_OPTIONS
-from vipcli.gathering import gather
-from vipcli.items import Item, Orders
 from vipcli.marks.kinds import parse_mark
 from vipcli.pictures.images import Pixels, load_picture
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from vipcli.archive import Kept
     from vipcli.asking.interface import Answerer, Sampling, Setup, Several
     from vipcli.asking.pipeline import Drawing, Marked, Question
+    from vipcli.batch.job import Outcome, Target
     from vipcli.chat import Manner, Scene
     from vipcli.checkpoints.lookup import Checkpoint
-    from vipcli.jobs import Outcome, Target
     from vipcli.marks.kinds import TypedMark
     from vipcli.serving.client import Held
 
@@ -583,8 +583,8 @@ def batch(
     vipcli batch photos/ -q "What is {1}?" --box 25%,25%,75%,75% -o answers.jsonl
     """
     from vipcli.annotations.reading import FORMS
-    from vipcli.gathering import PHOTOS, gather
-    from vipcli.items import Orders
+    from vipcli.batch.items import Orders
+    from vipcli.batch.sources import PHOTOS, gather
     from vipcli.marks.regions import Wanted
 
     settings = _settings(ctx)
@@ -625,8 +625,8 @@ def batch(
         for text in job.notes:
             output.note(text)
     with output.working("Loading …", quiet):
-        from vipcli import jobs
-        from vipcli.ready import Plan
+        from vipcli.batch import job as jobs
+        from vipcli.batch.preparing import Plan
     if limit is not None:
         job = jobs.first_of(job, config.checked(config.count_from(1, 10**12), limit, "--limit"))
     target = jobs.Target(
@@ -670,7 +670,7 @@ def batch(
     if on is None:
         work = jobs.here(plan, load)
     else:
-        from vipcli.cluster import on_ray
+        from vipcli.batch.ray_cluster import on_ray
 
         work = on_ray(plan, _count("--workers", workers, 10_000), (lambda _: None) if quiet else output.note)
     outcome = jobs.carry_out(job, target, work, quiet=quiet)

@@ -19,14 +19,14 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from tests.benchmarks.compare import Comparison
-from vipcli.ahead import windows
 from vipcli.asking.interface import Setup
-from vipcli.batch import Asker, made
+from vipcli.batch.answering import Asker, made
+from vipcli.batch.items import Item
+from vipcli.batch.prefetch import windows
+from vipcli.batch.preparing import Plan, Reader
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
-from vipcli.items import Item
 from vipcli.marks.kinds import parse_mark
-from vipcli.ready import Plan, Reader
 from vipcli.training.scenes import draw_scene
 
 QUESTION = "What is within the red rectangle?"

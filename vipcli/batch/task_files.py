@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vipcli.batch.items import Item, Job, Orders, fill, locate
 from vipcli.errors import MarkError, UsageError, VipcliError, first_line
 from vipcli.files import exists, in_quotes, in_words, told_of
-from vipcli.items import Item, Job, Orders, fill, locate
 from vipcli.marks.kinds import BY_KIND, TypedMark, parse_mark
 
 _TABLES = {".csv": ",", ".tsv": "\t"}

@@ -16,16 +16,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vipcli import output, rows
-from vipcli.ahead import Done, windows
+from vipcli import output
 from vipcli.asking.interface import Several
-from vipcli.batch import AnsweredWindows, Asker, Sink, Tally, made, run, unanswered
+from vipcli.batch import rows
+from vipcli.batch.answering import AnsweredWindows, Asker, Sink, Tally, made, run, unanswered
+from vipcli.batch.items import Job
+from vipcli.batch.prefetch import Done, windows
+from vipcli.batch.preparing import Plan, Reader
+from vipcli.batch.rows import IDENTITY, Row, RowFile
 from vipcli.errors import OutputError, UsageError, VipcliError
 from vipcli.files import replace_file
-from vipcli.items import Job
 from vipcli.progress import Progress, span
-from vipcli.ready import Plan, Reader
-from vipcli.rows import IDENTITY, Row, RowFile
 
 Work = Callable[[Job, Done, Callable[[], bool]], AnsweredWindows]
 """Where the work is done: items in, answered windows out, until it is told to stop."""

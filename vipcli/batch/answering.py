@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from vipcli.ahead import Windows
 from vipcli.asking import records
 from vipcli.asking.interface import Reply, Several
 from vipcli.asking.pipeline import Answer
+from vipcli.batch.prefetch import Windows
+from vipcli.batch.preparing import Plan, Ready
+from vipcli.batch.rows import IDENTITY, Row
 from vipcli.errors import ModelError, OutOfMemoryError, VipcliError, first_line
 from vipcli.pictures.images import without_password
-from vipcli.ready import Plan, Ready
-from vipcli.rows import IDENTITY, Row
 
 _GROW_AFTER = 16
 """So many batches must go well before a batch that was once too large is tried again."""

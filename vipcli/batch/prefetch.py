@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 
-from vipcli.items import Item
-from vipcli.ready import Plan, Reader, Ready
+from vipcli.batch.items import Item
+from vipcli.batch.preparing import Plan, Reader, Ready
 
 WINDOWS_AHEAD = 2
 """So many windows of pictures are held ready for the model, and no more: that bounds the memory."""

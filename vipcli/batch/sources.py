@@ -14,11 +14,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from vipcli.batch.items import Item, Job, Orders, fill, item_of, locate, public_name
+from vipcli.batch.task_files import ENDINGS as TASKS
+from vipcli.batch.task_files import parsed, tasks_in, tasks_of
 from vipcli.errors import UsageError
 from vipcli.files import exists, in_quotes, in_words, is_folder, is_there, told_of, unread
-from vipcli.items import Item, Job, Orders, fill, item_of, locate, public_name
-from vipcli.tasks import ENDINGS as TASKS
-from vipcli.tasks import parsed, tasks_in, tasks_of
 
 if TYPE_CHECKING:
     from vipcli.annotations.reading import Annotated

@@ -24,18 +24,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vipcli.ahead import Done, row_key
-from vipcli.batch import Asker, Made
+from vipcli.batch.answering import Asker, Made
+from vipcli.batch.items import Item, Job
+from vipcli.batch.prefetch import Done, row_key
+from vipcli.batch.preparing import Plan, Reader
+from vipcli.batch.rows import Row
 from vipcli.checkpoints.catalog import FAMILIES
 from vipcli.checkpoints.lookup import fingerprint
 from vipcli.errors import ModelError, UsageError, VipcliError, first_line
-from vipcli.items import Item, Job
-from vipcli.ready import Plan, Reader
-from vipcli.rows import Row
 
 if TYPE_CHECKING:
     from vipcli.asking.interface import Several
-    from vipcli.jobs import Work
+    from vipcli.batch.job import Work
 
 # Ray reads these when it is imported. What it would say is for whoever runs the cluster, and is in its logs.
 _ENVIRONMENT = {

@@ -15,10 +15,10 @@ import numpy as np
 from vipcli.asking import pipeline
 from vipcli.asking.interface import GREEDY, Request, Sampling, Setup
 from vipcli.asking.pipeline import TRAINED, Drawing, Marked, Question
+from vipcli.batch.items import Item
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.errors import OutputError, UsageError, VipcliError, first_line
-from vipcli.items import Item
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, typed
