@@ -18,14 +18,15 @@ import pytest
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli import archive, page, state
 from vipcli.asking.interface import Halted, OnText, Reply, Request
 from vipcli.asking.pipeline import mark
-from vipcli.chat import Chat, Manner, Scene
+from vipcli.chat import archive, history, html
+from vipcli.chat.conversation import Chat, Manner, Scene
+from vipcli.chat.session import COMMANDS, Talk
 from vipcli.checkpoints import lookup
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError, VipcliError
+from vipcli.files import state_folder
 from vipcli.pictures.images import load_picture
-from vipcli.talk import COMMANDS, Talk
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 BUNDLED = lookup.find("bundled")
@@ -259,9 +260,9 @@ def test_what_has_no_place_in_json_is_kept_all_the_same(tmp_path: Path) -> None:
 def test_looking_at_a_loaded_conversation_writes_no_copy_of_it() -> None:
     talk = talking("a", "b")
     say(talk, "One?", "/save c.json", "/load c.json", "/marks", "/stats")
-    assert len(list((state.folder() / "chats").iterdir())) == 1
+    assert len(list((state_folder() / "chats").iterdir())) == 1
     talk.line("Two?")
-    assert len(list((state.folder() / "chats").iterdir())) == 2
+    assert len(list((state_folder() / "chats").iterdir())) == 2
 
 
 def test_a_retry_that_fails_loses_nothing() -> None:
@@ -402,10 +403,10 @@ def test_the_running_conversation_survives_and_is_taken_up() -> None:
     talk = talking("a red dog", "b")
     talk.line("One?")
     # As if the machine had stopped here.
-    (kept,) = (state.folder() / "chats").iterdir()
-    assert oct(state.folder().stat().st_mode)[-3:] == "700"
+    (kept,) = (state_folder() / "chats").iterdir()
+    assert oct(state_folder().stat().st_mode)[-3:] == "700"
     assert json.loads(kept.read_text())["exchanges"][0]["answer"] == "a red dog"
-    found = archive.read(state.last_conversation(), max_pixels=10**6)
+    found = archive.read(history.last_conversation(), max_pixels=10**6)
     again = archive.take_up(found, ScriptedAnswerer("b"), BUNDLED)
     assert [one.answer for one in again.exchanges] == ["a red dog"]
 
@@ -426,12 +427,12 @@ def test_the_command_takes_up_where_it_ended() -> None:
 
 
 def test_only_the_newest_conversations_stay() -> None:
-    chats = state.folder() / "chats"
+    chats = state_folder() / "chats"
     chats.mkdir()
     for number in range(60):
         (chats / f"{number:02}.json").write_text("{}")
         os.utime(chats / f"{number:02}.json", (number, number))
-    state.keep(state.new_conversation(), "{}")
+    history.keep(history.new_conversation(), "{}")
     left = sorted(file.name for file in chats.iterdir())
     assert len(left) == 50
     assert left[0] == "11.json"
@@ -443,7 +444,7 @@ def test_a_full_disk_is_told_and_the_conversation_goes_on(
     def fail(path: Path, text: str) -> None:
         raise OutputError("The disk is full.")
 
-    monkeypatch.setattr(state, "keep", fail)
+    monkeypatch.setattr(history, "keep", fail)
     talk = talking("a", "b")
     say(talk, "One?", "Two?")
     told = capsys.readouterr()
@@ -470,7 +471,7 @@ def test_a_picture_that_changed_or_left_is_told() -> None:
     assert "other.png' is no longer the picture that was talked about." in kept.notes[0]
     assert "photo.png" in kept.notes[1]
     assert kept.exchanges[0].scene.pictures == ()
-    assert "The picture is no longer there." in page.page(archive.take_up(kept, ScriptedAnswerer(), BUNDLED))
+    assert "The picture is no longer there." in html.page(archive.take_up(kept, ScriptedAnswerer(), BUNDLED))
     Path("other.png").unlink()
     assert archive.read(Path("c.json"), max_pixels=10**6).scene.pictures == ()
     with pytest.raises(ConversationError, match=r"What was talked about is gone\. .*other\.png"):
@@ -552,7 +553,7 @@ def test_the_page_stands_alone_and_shows_what_was_looked_at() -> None:
     assert re.findall(r'(?:src|href)="(?!data:)', written) == []
     assert "default-src 'none'" in written
     expected = mark([load_picture("photo.png")], talk.chat.scene.typed).pixels
-    assert page._inline(expected) in written
+    assert html._inline(expected) in written
 
 
 def test_a_large_picture_is_shown_smaller() -> None:
@@ -560,5 +561,5 @@ def test_a_large_picture_is_shown_smaller() -> None:
     import base64
     import io
 
-    shown = page._inline(wide).partition(",")[2]
+    shown = html._inline(wide).partition(",")[2]
     assert Image.open(io.BytesIO(base64.b64decode(shown))).size == (1600, 13)

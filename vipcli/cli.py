@@ -19,11 +19,11 @@ from vipcli.errors import FAILED, INTERRUPTED, SOME_FAILED, ConversationError, U
 from vipcli.marks.kinds import BY_KIND
 
 if TYPE_CHECKING:
-    from vipcli.archive import Kept
     from vipcli.asking.interface import Answerer, Sampling, Setup, Several
     from vipcli.asking.pipeline import Drawing, Marked, Question
     from vipcli.batch.job import Outcome, Target
-    from vipcli.chat import Manner, Scene
+    from vipcli.chat.archive import Kept
+    from vipcli.chat.conversation import Manner, Scene
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.marks.kinds import TypedMark
     from vipcli.serving.client import Held
@@ -352,8 +352,8 @@ def chat(
 
     vipcli chat photo.jpg --box 40,60,200,220
     """
-    from vipcli import archive, state
-    from vipcli.chat import Scene, manner_of
+    from vipcli.chat import archive, history
+    from vipcli.chat.conversation import Scene, manner_of
 
     settings = _settings(ctx)
     typed = _typed_marks(ctx)
@@ -376,7 +376,7 @@ def chat(
     earlier = None
     manner = manner_of(settings)
     if resume:
-        kept = archive.read(state.last_conversation(), max_pixels=_max_pixels(settings))
+        kept = archive.read(history.last_conversation(), max_pixels=_max_pixels(settings))
         if scene is None and kept.gone:
             raise ConversationError(f"{kept.gone} Or name another: vipcli chat PICTURE --resume.")
         scene = scene or kept.scene
@@ -404,8 +404,8 @@ def _converse(
     quiet: bool,
 ) -> None:
     """Say and answer in turns: at a prompt in a terminal, else line by line from standard input."""
-    from vipcli.chat import Chat
-    from vipcli.talk import Talk
+    from vipcli.chat.conversation import Chat
+    from vipcli.chat.session import Talk
 
     if sys.stdin is None:
         raise UsageError("Standard input is closed, and what you say comes from there.")
@@ -425,13 +425,13 @@ def _converse(
             if talk.over:
                 return
         return
-    from vipcli import state
-    from vipcli.prompt_line import lines
+    from vipcli.chat.prompt_line import lines
+    from vipcli.files import state_folder
 
     if not quiet:
         output.note(f"{checkpoint.name} listens. /help lists what it can do beside answering, Ctrl-D leaves.")
     try:
-        typed: Path | None = state.folder() / "typed"
+        typed: Path | None = state_folder() / "typed"
     except VipcliError as error:
         typed = None
         output.note(f"What is typed is not remembered: {error}")

@@ -112,3 +112,10 @@ def told_of(parts: Iterable[bytes], subject: str) -> Iterator[bytes]:
     """The parts as they come, and a sentence where they cannot be read any longer."""
     with in_words(subject):
         yield from parts
+
+
+def state_folder() -> Path:
+    """The folder for what is saved between runs, which only this user can read; created if missing."""
+    import platformdirs
+
+    return private_folder(platformdirs.user_state_path("vipcli", appauthor=False))

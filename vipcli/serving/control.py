@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vipcli import state
 from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ModelError, UsageError
+from vipcli.files import state_folder
 from vipcli.serving import client, runtime
 from vipcli.serving.client import Held
 
@@ -92,7 +92,7 @@ def begin(checkpoint: Checkpoint, setup: Setup, settings: dict[str, Any], keep_a
             command.append(f"--{name.replace('_', '-')}")
         elif value not in (None, False):
             command += [f"--{name.replace('_', '-')}", str(value)]
-    log = state.folder() / "serve.log"
+    log = state_folder() / "serve.log"
     with log.open("w+", encoding="utf-8", errors="replace") as told:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True

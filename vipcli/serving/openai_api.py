@@ -16,7 +16,7 @@ from vipcli.asking.interface import GREEDY, Ended, Reply, Request
 from vipcli.asking.pipeline import Answer, Earlier, Question, mark, prepare, request_of
 from vipcli.asking.questions import default_question, fill_in
 from vipcli.asking.records import doubts
-from vipcli.chat import Manner, manner_of
+from vipcli.chat.conversation import Manner, manner_of
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import LONGEST_TEXT, PromptForm, check_text
 from vipcli.config import SETTINGS, checked, count_from

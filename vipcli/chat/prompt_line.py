@@ -14,9 +14,9 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
 
 from vipcli import config
+from vipcli.chat.session import COMMANDS, SETTINGS
 from vipcli.marks.colors import TRAINED
 from vipcli.marks.kinds import BY_KIND
-from vipcli.talk import COMMANDS, SETTINGS
 
 _FILES = ("image", "save", "load", "export", "contour", "mask")
 

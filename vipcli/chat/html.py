@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator
 from html import escape
 
-from vipcli.chat import Chat, Exchange
+from vipcli.chat.conversation import Chat, Exchange
 from vipcli.errors import VipcliError
 from vipcli.pictures.images import Pixels, encode
 

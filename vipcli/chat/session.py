@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import FrameType
 
-from vipcli import archive, config, output, page, state
+from vipcli import config, output
 from vipcli.asking.interface import Answerer, Halted
 from vipcli.asking.pipeline import Answer
 from vipcli.asking.records import where
-from vipcli.chat import Chat, Manner, Scene, manner_of
+from vipcli.chat import archive, history, html
+from vipcli.chat.conversation import Chat, Manner, Scene, manner_of
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError
 from vipcli.files import replace_file
 from vipcli.marks.kinds import BY_KIND
@@ -127,8 +128,8 @@ class Talk:
             if text == self._kept:
                 return
             self._kept = text
-            self._file = self._file or state.new_conversation()
-            state.keep(self._file, text)
+            self._file = self._file or history.new_conversation()
+            history.keep(self._file, text)
         except (OutputError, OSError, ValueError) as error:
             if not self._unkept:
                 self._note(f"This conversation is not being kept: {error}")
@@ -235,7 +236,7 @@ class Talk:
         path = Path(_path(rest))
         if path.suffix.lower() not in (".html", ".htm"):
             raise OutputError(f"{rest!r} should end in .html, for a page is what is written.")
-        replace_file(path, page.page(self.chat).encode(errors="backslashreplace"))
+        replace_file(path, html.page(self.chat).encode(errors="backslashreplace"))
         self._note(f"Written to {path}.")
 
     def _system(self, rest: str) -> None:

@@ -1,4 +1,4 @@
-"""What is kept between runs without being asked for: the running conversation and what was typed."""
+"""Conversations that are saved as they go, so that they can be resumed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ import time
 from pathlib import Path
 
 from vipcli.errors import ConversationError
-from vipcli.files import private_folder, replace_file
+from vipcli.files import private_folder, replace_file, state_folder
 
 _MOST_CONVERSATIONS = 50
-
-
-def folder() -> Path:
-    """Where it is kept, made if need be, for this person's eyes alone."""
-    import platformdirs
-
-    return private_folder(platformdirs.user_state_path("vipcli", appauthor=False))
 
 
 def new_conversation() -> Path:
@@ -41,7 +34,7 @@ def keep(path: Path, text: str) -> None:
 
 
 def _chats() -> Path:
-    return private_folder(folder() / "chats")
+    return private_folder(state_folder() / "chats")
 
 
 def _conversations() -> list[Path]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vipcli import config
 from vipcli.asking.interface import Answerer, Ended
-from vipcli.chat import Chat, Exchange, Manner, Scene, manner_of
+from vipcli.chat.conversation import Chat, Exchange, Manner, Scene, manner_of
 from vipcli.checkpoints.catalog import BUNDLED
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ConversationError, ImageError, VipcliError
