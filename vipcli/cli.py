@@ -13,10 +13,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from vipcli import __version__, config, output
+from vipcli import __version__, config
 from vipcli.checkpoints.catalog import BUNDLED
 from vipcli.errors import FAILED, INTERRUPTED, SOME_FAILED, ConversationError, UsageError, VipcliError
 from vipcli.marks.kinds import BY_KIND
+from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.asking.interface import Answerer, Sampling, Setup, Several

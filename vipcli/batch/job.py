@@ -16,7 +16,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vipcli import output
 from vipcli.asking.interface import Several
 from vipcli.batch import rows
 from vipcli.batch.answering import AnsweredWindows, Asker, Sink, Tally, made, run, unanswered
@@ -26,7 +25,8 @@ from vipcli.batch.preparing import Plan, Reader
 from vipcli.batch.rows import IDENTITY, Row, RowFile
 from vipcli.errors import OutputError, UsageError, VipcliError
 from vipcli.files import replace_file
-from vipcli.progress import Progress, span
+from vipcli.terminal import output
+from vipcli.terminal.progress import Progress, span
 
 Work = Callable[[Job, Done, Callable[[], bool]], AnsweredWindows]
 """Where the work is done: items in, answered windows out, until it is told to stop."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import FrameType
 
-from vipcli import config, output
+from vipcli import config
 from vipcli.asking.interface import Answerer, Halted
 from vipcli.asking.pipeline import Answer
 from vipcli.asking.records import where
@@ -23,6 +23,7 @@ from vipcli.files import replace_file
 from vipcli.marks.kinds import BY_KIND
 from vipcli.pictures.images import load_picture
 from vipcli.pictures.videos import DEFAULT_FRAMES, is_video, load_video
+from vipcli.terminal import output
 
 SETTINGS = tuple(entry.name for entry in fields(Manner) if entry.name in config.SETTINGS)
 

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from vipcli import output
+from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
