@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli.asking import pipeline, records
+from vipcli import geometry
+from vipcli.asking import pipeline, records, values
 from vipcli.asking.interface import Sampling
-from vipcli.asking.pipeline import Drawing
+from vipcli.asking.values import Drawing
 from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import TemplateForm
@@ -31,8 +32,8 @@ def picture(width: int = 336, height: int = 252) -> Picture:
 
 
 def marked(
-    *typed: str, drawing: Drawing = pipeline.TRAINED, size: tuple[int, int] = (336, 252)
-) -> pipeline.Marked:
+    *typed: str, drawing: Drawing = values.TRAINED, size: tuple[int, int] = (336, 252)
+) -> values.Marked:
     marks = [parse_mark(*one.split(" ", 1)) for one in typed]
     return pipeline.mark([picture(*size)], marks, drawing)
 
@@ -61,7 +62,7 @@ def test_the_picture_that_was_read_stays_as_it_was() -> None:
     assert not (result.pixels == 100).all()
 
 
-def answered(text: str, probability: float | None, model: str) -> pipeline.Answer:
+def answered(text: str, probability: float | None, model: str) -> records.Answer:
     question = pipeline.prepare(marked("box 10,10,90,90"), None, KNOWN)
     answer = pipeline.ask(question, ScriptedAnswerer(text))
     facts = replace(answer.reply.model, name=model)
@@ -98,7 +99,7 @@ def test_marks_as_thin_as_in_training_are_told_of_at_no_size() -> None:
         assert len(thin.notes) == 1 and "may vanish" in thin.notes[0]
 
 
-def several(*typed: str, count: int = 2, video: bool = False) -> pipeline.Marked:
+def several(*typed: str, count: int = 2, video: bool = False) -> values.Marked:
     marks = [parse_mark(*one.split(" ", 1)) for one in typed]
     clip = Video("clip.mp4", 30, 10, tuple(range(count))) if video else None
     return pipeline.mark([picture(336, 252 + number) for number in range(count)], marks, video=clip)
@@ -248,8 +249,8 @@ def test_what_is_worth_saying_is_noted(
 
 
 @pytest.mark.parametrize(("width", "height"), [(336, 252), (100, 300), (1, 1), (5000, 10), (50, 50)])
-@pytest.mark.parametrize("fit", fitting.FITS)
-def test_the_view_is_the_models_square(width: int, height: int, fit: fitting.Fit) -> None:
+@pytest.mark.parametrize("fit", geometry.FITS)
+def test_the_view_is_the_models_square(width: int, height: int, fit: geometry.Fit) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     assert fitting.model_view(image, fit, 336, (122, 116, 104)).shape == (336, 336, 3)
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
 from vipcli.asking.interface import Request, Sampling
-from vipcli.asking.pipeline import Earlier, mark, prepare
 from vipcli.asking.pipeline import ask as put
+from vipcli.asking.pipeline import mark, prepare
+from vipcli.asking.values import Earlier
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.prompt_forms import HUMAN, TOKENS, VICUNA, PromptForm, Turn, going_on
 from vipcli.engine.local import LocalModel

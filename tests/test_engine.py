@@ -23,7 +23,8 @@ from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, PromptForm, Turn
 from vipcli.engine.local import LocalModel
 from vipcli.engine.transcript import Transcript
 from vipcli.errors import ModelError, PromptError
-from vipcli.pictures.fitting import FITS, Fit, square
+from vipcli.geometry import FITS, Fit
+from vipcli.pictures.fitting import square
 
 QUESTION = "What is within the red rectangle?"
 LENGTH = 24

@@ -22,7 +22,7 @@ from vipcli.checkpoints.lookup import Checkpoint, find
 from vipcli.checkpoints.prompt_forms import Turn
 from vipcli.engine.local import LocalModel
 from vipcli.errors import PromptError
-from vipcli.pictures.fitting import Fit
+from vipcli.geometry import Fit
 from vipcli.pictures.images import Pixels
 
 SHORT = Sampling(max_new_tokens=6)

@@ -21,7 +21,7 @@ from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.asking.interface import Answerer, Sampling, Setup, Several
-    from vipcli.asking.pipeline import Drawing, Marked, Question
+    from vipcli.asking.values import Drawing, Marked, Question
     from vipcli.batch.job import Outcome, Target
     from vipcli.chat.archive import Kept
     from vipcli.chat.conversation import Manner, Scene
@@ -1156,7 +1156,7 @@ def _marked(
 
 
 def _drawing(settings: dict[str, Any], jitter: str | None) -> Drawing:
-    from vipcli.asking.pipeline import Drawing
+    from vipcli.asking.values import Drawing
 
     return Drawing(settings["width"], settings["alpha"], _seed_of(jitter))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vipcli.errors import ConfigError
-from vipcli.pictures.fitting import FITS
+from vipcli.geometry import FITS, Fit
 
 Source = Literal["flag", "environment", "file", "default"]
 Value = str | int | float | bool | None
@@ -173,6 +173,47 @@ _ALL = (
     Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", count_from(1, 2**40), "N"),
 )
 SETTINGS = {setting.name: setting for setting in _ALL}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The value of every setting, read and checked."""
+
+    model: str = "bundled"
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: str = "none"
+    quantize_all: bool = False
+    attention: str = "auto"
+    offline: bool = False
+    no_server: bool = False
+    prompt: str = "auto"
+    system: str | None = None
+    fit: Fit = "pad"
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    width: float | None = None
+    alpha: int | None = None
+    max_pixels: int | None = None
+    jitter: int | None = None
+    """The seed of a random style; an option alone, never saved."""
+    given: frozenset[str] = frozenset()
+    """The names of those that an option set, rather than the environment, the file or a default."""
+
+
+def settings(flags: Mapping[str, Value]) -> Settings:
+    """Every setting's value, the options first; an option of None was not given."""
+    resolved = resolve(flags)
+    jitter = flags.get("jitter")
+    values: dict[str, Any] = {name: found.value for name, found in resolved.items()}
+    return Settings(
+        **values,
+        jitter=None if jitter is None else checked(read_seed, str(jitter), "--jitter"),
+        given=frozenset(name for name, value in flags.items() if value is not None),
+    )
 
 
 def path() -> Path:

@@ -1,5 +1,11 @@
 """Points, rectangles and polygons, in pixels of the upright picture: x to the right, y down."""
 
+from typing import Literal
+
 XY = tuple[float, float]
 Bounds = tuple[float, float, float, float]
 Polygon = tuple[XY, ...]
+
+Fit = Literal["pad", "crop", "stretch"]
+"""How a picture of any shape becomes the model's square."""
+FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")

@@ -12,7 +12,8 @@ import numpy as np
 from tests.benchmarks.compare import Comparison
 from tests.tiny import make_endless
 from vipcli.asking.interface import Sampling
-from vipcli.asking.pipeline import Earlier, Marked, ask, mark, prepare
+from vipcli.asking.pipeline import ask, mark, prepare
+from vipcli.asking.values import Earlier, Marked
 from vipcli.checkpoints.lookup import find
 from vipcli.engine.local import LocalModel
 from vipcli.pictures.images import Picture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from vipcli.pictures.fitting import Fit
+from vipcli.config import Settings
+from vipcli.geometry import Fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,11 @@ class Setup:
     """Whether the vision tower and the projector are quantized too."""
     attention: str = "auto"
 
+    @classmethod
+    def of(cls, settings: Settings) -> Setup:
+        """How the settings want a checkpoint run."""
+        return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(cls)})
+
 
 AUTO = Setup()
 
@@ -40,6 +47,14 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Sampling:
+        """How the settings want tokens chosen, with a fresh seed if chance plays a part and none is set."""
+        seed = settings.seed
+        if seed is None:
+            seed = secrets.randbelow(2**32) if settings.temperature else 0
+        return cls(settings.max_new_tokens, settings.temperature, settings.top_p, seed)
 
 
 GREEDY = Sampling()

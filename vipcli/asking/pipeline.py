@@ -5,20 +5,23 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from vipcli.asking.interface import GREEDY, Answerer, Halted, OnText, Reply, Request, Said, Sampling
+from vipcli.asking.interface import GREEDY, Answerer, Halted, OnText, Request, Said, Sampling
 from vipcli.asking.questions import default_question, fill_in, unmentioned
+from vipcli.asking.records import Answer
+from vipcli.asking.values import TRAINED, Drawing, Earlier, Marked, Question, Shown
 from vipcli.checkpoints.catalog import Family
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import TOKENS, PromptForm, Turn, check_text, going_on
 from vipcli.errors import MarkError, PromptError, UsageError
+from vipcli.geometry import Fit
 from vipcli.marks.colors import Color, nearest_trained
 from vipcli.marks.drawing import draw, extent, paints, trace
 from vipcli.marks.kinds import Mark, TypedMark, assign_colors, keep_inside
-from vipcli.marks.styles import Style, styles_for
-from vipcli.pictures.fitting import Fit, scale, visible
-from vipcli.pictures.images import Picture, Pixels, load_mask
+from vipcli.marks.styles import styles_for
+from vipcli.pictures.fitting import scale, visible
+from vipcli.pictures.images import Picture, load_mask
 from vipcli.pictures.videos import Video
 
 THINNEST = 2 / 336
@@ -27,95 +30,6 @@ SMALLEST = 4 / 336
 """So may a whole mark of less."""
 LEAST_ROOM = 64
 """Tokens that must be left for an answer in a conversation, before its oldest turns leave."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """How marks are to be drawn: the trained style, or what a person asked for instead."""
-
-    width: float | None = None
-    alpha: int | None = None
-    jitter: int | None = None
-
-
-TRAINED = Drawing()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Shown:
-    """One picture, or one frame of a video, with its marks on it."""
-
-    picture: Picture
-    marks: Mapping[int, Mark]
-    """By their numbers among all marks."""
-    styles: Mapping[int, Style]
-    pixels: Pixels
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Marked:
-    """Pictures with their marks on them, and what is worth saying of that."""
-
-    shown: tuple[Shown, ...]
-    typed: tuple[TypedMark, ...]
-    drawing: Drawing
-    video: Video | None = None
-    """Where the pictures are its frames."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def marks(self) -> tuple[Mark, ...]:
-        """All marks, in the order in which they were typed."""
-        placed = {number: mark for one in reversed(self.shown) for number, mark in one.marks.items()}
-        return tuple(placed[number] for number in sorted(placed))
-
-    @property
-    def picture(self) -> Picture:
-        """The first picture, mostly the only one."""
-        return self.shown[0].picture
-
-    @property
-    def pixels(self) -> Pixels:
-        """The first picture with its marks."""
-        return self.shown[0].pixels
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Question:
-    """All that is settled before a model is needed."""
-
-    text: str
-    asked: bool
-    marked: Marked
-    prompt: str
-    form: PromptForm
-    fit: Fit
-    typed: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    before: tuple[Said, ...] = ()
-    """What was said earlier in a conversation; `prompt` goes on from there."""
-    goes_on: bool = False
-    """Whether anything was said earlier, as tokens or as text."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """A question, what a model made of it, and how long each step took."""
-
-    question: Question
-    reply: Reply
-    sampling: Sampling
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """A turn of a conversation that is over."""
-
-    question: str
-    answer: str
-    token_ids: tuple[int, ...] | None
-    """Those of the answer; None where another model wrote it, so that its text must do."""
 
 
 def mark(

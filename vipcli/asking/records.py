@@ -2,20 +2,68 @@
 
 from __future__ import annotations
 
+import base64
+import html
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
 from math import isnan
 from typing import Any
 
 from vipcli import __version__
-from vipcli.asking.pipeline import Answer, Marked, Question
+from vipcli.asking.interface import Reply, Sampling
+from vipcli.asking.values import Marked, Question
 from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL
 from vipcli.marks.kinds import Mark
+from vipcli.pictures.images import Pixels, encode
 
 UNSURE = 0.7
 """An answer of a lower mean probability is wrong too often to go without a word."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """A question, what a model made of it, and how long each step took."""
+
+    question: Question
+    reply: Reply
+    sampling: Sampling
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The answer itself."""
+        return self.reply.text
+
+    @property
+    def probability(self) -> float | None:
+        """The mean probability of the answer's tokens; None if it has none."""
+        return self.reply.probability
+
+    @property
+    def marked(self) -> Pixels:
+        """The first picture as the model was shown it: RGB, uint8, height × width × 3."""
+        return self.question.marked.pixels
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings about the marks, the question and the answer."""
+        return (*self.question.notes, *doubts(self))
+
+    def record(self) -> dict[str, Any]:
+        """The same as `vipcli ask --json` prints."""
+        return record(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the marked pictures, the question and the answer."""
+        pictures = "".join(
+            f'<img src="data:image/png;base64,{base64.b64encode(encode(shown.pixels)).decode()}" '
+            'style="max-width: 20em; margin-right: 1em">'
+            for shown in self.question.marked.shown
+        )
+        question, text = html.escape(self.question.text), html.escape(self.text)
+        return f"<div>{pictures}<p><b>{question}</b></p><p>{text}</p></div>"
 
 
 def doubts(answer: Answer) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from vipcli.asking import records
 from vipcli.asking.interface import Reply, Several
-from vipcli.asking.pipeline import Answer
+from vipcli.asking.records import Answer
 from vipcli.batch.prefetch import Windows
 from vipcli.batch.preparing import Plan, Ready
 from vipcli.batch.rows import IDENTITY, Row

@@ -14,15 +14,16 @@ import numpy as np
 
 from vipcli.asking import pipeline
 from vipcli.asking.interface import GREEDY, Request, Sampling, Setup
-from vipcli.asking.pipeline import TRAINED, Drawing, Marked, Question
+from vipcli.asking.values import TRAINED, Drawing, Marked, Question
 from vipcli.batch.items import Item
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.errors import OutputError, UsageError, VipcliError, first_line
+from vipcli.geometry import Fit
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, typed
-from vipcli.pictures.fitting import Fit, model_view
+from vipcli.pictures.fitting import model_view
 from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask, load_picture, save_picture
 from vipcli.pictures.videos import DEFAULT_FRAMES, is_video, load_video
 

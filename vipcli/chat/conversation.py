@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from vipcli.asking.interface import Answerer, Ended, Halted, OnText, Sampling
-from vipcli.asking.pipeline import Answer, Drawing, Earlier, Marked, Question, ask, mark, prepare
-from vipcli.asking.records import doubts
+from vipcli.asking.pipeline import ask, mark, prepare
+from vipcli.asking.records import Answer, doubts
+from vipcli.asking.values import Drawing, Earlier, Marked, Question
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ContextError, UsageError
+from vipcli.geometry import Fit
 from vipcli.marks.kinds import Mark, TypedMark, parse_mark
-from vipcli.pictures.fitting import Fit
 from vipcli.pictures.images import Picture
 from vipcli.pictures.videos import Video
 

@@ -14,8 +14,7 @@ from types import FrameType
 
 from vipcli import config
 from vipcli.asking.interface import Answerer, Halted
-from vipcli.asking.pipeline import Answer
-from vipcli.asking.records import where
+from vipcli.asking.records import Answer, where
 from vipcli.chat import archive, history, html
 from vipcli.chat.conversation import Chat, Manner, Scene, manner_of
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError

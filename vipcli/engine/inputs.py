@@ -12,7 +12,8 @@ from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.engine.fast_imports import quick_imports
 from vipcli.errors import PromptError
-from vipcli.pictures.fitting import Fit, cropped, model_view, resized, square
+from vipcli.geometry import Fit
+from vipcli.pictures.fitting import cropped, model_view, resized, square
 from vipcli.pictures.images import Pixels
 
 with quick_imports():

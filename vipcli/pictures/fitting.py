@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from vipcli.geometry import Bounds
+from vipcli.geometry import Bounds, Fit
 
 if TYPE_CHECKING:
     from vipcli.pictures.images import Pixels
-
-Fit = Literal["pad", "crop", "stretch"]
-FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
 
 # Beyond these, a strip of a picture would become a square that no memory holds.
 LONGEST_SIDE = 14_000

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ from vipcli.files import replace_file, why_unwritten
 from vipcli.pictures.fetching import add, fetch
 
 Pixels = NDArray[np.uint8]
+PictureSource = str | os.PathLike[str] | bytes | Image.Image | Pixels
+"""A path, an http or https address, the bytes of a file, a Pillow image, or an RGB array."""
 
 DEFAULT_MAX_PIXELS = 200_000_000
 
@@ -126,6 +128,44 @@ def load_picture(
     name = _USERINFO.sub("", source) if is_address(source) else source
     with _opened(source, stdin) as file:
         return _picture(file, _shown(source), name, max_pixels)
+
+
+def open_picture(source: PictureSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """The picture at a path or an address, in the bytes of a file, in a Pillow image or in an RGB array."""
+    match source:
+        case str() | os.PathLike():
+            return load_picture(os.fspath(source), max_pixels=max_pixels)
+        case bytes():
+            return read_picture(source, "the picture", max_pixels=max_pixels)
+        case Image.Image():
+            _check_size(source.size, "The image", max_pixels)
+            turn = _turn(source)
+            return _in_memory(np.asarray(_flat(source if turn is None else source.transpose(turn), _WHITE)))
+        case _:
+            return _in_memory(_rgb(source, max_pixels))
+
+
+def is_named(source: PictureSource) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a picture is given by a path or an address."""
+    return isinstance(source, str | os.PathLike)
+
+
+def _rgb(array: object, max_pixels: int) -> Pixels:
+    pixels = np.asarray(array)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
+        raise ImageError(
+            f"An array of shape {pixels.shape} and type {pixels.dtype} is not a picture. "
+            "Give height × width × 3 of uint8, in RGB order."
+        )
+    _check_size((pixels.shape[1], pixels.shape[0]), "The array", max_pixels)
+    return pixels
+
+
+def _in_memory(pixels: Pixels) -> Picture:
+    """A picture that no file holds, known by its pixels."""
+    pixels = np.array(pixels)
+    pixels.setflags(write=False)
+    return Picture(pixels, "memory", hashlib.sha256(pixels.tobytes()).hexdigest())
 
 
 def hash_of(source: str) -> str:

@@ -13,17 +13,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from vipcli.asking.interface import GREEDY, Ended, Reply, Request
-from vipcli.asking.pipeline import Answer, Earlier, Question, mark, prepare, request_of
+from vipcli.asking.pipeline import mark, prepare, request_of
 from vipcli.asking.questions import default_question, fill_in
-from vipcli.asking.records import doubts
+from vipcli.asking.records import Answer, doubts
+from vipcli.asking.values import Earlier, Question
 from vipcli.chat.conversation import Manner, manner_of
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import LONGEST_TEXT, PromptForm, check_text
 from vipcli.config import SETTINGS, checked, count_from
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
+from vipcli.geometry import Fit
 from vipcli.marks.colors import parse_color
 from vipcli.marks.kinds import BY_KIND, Mark, TypedMark, parse_mark
-from vipcli.pictures.fitting import LONGEST_SIDE, Fit
+from vipcli.pictures.fitting import LONGEST_SIDE
 from vipcli.pictures.images import Picture, read_picture
 
 MOST_PICTURES = 32

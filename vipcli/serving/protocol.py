@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vipcli.asking.interface import ModelFacts, Reply, Request, Said, Sampling
 from vipcli.errors import UsageError
-from vipcli.pictures.fitting import Fit
+from vipcli.geometry import Fit
 
 
 def pack(request: Request) -> bytes:

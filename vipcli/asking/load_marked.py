@@ -1,0 +1,44 @@
+"""Reading pictures or a video and drawing marks on them: one step for every command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vipcli.asking.pipeline import mark
+from vipcli.asking.values import TRAINED, Drawing, Marked
+from vipcli.errors import UsageError
+from vipcli.marks.kinds import TypedMark
+from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Picture, PictureSource, is_named, open_picture
+from vipcli.pictures.videos import DEFAULT_FRAMES, Video, is_video, load_video
+
+
+def load_marked(
+    sources: Sequence[PictureSource],
+    typed: Sequence[TypedMark],
+    drawing: Drawing = TRAINED,
+    *,
+    frames: int | None = None,
+    max_pixels: int | None = None,
+) -> Marked:
+    """Pictures, or the frames of a video, with the marks drawn on them."""
+    pictures, video = load(sources, frames=frames, max_pixels=max_pixels)
+    return mark(pictures, typed, drawing, video=video)
+
+
+def load(
+    sources: Sequence[PictureSource], *, frames: int | None = None, max_pixels: int | None = None
+) -> tuple[tuple[Picture, ...], Video | None]:
+    """Pictures, or the frames of a video together with what is known of it.
+
+    A source is a video if its name ends like one, or if a number of frames is given.
+    """
+    max_pixels = max_pixels or DEFAULT_MAX_PIXELS
+    names = [str(source) if is_named(source) else None for source in sources]
+    if frames is None and not any(name is not None and is_video(name) for name in names):
+        return tuple(open_picture(source, max_pixels=max_pixels) for source in sources), None
+    if len(sources) > 1:
+        raise UsageError("A video is asked about alone, without other pictures.")
+    if names[0] is None:
+        raise UsageError("Frames are taken from a video file. Give its path.")
+    video, pictures = load_video(names[0], frames or DEFAULT_FRAMES, max_pixels=max_pixels)
+    return pictures, video

@@ -1,0 +1,99 @@
+"""What passes from step to step: how to draw, marked pictures, and a question ready for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vipcli.asking.interface import Said
+from vipcli.checkpoints.prompt_forms import PromptForm
+from vipcli.config import Settings
+from vipcli.geometry import Fit
+from vipcli.marks.kinds import Mark, TypedMark
+from vipcli.marks.styles import Style
+from vipcli.pictures.images import Picture, Pixels
+from vipcli.pictures.videos import Video
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How marks are to be drawn: the trained style, or what a person asked for instead."""
+
+    width: float | None = None
+    alpha: int | None = None
+    jitter: int | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Drawing:
+        """How the settings want marks drawn."""
+        return cls(settings.width, settings.alpha, settings.jitter)
+
+
+TRAINED = Drawing()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One picture, or one frame of a video, with its marks on it."""
+
+    picture: Picture
+    marks: Mapping[int, Mark]
+    """By their numbers among all marks."""
+    styles: Mapping[int, Style]
+    pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked:
+    """Pictures with their marks on them, and what is worth saying of that."""
+
+    shown: tuple[Shown, ...]
+    typed: tuple[TypedMark, ...]
+    drawing: Drawing
+    video: Video | None = None
+    """Where the pictures are its frames."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """All marks, in the order in which they were typed."""
+        placed = {number: mark for one in reversed(self.shown) for number, mark in one.marks.items()}
+        return tuple(placed[number] for number in sorted(placed))
+
+    @property
+    def picture(self) -> Picture:
+        """The first picture, mostly the only one."""
+        return self.shown[0].picture
+
+    @property
+    def pixels(self) -> Pixels:
+        """The first picture with its marks."""
+        return self.shown[0].pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """All that is settled before a model is needed."""
+
+    text: str
+    asked: bool
+    marked: Marked
+    prompt: str
+    form: PromptForm
+    fit: Fit
+    typed: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    before: tuple[Said, ...] = ()
+    """What was said earlier in a conversation; `prompt` goes on from there."""
+    goes_on: bool = False
+    """Whether anything was said earlier, as tokens or as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A turn of a conversation that is over."""
+
+    question: str
+    answer: str
+    token_ids: tuple[int, ...] | None
+    """Those of the answer; None where another model wrote it, so that its text must do."""
