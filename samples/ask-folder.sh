@@ -32,9 +32,9 @@ batch() {
 }
 
 # Annotations beside the pictures would be asked about otherwise.
-batch "$folder" --form photos -q "How many things are there in the picture?" -o "$out/pictures.jsonl" "$@"
+batch "$folder" --form photos --question "How many things are there in the picture?" -o "$out/pictures.jsonl" "$@"
 if [[ -f $folder/annotations.json ]]; then
-    batch "$folder/annotations.json" -q "What colour is the {label} {1}?" -o "$out/regions.csv" "$@"
+    batch "$folder/annotations.json" --question "What colour is the {label} {1}?" -o "$out/regions.csv" "$@"
 fi
 if [[ -f $folder/tasks.jsonl ]]; then
     batch "$folder/tasks.jsonl" -o "$out/tasks.jsonl" "$@"

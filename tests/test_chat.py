@@ -21,7 +21,7 @@ from tests.scripted import ScriptedAnswerer
 from vipcli.asking.interface import Halted, OnText, Reply, Request
 from vipcli.asking.pipeline import mark
 from vipcli.chat import archive, history, html
-from vipcli.chat.conversation import Chat, Manner, Scene
+from vipcli.chat.conversation import Conversation, Manner, Scene
 from vipcli.chat.session import COMMANDS, Talk
 from vipcli.checkpoints import lookup
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError, VipcliError
@@ -43,7 +43,7 @@ def _photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def talking(*answers: str, answerer: Any = None, **manner: Any) -> Talk:
     answerer = answerer or ScriptedAnswerer(*answers)
     scene = Scene((load_picture("photo.png"),))
-    chat = Chat(answerer, BUNDLED, scene, Manner(**manner))
+    chat = Conversation(answerer, BUNDLED, scene, Manner(**manner))
     return Talk(chat, answerer, max_pixels=10**6, quiet=False, halting=False)
 
 

@@ -163,9 +163,9 @@ class TestDryRun:
 
     def test_torch_is_left_alone(self) -> None:
         code = (
-            "import sys; from vipcli import cli; "
+            "import sys; from vipcli.cli import app; "
             "sys.argv = ['vipcli', 'ask', 'photo.png', 'Q', '--dry-run']; "
-            "code = cli.main(); print(code, sorted({'torch', 'transformers'} & set(sys.modules)))"
+            "code = app.main(); print(code, sorted({'torch', 'transformers'} & set(sys.modules)))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "0 []"
@@ -430,7 +430,8 @@ def test_help_is_there_in_every_way_of_asking() -> None:
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        f"import sys; sys.argv = ['vipcli', *{arguments!r}, '--help']; from vipcli import cli; cli.main(); "
+        f"import sys; sys.argv = ['vipcli', *{arguments!r}, '--help']; "
+        "from vipcli.cli import app; app.main(); "
         "heavy = {'numpy', 'cv2', 'PIL', 'torch', 'transformers', 'huggingface_hub', 'httpx', 'pydantic'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )

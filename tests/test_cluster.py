@@ -244,7 +244,7 @@ def test_more_workers_than_the_cluster_has_room_for(job: Path, cluster: Cluster)
 )
 def test_what_cannot_be(arguments: list[str], address: str | None, told: str, tmp_path: Path) -> None:
     Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
-    ended = run(tmp_path, "one.png", "-q", "What?", *arguments, address=address)
+    ended = run(tmp_path, "one.png", "--question", "What?", *arguments, address=address)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"error: {told}")
     assert ended.stderr.count("\n") == 1
@@ -252,7 +252,7 @@ def test_what_cannot_be(arguments: list[str], address: str | None, told: str, tm
 
 def test_without_ray_it_says_what_to_install(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
-    arguments = "one.png", "-q", "What?", "--on", "ray", "--quiet"
+    arguments = "one.png", "--question", "What?", "--on", "ray", "--quiet"
     ended = changed(tmp_path, "sys.modules['ray'] = None", *arguments)
     assert ended.returncode == 2
     assert ended.stderr == "error: There is no Ray here. Install it with pip install 'vipcli[ray]'.\n"

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from vipcli.cli import app
+from vipcli.cli.app import app
+from vipcli.cli.reference import PAGE, reference
 from vipcli.config import SETTINGS
-from vipcli.docs import PAGE, reference
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_reference_page_is_fresh() -> None:
-    assert PAGE.read_text(encoding="utf-8") == reference(), "run python -m vipcli.docs"
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run python -m vipcli.cli.reference"
 
 
 def test_every_command_and_option_is_explained() -> None:

@@ -279,7 +279,7 @@ def test_ctrl_c_ends_a_batch_in_the_middle_and_it_goes_on(tmp_path: Path) -> Non
     for number in range(600):
         save_picture(scene(number % 8), tmp_path / f"{number:03}.png")
     rows = tmp_path / "rows.jsonl"
-    batch = ("batch", tmp_path, "-q", QUESTIONS[0], "-o", rows, "--device", DEVICE, "--together", "2")
+    batch = ("batch", tmp_path, "--question", QUESTIONS[0], "-o", rows, "--device", DEVICE, "--together", "2")
     with vipcli(*batch) as command:
         wait_until(
             lambda: command.poll() is not None or (rows.exists() and rows.read_text().count("\n") >= 4)
@@ -344,7 +344,9 @@ def test_ray_with_one_worker_writes_the_same_rows(tmp_path: Path) -> None:
     for name, more in (("here", ()), ("ray", ("--on", "ray", "--workers", "1"))):
         files.append(tmp_path / f"{name}.jsonl")
         options = ("--device", DEVICE, "--dtype", "float32", "--quiet")
-        with vipcli("batch", pictures, "-q", QUESTIONS[0], "-o", files[-1], *options, *more) as command:
+        with vipcli(
+            "batch", pictures, "--question", QUESTIONS[0], "-o", files[-1], *options, *more
+        ) as command:
             _, stderr = command.communicate(timeout=200)
         assert command.returncode == 0, stderr
     assert files[0].read_text() == files[1].read_text()

@@ -23,8 +23,7 @@ from vipcli.asking import pipeline
 from vipcli.batch.items import Item, Orders
 from vipcli.batch.sources import gather
 from vipcli.checkpoints import lookup
-from vipcli.cli import MARK_OPTIONS
-from vipcli.marks.kinds import parse_mark
+from vipcli.marks.kinds import BY_KIND, parse_mark
 from vipcli.pictures.images import Pixels, load_picture
 
 ROOT = Path(__file__).parents[1]
@@ -294,7 +293,7 @@ def test_things_in_the_scenes_are_as_large_as_the_bundled_model_needs(name: str)
 
 def test_every_kind_of_mark_has_a_row() -> None:
     assert list(ROWS[0]) == ["picture", "option", "value", "question"]
-    assert {row["option"] for row in ROWS} == {f"--{kind}" for kind in MARK_OPTIONS}
+    assert {row["option"] for row in ROWS} == {f"--{kind}" for kind in BY_KIND}
     assert len(ROWS) >= 12
 
 
@@ -336,7 +335,7 @@ MEANT = {
 
 def test_tasks_have_marks_of_all_kinds_and_an_expected_answer() -> None:
     assert {task.id for task in TASKS} == set(MEANT)
-    assert {mark.kind for task in TASKS for mark in task.typed} == set(MARK_OPTIONS)
+    assert {mark.kind for task in TASKS for mark in task.typed} == set(BY_KIND)
     assert [task.id for task in TASKS if not task.extra.get("expected")] == []
 
 

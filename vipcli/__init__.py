@@ -1,3 +1,61 @@
-"""Point at part of a picture, ask, and get an answer."""
+"""Point at part of a picture, ask, and get an answer.
+
+    model = vipcli.load("bundled")
+    answer = model.ask("photo.jpg", "What is {1}?", marks=[vipcli.Box(40, 60, 200, 220, color="red")])
+    print(answer.text, answer.probability)
+
+What `__all__` names is the public API. Each name is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vipcli.api import Failure, Model, Stream, Task, draw, load
+    from vipcli.asking.records import Answer
+    from vipcli.chat.conversation import Conversation
+    from vipcli.errors import VipcliError
+    from vipcli.marks.shapes import Arrow, Box, Contour, Ellipse, Mask, Point, Scribble, Triangle
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Arrow",
+    "Box",
+    "Contour",
+    "Conversation",
+    "Ellipse",
+    "Failure",
+    "Mask",
+    "Model",
+    "Point",
+    "Scribble",
+    "Stream",
+    "Task",
+    "Triangle",
+    "VipcliError",
+    "__version__",
+    "draw",
+    "load",
+]
+
+_PLACES = {
+    "vipcli.api": ("Failure", "Model", "Stream", "Task", "draw", "load"),
+    "vipcli.asking.records": ("Answer",),
+    "vipcli.chat.conversation": ("Conversation",),
+    "vipcli.errors": ("VipcliError",),
+    "vipcli.marks.shapes": ("Arrow", "Box", "Contour", "Ellipse", "Mask", "Point", "Scribble", "Triangle"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for place, names in _PLACES.items():
+        if name in names:
+            from importlib import import_module
+
+            return getattr(import_module(place), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

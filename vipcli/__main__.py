@@ -12,7 +12,7 @@ def main() -> None:
     try:
         code = _by_server()
         if code is None:
-            from vipcli.cli import main as run
+            from vipcli.cli.app import main as run
 
             code = run()
     except KeyboardInterrupt:

@@ -204,14 +204,17 @@ class Settings:
     """The names of those that an option set, rather than the environment, the file or a default."""
 
 
-def settings(flags: Mapping[str, Value]) -> Settings:
-    """Every setting's value, the options first; an option of None was not given."""
-    resolved = resolve(flags)
+def settings(flags: Mapping[str, Value], option: Callable[[str], str] = str) -> Settings:
+    """Every setting's value, the options first; an option of None was not given.
+
+    `option` is how an error calls an option of that name.
+    """
+    resolved = resolve(flags, option=option)
     jitter = flags.get("jitter")
     values: dict[str, Any] = {name: found.value for name, found in resolved.items()}
     return Settings(
         **values,
-        jitter=None if jitter is None else checked(read_seed, str(jitter), "--jitter"),
+        jitter=None if jitter is None else checked(read_seed, str(jitter), option("jitter")),
         given=frozenset(name for name, value in flags.items() if value is not None),
     )
 
@@ -225,19 +228,22 @@ def path() -> Path:
     return platformdirs.user_config_path("vipcli", appauthor=False) / "config.toml"
 
 
-def resolve(flags: Mapping[str, Value], environment: Mapping[str, str] = os.environ) -> dict[str, Resolved]:
-    """Every setting's value; a flag of None was not given."""
-    kept = _read_file()
-    return {name: _resolve(setting, flags.get(name), environment, kept) for name, setting in SETTINGS.items()}
+def resolve(
+    flags: Mapping[str, Value],
+    environment: Mapping[str, str] = os.environ,
+    option: Callable[[str], str] = str,
+) -> dict[str, Resolved]:
+    """Every setting's value; an option of None was not given."""
+    saved = _read_file()
+    return {
+        name: Resolved(setting, checked(setting.read, str(flags[name]), option(name)), "flag")
+        if flags.get(name) is not None
+        else _resolve(setting, environment, saved)
+        for name, setting in SETTINGS.items()
+    }
 
 
-def _resolve(
-    setting: Setting, flag: Value, environment: Mapping[str, str], kept: Mapping[str, Any]
-) -> Resolved:
-    if flag is not None:
-        return Resolved(
-            setting, checked(setting.read, str(flag), f"--{setting.name.replace('_', '-')}"), "flag"
-        )
+def _resolve(setting: Setting, environment: Mapping[str, str], kept: Mapping[str, Any]) -> Resolved:
     # An empty variable is one that somebody meant to clear; only the system line can be empty.
     if environment.get(setting.variable) or (setting.variable in environment and setting.name == "system"):
         return Resolved(

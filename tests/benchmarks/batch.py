@@ -131,7 +131,7 @@ def _command(photos: list[str], count: int, peaks: dict[int, int]) -> None:
     """The whole command on so many pictures; with more of them, it takes no more memory."""
     listed = "\n".join((photos * (count // len(photos) + 1))[:count]).encode()
     with tempfile.TemporaryDirectory() as scratch:
-        asked = ("batch", "-", "-q", QUESTION, "--box", BOX, "--dtype", "bfloat16", "--quiet")
+        asked = ("batch", "-", "--question", QUESTION, "--box", BOX, "--dtype", "bfloat16", "--quiet")
         ran = subprocess.run(
             [
                 *(sys.executable, "-c", _SMALL_PARENT, sys.executable, "-m", "vipcli", *asked),

@@ -228,7 +228,7 @@ def command(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     "vipcli",
                     "batch",
                     pictures,
-                    "-q",
+                    "--question",
                     QUESTION,
                     "--box",
                     "25%,25%,75%,75%",

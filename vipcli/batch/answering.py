@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Protocol
 
 from vipcli.asking import records
-from vipcli.asking.interface import Reply, Several
+from vipcli.asking.interface import Reply, Request, Several
 from vipcli.asking.records import Answer
 from vipcli.batch.prefetch import Windows
 from vipcli.batch.preparing import Plan, Ready
@@ -27,79 +27,88 @@ _HOPELESS = 8
 """When the model itself fails so often in a row, it will not do better with the next picture."""
 
 
-class Asker:
-    """Answers what is ready, side by side as far as memory reaches."""
+class Together:
+    """Answers requests side by side as far as memory reaches: a batch that does not fit is halved."""
 
-    def __init__(self, load: Callable[[], Several], plan: Plan) -> None:
+    def __init__(self, load: Callable[[], Several], together: int) -> None:
         self._load = load
-        self._plan = plan
-        self._limit = plan.together
-        self._went_well = 0
-        self._failed = 0
+        self._most = self._limit = together
+        self._successes = 0
+        self._failures = 0
 
     @cached_property
-    def _answerer(self) -> Several:
-        # Not before there is something to ask: a batch that is done needs no model.
+    def answerer(self) -> Several:
+        """The model, loaded on first use: a batch that is done needs none."""
         return self._load()
+
+    def replies(self, requests: Sequence[Request]) -> list[Reply | VipcliError]:
+        """A reply for each request, or why there is none."""
+        replies: list[Reply | VipcliError] = []
+        while len(replies) < len(requests):
+            some = requests[len(replies) : len(replies) + self._limit]
+            replies += self._batch(some)
+        return replies
+
+    def _batch(self, requests: Sequence[Request]) -> list[Reply | VipcliError]:
+        try:
+            if len(requests) > 1:
+                replies = self.answerer.answers(requests)
+            else:
+                replies = [self.answerer.answer(requests[0])]
+        except OutOfMemoryError as error:
+            if len(requests) == 1:
+                return [self._failed(error)]
+            self._limit, self._successes = max(len(requests) // 2, 1), 0
+        # Whatever it is, a night's work must not end over one question.
+        except Exception as error:
+            # One of them may have spoilt it for all.
+            if len(requests) > 1:
+                return [reply for request in requests for reply in self._batch([request])]
+            return [self._failed(error if isinstance(error, VipcliError) else _unexpected(error))]
+        else:
+            self._failures = 0
+            self._grow()
+            return list(replies)
+        half = self._limit
+        return [*self._batch(requests[:half]), *self._batch(requests[half:])]
+
+    def _grow(self) -> None:
+        """Go back towards as many as were asked for, once all has gone well for a while."""
+        self._successes += 1
+        if self._limit < self._most and self._successes >= _GROW_AFTER:
+            self._limit, self._successes = min(self._limit * 2, self._most), 0
+
+    def _failed(self, error: VipcliError) -> VipcliError:
+        if isinstance(error, ModelError) and not isinstance(error, OutOfMemoryError):
+            self._failures += 1
+            if self._failures >= _HOPELESS:
+                raise error
+        return error
+
+
+class Asker:
+    """Answers what is ready and makes rows of the answers."""
+
+    def __init__(self, load: Callable[[], Several], plan: Plan) -> None:
+        self._plan = plan
+        self._together = Together(load, plan.together)
 
     def rows(self, window: Sequence[Ready]) -> list[Row]:
         """A row for each, in their order."""
         asked = [number for number, one in enumerate(window) if one.question is not None]
         if asked:
             # Loaded here: what is wrong with a model is wrong with no question.
-            _ = self._answerer
+            _ = self._together.answerer
         # Beside others of its length, a prompt needs no padding; the order within a length stays.
         asked.sort(key=lambda number: _length(window[number]))
-        found: dict[int, Reply | str] = {}
-        while asked:
-            some = asked[: self._limit]
-            for number, reply in zip(some, self._replies([window[at] for at in some]), strict=True):
-                found[number] = reply
-            asked = asked[len(some) :]
+        requests = [request for number in asked if (request := window[number].request) is not None]
+        found = dict(zip(asked, self._together.replies(requests), strict=True))
         return [self._row(one, found.get(number)) for number, one in enumerate(window)]
 
-    def _replies(self, some: Sequence[Ready]) -> list[Reply | str]:
-        """A reply for each, or why there is none."""
-        requests = [one.request for one in some if one.request is not None]
-        try:
-            if len(requests) > 1:
-                replies = self._answerer.answers(requests)
-            else:
-                replies = [self._answerer.answer(requests[0])]
-        except OutOfMemoryError as error:
-            if len(some) == 1:
-                return [self._fault(error)]
-            self._limit, self._went_well = max(len(some) // 2, 1), 0
-        # Whatever it is, a night's work must not end over one question.
-        except Exception as error:
-            # One of them may have spoilt it for all.
-            if len(some) > 1:
-                return [reply for one in some for reply in self._replies([one])]
-            return [self._fault(error if isinstance(error, VipcliError) else _unexpected(error))]
-        else:
-            self._failed = 0
-            self._grow()
-            return list(replies)
-        half = self._limit
-        return [*self._replies(some[:half]), *self._replies(some[half:])]
-
-    def _grow(self) -> None:
-        """Go back towards as many as were asked for, once all has gone well for a while."""
-        self._went_well += 1
-        if self._limit < self._plan.together and self._went_well >= _GROW_AFTER:
-            self._limit, self._went_well = min(self._limit * 2, self._plan.together), 0
-
-    def _fault(self, error: VipcliError) -> str:
-        if isinstance(error, ModelError) and not isinstance(error, OutOfMemoryError):
-            self._failed += 1
-            if self._failed >= _HOPELESS:
-                raise error
-        return str(error)
-
-    def _row(self, one: Ready, reply: Reply | str | None) -> Row:
+    def _row(self, one: Ready, reply: Reply | VipcliError | None) -> Row:
         head = _head(one)
         if one.question is None or not isinstance(reply, Reply):
-            why = one.fault if one.question is None else reply
+            why = one.fault if one.question is None else str(reply)
             return {**head, "answer": None, "error": why, IDENTITY: one.identity}
         told = records.record(Answer(one.question, reply, self._plan.sampling))
         # How long it took is no part of what came out, and two runs of a job are to be the same.

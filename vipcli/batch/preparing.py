@@ -14,18 +14,19 @@ import numpy as np
 
 from vipcli.asking import pipeline
 from vipcli.asking.interface import GREEDY, Request, Sampling, Setup
+from vipcli.asking.load_marked import load
 from vipcli.asking.values import TRAINED, Drawing, Marked, Question
 from vipcli.batch.items import Item
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, fingerprint
-from vipcli.errors import OutputError, UsageError, VipcliError, first_line
+from vipcli.errors import OutputError, VipcliError, first_line
 from vipcli.geometry import Fit
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, typed
 from vipcli.pictures.fitting import model_view
-from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask, load_picture, save_picture
-from vipcli.pictures.videos import DEFAULT_FRAMES, is_video, load_video
+from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask, save_picture
+from vipcli.pictures.videos import DEFAULT_FRAMES, is_video
 
 _BATCHES_A_WINDOW = 2
 """Rows come in order, so the batches of one window must all be done before its rows can be written."""
@@ -153,12 +154,10 @@ class Reader:
 
     def _marked(self, item: Item) -> Marked:
         plan = self._plan
-        if any(is_video(name) for name in item.images):
-            if len(item.images) > 1:
-                raise UsageError("A video is asked about alone. Leave out the other pictures.")
-            video, frames = load_video(item.images[0], plan.frames, max_pixels=plan.max_pixels)
-            return pipeline.mark(frames, item.typed, plan.drawing, video=video)
-        pictures = [load_picture(name, max_pixels=plan.max_pixels) for name in item.images]
+        frames = plan.frames if any(is_video(name) for name in item.images) else None
+        pictures, video = load(item.images, frames=frames, max_pixels=plan.max_pixels)
+        if video is not None:
+            return pipeline.mark(pictures, item.typed, plan.drawing, video=video)
         size = pictures[0].width, pictures[0].height
         regions = [
             typed(region, plan.drawn_as, trace=lambda file: trace(load_mask(file, *size)))

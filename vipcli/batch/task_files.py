@@ -14,7 +14,7 @@ from typing import Any
 from vipcli.batch.items import Item, Job, Orders, fill, locate
 from vipcli.errors import MarkError, UsageError, VipcliError, first_line
 from vipcli.files import exists, in_quotes, in_words, told_of
-from vipcli.marks.kinds import BY_KIND, TypedMark, parse_mark
+from vipcli.marks.kinds import BY_KIND, TypedMark, check_kind, number_text, parse_mark, parse_named_mark
 
 _TABLES = {".csv": ",", ".tsv": "\t"}
 ENDINGS = (".jsonl", ".ndjson", *_TABLES)
@@ -159,8 +159,7 @@ def _marks(row: Mapping[str, Any]) -> Iterator[TypedMark]:
             for kind, place in told.items():
                 yield _mark(str(kind), place)
         else:
-            kind, _, place = str(told).strip().partition(" ")
-            yield _mark(kind, place)
+            yield parse_named_mark(str(told))
     for kind in BY_KIND:
         for place in _places(row.get(kind, ())):
             yield _mark(kind, place)
@@ -184,20 +183,12 @@ def _places(told: Any) -> Iterable[Any]:
 
 
 def _mark(kind: str, place: Any) -> TypedMark:
-    if kind not in BY_KIND:
-        raise MarkError(f"There is no mark named {kind[:40]!r}. There are {', '.join(BY_KIND)}.")
+    check_kind(kind)
     if isinstance(place, list):
-        place = " ".join(_number(one) for one in place)
+        place = " ".join(number_text(number) for number in place)
     if not isinstance(place, str):
         raise MarkError(f"The {kind} of a row is a text such as '40,60,200,220:red', or a list of numbers.")
     return parse_mark(kind, place)
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MarkError("A mark's numbers must be numbers.")
-    # Without an exponent, which marks do not take.
-    return f"{value:.10f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def _beside(mark: TypedMark, folder: Path | None) -> TypedMark:

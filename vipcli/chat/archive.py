@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vipcli import config
 from vipcli.asking.interface import Answerer, Ended
-from vipcli.chat.conversation import Chat, Exchange, Manner, Scene, manner_of
+from vipcli.chat.conversation import Conversation, Exchange, Manner, Scene, manner_of
 from vipcli.checkpoints.catalog import BUNDLED
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ConversationError, ImageError, VipcliError
@@ -39,7 +39,7 @@ class Kept:
     """What is no longer as it was."""
 
 
-def text(chat: Chat) -> str:
+def text(chat: Conversation) -> str:
     """The conversation as a file's content."""
     told = _Conversation(
         vipcli_conversation=VERSION,
@@ -88,9 +88,9 @@ def read(path: Path, *, max_pixels: int) -> Kept:
         raise ConversationError(f"{shown} holds no conversation: {error}.") from None
 
 
-def take_up(kept: Kept, answerer: Answerer, checkpoint: Checkpoint) -> Chat:
+def take_up(kept: Kept, answerer: Answerer, checkpoint: Checkpoint) -> Conversation:
     """A chat that goes on from there, with the same model or another."""
-    chat = Chat(answerer, checkpoint, kept.scene, kept.manner)
+    chat = Conversation(answerer, checkpoint, kept.scene, kept.manner)
     same = (kept.model, kept.revision) == (_model(checkpoint), checkpoint.revision)
     # To another model, the tokens of an answer mean something else; its text does not.
     chat.exchanges = [one if same else replace(one, token_ids=None) for one in kept.exchanges]

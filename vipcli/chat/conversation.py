@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from vipcli.asking import pipeline
 from vipcli.asking.interface import Answerer, Ended, Halted, OnText, Sampling
-from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import Drawing, Earlier, Marked, Question
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ContextError, UsageError
 from vipcli.geometry import Fit
-from vipcli.marks.kinds import Mark, TypedMark, parse_mark
+from vipcli.marks.kinds import Mark, TypedMark, parse_named_mark
 from vipcli.pictures.images import Picture
 from vipcli.pictures.videos import Video
 
@@ -63,7 +63,7 @@ class Scene:
 
     def marked(self, drawing: Drawing) -> Marked:
         """The pictures with their marks drawn."""
-        return mark(self.pictures, self.typed, drawing, video=self.video)
+        return pipeline.mark(self.pictures, self.typed, drawing, video=self.video)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +92,7 @@ class Exchange:
         )
 
 
-class Chat:
+class Conversation:
     """One conversation with one model."""
 
     def __init__(
@@ -126,10 +126,10 @@ class Chat:
         self._marked = scene.marked(self.manner.drawing)
         self._scene = scene
 
-    def add(self, kind: str, text: str) -> Mark:
-        """Draw one more mark."""
-        one = parse_mark(kind, text)
-        self.look_at(replace(self._scene, typed=(*self._scene.typed, one)))
+    def mark(self, mark: TypedMark | str) -> Mark:
+        """Draw one more mark: a value, or its text (`box 40,60,200,220:red`)."""
+        typed = parse_named_mark(mark) if isinstance(mark, str) else mark
+        self.look_at(replace(self._scene, typed=(*self._scene.typed, typed)))
         return self.marks[-1]
 
     def undo(self) -> Mark:
@@ -154,7 +154,7 @@ class Chat:
     def prepare(self, typed: str) -> Question:
         """A question as it would be asked now."""
         manner = self.manner
-        return prepare(
+        return pipeline.prepare(
             self._marked,
             typed,
             self.checkpoint,
@@ -166,15 +166,27 @@ class Chat:
             ],
         )
 
-    def ask(
-        self, question: Question, typed: str, on_text: OnText | None = None, halted: Halted | None = None
-    ) -> Answer:
-        """Put a prepared question to the model, and keep what is said.
+    def ask(self, question: str, on_text: OnText | None = None, halted: Halted | None = None) -> Answer:
+        """Ask something about the pictures as they are marked now, and keep the turn.
 
-        Where there is no more room for the turns before, `ContextError` says so: `forget` some and go on.
+        Where the model has no more room, the oldest turns leave it: `forgotten` counts them.
         """
+        before = self.forgotten
+        while True:
+            try:
+                return self._ask(self.prepare(question), question, on_text, halted)
+            except ContextError as error:
+                try:
+                    self._forget(error)
+                except ContextError:
+                    # Leaving out earlier turns did not help, so none is left out.
+                    self.forgotten = before
+                    raise
+
+    def _ask(self, question: Question, typed: str, on_text: OnText | None, halted: Halted | None) -> Answer:
+        """Put a prepared question to the model, and keep the turn."""
         sampling = self.manner.sampling()
-        answer = ask(question, self._answerer, sampling, on_text, halted)
+        answer = pipeline.ask(question, self._answerer, sampling, on_text, halted)
         reply = answer.reply
         if reply.text or reply.ended != "halted":
             self.exchanges.append(
@@ -193,15 +205,13 @@ class Chat:
             )
         return answer
 
-    def forget(self, error: ContextError) -> int:
-        """Leave the older half of the turns out from now on, and tell how many; without any, raise again."""
+    def _forget(self, error: ContextError) -> None:
+        """Leave the older half of the turns out from now on; without any, raise the error again."""
         left = len(self.exchanges) - self.forgotten
         if not left:
             raise error
         # Half of them, for each time all that is left must be read again.
-        leaving = (left + 1) // 2
-        self.forgotten += leaving
-        return leaving
+        self.forgotten += (left + 1) // 2
 
     def take_back(self) -> Exchange:
         """Take the last exchange out of the conversation, to ask it again."""

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator
 from html import escape
 
-from vipcli.chat.conversation import Chat, Exchange
+from vipcli.chat.conversation import Conversation, Exchange
 from vipcli.errors import VipcliError
 from vipcli.pictures.images import Pixels, encode
 
@@ -27,7 +27,7 @@ figcaption, footer, .aside { color: #777; font-size: 0.85rem; }
 """
 
 
-def page(chat: Chat) -> str:
+def page(chat: Conversation) -> str:
     """The whole page."""
     title = escape(_named(chat))
     body = "\n".join(_turns(chat)) or '<p class="aside">Nothing has been asked yet.</p>'
@@ -49,7 +49,7 @@ def page(chat: Chat) -> str:
 """
 
 
-def _named(chat: Chat) -> str:
+def _named(chat: Conversation) -> str:
     names = dict.fromkeys(_file(picture.name) for picture in chat.scene.pictures)
     return f"A conversation about {', '.join(names)}"
 
@@ -58,7 +58,7 @@ def _file(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2]
 
 
-def _turns(chat: Chat) -> Iterator[str]:
+def _turns(chat: Conversation) -> Iterator[str]:
     last: Exchange | None = None
     for one in chat.exchanges:
         if last is None or not last.shows(one.scene, one.manner):

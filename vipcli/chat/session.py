@@ -14,14 +14,13 @@ from types import FrameType
 
 from vipcli import config
 from vipcli.asking.interface import Answerer, Halted
+from vipcli.asking.load_marked import load
 from vipcli.asking.records import Answer, where
 from vipcli.chat import archive, history, html
-from vipcli.chat.conversation import Chat, Manner, Scene, manner_of
-from vipcli.errors import ContextError, ConversationError, OutputError, UsageError
+from vipcli.chat.conversation import Conversation, Manner, Scene, manner_of
+from vipcli.errors import ConversationError, OutputError, UsageError
 from vipcli.files import replace_file
-from vipcli.marks.kinds import BY_KIND
-from vipcli.pictures.images import load_picture
-from vipcli.pictures.videos import DEFAULT_FRAMES, is_video, load_video
+from vipcli.marks.kinds import BY_KIND, parse_mark
 from vipcli.terminal import output
 
 SETTINGS = tuple(entry.name for entry in fields(Manner) if entry.name in config.SETTINGS)
@@ -42,7 +41,7 @@ class Talk:
     """One conversation, its commands, and the file that keeps it."""
 
     def __init__(
-        self, chat: Chat, answerer: Answerer, *, max_pixels: int, quiet: bool, halting: bool
+        self, chat: Conversation, answerer: Answerer, *, max_pixels: int, quiet: bool, halting: bool
     ) -> None:
         self.chat = chat
         self.over = False
@@ -72,22 +71,11 @@ class Talk:
     # ---------------------------------------------------------------------- asking
 
     def _ask(self, typed: str) -> None:
-        answer: Answer | None = None
         forgotten = self.chat.forgotten
         for text in self.chat.news(self.chat.prepare(typed)):
             self._note(text)
-        while answer is None:
-            question = self.chat.prepare(typed)
-            try:
-                with self._halted() as halted, output.ended_line() as on_text:
-                    answer = self.chat.ask(question, typed, on_text, halted)
-            except ContextError as error:
-                try:
-                    self.chat.forget(error)
-                except ContextError:
-                    # Leaving out what was said did not help, so nothing is left out.
-                    self.chat.forgotten = forgotten
-                    raise
+        with self._halted() as halted, output.ended_line() as on_text:
+            answer = self.chat.ask(typed, on_text, halted)
         if left := self.chat.forgotten - forgotten:
             turns = "turn has left" if left == 1 else f"{left} turns have left"
             self._note(f"The model had no more room: the oldest {turns}, and the picture stays.")
@@ -154,7 +142,7 @@ class Talk:
         command.run(self, rest)
 
     def _mark(self, kind: str, rest: str) -> None:
-        mark = self.chat.add(kind, _path(rest))
+        mark = self.chat.mark(parse_mark(kind, _path(rest)))
         self._note(f"{{{len(self.chat.marks)}}} {mark.phrase}: {mark.kind} {where(mark)}")
 
     def _marks(self, rest: str) -> None:
@@ -179,11 +167,8 @@ class Talk:
         if source == "-":
             raise UsageError("Standard input is for what you say. Name a picture's file or address.")
         gone = len(self.chat.marks)
-        if is_video(source):
-            video, frames = load_video(source, DEFAULT_FRAMES, max_pixels=self._max_pixels)
-            scene = Scene(frames, (), video)
-        else:
-            scene = Scene((load_picture(source, max_pixels=self._max_pixels),))
+        pictures, video = load([source], max_pixels=self._max_pixels)
+        scene = Scene(pictures, (), video)
         self.chat.look_at(scene)
         picture = scene.pictures[0]
         self._note(

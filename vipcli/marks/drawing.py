@@ -11,14 +11,27 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vipcli.errors import MarkError
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.colors import parse_color
+from vipcli.marks.kinds import (
+    Arrow,
+    Box,
+    Contour,
+    Ellipse,
+    Mark,
+    Mask,
+    Point,
+    Scribble,
+    Triangle,
+    TypedMark,
+)
 from vipcli.marks.styles import Style
 
 if TYPE_CHECKING:
@@ -67,6 +80,27 @@ def trace(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
     """The outlines of a mask's true parts and of their holes; filled again, they give the same mask."""
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     return tuple(tuple((float(x), float(y)) for x, y in outline[:, 0]) for outline in found)
+
+
+def mask_of_array(
+    array: Any, kind: str = "mask", color: str | None = None, picture: int | None = None
+) -> TypedMark:
+    """A mark of what is true, or not zero, in an array of the picture's height and width."""
+    mask = np.asarray(array)
+    if mask.ndim != 2 or mask.dtype == object:
+        raise MarkError(
+            f"An array of shape {mask.shape} is not a mask. Give height × width, as many as the picture has."
+        )
+    if not mask.any():
+        raise MarkError("The mask marks nothing: it is zero all over.")
+    height, width = mask.shape
+    return TypedMark(
+        kind,
+        f"array of {width} × {height}",
+        polygons=trace(mask != 0),
+        color=None if color is None else parse_color(color),
+        picture=picture,
+    )
 
 
 def unite(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:

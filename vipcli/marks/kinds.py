@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vipcli.errors import ColorError, MarkError
 from vipcli.geometry import XY, Bounds, Polygon
@@ -296,6 +296,27 @@ def parse_mark(kind: str, text: str) -> TypedMark:
         count = "1 number" if len(coordinates) == 1 else f"{len(coordinates)} numbers"
         raise MarkError(f"The {kind} {_short(text)} has {count}. It takes {_FORMS[kind]}.")
     return TypedMark(kind, text, coordinates, color=color, picture=picture)
+
+
+def parse_named_mark(text: str) -> TypedMark:
+    """Read a mark that begins with its kind: `box 40,60,200,220:red`."""
+    kind, _, place = text.strip().partition(" ")
+    return parse_mark(check_kind(kind), place)
+
+
+def check_kind(kind: str) -> str:
+    """The kind, or an error that names those that there are."""
+    if kind not in BY_KIND:
+        raise MarkError(f"There is no mark named {kind[:40]!r}. There are {', '.join(BY_KIND)}.")
+    return kind
+
+
+def number_text(value: Any) -> str:
+    """A coordinate as it is typed."""
+    if not hasattr(value, "__float__") or isinstance(value, bool):
+        raise MarkError("A mark's numbers must be numbers.")
+    # Without an exponent, which marks do not take.
+    return f"{float(value):.10f}".rstrip("0").rstrip(".")
 
 
 def _split_picture(text: str) -> tuple[int | None, str]:

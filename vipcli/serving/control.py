@@ -15,6 +15,7 @@ from typing import Any
 
 from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.config import Settings
 from vipcli.errors import ModelError, UsageError
 from vipcli.files import state_folder
 from vipcli.serving import client, runtime
@@ -40,11 +41,17 @@ class Orders:
 def serve(
     checkpoint: Checkpoint,
     setup: Setup,
-    settings: dict[str, Any],
+    settings: Settings,
     orders: Orders,
     ready: Callable[[dict[str, Any]], None],
+    *,
+    run: Callable[[], int],
+    warm: Callable[[], None],
 ) -> None:
-    """Hold a model and answer until it is over; `ready` is told once it listens."""
+    """Hold a model and answer until it is over; `ready` is called once it listens.
+
+    `run` is the command line, for commands that are handed over, and `warm` imports what they need.
+    """
     if os.name != "posix":
         raise UsageError("vipcli serve runs on Linux and macOS. Here, each command loads its model itself.")
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
@@ -53,15 +60,15 @@ def serve(
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
     told = {
         **asdict(orders),
-        "model": settings["model"],
-        "revision": settings["revision"],
+        "model": settings.model,
+        "revision": settings.revision,
         "offline": True,
         "setup": asdict(setup),
         "socket": str(runtime.runtime() / client.SOCKET),
         "token": token,
-        "max_pixels": settings["max_pixels"] or min(DEFAULT_MAX_PIXELS, 50_000_000),
+        "max_pixels": settings.max_pixels or min(DEFAULT_MAX_PIXELS, 50_000_000),
     }
-    Front(told).run(lambda held: ready({**held, "token": token if orders.host else None}))
+    Front(told, run, warm).run(lambda held: ready({**held, "token": token if orders.host else None}))
 
 
 def welcome(held: dict[str, Any], orders: Orders, *, quiet: bool) -> Iterator[str]:
@@ -82,11 +89,11 @@ def running() -> Held | None:
     return client.running()
 
 
-def begin(checkpoint: Checkpoint, setup: Setup, settings: dict[str, Any], keep_alive: float) -> Held:
+def begin(checkpoint: Checkpoint, setup: Setup, settings: Settings, keep_alive: float) -> Held:
     """Begin a server in the background and wait until one listens: this, or one that was quicker."""
     # Without -P, a file in this folder could stand in for a module.
     command = [sys.executable, "-P", "-m", "vipcli", "serve", "--json", "--keep-alive", f"{keep_alive}s"]
-    chosen = {"model": settings["model"], "revision": settings["revision"], **asdict(setup)}
+    chosen = {"model": settings.model, "revision": settings.revision, **asdict(setup)}
     for name, value in chosen.items():
         if value is True:
             command.append(f"--{name.replace('_', '-')}")

@@ -30,8 +30,12 @@ _ENDED = '{"error": "The process that was to hold the model ended at once.", "co
 class Front:
     """One server: its process with the model, and the socket that commands come in by."""
 
-    def __init__(self, orders: dict[str, Any]) -> None:
+    def __init__(self, orders: dict[str, Any], run: Callable[[], int], warm: Callable[[], None]) -> None:
         self._orders = orders
+        self._run = run
+        """Runs the command line and returns its exit code."""
+        self._warm = warm
+        """Imports what commands need."""
         self._folder = runtime.runtime()
         self._over = False
 
@@ -42,6 +46,7 @@ class Front:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler)
         with self._alone(), self._resident() as resident:
+            self._warm()
             _import_what_questions_need()
             assert resident.stdout is not None
             told = json.loads(resident.stdout.readline() or _ENDED)
@@ -111,7 +116,7 @@ class Front:
                     if pid == 0:
                         door.close()
                         self._lock.close()
-                        _carry_out(command)
+                        _carry_out(command, self._run)
                     forks.add(pid)
         if resident.poll() not in (None, 0, -signal.SIGTERM):
             raise ModelError(
@@ -123,7 +128,7 @@ class Front:
         self._over = True
 
 
-def _carry_out(connection: socket.socket) -> None:
+def _carry_out(connection: socket.socket, run: Callable[[], int]) -> None:
     """In a fork: become the command that came in, and leave with its exit code."""
     try:
         os.setsid()
@@ -134,18 +139,16 @@ def _carry_out(connection: socket.socket) -> None:
         with contextlib.suppress(Exception):
             _become(handoff.receive(connection))
             _speak_through(handoff.accept(connection))
-            _run(connection)
+            _run(connection, run)
     finally:
         os._exit(0)
 
 
-def _run(connection: socket.socket) -> None:
+def _run(connection: socket.socket, run: Callable[[], int]) -> None:
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     code = FAILED
     try:
-        from vipcli.cli import main
-
-        code = main()
+        code = run()
     except KeyboardInterrupt:
         code = INTERRUPTED
     finally:
@@ -206,15 +209,6 @@ def _import_what_questions_need() -> None:
     import cv2
     import pydantic  # noqa: F401
     from PIL import Image
-
-    import vipcli.asking.pipeline
-    import vipcli.checkpoints.lookup
-    import vipcli.cli
-    import vipcli.marks.drawing
-    import vipcli.pictures.images
-    import vipcli.pictures.videos
-    import vipcli.serving.client
-    import vipcli.serving.protocol  # noqa: F401
 
     # A fork has one thread, and would wait for ever for those that were left behind.
     cv2.setNumThreads(1)

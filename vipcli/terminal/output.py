@@ -84,6 +84,12 @@ def say_row(row: Any) -> None:
         print(json.dumps(row, ensure_ascii=not _takes_any_letter(sys.stdout), allow_nan=False), flush=True)
 
 
+def flush() -> None:
+    """Write what is still held back for standard output."""
+    with _normal_end_if_unread():
+        sys.stdout.flush()
+
+
 def say_bytes(content: bytes) -> None:
     """Put a file's content on standard output."""
     with _normal_end_if_unread():

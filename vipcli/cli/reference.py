@@ -8,18 +8,19 @@ from typing import Any
 
 import typer.main
 
-from vipcli.cli import app
+import vipcli
+from vipcli.cli.app import app
 from vipcli.config import SETTINGS
-from vipcli.errors import FAILED, INTERRUPTED, USED_WRONGLY
+from vipcli.errors import FAILED, INTERRUPTED, SOME_FAILED, USED_WRONGLY
 
-PAGE = Path(__file__).with_name("reference.md")
+PAGE = Path(vipcli.__file__).with_name("docs") / "reference.md"
 
 _HEAD = f"""# Reference
 
-Every command and option, written from the program itself by `python -m vipcli.docs`.
+Every command and option, written from the program itself by `python -m vipcli.cli.reference`.
 
 Answers go to standard output, notes and errors to standard error. Exit codes: 0 fine, {FAILED} it failed,
-{USED_WRONGLY} used wrongly, {INTERRUPTED} interrupted.
+{USED_WRONGLY} used wrongly, {SOME_FAILED} a batch with failed items, {INTERRUPTED} interrupted.
 """
 
 _FOOT = """
@@ -75,3 +76,7 @@ def _settings() -> Iterator[str]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")

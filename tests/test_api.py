@@ -1,0 +1,153 @@
+"""`import vipcli`: what it gives equals the command line's, and costs next to nothing to import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vipcli
+from vipcli.errors import ImageError, MarkError, UsageError
+from vipcli.pictures.images import load_picture
+
+SHAPES = str(Path(__file__).parent.parent / "samples" / "shapes.png")
+BOX = vipcli.Box("8%", "36%", "31%", "66%")
+QUESTION = "Which number is {1}?"
+
+
+@pytest.fixture(scope="module")
+def model() -> vipcli.Model:
+    return vipcli.load("bundled", device="cpu", no_server=True)
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, "-m", "vipcli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, vipcli; vipcli.Box(1, 2, 3, 4); "
+        "print(sorted({'torch', 'transformers', 'numpy', 'cv2', 'PIL', 'typer'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+    assert set(vipcli.__all__) <= set(dir(vipcli))
+    assert all(getattr(vipcli, name) is not None for name in vipcli.__all__)
+    with pytest.raises(AttributeError):
+        _ = vipcli.nothing
+
+
+def test_an_answer_is_the_command_lines(model: vipcli.Model) -> None:
+    answer = model.ask(SHAPES, QUESTION, marks=[BOX])
+    printed = json.loads(
+        run("ask", SHAPES, QUESTION, "--box", "8%,36%,31%,66%", "--device", "cpu", "--no-server", "--json")
+    )
+    record = json.loads(json.dumps(answer.record()))
+    for of in (record, printed):
+        del of["seconds"]
+    assert record == printed
+    assert answer.text == "7"
+    assert answer.probability == printed["probability"]
+    assert answer.marked.shape == load_picture(SHAPES).pixels.shape
+    assert (answer.marked != load_picture(SHAPES).pixels).any()
+    assert "data:image/png;base64," in answer._repr_html_()
+
+
+def test_the_picture_may_come_in_any_form(model: vipcli.Model) -> None:
+    pixels = load_picture(SHAPES).pixels
+    with Image.open(SHAPES) as opened:
+        for picture in (Path(SHAPES), Path(SHAPES).read_bytes(), opened, pixels):
+            assert model.ask(picture, QUESTION, BOX).text == "7"
+    for wrong in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(ImageError, match="not a picture"):
+            model.ask(wrong, QUESTION)  # type: ignore[arg-type]
+
+
+def test_drawing_is_the_command_lines(tmp_path: Path) -> None:
+    target = tmp_path / "marked.png"
+    run(
+        "draw",
+        SHAPES,
+        "--ellipse",
+        "10,20,90,80.5:blue",
+        "--scribble",
+        "10,10 40,35 60,20:aqua",
+        "-o",
+        str(target),
+    )
+    drawn = vipcli.draw(
+        SHAPES, [vipcli.Ellipse(10, 20, 90, 80.5, color="blue"), "scribble 10,10 40,35 60,20:aqua"]
+    )
+    assert (drawn == load_picture(str(target)).pixels).all()
+
+
+def test_a_mask_may_be_an_array_and_a_detection() -> None:
+    pixels = load_picture(SHAPES).pixels
+    mask = np.zeros(pixels.shape[:2], bool)
+    mask[40:90, 30:120] = True
+    drawn = vipcli.draw(pixels, mask)
+    changed = (drawn != pixels).any(axis=2)
+    assert changed[41:89, 31:119].mean() > 0.9
+    assert not changed[~mask].any()
+
+    class Detections:
+        def __init__(self, mask: object = None) -> None:
+            self.xyxy, self.mask = np.array([[30.0, 40.0, 120.0, 90.0]], np.float32), mask
+
+    assert (vipcli.draw(pixels, Detections()) == vipcli.draw(pixels, "box 30,40,120,90")).all()
+    assert (vipcli.draw(pixels, Detections(mask[None])) == drawn).all()
+    for wrong in (np.zeros((4, 4, 3)), np.zeros((4, 4))):
+        with pytest.raises(MarkError):
+            vipcli.draw(pixels, wrong)
+    with pytest.raises(MarkError, match="no mark named 'square'"):
+        vipcli.draw(pixels, "square 1,2,3,4")
+
+
+def test_an_answer_streams(model: vipcli.Model) -> None:
+    stream = model.stream(SHAPES, "Describe the thing {1}.", "contour 128,125 213,125 213,210 128,210")
+    pieces = list(stream)
+    assert len(pieces) > 3
+    assert "".join(pieces) == stream.answer.text
+    assert model.stream(SHAPES, QUESTION, BOX).answer.text == "7"
+    with pytest.raises(ImageError):
+        list(model.stream("nowhere.png"))
+
+
+def test_many_tasks_are_answered_in_order_and_failures_are_values(model: vipcli.Model) -> None:
+    tasks = [
+        vipcli.Task(SHAPES, QUESTION, [BOX]),
+        vipcli.Task("nowhere.png", QUESTION),
+        {"picture": SHAPES, "question": "What is {1}?", "marks": "point 279,282"},
+    ]
+    first, failed, last = model.ask_many(tasks * 1, together=2)
+    assert isinstance(first, vipcli.Answer) and first.text == "7"
+    assert isinstance(failed, vipcli.Failure) and failed.task is tasks[1]
+    assert "nowhere.png" in str(failed.error)
+    assert isinstance(last, vipcli.Answer) and last.text == "a fish"
+
+
+def test_a_conversation_keeps_its_turns_and_its_marks(model: vipcli.Model) -> None:
+    chat = model.chat(SHAPES, BOX)
+    assert chat.ask(QUESTION).text == "7"
+    mark = chat.mark(vipcli.Point(279, 282))
+    assert mark.kind == "point"
+    assert chat.ask("What is {2}?").text == "a fish"
+    assert [turn.answer for turn in chat.exchanges] == ["7", "a fish"]
+
+
+def test_options_are_settings_and_are_checked(model: vipcli.Model) -> None:
+    answer = model.ask(SHAPES, QUESTION, BOX, max_new_tokens=1, width=6, fit="stretch")
+    record = answer.record()
+    assert record["sampling"]["max_new_tokens"] == 1
+    assert record["drawing"]["width"] == 6
+    assert record["fit"] == "stretch"
+    assert model.settings.max_new_tokens == 512
+    with pytest.raises(UsageError, match="There is no setting 'tempreature'"):
+        model.ask(SHAPES, tempreature=1)
+    with pytest.raises(UsageError, match=r"^temperature is '99', but takes"):
+        vipcli.load(temperature=99)

@@ -1,0 +1,130 @@
+"""The command line as a whole: which commands there are, and how each ends."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Annotated, Any
+
+import typer
+import typer.main
+from typer.exceptions import TyperException
+
+from vipcli import __version__
+from vipcli.cli.groups import group
+from vipcli.errors import FAILED, INTERRUPTED, VipcliError
+from vipcli.terminal import output
+
+COMMANDS = {
+    "ask": ("vipcli.cli.ask:ask_command", "Ask about a picture, or about what is marked on it."),
+    "chat": ("vipcli.cli.chat:chat_command", "Talk about a picture, drawing marks as you go."),
+    "draw": ("vipcli.cli.draw:draw_command", "Draw marks onto a picture."),
+    "batch": ("vipcli.cli.batch:batch_command", "Ask about many pictures or regions."),
+    "serve": ("vipcli.cli.serve:serve_command", "Keep a model in memory."),
+    "models": ("vipcli.cli.app:models_command", "List, fetch and remove checkpoints."),
+    "config": ("vipcli.cli.app:config_command", "Show and change saved settings."),
+    "bench": ("vipcli.cli.machine:bench_command", "Measure how fast a checkpoint answers."),
+    "doctor": ("vipcli.cli.machine:doctor_command", "Show what this machine can run."),
+}
+_CONFIG = {
+    "show": ("vipcli.cli.config:show_command", "Show every setting and where it came from."),
+    "set": ("vipcli.cli.config:set_command", "Save a value for a setting."),
+    "unset": ("vipcli.cli.config:unset_command", "Go back to a setting's default."),
+    "path": ("vipcli.cli.config:path_command", "Print where the settings are saved."),
+}
+_MODELS = {
+    "list": ("vipcli.cli.models:list_command", "List known and cached checkpoints."),
+    "info": ("vipcli.cli.models:info_command", "Describe a checkpoint."),
+    "pull": ("vipcli.cli.models:pull_command", "Fetch a checkpoint."),
+    "rm": ("vipcli.cli.models:rm_command", "Remove a checkpoint from the cache."),
+    "use": ("vipcli.cli.models:use_command", "Make a checkpoint the default."),
+}
+
+app = group("Point at part of a picture, ask, and get an answer.", COMMANDS, completion=True)
+
+
+@app.callback()
+def _top(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        output.say(f"vipcli {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        output.say(ctx.get_help())
+
+
+def _subgroup(help: str, commands: dict[str, tuple[str, str]]) -> Any:
+    subgroup = group(help, commands)
+
+    @subgroup.callback()
+    def show_help(ctx: typer.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            output.say(ctx.get_help())
+
+    return typer.main.get_command(subgroup)
+
+
+models_command = _subgroup("List the checkpoints that are known, fetch them and remove them again.", _MODELS)
+config_command = _subgroup("Show and change the settings that are saved.", _CONFIG)
+
+
+def main() -> int:
+    """Run the command line and return its exit code, everything said."""
+    output.open_streams()
+    try:
+        return _run()
+    except VipcliError as error:
+        output.fail(str(error))
+        return error.exit_code
+    except MemoryError:
+        output.fail("There is not enough memory for this. Make the picture smaller.")
+        return FAILED
+    except TyperException as error:
+        output.fail(_usage(error))
+        return error.exit_code
+    except typer.Abort:
+        # A question that was not answered.
+        output.tell("")
+        return INTERRUPTED
+
+
+def _run() -> int:
+    try:
+        code = app(prog_name="vipcli", standalone_mode=False) or 0
+        output.flush()
+        return code
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            # Typer's way to leave once nobody reads its help any more, which is a normal end.
+            return 0
+        return error.code if isinstance(error.code, int) else FAILED if error.code else 0
+    except OSError as error:
+        # Typer prints its help by a function of that name, and nothing but its help.
+        if any(frame.name == "echo" for frame in traceback.extract_tb(error.__traceback__)):
+            output.fail(f"Standard output cannot be written: {error.strerror}.")
+        else:
+            name = f" {str(error.filename)[:100]!r}" if error.filename else ""
+            output.fail(f"The system refused{name}: {error.strerror or error}.")
+        return FAILED
+
+
+def warm() -> None:
+    """Import all that a question about a picture needs, but for torch and the hub."""
+    import vipcli.api
+    import vipcli.asking.load_marked
+    import vipcli.checkpoints.lookup
+    import vipcli.cli.ask
+    import vipcli.serving.client
+    import vipcli.serving.protocol  # noqa: F401
+
+
+def _usage(error: TyperException) -> str:
+    message = error.format_message().rstrip(".?")
+    context = getattr(error, "ctx", None)
+    command = "vipcli" if context is None else context.command_path
+    if "unexpected extra argument" in message and command.endswith(" chat"):
+        message += ". Questions are for when it has begun"
+    elif "unexpected extra argument" in message and command.endswith((" ask", " draw")):
+        message += ". Put a question, or points with spaces between, in quotes"
+    return f"{message}. See {command} --help."

@@ -1,0 +1,63 @@
+"""`vipcli draw`: marks on a picture, without a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vipcli.cli import options
+from vipcli.cli.groups import command
+from vipcli.cli.shared import load_marks, notes, save_marked
+from vipcli.config import Settings
+from vipcli.errors import UsageError
+from vipcli.terminal import output
+
+
+def draw(
+    image: options.Image,
+    *,
+    marks: options.Marks,
+    settings: Annotated[Settings, options.STYLE_OPTIONS],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to write; - for standard output.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    show: Annotated[
+        bool,
+        typer.Option("--show", help="Show the picture in the terminal.", rich_help_panel=options.OUTPUT),
+    ] = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the marks as one JSON object.", rich_help_panel=options.OUTPUT),
+    ] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw marks onto a picture, as the models were trained to read them.
+
+    vipcli draw photo.jpg --box 40,60,200,220:blue -o marked.png
+    vipcli draw photo.jpg --scribble "10,10 40,35 60,20" --mask cat.png -o marked.png
+    """
+    if out is None and not show and not json:
+        raise UsageError("There is nowhere to draw to. Name a file with -o, or look at it with --show.")
+    if out == "-" and json:
+        raise UsageError("Standard output takes the picture or the JSON, not both. Name a file with -o.")
+    marked = load_marks([image], marks, settings)
+    notes(marked.notes, quiet=quiet)
+    if out is not None:
+        save_marked(marked, out, quiet=quiet)
+    if show:
+        output.show(marked.pixels)
+    if json:
+        from vipcli.asking import records
+
+        output.say_json(records.describe_marked(marked))
+
+
+draw_command = command(options.expanded(draw), marks=True)

@@ -1,0 +1,141 @@
+"""Commands that are imported when they are needed, with help under headings: the private corners of Typer.
+
+Seen with Typer 0.29. What it rests on: a group keeps its commands in the mapping `commands`; the parts of the
+help are written by `format_help_text`, `format_options` and `format_commands`; a parameter keeps its heading
+in `rich_help_panel`; `make_parser(ctx).parse_args` tells in which order options came.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+TYPED_MARKS = "vipcli.typed_marks"
+
+_PLAIN: dict[str, Any] = {
+    # Plain help is twice as fast as Rich's boxes, and reads as well in a pipe.
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class HelpfulCommand(TyperCommand):
+    """A command whose help groups its options under headings and shows examples as they are typed."""
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        summary, _, examples = (self.help or "").partition("\n\n")
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(" ".join(summary.split()))
+        if examples:
+            with formatter.section("Examples"):
+                for line in examples.splitlines():
+                    if line.strip():
+                        formatter.write(f"{'':{formatter.current_indent}}{line.strip()}\n")
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if (row := param.get_help_record(ctx)) is not None:
+                usual = "Arguments" if param.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(row)
+        for heading, rows in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+class MarkingCommand(HelpfulCommand):
+    """A command that knows in which order marks of different kinds were typed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        from vipcli.marks.kinds import BY_KIND
+
+        # Options come to a command sorted by name, so the order across them is read here, ahead of that.
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        given = [param.name for param in order if param.name in BY_KIND]
+        queues = {kind: iter(values[kind]) for kind in set(given)}
+        ctx.meta[TYPED_MARKS] = [(kind, next(queues[kind])) for kind in given]
+        return super().parse_args(ctx, args)
+
+
+class _LazyCommands(MutableMapping[str, Any]):
+    """Commands by name, each imported when it is first looked up."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            module, _, attribute = self._places[name].partition(":")
+            self._loaded[name] = getattr(importlib.import_module(module), attribute)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("commands stay")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports only the command that is run, and lists the others from a table."""
+
+    places: Mapping[str, str] = {}
+    """Where each command is: `module:name`."""
+    summaries: Mapping[str, str] = {}
+
+    _straight = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _LazyCommands(self.places)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.places)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.summaries[name]) for name in self.places])
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self._straight = bool(args) and args[0] in self.places
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        # Reading the group's own options ahead of a command loads pydantic: a third of the time of a --help.
+        return [] if self._straight else super().get_params(ctx)
+
+
+def group(help: str, commands: Mapping[str, tuple[str, str]], *, completion: bool = False) -> typer.Typer:
+    """A group of commands given as name → (`module:name`, summary)."""
+    members = {
+        "places": {name: place for name, (place, _) in commands.items()},
+        "summaries": {name: summary for name, (_, summary) in commands.items()},
+    }
+    return typer.Typer(
+        cls=type("Group", (LazyGroup,), members),
+        help=help,
+        invoke_without_command=True,
+        add_completion=completion,
+        **_PLAIN,
+    )
+
+
+def command(function: Callable[..., None], *, marks: bool = False) -> Any:
+    """One command, made of a function whose parameters are arguments and options."""
+    app = typer.Typer(add_completion=False, **_PLAIN)
+    app.command(cls=MarkingCommand if marks else HelpfulCommand)(function)
+    return typer.main.get_command(app)

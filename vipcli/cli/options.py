@@ -1,0 +1,221 @@
+"""The options that commands share: each declared once, received together as one typed value."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Annotated, Any, get_args
+
+import typer
+
+from vipcli import config
+from vipcli.cli.groups import TYPED_MARKS
+from vipcli.config import Settings
+from vipcli.marks.kinds import TypedMark, parse_mark
+
+MARKS, DRAWING, ANSWER, MODEL, OUTPUT = "Marks", "Drawing", "Prompt and answer", "Model", "Output"
+"""The headings of the help."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptionGroup:
+    """Options that arrive together, by the names of their parameters."""
+
+    options: Mapping[str, Any]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """The short names of checkpoints that begin like this."""
+    from vipcli.checkpoints.catalog import BUNDLED, KNOWN
+
+    return [name for name in (BUNDLED, *KNOWN) if name.startswith(incomplete)]
+
+
+def complete_setting(incomplete: str) -> list[str]:
+    """The names of settings that begin like this."""
+    return [name for name in config.SETTINGS if name.startswith(incomplete)]
+
+
+def complete_word(*words: str) -> Callable[[str], list[str]]:
+    """Completes an option that takes one of these words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def _complete_color(incomplete: str) -> list[str]:
+    from vipcli.marks.colors import TRAINED
+
+    place, colon, color = incomplete.rpartition(":")
+    return [f"{place}:{name}" for name in TRAINED if name.startswith(color)] if colon else []
+
+
+def _mark(metavar: str, text: str) -> Any:
+    option = typer.Option(metavar=metavar, help=text, autocompletion=_complete_color, rich_help_panel=MARKS)
+    return Annotated[list[str] | None, option]
+
+
+def setting(name: str, heading: str, *names: str) -> Any:
+    """An option whose text the setting of that name reads, as it reads the environment's and the file's."""
+    entry = config.SETTINGS[name]
+    shown = "" if entry.default in (None, False) else f" (default: {entry.default})"
+    flag = entry.default is False
+    option = typer.Option(
+        *names,
+        help=entry.help + shown,
+        metavar=None if flag else entry.metavar,
+        autocompletion=complete_model if name == "model" else complete_word(*entry.choices),
+        rich_help_panel=heading,
+    )
+    return Annotated[bool | None, option] if flag else Annotated[str | None, option]
+
+
+MARK_OPTIONS = OptionGroup(
+    {
+        "box": _mark("X1,Y1,X2,Y2[:COLOR]", "A rectangle, in pixels or percent."),
+        "ellipse": _mark("X1,Y1,X2,Y2[:COLOR]", "An ellipse that fills the rectangle."),
+        "triangle": _mark("X1,Y1,X2,Y2[:COLOR]", "A triangle inside the rectangle."),
+        "point": _mark("X,Y[:COLOR]", "A filled point."),
+        "arrow": _mark("[X1,Y1,]X2,Y2[:COLOR]", "An arrow to a tip, or from a tail to a tip."),
+        "scribble": _mark("'X,Y X,Y …[:COLOR]'", "A stroke through two or more points."),
+        "contour": _mark("FILE|'X,Y …'[:COLOR]", "The outline of a mask image, of points or of a box."),
+        "mask": _mark("FILE|'X,Y …'[:COLOR]", "A filled mask image, polygon or box."),
+    }
+)
+STYLE_OPTIONS = OptionGroup(
+    {
+        "width": setting("width", DRAWING),
+        "alpha": setting("alpha", DRAWING),
+        "jitter": Annotated[
+            str | None,
+            typer.Option(
+                metavar="SEED",
+                help="Draw in a random style of those used in training; the same for the same seed.",
+                rich_help_panel=DRAWING,
+            ),
+        ],
+        "max_pixels": setting("max_pixels", DRAWING),
+    }
+)
+FIT_OPTIONS = OptionGroup({"fit": setting("fit", DRAWING)})
+ANSWER_OPTIONS = OptionGroup(
+    {
+        name: setting(name, ANSWER)
+        for name in ("prompt", "system", "max_new_tokens", "temperature", "top_p", "seed")
+    }
+)
+MODEL_OPTIONS = OptionGroup(
+    {
+        name: setting(name, MODEL)
+        for name in (
+            *("model", "revision", "device", "dtype", "quantize", "quantize_all", "attention", "offline"),
+        )
+    }
+)
+REVISION_OPTIONS = OptionGroup({"revision": MODEL_OPTIONS.options["revision"]})
+PIXEL_OPTIONS = OptionGroup({"max_pixels": setting("max_pixels", DRAWING)})
+RUN_OPTIONS = OptionGroup({name: option for name, option in MODEL_OPTIONS.options.items() if name != "model"})
+SERVER_OPTIONS = OptionGroup(
+    {
+        "no_server": Annotated[
+            bool | None,
+            typer.Option(
+                "--no-server/--use-server", help="Ignore a running server, or use it.", rich_help_panel=MODEL
+            ),
+        ]
+    }
+)
+
+Marks = Annotated[list[TypedMark], MARK_OPTIONS]
+Image = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="A file, an http(s) address, or - for standard input.")
+]
+MoreImages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        metavar="IMAGE",
+        help="One more picture. Marks on the second begin with 2: and so on.",
+        rich_help_panel=MARKS,
+    ),
+]
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=128,
+        help="How many frames of a video to look at (default: 8). Marks are drawn on all of them, or on the "
+        "third where they begin with 3:.",
+        rich_help_panel=MARKS,
+    ),
+]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A short name or a hub name.", autocompletion=complete_model),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes.", rich_help_panel=OUTPUT)]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Say which model answers and how long it takes.", rich_help_panel=OUTPUT
+    ),
+]
+ShowView = Annotated[
+    bool, typer.Option("--show", help="Show in the terminal what the model sees.", rich_help_panel=OUTPUT)
+]
+
+
+def expanded(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as Typer takes it: each option of its groups is a parameter of its own.
+
+    A parameter of type `Annotated[Settings, GROUP, …]` receives every setting, one of another dataclass its
+    fields, and one of type `Marks` the marks in the order in which they were typed.
+    """
+    flat = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    grouped: dict[str, tuple[Any, list[str]]] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        kind, *extras = get_args(parameter.annotation) or (parameter.annotation,)
+        groups = [extra for extra in extras if isinstance(extra, OptionGroup)]
+        if not groups:
+            flat.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        options = {name: option for group in groups for name, option in group.options.items()}
+        grouped[parameter.name] = kind, list(options)
+        flat += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+            for name, option in options.items()
+        ]
+
+    def run(ctx: typer.Context, **values: Any) -> None:
+        for name, (kind, names) in grouped.items():
+            given = {option: values.pop(option) for option in names}
+            values[name] = _received(kind, given, ctx)
+        function(**values)
+
+    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    run.__annotations__ = {}
+    return run
+
+
+def _received(kind: Any, given: dict[str, Any], ctx: typer.Context) -> Any:
+    """The one value that the options of a group arrive as."""
+    if kind is Settings:
+        return config.settings(given, option_name)
+    if is_dataclass(kind) and isinstance(kind, type):
+        return kind(**given)
+    return _typed_marks(ctx)
+
+
+def option_name(name: str) -> str:
+    """An option as it is typed, by the name of its setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
+    return [parse_mark(kind, text) for kind, text in ctx.meta[TYPED_MARKS]]

@@ -1,0 +1,100 @@
+"""What several commands do alike: show the way to an answer in the terminal, and keep marked pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vipcli.api import Events, Model
+from vipcli.config import Resolved, Settings
+from vipcli.errors import UsageError
+from vipcli.terminal import output
+
+if TYPE_CHECKING:
+    from vipcli.asking.values import Marked
+    from vipcli.marks.kinds import TypedMark
+
+
+class TerminalEvents(Events):
+    """Downloads, loading and notes on standard error."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def fetching(self, name: str, size: int) -> None:
+        if self._quiet:
+            return
+        from vipcli.checkpoints.hub_cache import readable
+
+        output.note(f"Fetching {readable(size)} of {name}. Ctrl-C stops it, and whole files are kept.")
+
+    def loading(self, name: str) -> AbstractContextManager[None]:
+        return output.working(name, self._quiet)
+
+    def note(self, text: str) -> None:
+        output.note(text)
+
+
+def model_of(settings: Settings, *, quiet: bool, resident: bool = False) -> Model:
+    """The model that the settings name, with what happens on the way shown in the terminal."""
+    if "quantize_all" in settings.given and settings.quantize_all and settings.quantize == "none":
+        notes(["--quantize-all does nothing without --quantize."], quiet=quiet)
+    return Model(settings, TerminalEvents(quiet=quiet), resident=resident)
+
+
+def notes(texts: Sequence[str], *, quiet: bool) -> None:
+    """Show notes, unless none are wanted."""
+    if not quiet:
+        for text in texts:
+            output.note(text)
+
+
+def load_marks(
+    sources: Sequence[str], typed: Sequence[TypedMark], settings: Settings, frames: int | None = None
+) -> Marked:
+    """The pictures that the command line names, marked."""
+    from vipcli.asking.load_marked import load_marked
+    from vipcli.asking.values import Drawing
+
+    return load_marked(sources, typed, Drawing.of(settings), frames=frames, max_pixels=settings.max_pixels)
+
+
+def save_marked(marked: Marked, path: str, *, quiet: bool) -> None:
+    """Write the marked pictures to a file or to standard output; of several, each to a file of its own."""
+    from vipcli.pictures import images
+
+    if path == "-":
+        if sys.stdout.isatty():
+            raise UsageError("A picture would only confuse the terminal. Name a file, or send it on with |.")
+        if len(marked.shown) > 1:
+            raise UsageError(f"Standard output takes one picture, not {len(marked.shown)}. Name a file.")
+        output.say_bytes(images.encode(marked.pixels))
+        return
+    read = [
+        *(shown.picture.name for shown in marked.shown),
+        *(mark.file for mark in marked.typed if mark.file is not None),
+    ]
+    target = Path(path)
+    names = [path]
+    if len(marked.shown) > 1:
+        names = [str(target.with_stem(f"{target.stem}-{n}")) for n in range(1, len(marked.shown) + 1)]
+    for shown, name in zip(marked.shown, names, strict=True):
+        images.save_picture(shown.pixels, name, sources=read)
+    if len(names) > 1 and not quiet:
+        output.note(f"The {len(names)} pictures are in {names[0]} to {names[-1]}.")
+
+
+def origin(resolved: Resolved) -> str:
+    """Where a setting's value came from."""
+    from vipcli import config
+
+    match resolved.source:
+        case "environment":
+            return f"from {resolved.setting.variable}"
+        case "file":
+            return f"from {config.path()}"
+        case source:
+            return source
