@@ -1,0 +1,125 @@
+"""The order of the packages, read from their imports: none imports upward, and there is no circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import vipcli
+
+ROOT = Path(vipcli.__file__).parent
+
+# From the ground up.
+FLOORS = (
+    *("errors", "geometry", "files", "config", "terminal"),
+    *("marks", "pictures", "checkpoints", "annotations", "asking", "engine"),
+    *("chat", "serving", "batch", "api", "cli", "__main__"),
+)
+
+
+def modules(root: Path = ROOT) -> dict[str, Path]:
+    """Every module's file by its name; of a package, that is its __init__."""
+    found = {}
+    for file in sorted(root.rglob("*.py")):
+        parts = ("vipcli", *file.relative_to(root).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def imports(source: str) -> Iterator[str]:
+    """The names of what a module imports, in functions too, but not for type checking alone."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def graph() -> dict[str, set[str]]:
+    """Which modules of vipcli each module imports."""
+    known = modules()
+    return {
+        name: {
+            target
+            for wanted in imports(file.read_text(encoding="utf-8"))
+            for target in [wanted if wanted in known else wanted.rpartition(".")[0]]
+            # The package itself holds nothing but names that are looked up later, and the version.
+            if target in known and target != "vipcli"
+        }
+        for name, file in known.items()
+    }
+
+
+def floor(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_nothing_is_imported_from_above() -> None:
+    upward = [
+        f"{name} imports {target}"
+        for name, targets in graph().items()
+        for target in targets
+        if name != "vipcli"
+        and floor(name) != "training"
+        and FLOORS.index(floor(target)) > FLOORS.index(floor(name))
+    ]
+    assert not upward
+
+
+def test_every_package_has_its_floor() -> None:
+    assert {floor(name) for name in modules() if name != "vipcli"} == {*FLOORS, "training"}
+
+
+def test_there_is_no_circle() -> None:
+    # It raises CycleError, which names the circle.
+    assert tuple(TopologicalSorter(graph()).static_order())
+
+
+def test_nothing_else_imports_training() -> None:
+    assert not [
+        name
+        for name, targets in graph().items()
+        if not name.startswith("vipcli.training") and any(t.startswith("vipcli.training") for t in targets)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("library", "places"),
+    [
+        ("torch", {"vipcli.engine", "vipcli.training"}),
+        ("transformers", {"vipcli.engine", "vipcli.training"}),
+        ("typer", {"vipcli.cli"}),
+        ("uvicorn", {"vipcli.serving"}),
+        ("ray", {"vipcli.batch.ray_cluster"}),
+    ],
+)
+def test_large_libraries_stay_in_their_places(library: str, places: set[str]) -> None:
+    users = {
+        name
+        for name, file in modules().items()
+        if any(wanted.split(".")[0] == library for wanted in imports(file.read_text(encoding="utf-8")))
+    }
+    assert users
+    assert all(any(f"{name}.".startswith(f"{place}.") for place in places) for name in users), users
+
+
+def test_packages_have_empty_fronts_but_for_the_public_one() -> None:
+    fronts = [file for file in ROOT.rglob("__init__.py") if file.parent not in (ROOT, ROOT / "training")]
+    assert len(fronts) >= 11
+    assert not [file for file in fronts if file.read_text(encoding="utf-8").strip()]
+
+
+def test_the_reader_of_imports_sees_them() -> None:
+    source = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"
+        "def f():\n    from vipcli.cli import app\nimport vipcli.api as api\n"
+    )
+    assert set(imports(source)) == {"typing.TYPE_CHECKING", "vipcli.cli.app", "vipcli.api"}
