@@ -66,3 +66,13 @@ def _reply(request: Request, text: str, ended: Ended) -> Reply:
         model=ModelFacts("scripted", None, "float32", "cpu"),
         seconds={"generate": 0.0},
     )
+
+
+class Words:
+    """A tokenizer whose tokens are the places of words in a list."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+
+    def decode(self, ids: Sequence[int], **_: object) -> str:
+        return "".join(self._words[token] for token in ids)

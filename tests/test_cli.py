@@ -216,7 +216,7 @@ class TestDryRun:
         (["ask", "photo.png", "Q", "--box", "1,2,3,x"], 2, "Cannot read the box '1,2,3,x'."),
         (["ask", "photo.png", "Q", "--box", "1,1,9,9:rad"], 2, "Did you mean red?"),
         (["ask", "photo.png", "Q", "--mask", "nowhere.png"], 1, "There is no file 'nowhere.png'."),
-        (["ask", "photo.png", "a ### b"], 2, "The question holds '###'"),
+        (["ask", "photo.png", "a ### Human b"], 2, "The question holds '### Human'"),
         (["ask", "photo.png", "a <image> b"], 2, "The question holds '<image>'"),
         (["ask", "photo.png", "  "], 2, "The question is empty."),
         (["ask", "photo.png", "Q", "--system", "</s>"], 2, "The system line holds '</s>'"),

@@ -23,6 +23,8 @@ from tests.scripted import ScriptedAnswerer
 from vipcli.asking.interface import Ended, ModelFacts, Reply
 from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.checkpoints import lookup
+from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA
+from vipcli.checkpoints.stops import Stop
 from vipcli.errors import (
     ColorError,
     ConfigError,
@@ -190,7 +192,7 @@ def test_pictures_come_in_the_usual_formats(kind: str) -> None:
 
 def test_settings_are_taken_and_have_their_usual_values() -> None:
     usual = read(body()).request
-    assert (usual.fit, usual.stops) == ("pad", ("###", "</s>"))
+    assert (usual.fit, usual.stops) == ("pad", HUMAN.stops)
     assert usual.sampling.max_new_tokens == 512
     assert (usual.sampling.temperature, usual.sampling.top_p, usual.sampling.seed) == (0, 1, 0)
     given = read(
@@ -210,10 +212,10 @@ def test_settings_are_taken_and_have_their_usual_values() -> None:
     sampling = given.request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.seed, sampling.max_new_tokens) == (0.5, 0.9, 7, 30)
     assert given.request.fit == "crop"
-    assert given.request.stops == ("</s>", "\n", "END")
+    assert given.request.stops == (*VICUNA.stops, Stop("\n"), Stop("END"))
     assert given.request.prompt.endswith("USER: <image>\nWhat is it? ASSISTANT:")
     assert (given.stream, given.with_usage) == (True, True)
-    assert read(body(stop="x")).request.stops[-1] == "x"
+    assert read(body(stop="x")).request.stops[-1] == Stop("x")
     assert read(body(max_tokens=LONGEST)).request.sampling.max_new_tokens == LONGEST
 
 
@@ -323,9 +325,13 @@ HUGE = json.dumps(body()).replace('"vip"', '"vip", "seed": ' + "1" * 5_000).enco
         (body(user("What is {1}?", picture())), PromptError, "mark {1}, but there are no marks"),
         (body(user("a <image>", picture())), PromptError, "'<image>'"),
         (body(user("a\0", picture())), PromptError, "control character"),
-        (body(user("###", picture()), assistant("b"), user("c")), PromptError, "question holds '###'"),
+        (body(user("###Human", picture()), assistant("b"), user("c")), PromptError, "holds '###Human'"),
         (body(user("a\0", picture()), assistant("b"), user("c")), PromptError, "control character"),
-        (body(user("a", picture()), assistant("###Human: b"), user("c")), PromptError, "answer holds '###'"),
+        (
+            body(user("a", picture()), assistant("###Human: b"), user("c")),
+            PromptError,
+            "answer holds '###Human'",
+        ),
         (body({"role": "system", "content": "</s>"}, user("a", picture())), PromptError, "system line holds"),
         (body(user("{3}", picture()), assistant("b"), user("c")), PromptError, "mark {3}"),
         (body(temperature=-1), ConfigError, "temperature is '-1.0', but takes a number from 0 to 10"),

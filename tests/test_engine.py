@@ -20,6 +20,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration, VipLlavaF
 from vipcli.asking.interface import Request, Sampling, Setup
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, PromptForm, Turn
+from vipcli.checkpoints.stops import Stop
 from vipcli.engine.local import LocalModel
 from vipcli.engine.transcript import Transcript
 from vipcli.errors import ModelError, PromptError
@@ -127,7 +128,7 @@ def test_a_stop_text_ends_the_answer_and_stays_hidden(model: LocalModel) -> None
     whole = model.answer(request()).text
     stop = whole[10:13]
     pieces: list[str] = []
-    reply = model.answer(request(stops=(stop,)), pieces.append)
+    reply = model.answer(request(stops=(Stop(stop),)), pieces.append)
     assert reply.ended == "stop"
     assert reply.text == whole[: whole.find(stop)].strip()
     assert "".join(pieces) == reply.text
@@ -350,7 +351,7 @@ class Letters:
 )
 def test_the_transcript_shows_settled_text_only(raw: str, stops: tuple[str, ...], text: str) -> None:
     pieces: list[str] = []
-    transcript = Transcript(Letters(), stops, pieces.append)
+    transcript = Transcript(Letters(), tuple(map(Stop, stops)), pieces.append)
     for letter in raw.encode():
         transcript.take(letter)
         if transcript.over:

@@ -20,6 +20,7 @@ from vipcli.asking.interface import Request, Sampling, Setup
 from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, find
 from vipcli.checkpoints.prompt_forms import Turn
+from vipcli.checkpoints.stops import Stop
 from vipcli.engine.local import LocalModel
 from vipcli.errors import PromptError
 from vipcli.geometry import Fit
@@ -181,7 +182,7 @@ def test_an_answer_that_ends_early_waits_for_the_others(interleave: LocalModel) 
     first = interleave.answer(Request(prompt, _pictures((90, 60)), sampling=SHORT))
     stop = interleave._prepare.tokenizer.decode(first.token_ids[2:3])
     requests = [
-        Request(prompt, _pictures((90, 60)), stops=(stop,), sampling=SHORT),
+        Request(prompt, _pictures((90, 60)), stops=(Stop(stop),), sampling=SHORT),
         Request(prompt, _pictures((28, 28)), sampling=SHORT),
     ]
     stopped, whole = interleave.answers(requests)

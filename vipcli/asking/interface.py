@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from vipcli.checkpoints.stops import Stop
 from vipcli.config import Settings
 from vipcli.geometry import Fit
 
@@ -80,7 +81,7 @@ class Request:
     frames: tuple[NDArray[np.uint8], ...] = ()
     """Of a video, in order, drawn as pictures are."""
     fit: Fit = "pad"
-    stops: tuple[str, ...] = ()
+    stops: tuple[Stop, ...] = ()
     typed: tuple[str, ...] = ()
     """The parts of the prompt that a person wrote, which must not hold control tokens."""
     sampling: Sampling = GREEDY

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from vipcli.checkpoints.stops import Stop
 from vipcli.errors import ModelError, PromptError
 
 SYSTEM = (
@@ -21,6 +22,13 @@ LONGEST_TEXT = 100_000
 # What tokenizers of these families read as control tokens, wherever it stands in a text.
 _CONTROL_WORDS = re.compile(r"</?s>|<image>|<video>|<pad>|<unk>|<\|[a-z_]{1,40}\|>")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+# A heading or a hash in a text is no turn: only one of these words makes it one.
+_ROLES = ("Human", "Assistant")
+_TURN = Stop("###", followed_by=_ROLES)
+_TURN_WORDS = rf"###\s*(?:{'|'.join(_ROLES)})"
+_END = Stop("</s>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +46,8 @@ class PromptForm(Protocol):
     def name(self) -> str: ...
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        """Texts that end an answer and are never shown."""
+    def stops(self) -> tuple[Stop, ...]:
+        """What ends an answer and is never shown."""
 
     @property
     def turn_words(self) -> re.Pattern[str] | None:
@@ -56,13 +64,13 @@ class HumanForm:
     """`###Human … ###Assistant`: the form of the published documentation."""
 
     name: str = "human"
-    stops: tuple[str, ...] = ("###", "</s>")
-    turn_words: re.Pattern[str] | None = re.compile("###")
+    stops: tuple[Stop, ...] = (_TURN, _END)
+    turn_words: re.Pattern[str] | None = re.compile(_TURN_WORDS)
 
     def build(
         self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
     ) -> str:
-        text = SYSTEM if system is None else system
+        text = SYSTEM if system is None else _apart(system)
         pictures = "<image>\n" * images + "<video>\n" * video
         for turn in turns:
             text += f"###Human: {pictures}{_apart(turn.question)}###Assistant:"
@@ -81,7 +89,7 @@ class VicunaForm:
     """`USER: … ASSISTANT:`: the form of the released training scripts."""
 
     name: str = "vicuna"
-    stops: tuple[str, ...] = ("</s>",)
+    stops: tuple[Stop, ...] = (_END,)
     turn_words: re.Pattern[str] | None = re.compile(r"\b(?:USER|ASSISTANT):")
 
     def build(
@@ -104,12 +112,12 @@ class TemplateForm:
     template: str
     tokens: dict[str, str] = field(default_factory=dict)
     name: str = "template"
-    turn_words: re.Pattern[str] | None = re.compile(r"\b(?:USER|ASSISTANT):|###")
+    turn_words: re.Pattern[str] | None = re.compile(rf"\b(?:USER|ASSISTANT):|{_TURN_WORDS}")
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        marks_turns = ("###",) if "###" in self.template else ()
-        return (*marks_turns, *(token for token in [self.tokens.get("eos_token")] if token))
+    def stops(self) -> tuple[Stop, ...]:
+        marks_turns = (_TURN,) if "###" in self.template else ()
+        return (*marks_turns, *(Stop(token) for token in [self.tokens.get("eos_token")] if token))
 
     def build(
         self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from vipcli.asking.interface import Ended, OnText
+from vipcli.checkpoints.stops import Stop, end_of, settled, stop_at
 
 
 class Transcript:
     """One answer in the making, which holds back what might still belong to a stop text."""
 
     def __init__(
-        self, tokenizer: Any, stops: tuple[str, ...], on_text: OnText | None, end_tokens: Sequence[int] = ()
+        self, tokenizer: Any, stops: tuple[Stop, ...], on_text: OnText | None, end_tokens: Sequence[int] = ()
     ) -> None:
         self._tokenizer = tokenizer
         self._end_tokens = end_tokens
@@ -59,14 +60,14 @@ class Transcript:
             self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         self._ends.append(len(self._raw.rstrip("\ufffd")))
-        places = [place for stop in self._stops if (place := self._raw.find(stop)) >= 0]
-        self._stopped = bool(places)
-        self._show(self._raw[: min(places)] if places else self._raw[: self._safe_end()])
+        end = stop_at(self._raw, self._stops)
+        self._stopped = end is not None
+        self._show(self._raw[: self._safe_end() if end is None else end])
 
     def finish(self) -> None:
         """Show what was held back, now that nothing can follow."""
         if not self._stopped:
-            self._show(self._raw)
+            self._show(self._raw[: end_of(self._raw, self._stops)])
 
     def _show(self, settled: str) -> None:
         self.text = settled.strip()
@@ -75,9 +76,5 @@ class Transcript:
             self._sent = len(self.text)
 
     def _safe_end(self) -> int:
-        """Up to where the text is settled: before a half-made letter or the start of a stop text."""
-        whole = self._raw.rstrip("\ufffd")
-        begun = [
-            length for stop in self._stops for length in range(1, len(stop)) if whole.endswith(stop[:length])
-        ]
-        return len(whole) - max(begun, default=0)
+        """Up to where the text is settled: before a half-made letter or the start of a stop."""
+        return settled(self._raw.rstrip("\ufffd"), self._stops)

@@ -20,6 +20,7 @@ from vipcli.asking.values import Earlier, Question
 from vipcli.chat.conversation import Manner, manner_of
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import LONGEST_TEXT, PromptForm, check_text
+from vipcli.checkpoints.stops import Stop
 from vipcli.config import SETTINGS, checked, count_from
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
 from vipcli.geometry import Fit
@@ -339,12 +340,12 @@ def _manner(told: _Told, longest_answer: int) -> Manner:
     return manner_of(settings)
 
 
-def _stops(told: str | list[str] | None) -> list[str]:
+def _stops(told: str | list[str] | None) -> list[Stop]:
     stops = [told] if isinstance(told, str) else told or []
     _insist_on_few(stops, MOST_STOPS, "stop texts")
     if not all(1 <= len(stop) <= _LONGEST_STOP for stop in stops):
         raise UsageError(f"A stop text has from 1 to {_LONGEST_STOP} characters.")
-    return stops
+    return [Stop(stop) for stop in stops]
 
 
 def _said(messages: Sequence[_Message]) -> _Said:

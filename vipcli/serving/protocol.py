@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vipcli.asking.interface import ModelFacts, Reply, Request, Said, Sampling
+from vipcli.checkpoints.stops import Stop
 from vipcli.errors import UsageError
 from vipcli.geometry import Fit
 
@@ -48,7 +49,7 @@ def unpack(data: bytes) -> Request:
         images=tuple(pictures[: len(told.images)]),
         frames=tuple(pictures[len(told.images) :]),
         fit=told.fit,
-        stops=tuple(told.stops),
+        stops=tuple(Stop(one.text, tuple(one.followed_by)) for one in told.stops),
         typed=tuple(told.typed),
         sampling=Sampling(**told.sampling.model_dump()),
         before=tuple(Said(one.prompt, tuple(one.token_ids)) for one in told.before),
@@ -95,12 +96,17 @@ class _Said(_Part):
     token_ids: list[int]
 
 
+class _Stop(_Part):
+    text: str
+    followed_by: list[str]
+
+
 class _Request(_Part):
     prompt: str
     images: list[tuple[int, int]]
     frames: list[tuple[int, int]]
     fit: Fit
-    stops: list[str]
+    stops: list[_Stop]
     typed: list[str]
     sampling: _Sampling
     before: list[_Said]
