@@ -457,3 +457,25 @@ def test_the_shell_completes(typed: str, words: list[str]) -> None:
         COMP_CWORD=str(len(parts) - 1),
     )
     assert sorted(ran.out.split()) == words
+
+
+def test_a_question_longer_than_a_file_s_name_is_a_question() -> None:
+    picture = Path(__file__).parent.parent / "samples" / "shapes.png"
+    question = "What is in the picture? " * 20
+    ran = vipcli("ask", "-", question, "--dry-run", stdin=picture.read_bytes())
+    assert ran.out.startswith("A chat between"), ran.err
+
+
+def test_an_error_of_the_system_is_not_blamed_on_standard_output() -> None:
+    ran = vipcli("models", "info", "x" * 300 + "/y")
+    assert ran.code != 0
+    assert "Standard output" not in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_after_q_a_sentence_is_still_the_question_of_a_batch() -> None:
+    picture = str(Path(__file__).parent.parent / "samples" / "shapes.png")
+    ran = vipcli("batch", picture, "-q", "What is it?", "--dry-run")
+    assert ran.code == 0
+    assert "-q is --quiet. Give the question with --question." in ran.err
+    assert "What is it?" in ran.out

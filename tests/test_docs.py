@@ -75,3 +75,13 @@ def test_every_other_command_of_the_readme_runs(block: str, tiny: Path, tmp_path
 
 def test_the_readme_has_more_to_show_than_its_start() -> None:
     assert len(BLOCKS) >= 3
+
+
+def test_the_readme_s_python_runs(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^## Python\n\n```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["7", "a", "7"]
