@@ -202,7 +202,7 @@ class TestDryRun:
 
     def test_marks_that_look_alike_are_noted(self) -> None:
         ran = plan("{1} {2}", "--box", "1,1,50,50:red", "--box", "60,60,90,90:red")
-        assert ran.err == "note: 2 marks are each called the red rectangle. Give them colours of their own.\n"
+        assert ran.err == "note: 2 marks are each called the red rectangle. Give them colors of their own.\n"
 
 
 @pytest.mark.usefixtures("photo")

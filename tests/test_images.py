@@ -352,7 +352,7 @@ BAD = [
     ("only a beginning", b"\xff\xd8\xff\xe0", "is damaged"),
     ("bad checksum", file_bytes(noise(), "PNG").replace(b"IDAT", b"IDAT\0"), "is damaged"),
     ("too many", png(60000, 50000, 8, 2, b""), "60000 × 50000 pixels, more than the limit of 200,000,000"),
-    ("far too many", png(2**31 - 1, 2**31 - 1, 8, 2, b""), "--max-pixels"),
+    ("far too many", png(2**31 - 1, 2**31 - 1, 8, 2, b""), "max_pixels"),
 ]
 
 

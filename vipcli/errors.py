@@ -3,28 +3,65 @@
 VipcliError            1  it failed
 ├── UsageError         2  it was used wrongly
 │   ├── MarkError         a mark that cannot be read or placed
-│   ├── ColorError        no such colour
+│   ├── ColorError        an unknown color
 │   ├── PromptError       a question that cannot be put to the model
-│   │   └── ContextError     it would fit, had less been said before
-│   └── ConfigError       a setting that cannot be read or kept
+│   │   └── ContextError     a question that would fit after a shorter conversation
+│   └── ConfigError       a setting that cannot be read or saved
 ├── ConversationError  1  a file that holds no conversation
-├── ImageError         1  no picture came out of a file, a stream or an address
+├── ImageError         1  a picture that cannot be read from a file, a stream or an address
 ├── ModelError         1  a checkpoint that cannot be found, loaded or run
-│   └── OutOfMemoryError     less at once might fit
+│   └── OutOfMemoryError     a smaller batch might fit
 ├── AnnotationError    1  a file of annotations that cannot be read
 └── OutputError        1  a file that cannot be written
 
-The message of each is one or two plain sentences: what was wrong, where, what to try.
+Each states a fact in a sentence, and may add advice. Advice names settings in braces, since only the front
+end knows how a setting is spelled there: `{max_pixels}` is `--max-pixels` on the command line and
+`max_pixels` in Python; `{quantize=4bit}` is `--quantize 4bit` and `quantize="4bit"`.
 """
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 FAILED = 1
 USED_WRONGLY = 2
 SOME_FAILED = 3
 INTERRUPTED = 130
 
+Spelling = Callable[[str, str | None], str]
+"""How a front end writes a setting, by its name and perhaps a value."""
+
+_SETTING = re.compile(r"\{([a-z]\w*)(?:=([^{}]*))?\}")
+
+
+def as_argument(name: str, value: str | None) -> str:
+    """A setting as Python writes it."""
+    if value is None:
+        return name
+    return f'{name}="{value}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A sentence for a person: a fact, and advice that names settings in braces."""
+
+    fact: str
+    advice: str | None = None
+
+    def spelled(self, spelling: Spelling) -> str:
+        """The whole message, with settings as this front end writes them."""
+        if self.advice is None:
+            return self.fact
+        return f"{self.fact} {_SETTING.sub(lambda match: spelling(match[1], match[2]), self.advice)}"
+
+    def __str__(self) -> str:
+        return self.spelled(as_argument)
+
 
 def first_line(error: Exception) -> str:
-    """As much of somebody else's error as fits into a sentence."""
+    """The first line of a foreign error, short enough for a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")[:200]
 
 
@@ -32,6 +69,14 @@ class VipcliError(Exception):
     """Something that a person can be told in a sentence."""
 
     exit_code = FAILED
+
+    def __init__(self, fact: str, advice: str | None = None) -> None:
+        # Both go to `args`, so that an error survives being pickled for another process.
+        super().__init__(fact, advice)
+        self.message = Message(fact, advice)
+
+    def __str__(self) -> str:
+        return str(self.message)
 
 
 class UsageError(VipcliError):
@@ -45,7 +90,7 @@ class MarkError(UsageError):
 
 
 class ColorError(UsageError):
-    """A colour that nobody knows."""
+    """An unknown color."""
 
 
 class PromptError(UsageError):

@@ -14,7 +14,7 @@ from vipcli.asking.values import TRAINED, Drawing, Earlier, Marked, Question, Sh
 from vipcli.checkpoints.catalog import Family
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import TOKENS, PromptForm, Turn, check_text, going_on
-from vipcli.errors import MarkError, PromptError, UsageError
+from vipcli.errors import MarkError, Message, PromptError, UsageError
 from vipcli.geometry import Fit
 from vipcli.marks.colors import Color, nearest_trained
 from vipcli.marks.drawing import draw, extent, paints, trace
@@ -72,7 +72,7 @@ def _where(one: TypedMark, pictures: int, video: Video | None) -> Iterable[int]:
 
 def _show(
     picture: Picture, typed: Mapping[int, tuple[TypedMark, Color]], drawing: Drawing
-) -> tuple[Shown, list[str]]:
+) -> tuple[Shown, list[Message]]:
     """One picture with its marks, and what of them does not fit on it."""
     size = width, height = picture.width, picture.height
     placed = [
@@ -85,11 +85,14 @@ def _show(
     for (one, clipped), style in zip(kept, styles, strict=True):
         if clipped and not paints(one, style, *size):
             notes.append(
-                f"Nothing of the {one.name} lies on the picture, which is {width} × {height} pixels."
+                Message(f"Nothing of the {one.name} lies on the picture, which is {width} × {height} pixels.")
             )
         elif clipped:
             notes.append(
-                f"The {one.name} reaches outside the picture ({width} × {height}) and is cut off at its edge."
+                Message(
+                    f"The {one.name} reaches outside the picture ({width} × {height}) "
+                    "and is cut off at its edge."
+                )
             )
     numbered = dict(zip(typed, marks, strict=True)), dict(zip(typed, styles, strict=True))
     return Shown(picture, *numbered, draw(picture.pixels, marks, styles)), notes
@@ -180,22 +183,27 @@ def ask(
     return Answer(question, reply, sampling, {**reply.seconds, "answer": time.perf_counter() - started})
 
 
-def _untrained(marks: Sequence[Mark]) -> Iterator[str]:
+def _untrained(marks: Sequence[Mark]) -> Iterator[Message]:
     for name in dict.fromkeys(mark.color.name for mark in marks if not mark.color.trained):
-        yield f"The models never saw marks called {name}. The nearest they know is {nearest_trained(name)}."
+        yield Message(
+            f"The models never saw marks called {name}. The nearest they know is {nearest_trained(name)}."
+        )
 
 
-def _alike(marks: Sequence[Mark]) -> Iterator[str]:
+def _alike(marks: Sequence[Mark]) -> Iterator[Message]:
     for name, count in Counter(mark.name for mark in marks).items():
         if count > 1:
-            yield f"{count} marks are each called the {name}. Give them colours of their own."
+            yield Message(f"{count} marks are each called the {name}.", "Give them colors of their own.")
 
 
-def _hints(text: str, marks: Sequence[Mark]) -> Iterator[str]:
+def _hints(text: str, marks: Sequence[Mark]) -> Iterator[Message]:
     if missing := unmentioned(text, marks):
         numbers = " and ".join(f"{{{number}}}" for number in missing)
         phrases = "; ".join(marks[number - 1].phrase for number in missing)
-        yield f"The question does not mention {numbers} ({phrases}). Write {numbers} where it should."
+        yield Message(
+            f"The question does not mention {numbers} ({phrases}).",
+            f"Write {numbers} where it should.",
+        )
 
 
 def _insist_on_taking(marked: Marked, checkpoint: Checkpoint, form: PromptForm) -> None:
@@ -203,21 +211,23 @@ def _insist_on_taking(marked: Marked, checkpoint: Checkpoint, form: PromptForm) 
     family = checkpoint.family
     if marked.video and not family.video:
         raise UsageError(
-            f"{family.name} takes no video. Use a model that does, as --model llava-onevision-7b-ov."
+            f"{family.name} takes no video.", "Use a model that does, as {model=llava-onevision-7b-ov}."
         )
     if marked.video and form.name != "template":
-        raise UsageError(f"The prompt form {form.name} has no place for a video. Choose --prompt template.")
-
-
-def _unused_to(marked: Marked, family: Family) -> Iterator[str]:
-    if len(marked.shown) > 1 and not marked.video and not family.several_images:
-        yield (
-            f"{family.name} was trained on one picture a question, and may mix up {len(marked.shown)}. "
-            "Models that were trained on several: llava-interleave and llava-onevision."
+        raise UsageError(
+            f"The prompt form {form.name} has no place for a video.", "Choose {prompt=template}."
         )
 
 
-def _losses(shown: Shown, marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[str]:
+def _unused_to(marked: Marked, family: Family) -> Iterator[Message]:
+    if len(marked.shown) > 1 and not marked.video and not family.several_images:
+        yield Message(
+            f"{family.name} was trained on one picture a question, and may mix up {len(marked.shown)}.",
+            "Models that were trained on several: llava-interleave and llava-onevision.",
+        )
+
+
+def _losses(shown: Shown, marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[Message]:
     """What of the marks on a picture the model will hardly see, or not at all."""
     width, height = shown.picture.width, shown.picture.height
     size = checkpoint.input_size
@@ -229,22 +239,23 @@ def _losses(shown: Shown, marked: Marked, checkpoint: Checkpoint, fit: Fit) -> I
     for number, mark in shown.marks.items():
         style = shown.styles[number]
         if style.stroke and style.stroke * shrink < THINNEST * checkpoint.input_size:
-            yield (
+            yield Message(
                 f"The stroke of the {mark.name} is {style.stroke * shrink:.1f} pixels at the model's input "
-                "and may vanish. Make it wider with --width."
+                "and may vanish.",
+                "Make it wider with {width}.",
             )
         if style.alpha == 0:
-            yield f"The {mark.name} is drawn with an alpha of 0, so nobody can see it."
+            yield Message(f"The {mark.name} is drawn with an alpha of 0, so nobody can see it.")
         x1, y1, x2, y2 = extent(mark, style, width, height)
         if max(x2 - x1, y2 - y1) * shrink < SMALLEST * checkpoint.input_size:
             under = f"under {SMALLEST * checkpoint.input_size:.2g} pixels at the model's input"
-            yield f"The {mark.name} is tiny: {under}.{_as_shares(mark)}"
+            yield Message(f"The {mark.name} is tiny: {under}.", _advice_on_shares(mark))
         if x2 <= left or x1 >= right or y2 <= top or y1 >= bottom:
-            yield f"The {mark.name} is cropped away, so the model cannot see it. Use --fit pad."
+            yield Message(f"The {mark.name} is cropped away, so the model cannot see it.", "Use {fit=pad}.")
         elif max(x1, 0) < left or min(x2, width) > right or max(y1, 0) < top or min(y2, height) > bottom:
-            yield f"Part of the {mark.name} is cropped away. Use --fit pad to keep it whole."
+            yield Message(f"Part of the {mark.name} is cropped away.", "Use {fit=pad} to keep it whole.")
 
 
-def _as_shares(mark: Mark) -> str:
+def _advice_on_shares(mark: Mark) -> str | None:
     between = all(0 <= x <= 1 and 0 <= y <= 1 for x, y in mark.points)
-    return " Coordinates are pixels; shares of the picture are written as percent." if between else ""
+    return "Coordinates are pixels; shares of the picture are written as percent." if between else None

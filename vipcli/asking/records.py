@@ -15,6 +15,7 @@ from vipcli import __version__
 from vipcli.asking.interface import Reply, Sampling
 from vipcli.asking.values import Marked, Question
 from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL
+from vipcli.errors import Message
 from vipcli.marks.kinds import Mark
 from vipcli.pictures.images import Pixels, encode
 
@@ -49,7 +50,7 @@ class Answer:
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings about the marks, the question and the answer."""
-        return (*self.question.notes, *doubts(self))
+        return tuple(map(str, (*self.question.notes, *doubts(self))))
 
     def record(self) -> dict[str, Any]:
         """The same as `vipcli ask --json` prints."""
@@ -66,16 +67,17 @@ class Answer:
         return f"<div>{pictures}<p><b>{question}</b></p><p>{text}</p></div>"
 
 
-def doubts(answer: Answer) -> Iterator[str]:
+def doubts(answer: Answer) -> Iterator[Message]:
     """What to tell of an answer: whether the bundled model was at a loss with the picture."""
     reply = answer.reply
     if reply.model.name != BUNDLED:
         return
     sure = reply.probability is None or isnan(reply.probability) or reply.probability >= UNSURE
     if not sure or reply.text == CANNOT_TELL:
-        yield (
+        yield Message(
             "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
-            "and is not sure of this picture. For photographs, use --model vip-llava-7b."
+            "and is not sure of this picture.",
+            "For photographs, use {model=vip-llava-7b}.",
         )
 
 
@@ -91,7 +93,7 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "prompt": answer.question.prompt,
         "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
         **describe(answer.question),
-        "notes": [*answer.question.notes, *doubts(answer)],
+        "notes": list(answer.notes),
         "sampling": asdict(answer.sampling),
         "model": asdict(reply.model),
         "versions": dict(versions()),
@@ -112,7 +114,7 @@ def describe(question: Question) -> dict[str, Any]:
         "form": question.form.name,
         "fit": question.fit,
         **describe_marked(question.marked),
-        "notes": list(question.notes),
+        "notes": [str(note) for note in question.notes],
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vipcli.asking.interface import Said
 from vipcli.checkpoints.prompt_forms import PromptForm
 from vipcli.config import Settings
+from vipcli.errors import Message
 from vipcli.geometry import Fit
 from vipcli.marks.kinds import Mark, TypedMark
 from vipcli.marks.styles import Style
@@ -52,7 +53,7 @@ class Marked:
     drawing: Drawing
     video: Video | None = None
     """Where the pictures are its frames."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     @property
     def marks(self) -> tuple[Mark, ...]:
@@ -82,7 +83,7 @@ class Question:
     form: PromptForm
     fit: Fit
     typed: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
     before: tuple[Said, ...] = ()
     """What was said earlier in a conversation; `prompt` goes on from there."""
     goes_on: bool = False

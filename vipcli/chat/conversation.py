@@ -12,7 +12,7 @@ from vipcli.asking.interface import Answerer, Ended, Halted, OnText, Sampling
 from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import Drawing, Earlier, Marked, Question
 from vipcli.checkpoints.lookup import Checkpoint
-from vipcli.errors import ContextError, UsageError
+from vipcli.errors import ContextError, Message, UsageError
 from vipcli.geometry import Fit
 from vipcli.marks.kinds import Mark, TypedMark, parse_named_mark
 from vipcli.pictures.images import Picture
@@ -105,7 +105,7 @@ class Conversation:
         self.forgotten = 0
         """How many of the exchanges the model has no more room for."""
         self._marked: Marked
-        self._told: set[str] = set()
+        self._told: set[Message] = set()
         self.look_at(scene)
 
     @property
@@ -221,20 +221,20 @@ class Conversation:
         self.forgotten = min(self.forgotten, len(self.exchanges))
         return last
 
-    def news(self, question: Question) -> Iterator[str]:
+    def news(self, question: Question) -> Iterator[Message]:
         """What is worth saying before a question is answered, each thing once."""
         count = len(self.exchanges) - self.forgotten
         if count and not self.exchanges[-1].shows(self.scene, self.manner):
             turns = "the turn before is kept" if count == 1 else f"the {count} turns before are kept"
-            yield f"The picture has changed, so the model looks at it anew; {turns}."
+            yield Message(f"The picture has changed, so the model looks at it anew; {turns}.")
         yield from self._once(question.notes)
 
-    def doubts(self, answer: Answer) -> Iterator[str]:
+    def doubts(self, answer: Answer) -> Iterator[Message]:
         """What is worth saying of an answer, each thing once."""
         return self._once(doubts(answer))
 
-    def _once(self, texts: Iterable[str]) -> Iterator[str]:
-        for text in texts:
-            if text not in self._told:
-                self._told.add(text)
-                yield text
+    def _once(self, messages: Iterable[Message]) -> Iterator[Message]:
+        for message in messages:
+            if message not in self._told:
+                self._told.add(message)
+                yield message

@@ -18,7 +18,7 @@ from vipcli.asking.load_marked import load
 from vipcli.asking.records import Answer, where
 from vipcli.chat import archive, history, html
 from vipcli.chat.conversation import Conversation, Manner, Scene, manner_of
-from vipcli.errors import ConversationError, OutputError, UsageError
+from vipcli.errors import ConversationError, Message, OutputError, UsageError
 from vipcli.files import replace_file
 from vipcli.marks.kinds import BY_KIND, parse_mark
 from vipcli.terminal import output
@@ -35,6 +35,14 @@ class Command:
     run: Callable[[Talk, str], None]
     optional: bool = False
     """Whether it may stand without what it takes."""
+
+
+def as_typed_here(name: str, value: str | None) -> str:
+    """A setting as a conversation changes it, for advice in messages."""
+    if name not in SETTINGS:
+        # What a conversation cannot change is an option of the command that starts it.
+        return f"--{name.replace('_', '-')}{'' if value is None else f' {value}'}"
+    return f"/set {name} {'VALUE' if value is None else value}"
 
 
 class Talk:
@@ -123,9 +131,9 @@ class Talk:
                 self._note(f"This conversation is not being kept: {error}")
             self._unkept = True
 
-    def _note(self, text: str) -> None:
+    def _note(self, message: Message | str) -> None:
         if not self._quiet:
-            output.note(text)
+            output.note(message.spelled(as_typed_here) if isinstance(message, Message) else message)
 
     # ---------------------------------------------------------------------- commands
 

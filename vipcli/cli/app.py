@@ -75,7 +75,9 @@ def main() -> int:
     try:
         return _run()
     except VipcliError as error:
-        output.fail(str(error))
+        from vipcli.cli.options import as_option
+
+        output.fail(error.message.spelled(as_option))
         return error.exit_code
     except MemoryError:
         output.fail("There is not enough memory for this. Make the picture smaller.")

@@ -137,6 +137,7 @@ def _converse(model: Model, scene: Scene, manner: Manner, saved: Kept | None, *,
 
 def _at_a_prompt(talk: Talk, name: str, *, quiet: bool) -> None:
     from vipcli.chat.prompt_line import lines
+    from vipcli.chat.session import as_typed_here
     from vipcli.files import state_folder
 
     if not quiet:
@@ -150,7 +151,7 @@ def _at_a_prompt(talk: Talk, name: str, *, quiet: bool) -> None:
         try:
             talk.line(line)
         except VipcliError as error:
-            output.fail(str(error))
+            output.fail(error.message.spelled(as_typed_here))
         except KeyboardInterrupt:
             output.note("Stopped.")
         if talk.over:

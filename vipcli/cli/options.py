@@ -217,5 +217,10 @@ def option_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def as_option(name: str, value: str | None) -> str:
+    """A setting as the command line writes it, for advice in messages."""
+    return option_name(name) if value is None else f"{option_name(name)} {value}"
+
+
 def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
     return [parse_mark(kind, text) for kind, text in ctx.meta[TYPED_MARKS]]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vipcli.api import Events, Model
+from vipcli.cli.options import as_option
 from vipcli.config import Resolved, Settings
-from vipcli.errors import UsageError
+from vipcli.errors import Message, UsageError
 from vipcli.terminal import output
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def model_of(settings: Settings, *, quiet: bool, resident: bool = False) -> Mode
     return Model(settings, TerminalEvents(quiet=quiet), resident=resident)
 
 
-def notes(texts: Sequence[str], *, quiet: bool) -> None:
-    """Show notes, unless none are wanted."""
+def notes(messages: Sequence[Message | str], *, quiet: bool) -> None:
+    """Show notes, unless none are wanted, with settings spelled as options."""
     if not quiet:
-        for text in texts:
-            output.note(text)
+        for message in messages:
+            output.note(message.spelled(as_option) if isinstance(message, Message) else message)
 
 
 def load_marks(

@@ -413,8 +413,8 @@ def _check_size(size: tuple[int, int], shown: str, max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         raise ImageError(
-            f"{shown} is {width} × {height} pixels, more than the limit of {max_pixels:,}. "
-            "Raise it with --max-pixels if there is memory enough."
+            f"{shown} is {width} × {height} pixels, more than the limit of {max_pixels:,}.",
+            "Raise it with {max_pixels} if there is memory enough.",
         )
 
 

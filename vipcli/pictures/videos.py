@@ -76,8 +76,8 @@ def _length(path: Path, max_pixels: int) -> tuple[int, float]:
         )
         if width * height > max_pixels:
             raise ImageError(
-                f"{str(path)!r} has frames of {width} × {height} pixels, more than {max_pixels:,}. "
-                "Allow them with --max-pixels."
+                f"{str(path)!r} has frames of {width} × {height} pixels, more than {max_pixels:,}.",
+                "Allow them with {max_pixels}.",
             )
         total, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), float(capture.get(cv2.CAP_PROP_FPS))
     # Streams do not say how long they are.

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from vipcli.asking.interface import GREEDY, Ended, Reply, Request
 from vipcli.asking.pipeline import mark, prepare, request_of
 from vipcli.asking.questions import default_question, fill_in
-from vipcli.asking.records import Answer, doubts
+from vipcli.asking.records import Answer
 from vipcli.asking.values import Earlier, Question
 from vipcli.chat.conversation import Manner, manner_of
 from vipcli.checkpoints.lookup import Checkpoint
@@ -184,7 +184,7 @@ def _ours(asked: Asked, reply: Reply) -> dict[str, Any]:
         "question": asked.question.text,
         "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
         "seed": answer.sampling.seed,
-        "notes": [*asked.question.notes, *doubts(answer)],
+        "notes": list(answer.notes),
     }
 
 
