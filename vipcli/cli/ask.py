@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from vipcli import config
 from vipcli.cli import options
 from vipcli.cli.groups import command
+from vipcli.cli.places import is_file
 from vipcli.cli.shared import load_marks, model_of, notes, save_marked
 from vipcli.config import Settings
 from vipcli.errors import UsageError
@@ -113,16 +113,8 @@ def ask(
 def _check(image: str, question: str | None, save: str | None) -> None:
     if save == "-":
         raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o - instead.")
-    if question is not None and not _exists(image) and _exists(question):
+    if question is not None and not is_file(image) and is_file(question):
         raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
-
-
-def _exists(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    # A question may be longer than any file's name.
-    except (OSError, ValueError):
-        return False
 
 
 def _connect(model: Model, held: Held | None, keep_alive: str | None, *, verbose: bool) -> Answerer:

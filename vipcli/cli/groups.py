@@ -54,8 +54,12 @@ class MarkingCommand(HelpfulCommand):
     """A command that knows in which order marks of different kinds were typed."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        from vipcli.cli.places import check_places
         from vipcli.marks.kinds import BY_KIND
 
+        # While a shell completes, the place may be what comes next.
+        if not ctx.resilient_parsing:
+            check_places(args, {name for param in self.get_params(ctx) for name in param.opts})
         # Options come to a command sorted by name, so the order across them is read here, ahead of that.
         values, _, order = self.make_parser(ctx).parse_args(args=list(args))
         given = [param.name for param in order if param.name in BY_KIND]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, get_args
@@ -219,7 +220,7 @@ def option_name(name: str) -> str:
 
 def as_option(name: str, value: str | None) -> str:
     """A setting as the command line writes it, for advice in messages."""
-    return option_name(name) if value is None else f"{option_name(name)} {value}"
+    return option_name(name) if value is None else f"{option_name(name)} {shlex.quote(value)}"
 
 
 def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
