@@ -2,60 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-import vipcli
-
-ROOT = Path(vipcli.__file__).parent
-
-# From the ground up.
-FLOORS = (
-    *("errors", "geometry", "files", "config", "terminal"),
-    *("marks", "pictures", "checkpoints", "annotations", "asking", "engine"),
-    *("chat", "serving", "batch", "api", "cli", "__main__"),
-)
-
-
-def modules(root: Path = ROOT) -> dict[str, Path]:
-    """Every module's file by its name; of a package, that is its __init__."""
-    found = {}
-    for file in sorted(root.rglob("*.py")):
-        parts = ("vipcli", *file.relative_to(root).with_suffix("").parts)
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return found
-
-
-def imports(source: str) -> Iterator[str]:
-    """The names of what a module imports, in functions too, but not for type checking alone."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def graph() -> dict[str, set[str]]:
-    """Which modules of vipcli each module imports."""
-    known = modules()
-    return {
-        name: {
-            target
-            for wanted in imports(file.read_text(encoding="utf-8"))
-            for target in [wanted if wanted in known else wanted.rpartition(".")[0]]
-            # The package itself holds nothing but names that are looked up later, and the version.
-            if target in known and target != "vipcli"
-        }
-        for name, file in known.items()
-    }
+from tests.architecture import PICTURE, picture
+from tests.imports import FLOORS, ROOT, graph, imports, modules
 
 
 def floor(module: str) -> str:
@@ -123,3 +75,7 @@ def test_the_reader_of_imports_sees_them() -> None:
         "def f():\n    from vipcli.cli import app\nimport vipcli.api as api\n"
     )
     assert set(imports(source)) == {"typing.TYPE_CHECKING", "vipcli.cli.app", "vipcli.api"}
+
+
+def test_the_picture_of_the_packages_is_fresh() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == picture(), "run python -m tests.architecture"
