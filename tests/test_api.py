@@ -131,6 +131,40 @@ def test_many_tasks_are_answered_in_order_and_failures_are_values(model: vipcli.
     assert isinstance(last, vipcli.Answer) and last.text == "a fish"
 
 
+def test_many_answers_are_the_batch_s(model: vipcli.Model, tmp_path: Path) -> None:
+    wanted = [(QUESTION, "box 8%,36%,31%,66%"), ("What is {1}?", "point 279,282"), ("What is this?", None)]
+    tasks = [
+        {"image": SHAPES, "question": question, "marks": [mark] if mark else []} for question, mark in wanted
+    ]
+    listed = tmp_path / "tasks.jsonl"
+    listed.write_text("".join(json.dumps(task) + "\n" for task in tasks), encoding="utf-8")
+    printed = run("batch", str(listed), "--json", "--device", "cpu", "--quiet")
+    rows = [json.loads(line) for line in printed.splitlines()]
+    answers = model.ask_many(vipcli.Task(SHAPES, question, mark or ()) for question, mark in wanted)
+    for row, answer in zip(rows, answers, strict=True):
+        assert isinstance(answer, vipcli.Answer)
+        record = json.loads(json.dumps(answer.record()))
+        # A row keeps four digits.
+        record["probability"] = round(record["probability"], 4)
+        same = (
+            *("question", "answer", "prompt", "probability", "ended"),
+            *("tokens", "marks", "form", "fit"),
+        )
+        assert {name: row[name] for name in same} == {name: record[name] for name in same}
+
+
+def test_a_conversation_is_the_command_line_s(model: vipcli.Model) -> None:
+    lines = f"/box 8%,36%,31%,66%\n{QUESTION}\n/point 279,282\nWhat is {{2}}?\nWhat color is it?\n"
+    command = [sys.executable, "-m", "vipcli", "chat", SHAPES, "--device", "cpu", "--no-server", "--quiet"]
+    printed = subprocess.check_output(command, input=lines, text=True, timeout=100)
+    chat = model.chat(SHAPES)
+    chat.mark(BOX)
+    answers = [chat.ask(QUESTION).text]
+    chat.mark(vipcli.Point(279, 282))
+    answers += [chat.ask("What is {2}?").text, chat.ask("What color is it?").text]
+    assert printed.splitlines() == answers
+
+
 def test_a_conversation_keeps_its_turns_and_its_marks(model: vipcli.Model) -> None:
     chat = model.chat(SHAPES, BOX)
     assert chat.ask(QUESTION).text == "7"
