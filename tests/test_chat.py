@@ -106,7 +106,7 @@ def test_a_script_ends_at_its_first_mistake() -> None:
         ((), "Name a picture to talk about"),
         (("-",), "Standard input is for what you say"),
         (("--resume", "--box", "1,1,9,9"), "Marks and frames go with a picture"),
-        (("photo.png", "What is it?"), "Questions are for when it has begun"),
+        (("photo.png", "What is it?"), "Type questions once the conversation has started"),
         (("--resume",), "There is no conversation to take up. Begin one: vipcli chat PICTURE"),
         (("nothing.png",), "nothing.png"),
         (("photo.png", "--box", "1,2"), "box"),

@@ -231,7 +231,7 @@ class TestDryRun:
         (["ask", "photo.png", "Q", "--save-marked", "no/where.png"], 1, "There is no folder"),
         (["ask", "photo.png", "Q", "--save-marked", "marked"], 1, "Let it end in .png"),
         (["ask"], 2, "Missing argument 'IMAGE'. See vipcli ask --help."),
-        (["ask", "photo.png", "what", "is"], 2, "extra argument(s) (is). Put a question, or points"),
+        (["ask", "photo.png", "what", "is"], 2, "extra argument(s) (is). Put questions, and points"),
         (["ask", "What is this?", "photo.png"], 2, "The picture comes before the question"),
         (["ask", "photo.png", "--boxx", "1"], 2, "No such option: --boxx"),
         (["ask", "photo.png", "--box"], 2, "The box has no place. Write it in pixels or percent"),
@@ -240,7 +240,7 @@ class TestDryRun:
         (["models", "info", ""], 2, "The checkpoint's name is empty."),
         (["models", "use", " "], 2, "The checkpoint's name is empty."),
         (["ask", "photo.png", "Q", "--save-marked", "-"], 2, "Standard output is for the answer."),
-        (["draw", "photo.png"], 2, "There is nowhere to draw to."),
+        (["draw", "photo.png"], 2, "There is no output. Name a file"),
         (["draw", "photo.png", "-o", "-", "--json"], 2, "the picture or the JSON, not both"),
         (["draw", "photo.png", "-o", "photo.png"], 1, "is the picture that was read"),
         (["config", "set", "fitt", "pad"], 2, "Did you mean fit?"),
@@ -298,7 +298,7 @@ class TestDraw:
             0, "", "note: The 8 pictures are in out-1.png to out-8.png.\n"
         )
         assert vipcli("draw", "clip.mp4", "-o", "out.png", "--quiet").err == ""
-        assert "Standard output takes one picture, not 8" in vipcli("draw", "clip.mp4", "-o", "-").err
+        assert "Standard output can take one picture, not 8" in vipcli("draw", "clip.mp4", "-o", "-").err
         assert pixels("out-8.png").shape == (120, 160, 3)
 
     def test_jitter_repeats_with_its_seed(self) -> None:

@@ -39,7 +39,7 @@ from vipcli.serving.client import Fallback, GoneError, Held
 
 SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
 ASK = ("ask", str(SHAPES), "Which number is {1}?", "--box", "8%,36%,31%,66%")
-USED = "note: The running server answers, which holds bundled on cpu.\n"
+USED = "note: Answered by the running server: bundled on cpu.\n"
 
 
 @dataclass

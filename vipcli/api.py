@@ -1,6 +1,6 @@
-"""What `import vipcli` offers, and where the stages meet: every command goes through `Model`.
+"""The public Python API. Every command goes through `Model` as well.
 
-Settings that are not given come from the environment and the settings file, as on the command line.
+Settings that are left out come from the environment and the settings file, as on the command line.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ MarkLike = TypedMark | str | Any
 
 
 class Events:
-    """What a front end may show while a model is found and loaded. These show nothing."""
+    """What a front end may show while a model is downloaded and loaded. By default, nothing."""
 
     def fetching(self, name: str, size: int) -> None:
-        """A download of that many bytes begins."""
+        """A download of `size` bytes begins."""
 
     def loading(self, name: str) -> AbstractContextManager[None]:
-        """Something is being loaded for as long as the context lasts."""
+        """A context for the time that loading takes."""
         return nullcontext()
 
     def note(self, text: str) -> None:
-        """Something worth knowing that ends nothing."""
+        """Something worth knowing, but no error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One question among many."""
+    """One question for `Model.ask_many`."""
 
     picture: PictureSource
     question: str | None = None
@@ -56,41 +56,41 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A task that has no answer, and why."""
+    """A task without an answer, and the reason."""
 
     task: Task
     error: VipcliError
 
 
 class Model:
-    """A checkpoint that answers questions about marked pictures, loaded once there is something to answer.
+    """A checkpoint that answers questions about marked pictures; it is loaded when the first one is asked.
 
-    One thread at a time: requests of several threads are not kept apart.
+    Not thread-safe: use it from one thread at a time.
     """
 
     def __init__(self, settings: Settings, events: Events | None = None, *, resident: bool = False) -> None:
         from vipcli.checkpoints.lookup import is_local
 
         if settings.revision is not None and "revision" not in settings.given and is_local(settings.model):
-            # A revision that is saved is meant for checkpoints of the hub.
+            # A revision from the settings file is meant for checkpoints on the hub.
             settings = replace(settings, revision=None)
         self.settings = settings
         self.setup = Setup.of(settings)
         self._events = events or Events()
         self._resident = resident
-        """Whether it will answer often, so that compiling its steps pays."""
+        """Whether it will answer so often that compiling its steps pays off."""
 
     # ---------------------------------------------------------------------- the checkpoint
 
     def peek(self) -> Checkpoint:
-        """What is known of the checkpoint without fetching it."""
+        """What is known about the checkpoint without downloading it."""
         from vipcli.checkpoints import lookup
 
         return lookup.peek(self.settings.model, revision=self.settings.revision)
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """The checkpoint, fetched if it is not here yet."""
+        """The checkpoint, downloaded if necessary."""
         from vipcli.checkpoints import lookup
 
         return lookup.find(
@@ -110,20 +110,20 @@ class Model:
 
         try:
             held = client.running()
-        # A server that nobody asked for must not keep anybody from an answer.
+        # A broken server must not get in the way of an answer.
         except VipcliError:
             return None
         return held if held is not None and held.is_for(checkpoint, asdict(self.setup)) else None
 
     def local(self) -> Several:
-        """The model in this process, loaded anew."""
+        """Load the model in this process."""
         with self._events.loading(f"Loading {self.checkpoint.name} …"):
             from vipcli.engine.local import LocalModel
 
             return LocalModel(self.checkpoint, self.setup, resident=self._resident)
 
     def connect(self, held: Held | None) -> Answerer:
-        """The model of a running server, else one in this process."""
+        """The model of the running server, or else one in this process."""
         if held is None:
             return self.local()
         from vipcli.serving.client import Fallback, RemoteModel
@@ -131,7 +131,7 @@ class Model:
         return Fallback(RemoteModel(), self.local, self._events.note)
 
     def start_server(self, keep_alive: float) -> Held | None:
-        """Start a server that ends once idle for so long; None if one runs that holds another model."""
+        """Start a server that ends after `keep_alive` idle seconds; None if another model has one."""
         from vipcli.serving import control
 
         with self._events.loading(f"Starting a server with {self.checkpoint.name} …"):
@@ -145,7 +145,7 @@ class Model:
 
     @cached_property
     def answerer(self) -> Answerer:
-        """What answers: loaded on first use, and kept."""
+        """What answers the questions, loaded on first use."""
         return self.connect(self.server(self.checkpoint))
 
     # ---------------------------------------------------------------------- asking
@@ -157,7 +157,7 @@ class Model:
         checkpoint: Checkpoint | None = None,
         settings: Settings | None = None,
     ) -> Question:
-        """Settle the question's words and its prompt, and what there is to warn of."""
+        """Build the question's text and prompt, and collect warnings."""
         from vipcli.asking import pipeline
 
         settings = settings or self.settings
@@ -181,14 +181,14 @@ class Model:
         halted: Halted | None = None,
         **options: Any,
     ) -> Answer:
-        """Ask about a picture, several, or a video, and about what is marked there.
+        """Ask about a picture, several pictures or a video, and what is marked on them.
 
-        Options are settings for this question alone: `temperature=0.7`, `fit="crop"`, `width=4`, `jitter=1` …
+        Options are settings for this question only: `temperature=0.7`, `fit="crop"`, `width=4`, `jitter=1` …
         """
         from vipcli.asking import pipeline
 
-        settings = _changed(self.settings, options)
-        marked = _marked(_several(picture), marks, settings, frames)
+        settings = _with_options(self.settings, options)
+        marked = _load_marked(_as_list(picture), marks, settings, frames)
         prepared = self.prepare(marked, question, settings=settings)
         return pipeline.ask(prepared, self.answerer, Sampling.of(settings), on_text, halted)
 
@@ -199,7 +199,7 @@ class Model:
         marks: MarkLike | Sequence[MarkLike] = (),
         **options: Any,
     ) -> Stream:
-        """The same as `ask`, piece by piece."""
+        """Like `ask`, but yields the answer piece by piece."""
         return Stream(
             lambda on_text, halted: self.ask(
                 picture, question, marks, on_text=on_text, halted=halted, **options
@@ -209,16 +209,16 @@ class Model:
     def ask_many(
         self, tasks: Iterable[Task | Mapping[str, Any]], *, together: int = 8, **options: Any
     ) -> Iterator[Answer | Failure]:
-        """An answer for each task, in order, so many at a time; a task that fails gives a `Failure`."""
+        """Answer the tasks in order, `together` at a time; a task that fails yields a `Failure`."""
         from vipcli.asking.pipeline import request_of
         from vipcli.asking.records import Answer
         from vipcli.batch.answering import Together
 
-        settings = _changed(self.settings, options)
+        settings = _with_options(self.settings, options)
         sampling = Sampling.of(settings)
         answering = Together(self._several_at_once, 1 if settings.temperature else together)
         tasks = iter(tasks)
-        while window := [_task(task) for task in islice(tasks, together)]:
+        while window := [_as_task(task) for task in islice(tasks, together)]:
             prepared = [self._prepared(task, settings) for task in window]
             questions = [question for question in prepared if not isinstance(question, Failure)]
             replies = iter(answering.replies([request_of(question, sampling) for question in questions]))
@@ -235,7 +235,7 @@ class Model:
     def _prepared(self, task: Task, settings: Settings) -> Question | Failure:
         try:
             return self.prepare(
-                _marked(_several(task.picture), task.marks, settings), task.question, settings=settings
+                _load_marked(_as_list(task.picture), task.marks, settings), task.question, settings=settings
             )
         except VipcliError as error:
             return Failure(task, error)
@@ -255,18 +255,18 @@ class Model:
         frames: int | None = None,
         **options: Any,
     ) -> Conversation:
-        """A conversation about a picture, several, or a video."""
+        """Start a conversation about a picture, several pictures or a video."""
         from vipcli.chat.conversation import Conversation, Scene, manner_of
 
-        settings = _changed(self.settings, options)
-        marked = _marked(_several(picture), marks, settings, frames)
+        settings = _with_options(self.settings, options)
+        marked = _load_marked(_as_list(picture), marks, settings, frames)
         scene = Scene(tuple(shown.picture for shown in marked.shown), marked.typed, marked.video)
         manner = manner_of({entry.name: getattr(settings, entry.name) for entry in fields(Settings)})
         return Conversation(self.answerer, self.checkpoint, scene, manner)
 
 
 class Stream:
-    """The pieces of an answer as they come; `answer` is whole once they have all been taken."""
+    """The pieces of an answer as they are generated, and then the whole answer."""
 
     def __init__(self, ask: Callable[[OnText, Halted], Answer]) -> None:
         self._ask = ask
@@ -294,13 +294,13 @@ class Stream:
                     raise piece
                 yield piece
         finally:
-            # Whoever leaves the loop early wants no more of it.
+            # Leaving the loop early stops the model.
             left.set()
             worker.join()
 
     @property
     def answer(self) -> Answer:
-        """The whole answer; taking the pieces first is not necessary."""
+        """The whole answer; this waits for it, whether or not the pieces were read."""
         if self._answer is None:
             for _ in self:
                 pass
@@ -309,38 +309,38 @@ class Stream:
 
 
 def load(name: str | None = None, **options: Any) -> Model:
-    """A model by its short name, hub name or folder; the default one without a name.
+    """A model by short name, hub name or folder; without a name, the default model.
 
-    Options are settings by their names: `device="cuda"`, `quantize="4bit"`, `revision=…`, `no_server=True` …
+    Options are settings: `device="cuda"`, `quantize="4bit"`, `revision=…`, `no_server=True` …
     """
     if name is not None:
         options["model"] = name
-    return Model(_changed(None, options))
+    return Model(_with_options(None, options))
 
 
 def draw(picture: PictureSource, marks: MarkLike | Sequence[MarkLike], **options: Any) -> Pixels:
-    """A picture with marks on it, as an RGB array; options: `width`, `alpha`, `jitter`, `max_pixels`."""
-    return _marked([picture], marks, _changed(None, options)).pixels
+    """Draw marks on a picture; returns an RGB array. Options: `width`, `alpha`, `jitter`, `max_pixels`."""
+    return _load_marked([picture], marks, _with_options(None, options)).pixels
 
 
-def _changed(settings: Settings | None, options: Mapping[str, Any]) -> Settings:
-    """The settings with other values for some, each read and checked as on the command line."""
+def _with_options(settings: Settings | None, options: Mapping[str, Any]) -> Settings:
+    """The settings with some values replaced, read and checked as on the command line."""
     known = [entry.name for entry in fields(Settings) if entry.name != "given"]
     if unknown := [name for name in options if name not in known]:
         raise UsageError(f"There is no setting {unknown[0]!r}. Known are {', '.join(known)}.")
     if not options and settings is not None:
         return settings
-    asked = config.settings(options)
+    changes = config.settings(options)
     if settings is None:
-        return asked
-    return replace(settings, **{name: getattr(asked, name) for name in asked.given})
+        return changes
+    return replace(settings, **{name: getattr(changes, name) for name in changes.given})
 
 
-def _several(picture: PictureSource | Sequence[PictureSource]) -> list[PictureSource]:
+def _as_list(picture: PictureSource | Sequence[PictureSource]) -> list[PictureSource]:
     return list(picture) if isinstance(picture, list | tuple) else [picture]  # type: ignore[list-item]
 
 
-def _marked(
+def _load_marked(
     sources: Sequence[PictureSource],
     marks: MarkLike | Sequence[MarkLike],
     settings: Settings,
@@ -351,31 +351,31 @@ def _marked(
 
     return load_marked(
         sources,
-        list(_typed(marks)),
+        list(_typed_marks(marks)),
         Drawing.of(settings),
         frames=frames,
         max_pixels=settings.max_pixels,
     )
 
 
-def _typed(marks: MarkLike | Sequence[MarkLike]) -> Iterator[TypedMark]:
-    """Every mark that may be given in Python, as one that was typed."""
+def _typed_marks(marks: MarkLike | Sequence[MarkLike]) -> Iterator[TypedMark]:
+    """Convert any form that a mark may have in Python into typed marks."""
     if isinstance(marks, TypedMark):
         yield marks
     elif isinstance(marks, str):
         yield parse_named_mark(marks)
     elif isinstance(marks, list | tuple):
         for mark in marks:
-            yield from _typed(mark)
+            yield from _typed_marks(mark)
     elif hasattr(marks, "xyxy"):
-        yield from _detected(marks)
+        yield from _marks_of_detections(marks)
     else:
         from vipcli.marks.drawing import mask_of_array
 
         yield mask_of_array(marks)
 
 
-def _detected(detections: Any) -> Iterator[TypedMark]:
+def _marks_of_detections(detections: Any) -> Iterator[TypedMark]:
     """A mask for each detection that has one, else a box."""
     from vipcli.marks.drawing import mask_of_array
 
@@ -387,5 +387,5 @@ def _detected(detections: Any) -> Iterator[TypedMark]:
         yield parse_mark("box", f"{x1:f},{y1:f},{x2:f},{y2:f}")
 
 
-def _task(task: Task | Mapping[str, Any]) -> Task:
+def _as_task(task: Task | Mapping[str, Any]) -> Task:
     return task if isinstance(task, Task) else Task(**task)

@@ -1,4 +1,4 @@
-"""The command line as a whole: which commands there are, and how each ends."""
+"""The command line as a whole: its commands, and the exit code of each error."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vipcli.terminal import output
 COMMANDS = {
     "ask": ("vipcli.cli.ask:ask_command", "Ask about a picture, or about what is marked on it."),
     "chat": ("vipcli.cli.chat:chat_command", "Talk about a picture, drawing marks as you go."),
-    "draw": ("vipcli.cli.draw:draw_command", "Draw marks onto a picture."),
+    "draw": ("vipcli.cli.draw:draw_command", "Draw marks on a picture."),
     "batch": ("vipcli.cli.batch:batch_command", "Ask about many pictures or regions."),
     "serve": ("vipcli.cli.serve:serve_command", "Keep a model in memory."),
-    "models": ("vipcli.cli.app:models_command", "List, fetch and remove checkpoints."),
+    "models": ("vipcli.cli.app:models_command", "List, download and remove checkpoints."),
     "config": ("vipcli.cli.app:config_command", "Show and change saved settings."),
     "bench": ("vipcli.cli.machine:bench_command", "Measure how fast a checkpoint answers."),
     "doctor": ("vipcli.cli.machine:doctor_command", "Show what this machine can run."),
@@ -28,13 +28,13 @@ COMMANDS = {
 _CONFIG = {
     "show": ("vipcli.cli.config:show_command", "Show every setting and where it came from."),
     "set": ("vipcli.cli.config:set_command", "Save a value for a setting."),
-    "unset": ("vipcli.cli.config:unset_command", "Go back to a setting's default."),
-    "path": ("vipcli.cli.config:path_command", "Print where the settings are saved."),
+    "unset": ("vipcli.cli.config:unset_command", "Return a setting to its default."),
+    "path": ("vipcli.cli.config:path_command", "Print the path of the settings file."),
 }
 _MODELS = {
     "list": ("vipcli.cli.models:list_command", "List known and cached checkpoints."),
     "info": ("vipcli.cli.models:info_command", "Describe a checkpoint."),
-    "pull": ("vipcli.cli.models:pull_command", "Fetch a checkpoint."),
+    "pull": ("vipcli.cli.models:pull_command", "Download a checkpoint."),
     "rm": ("vipcli.cli.models:rm_command", "Remove a checkpoint from the cache."),
     "use": ("vipcli.cli.models:use_command", "Make a checkpoint the default."),
 }
@@ -65,12 +65,12 @@ def _subgroup(help: str, commands: dict[str, tuple[str, str]]) -> Any:
     return typer.main.get_command(subgroup)
 
 
-models_command = _subgroup("List the checkpoints that are known, fetch them and remove them again.", _MODELS)
-config_command = _subgroup("Show and change the settings that are saved.", _CONFIG)
+models_command = _subgroup("List, download and remove checkpoints.", _MODELS)
+config_command = _subgroup("Show and change saved settings.", _CONFIG)
 
 
 def main() -> int:
-    """Run the command line and return its exit code, everything said."""
+    """Run the command line, report any error, and return the exit code."""
     output.open_streams()
     try:
         return _run()
@@ -80,13 +80,13 @@ def main() -> int:
         output.fail(error.message.spelled(as_option))
         return error.exit_code
     except MemoryError:
-        output.fail("There is not enough memory for this. Make the picture smaller.")
+        output.fail("There is not enough memory. Make the picture smaller.")
         return FAILED
     except TyperException as error:
         output.fail(_usage(error))
         return error.exit_code
     except typer.Abort:
-        # A question that was not answered.
+        # Ctrl-C or Ctrl-D at a confirmation.
         output.tell("")
         return INTERRUPTED
 
@@ -98,11 +98,11 @@ def _run() -> int:
         return code
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):
-            # Typer's way to leave once nobody reads its help any more, which is a normal end.
+            # Typer exits like this when whoever reads its help closes the pipe: a normal end.
             return 0
         return error.code if isinstance(error.code, int) else FAILED if error.code else 0
     except OSError as error:
-        # Typer prints its help by a function of that name, and nothing but its help.
+        # Typer prints help, and nothing else, with a function of that name.
         if any(frame.name == "echo" for frame in traceback.extract_tb(error.__traceback__)):
             output.fail(f"Standard output cannot be written: {error.strerror}.")
         else:
@@ -112,7 +112,7 @@ def _run() -> int:
 
 
 def warm() -> None:
-    """Import all that a question about a picture needs, but for torch and the hub."""
+    """Import what a question about a picture needs, except torch and the hub."""
     import vipcli.api
     import vipcli.asking.load_marked
     import vipcli.checkpoints.lookup
@@ -126,7 +126,7 @@ def _usage(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = "vipcli" if context is None else context.command_path
     if "unexpected extra argument" in message and command.endswith(" chat"):
-        message += ". Questions are for when it has begun"
+        message += ". Type questions once the conversation has started"
     elif "unexpected extra argument" in message and command.endswith((" ask", " draw")):
-        message += ". Put a question, or points with spaces between, in quotes"
+        message += ". Put questions, and points separated by spaces, in quotes"
     return f"{message}. See {command} --help."

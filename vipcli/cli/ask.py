@@ -32,7 +32,7 @@ def ask(
         str | None,
         typer.Argument(
             metavar="QUESTION",
-            help="What to ask; {1}, {2} … stand for the marks. Without one, the marks are asked about.",
+            help="The question; {1}, {2} … stand for the marks. By default, asks about the marks.",
         ),
     ] = None,
     *,
@@ -51,7 +51,7 @@ def ask(
         str | None,
         typer.Option(
             metavar="SPAN",
-            help="Keep the model in memory until no question has come for so long: 10m, 2h.",
+            help="Keep the model in memory until this long after the last question: 10m, 2h.",
             rich_help_panel=options.MODEL,
         ),
     ] = None,
@@ -83,7 +83,7 @@ def ask(
     _check(image, question, save)
     model = model_of(settings, quiet=quiet)
     marked = load_marks([image, *(images or [])], marks, settings, frames)
-    # Whatever is wrong with the question is said before a checkpoint is fetched.
+    # Find mistakes in the question before downloading a checkpoint.
     checkpoint = model.peek()
     if checkpoint.lacks_template(settings.prompt) and not dry_run:
         checkpoint = model.checkpoint
@@ -96,7 +96,7 @@ def ask(
     if dry_run:
         if checkpoint.assumed and not quiet:
             output.note(
-                f"{checkpoint.name} is not here yet. This is the prompt of the ViP-LLaVA checkpoints."
+                f"{checkpoint.name} is not downloaded yet. This is the prompt of the ViP-LLaVA checkpoints."
             )
         _print_prompt(prepared, as_json=json)
         return
@@ -112,7 +112,7 @@ def ask(
 
 def _check(image: str, question: str | None, save: str | None) -> None:
     if save == "-":
-        raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o - instead.")
+        raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o -.")
     if question is not None and not is_file(image) and is_file(question):
         raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
 
@@ -121,7 +121,7 @@ def _connect(model: Model, held: Held | None, keep_alive: str | None, *, verbose
     if keep_alive is not None and held is None:
         held = model.start_server(config.checked(config.read_span, keep_alive, "--keep-alive"))
     if held is not None and verbose:
-        output.note(f"The running server answers, which holds {held.model} on {held.device}.")
+        output.note(f"Answered by the running server: {held.model} on {held.device}.")
     return model.connect(held)
 
 
@@ -152,7 +152,7 @@ def _answer(
 
 
 def _show_notes(question: Question, first: Question | None = None, *, quiet: bool) -> None:
-    """Show what is noted of a question, but for what was noted of it at first."""
+    """Show the notes on a question, except those already shown for its first version."""
     if not question.asked and first is None and not quiet:
         output.note(f"Asking: {question.text}")
     known = () if first is None else first.notes

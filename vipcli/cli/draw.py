@@ -1,4 +1,4 @@
-"""`vipcli draw`: marks on a picture, without a model."""
+"""`vipcli draw`: draw marks on a picture, without a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw(
             "--output",
             "-o",
             metavar="FILE",
-            help="Where to write; - for standard output.",
+            help="Output file; - for standard output.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -39,15 +39,15 @@ def draw(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Draw marks onto a picture, as the models were trained to read them.
+    """Draw marks on a picture, as the models were trained to read them.
 
     vipcli draw photo.jpg --box 40,60,200,220:blue -o marked.png
     vipcli draw photo.jpg --scribble "10,10 40,35 60,20" --mask cat.png -o marked.png
     """
     if out is None and not show and not json:
-        raise UsageError("There is nowhere to draw to. Name a file with -o, or look at it with --show.")
+        raise UsageError("There is no output. Name a file with -o, or use --show.")
     if out == "-" and json:
-        raise UsageError("Standard output takes the picture or the JSON, not both. Name a file with -o.")
+        raise UsageError("Standard output can take the picture or the JSON, not both. Name a file with -o.")
     marked = load_marks([image], marks, settings)
     notes(marked.notes, quiet=quiet)
     if out is not None:

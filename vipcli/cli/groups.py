@@ -1,8 +1,8 @@
-"""Commands that are imported when they are needed, with help under headings: the private corners of Typer.
+"""Commands that are imported on first use, with help under headings: all that depends on Typer's internals.
 
-Seen with Typer 0.29. What it rests on: a group keeps its commands in the mapping `commands`; the parts of the
-help are written by `format_help_text`, `format_options` and `format_commands`; a parameter keeps its heading
-in `rich_help_panel`; `make_parser(ctx).parse_args` tells in which order options came.
+Checked with Typer 0.29. It relies on these: a group keeps its commands in the mapping `commands`;
+`format_help_text`, `format_options` and `format_commands` write the parts of the help; a parameter keeps its
+heading in `rich_help_panel`; `make_parser(ctx).parse_args` returns the order in which options were typed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PLAIN: dict[str, Any] = {
 
 
 class HelpfulCommand(TyperCommand):
-    """A command whose help groups its options under headings and shows examples as they are typed."""
+    """A command whose help groups options under headings and shows examples line by line."""
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         summary, _, examples = (self.help or "").partition("\n\n")
@@ -51,7 +51,7 @@ class HelpfulCommand(TyperCommand):
 
 
 class MarkingCommand(HelpfulCommand):
-    """A command that knows in which order marks of different kinds were typed."""
+    """A command that knows the order in which marks of different kinds were typed."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         from vipcli.cli.places import check_places
@@ -60,7 +60,7 @@ class MarkingCommand(HelpfulCommand):
         # While a shell completes, the place may be what comes next.
         if not ctx.resilient_parsing:
             check_places(args, {name for param in self.get_params(ctx) for name in param.opts})
-        # Options come to a command sorted by name, so the order across them is read here, ahead of that.
+        # A command receives its options sorted by name, so their order is read here, beforehand.
         values, _, order = self.make_parser(ctx).parse_args(args=list(args))
         given = [param.name for param in order if param.name in BY_KIND]
         queues = {kind: iter(values[kind]) for kind in set(given)}
@@ -69,7 +69,7 @@ class MarkingCommand(HelpfulCommand):
 
 
 class _LazyCommands(MutableMapping[str, Any]):
-    """Commands by name, each imported when it is first looked up."""
+    """Commands by name, each imported on first use."""
 
     def __init__(self, places: Mapping[str, str]) -> None:
         self._places = places
@@ -85,7 +85,7 @@ class _LazyCommands(MutableMapping[str, Any]):
         self._loaded[name] = command
 
     def __delitem__(self, name: str) -> None:
-        raise TypeError("commands stay")
+        raise TypeError("commands cannot be deleted")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -101,7 +101,7 @@ class LazyGroup(TyperGroup):
     """Where each command is: `module:name`."""
     summaries: Mapping[str, str] = {}
 
-    _straight = False
+    _runs_subcommand = False
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -115,12 +115,12 @@ class LazyGroup(TyperGroup):
             formatter.write_dl([(name, self.summaries[name]) for name in self.places])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        self._straight = bool(args) and args[0] in self.places
+        self._runs_subcommand = bool(args) and args[0] in self.places
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:
-        # Reading the group's own options ahead of a command loads pydantic: a third of the time of a --help.
-        return [] if self._straight else super().get_params(ctx)
+        # Parsing the group's own options loads pydantic, which takes a third of the time of --help.
+        return [] if self._runs_subcommand else super().get_params(ctx)
 
 
 def group(help: str, commands: Mapping[str, tuple[str, str]], *, completion: bool = False) -> typer.Typer:
@@ -139,7 +139,7 @@ def group(help: str, commands: Mapping[str, tuple[str, str]], *, completion: boo
 
 
 def command(function: Callable[..., None], *, marks: bool = False) -> Any:
-    """One command, made of a function whose parameters are arguments and options."""
+    """A command made from a function whose parameters are arguments and options."""
     app = typer.Typer(add_completion=False, **_PLAIN)
     app.command(cls=MarkingCommand if marks else HelpfulCommand)(function)
     return typer.main.get_command(app)

@@ -1,4 +1,4 @@
-"""The options that commands share: each declared once, received together as one typed value."""
+"""The options that commands share, each declared once; a command receives them as one typed value."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ MARKS, DRAWING, ANSWER, MODEL, OUTPUT = "Marks", "Drawing", "Prompt and answer",
 
 @dataclass(frozen=True, slots=True)
 class OptionGroup:
-    """Options that arrive together, by the names of their parameters."""
+    """Options that a command receives together, by parameter name."""
 
     options: Mapping[str, Any]
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """The short names of checkpoints that begin like this."""
+    """The short names of checkpoints that begin with these letters."""
     from vipcli.checkpoints.catalog import BUNDLED, KNOWN
 
     return [name for name in (BUNDLED, *KNOWN) if name.startswith(incomplete)]
 
 
 def complete_setting(incomplete: str) -> list[str]:
-    """The names of settings that begin like this."""
+    """The names of settings that begin with these letters."""
     return [name for name in config.SETTINGS if name.startswith(incomplete)]
 
 
 def complete_word(*words: str) -> Callable[[str], list[str]]:
-    """Completes an option that takes one of these words."""
+    """Complete an option that takes one of these words."""
 
     def complete(incomplete: str) -> list[str]:
         return [word for word in words if word.startswith(incomplete)]
@@ -60,7 +60,7 @@ def _mark(metavar: str, text: str) -> Any:
 
 
 def setting(name: str, heading: str, *names: str) -> Any:
-    """An option whose text the setting of that name reads, as it reads the environment's and the file's."""
+    """An option for a setting, whose text is read like that of the environment and the settings file."""
     entry = config.SETTINGS[name]
     shown = "" if entry.default in (None, False) else f" (default: {entry.default})"
     flag = entry.default is False
@@ -94,7 +94,7 @@ STYLE_OPTIONS = OptionGroup(
             str | None,
             typer.Option(
                 metavar="SEED",
-                help="Draw in a random style of those used in training; the same for the same seed.",
+                help="Draw in a random style from those used in training, always the same for a seed.",
                 rich_help_panel=DRAWING,
             ),
         ],
@@ -139,7 +139,7 @@ MoreImages = Annotated[
     typer.Option(
         "--image",
         metavar="IMAGE",
-        help="One more picture. Marks on the second begin with 2: and so on.",
+        help="Another picture. Marks on the second picture begin with 2:, and so on.",
         rich_help_panel=MARKS,
     ),
 ]
@@ -149,8 +149,8 @@ Frames = Annotated[
         metavar="N",
         min=1,
         max=128,
-        help="How many frames of a video to look at (default: 8). Marks are drawn on all of them, or on the "
-        "third where they begin with 3:.",
+        help="How many frames of a video to look at (default: 8). A mark is drawn on all of them, or only on "
+        "the third if it begins with 3:.",
         rich_help_panel=MARKS,
     ),
 ]
@@ -163,19 +163,19 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes.", ri
 Verbose = Annotated[
     bool,
     typer.Option(
-        "--verbose", "-v", help="Say which model answers and how long it takes.", rich_help_panel=OUTPUT
+        "--verbose", "-v", help="Show which model answers and how long it takes.", rich_help_panel=OUTPUT
     ),
 ]
 ShowView = Annotated[
-    bool, typer.Option("--show", help="Show in the terminal what the model sees.", rich_help_panel=OUTPUT)
+    bool, typer.Option("--show", help="Show what the model sees in the terminal.", rich_help_panel=OUTPUT)
 ]
 
 
 def expanded(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as Typer takes it: each option of its groups is a parameter of its own.
+    """The function with the signature that Typer needs, where each option of a group is a parameter.
 
-    A parameter of type `Annotated[Settings, GROUP, …]` receives every setting, one of another dataclass its
-    fields, and one of type `Marks` the marks in the order in which they were typed.
+    A parameter of type `Annotated[Settings, GROUP, …]` receives the settings, one of another dataclass type
+    its fields, and one of type `Marks` the marks in the order they were typed.
     """
     flat = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     grouped: dict[str, tuple[Any, list[str]]] = {}
@@ -205,7 +205,7 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _received(kind: Any, given: dict[str, Any], ctx: typer.Context) -> Any:
-    """The one value that the options of a group arrive as."""
+    """The single value that a group's options become."""
     if kind is Settings:
         return config.settings(given, option_name)
     if is_dataclass(kind) and isinstance(kind, type):
@@ -214,7 +214,7 @@ def _received(kind: Any, given: dict[str, Any], ctx: typer.Context) -> Any:
 
 
 def option_name(name: str) -> str:
-    """An option as it is typed, by the name of its setting."""
+    """The option for a setting, as it is typed."""
     return f"--{name.replace('_', '-')}"
 
 

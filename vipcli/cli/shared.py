@@ -1,4 +1,4 @@
-"""What several commands do alike: show the way to an answer in the terminal, and keep marked pictures."""
+"""What several commands share: progress in the terminal, notes, and saving marked pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TerminalEvents(Events):
             return
         from vipcli.checkpoints.hub_cache import readable
 
-        output.note(f"Fetching {readable(size)} of {name}. Ctrl-C stops it, and whole files are kept.")
+        output.note(f"Downloading {readable(size)} of {name}. Ctrl-C stops it; finished files are kept.")
 
     def loading(self, name: str) -> AbstractContextManager[None]:
         return output.working(name, self._quiet)
@@ -40,14 +40,14 @@ class TerminalEvents(Events):
 
 
 def model_of(settings: Settings, *, quiet: bool, resident: bool = False) -> Model:
-    """The model that the settings name, with what happens on the way shown in the terminal."""
+    """The model that the settings name; the terminal shows downloads and loading."""
     if "quantize_all" in settings.given and settings.quantize_all and settings.quantize == "none":
         notes(["--quantize-all does nothing without --quantize."], quiet=quiet)
     return Model(settings, TerminalEvents(quiet=quiet), resident=resident)
 
 
 def notes(messages: Sequence[Message | str], *, quiet: bool) -> None:
-    """Show notes, unless none are wanted, with settings spelled as options."""
+    """Show notes, with settings spelled as options, unless quiet."""
     if not quiet:
         for message in messages:
             output.note(message.spelled(as_option) if isinstance(message, Message) else message)
@@ -64,14 +64,14 @@ def load_marks(
 
 
 def save_marked(marked: Marked, path: str, *, quiet: bool) -> None:
-    """Write the marked pictures to a file or to standard output; of several, each to a file of its own."""
+    """Write the marked picture to a file or standard output; several pictures go to numbered files."""
     from vipcli.pictures import images
 
     if path == "-":
         if sys.stdout.isatty():
-            raise UsageError("A picture would only confuse the terminal. Name a file, or send it on with |.")
+            raise UsageError("The terminal cannot show binary data. Name a file, or pipe the output.")
         if len(marked.shown) > 1:
-            raise UsageError(f"Standard output takes one picture, not {len(marked.shown)}. Name a file.")
+            raise UsageError(f"Standard output can take one picture, not {len(marked.shown)}. Name a file.")
         output.say_bytes(images.encode(marked.pixels))
         return
     read = [
@@ -89,7 +89,7 @@ def save_marked(marked: Marked, path: str, *, quiet: bool) -> None:
 
 
 def origin(resolved: Resolved) -> str:
-    """Where a setting's value came from."""
+    """Where the value of a setting came from."""
     from vipcli import config
 
     match resolved.source:
