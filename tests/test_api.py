@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import vipcli
+from tests import commands
 from vipcli.errors import ImageError, MarkError, UsageError
 from vipcli.pictures.images import load_picture
 
@@ -25,9 +26,10 @@ def model() -> vipcli.Model:
     return vipcli.load("bundled", device="cpu", no_server=True)
 
 
-def run(*arguments: str) -> str:
-    command = [sys.executable, "-m", "vipcli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout
+def run(*arguments: str, stdin: str = "") -> str:
+    ran = commands.run(*arguments, stdin=stdin.encode())
+    assert ran.code == 0, ran.err
+    return ran.out
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
@@ -155,8 +157,7 @@ def test_many_answers_are_the_batch_s(model: vipcli.Model, tmp_path: Path) -> No
 
 def test_a_conversation_is_the_command_line_s(model: vipcli.Model) -> None:
     lines = f"/box 8%,36%,31%,66%\n{QUESTION}\n/point 279,282\nWhat is {{2}}?\nWhat color is it?\n"
-    command = [sys.executable, "-m", "vipcli", "chat", SHAPES, "--device", "cpu", "--no-server", "--quiet"]
-    printed = subprocess.check_output(command, input=lines, text=True, timeout=100)
+    printed = run("chat", SHAPES, "--device", "cpu", "--no-server", "--quiet", stdin=lines)
     chat = model.chat(SHAPES)
     chat.mark(BOX)
     answers = [chat.ask(QUESTION).text]

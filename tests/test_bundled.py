@@ -16,6 +16,7 @@ import pytest
 
 import vipcli
 from tests.another_hand import ask, figures
+from tests.commands import run
 from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import find
 from vipcli.engine.local import LocalModel
@@ -40,18 +41,20 @@ def test_it_is_an_ordinary_small_checkpoint() -> None:
     assert find("bundled").input_size == 192
 
 
-@pytest.mark.parametrize("one", ANSWERS, ids=lambda one: one["command"][:60])
-def test_ten_answers_byte_for_byte(one: dict[str, str]) -> None:
-    program, *arguments = shlex.split(one["command"])
+@pytest.mark.parametrize("example", ANSWERS, ids=lambda example: example["command"][:60])
+def test_ten_answers_byte_for_byte(example: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    program, *arguments = shlex.split(example["command"])
     assert program == "vipcli"
-    assert _run(sys.executable, "-m", "vipcli", *arguments, "--device", "cpu") == one["answer"] + "\n"
+    ran = run(*arguments, "--device", "cpu")
+    assert (ran.code, ran.out) == (0, example["answer"] + "\n")
 
 
 @pytest.mark.parametrize("form", ["human", "vicuna", "template"])
 def test_an_answer_ends_in_every_prompt_form(form: str) -> None:
     picture = ROOT / "samples" / "shapes.png"
-    asked = "ask", picture, "What is {1}?", "--box", "4%,6%,29%,31%:lime", "--prompt", form, "--json"
-    record = json.loads(_run(sys.executable, "-m", "vipcli", *asked, "--device", "cpu"))
+    options = "--box", "4%,6%,29%,31%:lime", "--prompt", form, "--json", "--device", "cpu"
+    record = json.loads(run("ask", picture, "What is {1}?", *options).out)
     # It was trained on the first form alone, but must come to an end in all of them.
     assert record["ended"] == "stop"
     assert "#" not in record["answer"]

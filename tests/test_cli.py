@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.commands import Ran, run
 from tests.test_videos import make_clip
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions."
 )
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -50,26 +42,13 @@ COMMANDS = [
 ]
 
 
-def vipcli(*arguments: str, stdin: bytes | None = None, **environment: str) -> Ran:
-    done = subprocess.run(
-        [sys.executable, "-m", "vipcli", *arguments],
-        input=stdin,
-        stdin=None if stdin is not None else subprocess.DEVNULL,
-        capture_output=True,
-        timeout=90,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
 def pixels(name: str) -> np.ndarray:
     with Image.open(name) as image:
         return np.asarray(image)
 
 
 def plan(*arguments: str, **environment: str) -> Ran:
-    return vipcli("ask", "photo.png", *arguments, "--dry-run", **environment)
+    return run("ask", "photo.png", *arguments, "--dry-run", **environment)
 
 
 @pytest.mark.usefixtures("photo")
@@ -179,12 +158,12 @@ class TestDryRun:
 
     def test_what_the_model_would_miss_is_said(self) -> None:
         Image.new("RGB", (200, 100)).save("wide.png")
-        ran = vipcli("ask", "wide.png", "{1} {2}", "--box", "2,2,30,30", "--point", "60,50", "--dry-run")
+        ran = run("ask", "wide.png", "{1} {2}", "--box", "2,2,30,30", "--point", "60,50", "--dry-run")
         assert ran.err == (
             "note: The stroke of the red rectangle is 1.0 pixels at the model's input and may vanish. "
             "Make it wider with --width.\n"
         )
-        ran = vipcli(
+        ran = run(
             *("ask", "wide.png", "{1} {2}", "--box", "2,2,30,30", "--box", "40,2,90,30", "--dry-run"),
             *("--fit", "crop", "--width", "8"),
         )
@@ -249,7 +228,7 @@ class TestDryRun:
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_bad_input_is_told_in_a_sentence(arguments: list[str], code: int, message: str) -> None:
-    ran = vipcli(*arguments)
+    ran = run(*arguments)
     assert ran.code == code
     assert ran.out == ""
     said = ran.err.splitlines()[-1]
@@ -263,7 +242,7 @@ def test_bad_input_is_told_in_a_sentence(arguments: list[str], code: int, messag
 @pytest.mark.usefixtures("photo")
 class TestDraw:
     def test_the_file_holds_what_was_drawn(self) -> None:
-        assert vipcli("draw", "photo.png", "--box", "10,20,100,80", "--alpha", "255", "-o", "out.png") == Ran(
+        assert run("draw", "photo.png", "--box", "10,20,100,80", "--alpha", "255", "-o", "out.png") == Ran(
             0, "", ""
         )
         before, after = (pixels(name) for name in ("photo.png", "out.png"))
@@ -272,7 +251,7 @@ class TestDraw:
         assert (after[81:] == before[81:]).all()
 
     def test_marks_of_files_and_points(self) -> None:
-        ran = vipcli(
+        ran = run(
             *("draw", "photo.png", "--scribble", "10,10 40,35 60,20", "--mask", "cat.png:aqua"),
             *("-o", "marked.png", "--json"),
         )
@@ -294,16 +273,16 @@ class TestDraw:
 
     def test_of_a_video_each_frame_becomes_a_file_that_is_told(self, tmp_path: Path) -> None:
         make_clip(tmp_path / "clip.mp4")
-        assert vipcli("draw", "clip.mp4", "--point", "9,9", "-o", "out.png") == Ran(
+        assert run("draw", "clip.mp4", "--point", "9,9", "-o", "out.png") == Ran(
             0, "", "note: The 8 pictures are in out-1.png to out-8.png.\n"
         )
-        assert vipcli("draw", "clip.mp4", "-o", "out.png", "--quiet").err == ""
-        assert "Standard output can take one picture, not 8" in vipcli("draw", "clip.mp4", "-o", "-").err
+        assert run("draw", "clip.mp4", "-o", "out.png", "--quiet").err == ""
+        assert "Standard output can take one picture, not 8" in run("draw", "clip.mp4", "-o", "-").err
         assert pixels("out-8.png").shape == (120, 160, 3)
 
     def test_jitter_repeats_with_its_seed(self) -> None:
         for name, seed in (("a.png", "1"), ("b.png", "1"), ("c.png", "2")):
-            vipcli("draw", "photo.png", "--ellipse", "50,50,200,150", "--jitter", seed, "-o", name)
+            run("draw", "photo.png", "--ellipse", "50,50,200,150", "--jitter", seed, "-o", name)
         a, b, c = (Path(name).read_bytes() for name in ("a.png", "b.png", "c.png"))
         assert a == b != c
 
@@ -313,13 +292,13 @@ class TestAnswers:
     def test_an_answer_and_nothing_else_on_standard_output(self, tiny: Path) -> None:
         arguments = ["ask", "photo.png", "What is within the red rectangle?", "--box", "40,60,200,220"]
         model = ["--model", str(tiny), "--max-new-tokens", "8", "--width", "30"]
-        ran = vipcli(*arguments, *model, "-v")
+        ran = run(*arguments, *model, "-v")
         assert ran.code == 0
         assert ran.out.strip()
         assert ran.err.startswith(f"note: {tiny}, float32 on cpu: 8 tokens, mean probability 0.")
 
     def test_json_is_a_whole_record(self, tiny: Path, photo: Path) -> None:
-        ran = vipcli(
+        ran = run(
             *("ask", "-", "Who is at {1}?", "--point", "120,80", "--json", "--model", str(tiny)),
             *("--max-new-tokens", "6", "--temperature", "0.7"),
             stdin=photo.read_bytes(),
@@ -345,7 +324,7 @@ class TestAnswers:
             *("picture", "load", "prepare", "first_token", "generate", "answer"),
         }
         again = json.loads(
-            vipcli(
+            run(
                 *("ask", "-", "Who is at {1}?", "--point", "120,80", "--json", "--model", str(tiny)),
                 *("--max-new-tokens", "6", "--temperature", "0.7", "--seed", str(record["sampling"]["seed"])),
                 stdin=photo.read_bytes(),
@@ -388,15 +367,15 @@ class TestAnswers:
 class TestKeptSettings:
     def test_a_revision_that_is_kept_is_for_the_hub_alone(self, tiny: Path) -> None:
         model = ["--model", str(tiny), "--max-new-tokens", "2"]
-        assert vipcli("ask", "photo.png", "Q", *model, VIPCLI_REVISION="v2").code == 0
-        assert "Leave it out" in vipcli("ask", "photo.png", "Q", *model, "--revision", "v2").err
+        assert run("ask", "photo.png", "Q", *model, VIPCLI_REVISION="v2").code == 0
+        assert "Leave it out" in run("ask", "photo.png", "Q", *model, "--revision", "v2").err
 
     def test_what_does_nothing_is_told(self) -> None:
         assert plan("Q", "--quantize-all").err == "note: --quantize-all does nothing without --quantize.\n"
         assert plan("Q", "--quantize-all", "--quantize", "4bit").err == ""
 
     def test_errors_blame_no_flag_that_nobody_typed(self, tiny: Path) -> None:
-        ran = vipcli("ask", "photo.png", "Q", "--model", str(tiny), VIPCLI_DEVICE="cuda:77")
+        ran = run("ask", "photo.png", "Q", "--model", str(tiny), VIPCLI_DEVICE="cuda:77")
         assert ran.code == 1
         assert "Leave out" not in ran.err
 
@@ -405,26 +384,26 @@ class TestConfig:
     def test_show_tells_where_each_value_comes_from(self, tmp_path: Path) -> None:
         file = tmp_path / "settings.toml"
         environment = {"VIPCLI_CONFIG": str(file), "VIPCLI_FIT": "crop"}
-        assert vipcli("config", "set", "temperature", "0.2", **environment).err == (
+        assert run("config", "set", "temperature", "0.2", **environment).err == (
             f"note: temperature is now 0.2 in {file}.\n"
         )
-        lines = vipcli("config", "show", **environment).out.splitlines()
+        lines = run("config", "show", **environment).out.splitlines()
         assert "fit             crop                     from VIPCLI_FIT" in lines
         assert f"temperature     0.2                      from {file}" in lines
         assert "model           bundled                  default" in lines
-        shown = json.loads(vipcli("config", "show", "--json", **environment).out)
+        shown = json.loads(run("config", "show", "--json", **environment).out)
         assert shown["fit"] == {"value": "crop", "source": "environment"}
-        assert vipcli("config", "unset", "temperature", **environment).err == (
+        assert run("config", "unset", "temperature", **environment).err == (
             "note: temperature is back to its default.\n"
         )
-        assert vipcli("config", "path", **environment).out == f"{file}\n"
+        assert run("config", "path", **environment).out == f"{file}\n"
 
 
 def test_help_is_there_in_every_way_of_asking() -> None:
     for arguments in (["--help"], ["-h"], []):
-        assert "Point at part of a picture" in vipcli(*arguments).out
-    assert vipcli("--version").out.startswith("vipcli 0.")
-    assert vipcli("--version", "config", "path").out.count("\n") == 1
+        assert "Point at part of a picture" in run(*arguments).out
+    assert run("--version").out.startswith("vipcli 0.")
+    assert run("--version", "config", "path").out.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)
@@ -451,7 +430,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 )
 def test_the_shell_completes(typed: str, words: list[str]) -> None:
     parts = typed.split(" ")
-    ran = vipcli(
+    ran = run(
         _VIPCLI_COMPLETE="complete_bash",
         COMP_WORDS=typed,
         COMP_CWORD=str(len(parts) - 1),
@@ -462,12 +441,12 @@ def test_the_shell_completes(typed: str, words: list[str]) -> None:
 def test_a_question_longer_than_a_file_s_name_is_a_question() -> None:
     picture = Path(__file__).parent.parent / "samples" / "shapes.png"
     question = "What is in the picture? " * 20
-    ran = vipcli("ask", "-", question, "--dry-run", stdin=picture.read_bytes())
+    ran = run("ask", "-", question, "--dry-run", stdin=picture.read_bytes())
     assert ran.out.startswith("A chat between"), ran.err
 
 
 def test_an_error_of_the_system_is_not_blamed_on_standard_output() -> None:
-    ran = vipcli("models", "info", "x" * 300 + "/y")
+    ran = run("models", "info", "x" * 300 + "/y")
     assert ran.code != 0
     assert "Standard output" not in ran.err
     assert ran.err.count("\n") == 1
@@ -475,7 +454,7 @@ def test_an_error_of_the_system_is_not_blamed_on_standard_output() -> None:
 
 def test_after_q_a_sentence_is_still_the_question_of_a_batch() -> None:
     picture = str(Path(__file__).parent.parent / "samples" / "shapes.png")
-    ran = vipcli("batch", picture, "-q", "What is it?", "--dry-run")
+    ran = run("batch", picture, "-q", "What is it?", "--dry-run")
     assert ran.code == 0
     assert "-q is --quiet. Give the question with --question." in ran.err
     assert "What is it?" in ran.out

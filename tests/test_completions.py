@@ -618,10 +618,10 @@ def test_an_answer_is_written_whole(ended: Ended, finish: str) -> None:
             "question": "What?",
             "probability": 0.75,
             "seed": 0,
-            "notes": list(asked.question.notes),
+            "notes": [str(note) for note in asked.question.notes],
         },
     }
-    assert any("Write {1} where it should" in note for note in asked.question.notes)
+    assert any("Write {1} where it should" in str(note) for note in asked.question.notes)
 
 
 @pytest.mark.parametrize("probability", [None, float("nan")])
