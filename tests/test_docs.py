@@ -1,11 +1,13 @@
-"""Documentation that is checked: the reference page is fresh, and the README speaks of what there is."""
+"""Documentation is checked: the reference is fresh, options and files exist, and examples run."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,9 @@ from vipcli.config import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = sorted(page for page in (ROOT / "vipcli" / "docs").glob("*.md") if page != PAGE)
+PAGES = [*DOCS, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 def test_the_reference_page_is_fresh() -> None:
@@ -35,20 +40,42 @@ def test_every_command_and_option_is_explained() -> None:
     assert all(setting.help.endswith(".") for setting in SETTINGS.values())
 
 
-def test_every_option_that_the_readme_names_exists() -> None:
-    known = set(re.findall(r"--[a-z][a-z-]+", reference()))
-    # Those of other programs are theirs.
-    ours = re.sub(r"^ray .*$", "", README, flags=re.MULTILINE)
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)) <= known
+@by_name
+def test_every_option_that_a_page_names_exists(page: Path) -> None:
+    known = set(re.findall(r"--[a-z][a-z-]+", reference())) | {"--help", "--install-completion"}
+    # Options of other programs do not count.
+    others = r"^(ray|pytest|ruff|git|\S*pip|[0-9]+\. `python -m pip) .*$"
+    text = re.sub(others, "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
 
 
-def test_every_file_that_the_readme_names_exists() -> None:
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
-        assert (ROOT / target).exists(), target
+@by_name
+def test_every_file_that_a_page_links_exists(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
 
 
-# Those of the start set everything up and run these very tests: they are for the checks of a change.
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[2:]
+@by_name
+def test_no_line_is_wider_than_120(page: Path) -> None:
+    assert not [line for line in page.read_text(encoding="utf-8").splitlines() if len(line) > 120]
+
+
+def test_the_readme_is_short_and_names_every_page() -> None:
+    assert len(README.splitlines()) <= 150
+    assert {page.name for page in DOCS} <= set(re.findall(r"vipcli/docs/(\w+\.md)", README))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The examples of a page that run."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+# The README's first two set everything up and run these very tests; `.ci/run` runs them.
+COMMANDS = [
+    *blocks(ROOT / "README.md", "bash")[2:],
+    *(block for page in DOCS for block in blocks(page, "bash")),
+]
 
 SHELL = """
 set -euo pipefail
@@ -57,9 +84,35 @@ type jq >/dev/null 2>&1 || jq() { cat; }
 """
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[0][:40])
-def test_every_other_command_of_the_readme_runs(block: str, tiny: Path, tmp_path: Path) -> None:
-    # The samples stand in the working folder, as in a checkout; what is written goes elsewhere.
+@pytest.fixture(scope="module")
+def environment(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Settings under which a server with a tiny model answers, so that no example has to load one."""
+    home = tmp_path_factory.mktemp("docs")
+    variables = {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "VIPCLI_MODEL": str(tiny),
+        "VIPCLI_MAX_NEW_TOKENS": "4",
+        "XDG_RUNTIME_DIR": str(home),
+        "XDG_STATE_HOME": str(home),
+        "VIPCLI_CONFIG": str(home / "config.toml"),
+        "HF_HOME": str(home),
+        "COLUMNS": "100",
+    }
+    home.chmod(0o700)
+    serve = [sys.executable, "-m", "vipcli", "serve"]
+    server = subprocess.Popen([*serve, "--json"], env=variables, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert json.loads(server.stdout.readline())["model"] == str(tiny)
+    yield variables
+    subprocess.run([*serve, "--stop", "--quiet"], env=variables, check=True)
+    server.stdout.close()
+    assert server.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.split("\n")[0][:40])
+def test_every_command_of_the_pages_runs(block: str, environment: dict[str, str], tmp_path: Path) -> None:
+    # The samples are in the working folder, as in a checkout; output goes elsewhere.
     (tmp_path / "samples").symlink_to(ROOT / "samples")
     done = subprocess.run(
         ["bash", "-c", SHELL + block],
@@ -67,21 +120,35 @@ def test_every_other_command_of_the_readme_runs(block: str, tiny: Path, tmp_path
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHON": sys.executable, "VIPCLI_MODEL": str(tiny), "VIPCLI_MAX_NEW_TOKENS": "4"},
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr
 
 
-def test_the_readme_has_more_to_show_than_its_start() -> None:
-    assert len(BLOCKS) >= 3
+def test_the_pages_have_commands_to_run() -> None:
+    assert len(COMMANDS) >= 12
+
+
+def run_python(block: str, folder: Path) -> list[str]:
+    """The lines that an example prints."""
+    (folder / "samples").symlink_to(ROOT / "samples")
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_the_readme_s_python_runs(tmp_path: Path) -> None:
-    (block,) = re.findall(r"^## Python\n\n```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    (tmp_path / "samples").symlink_to(ROOT / "samples")
-    done = subprocess.run(
-        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["7", "a", "7"]
+    (block,) = blocks(ROOT / "README.md", "python")
+    assert run_python(block, tmp_path)[0].split()[0] == "7"
+
+
+def test_the_python_page_runs(tmp_path: Path) -> None:
+    examples = blocks(ROOT / "vipcli" / "docs" / "python.md", "python")
+    assert len(examples) >= 5
+    lines = run_python("\n".join(examples), tmp_path)
+    assert lines[0] == "7"
+    assert lines[-2:] == ["7", "a fish"]
+    assert any(line.startswith("failed: ") and "missing.png" in line for line in lines)
