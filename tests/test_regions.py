@@ -269,12 +269,12 @@ def test_thin_regions(region: Region, kind: str | None, bounds: object) -> None:
 @pytest.mark.parametrize(
     ("region", "kind", "naming"),
     [
-        (Region("point", ((7, 8),), id="12"), "box", ["'12'", "7,8", "--as point"]),
+        (Region("point", ((7, 8),), id="12"), "box", ["'12'", "7,8", 'as="point"']),
         (Region("box", ((7, 8), (7, 8)), label="cat"), None, ["'cat'", "single point"]),
-        (Region("point", ((7, 8),)), "ellipse", ["A region", "--as arrow"]),
+        (Region("point", ((7, 8),)), "ellipse", ["A region", 'as="arrow"']),
         (Region("point", ((7, 8),)), "scribble", ["single point"]),
         (Region("point", ((7, 8),)), "mask", ["single point"]),
-        (Region("mask", file="a.png", id="a.png"), "box", ["'a.png'", "--as mask"]),
+        (Region("mask", file="a.png", id="a.png"), "box", ["'a.png'", 'as="mask"']),
         (Region("box"), None, ["no place"]),
         (Region("box", ((1, 2), (3, 4))), "circle", ["'circle'", "ellipse"]),
         (Region("box", ((7, 8), (7, 8)), label="\x1b[2J\n" * 40), None, ["\\x1b"]),
@@ -311,3 +311,10 @@ def test_nothing_heavy_is_imported() -> None:
     modules = "vipcli.marks.regions, vipcli.annotations.reading"
     code = f"import sys, {modules}; print({{'numpy', 'cv2', 'PIL'}} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_an_arrow_knows_the_size_of_the_region_it_points_at() -> None:
+    assert typed(Region("box", ((10, 10), (50, 30))), "arrow").span == 20
+    # An annotated arrow has its own length, and a box needs none.
+    assert typed(Region("arrow", ((10, 10), (50, 30)))).span is None
+    assert typed(Region("box", ((10, 10), (50, 30)))).span is None

@@ -192,7 +192,6 @@ def test_jitter_leaves_the_global_generator_alone() -> None:
         (Triangle(RED, 0, 0, 9, 9), 2, 8),
         (Arrow(RED, (0, 0)), 1, 6),
         (Scribble(RED, POLYGON), 2, 12),
-        (Contour(RED, (POLYGON,)), 3, 5),
         (Point(RED, 0, 0), 0, 0),
         (Mask(RED, (POLYGON,)), 0, 0),
     ],
@@ -203,15 +202,46 @@ def test_jittered_strokes_and_alphas(mark: Mark, low: int, high: int, width: int
     styles = [one_style(mark, width, height, jitter=seed) for seed in SEEDS]
     strokes = {style.stroke for style in styles}
     least = 1 if high else 0
-    assert min(strokes) >= max(int(low * size) - (mark.kind == "contour"), least)
-    assert max(strokes) <= max(int(high * size), 3 if mark.kind == "contour" else least)
+    assert min(strokes) >= max(int(low * size), least)
+    assert max(strokes) <= max(int(high * size), least)
     if size == 1:
-        every = range(low, high + 1, 2 if mark.kind == "contour" else 1)
-        assert strokes == set(every)
+        assert strokes == set(range(low, high + 1))
     alphas = {style.alpha for style in styles}
     faintest, strongest = (48, 128) if mark.kind == "mask" else (96, 255)
     assert faintest <= min(alphas) < faintest + 8
     assert strongest - 8 < max(alphas) <= strongest
+
+
+def quantiles(values: list[float]) -> tuple[float, ...]:
+    """The smallest, the three quartiles and the largest."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return tuple(ordered[round(last * share)] for share in (0, 0.25, 0.5, 0.75, 1))
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"), [(336, (3, 3, 3, 5, 5)), (640, (3, 5, 5, 7, 7)), (3000, (17, 21, 27, 31, 35))]
+)
+def test_a_thousand_contours(side: int, expected: tuple[int, ...]) -> None:
+    # Upstream's brush reaches half of a stroke of 2 to 4 to either side of the line.
+    mark = Contour(RED, (POLYGON,))
+    styles = [one_style(mark, side, side, jitter=seed) for seed in range(1000)]
+    strokes = [style.stroke for style in styles]
+    assert quantiles(strokes) == expected
+    assert all(stroke % 2 for stroke in strokes)
+    assert min(style.alpha for style in styles) == 96 and max(style.alpha for style in styles) == 255
+
+
+@pytest.mark.parametrize("side", [336, 640, 3000])
+@pytest.mark.parametrize("span", [5.0, 62.5, 300.0], ids=["small", "equal", "large"])
+def test_a_thousand_arrows_at_regions(side: int, span: float) -> None:
+    size = side / 336
+    mark = Arrow(RED, (0, 0), span=span * size)
+    lengths = [one_style(mark, side, side, jitter=seed).length / size for seed in range(1000)]
+    least, most = sorted((0.8 * span, 50.0))
+    expected = [least + (most - least) * share for share in (0, 0.25, 0.5, 0.75, 1)]
+    assert quantiles(lengths) == pytest.approx(expected, abs=(most - least) * 0.05 + 1e-9)
+    assert min(lengths) >= least - 1e-9 and max(lengths) <= most + 1e-9
 
 
 def test_contours_have_odd_strokes_of_at_least_three() -> None:

@@ -115,6 +115,8 @@ class Arrow(Mark):
 
     tip: XY
     tail: XY | None = None
+    span: float | None = None
+    """The shorter side of the region it points at, in pixels; None where no region is known."""
 
     kind = "arrow"
     noun = "arrow"
@@ -210,6 +212,8 @@ class TypedMark:
     color: Color | None = None
     picture: int | None = None
     """Which picture of several it is for, counted from 1; None for the only one, or all frames of a video."""
+    span: float | None = None
+    """Of an arrow that points at an annotated region: the region's shorter side in pixels."""
 
     def place(
         self, width: int, height: int, color: Color, trace: Callable[[str], tuple[Polygon, ...]]
@@ -245,7 +249,7 @@ class TypedMark:
 
     def _arrow(self, color: Color, points: Sequence[XY]) -> Arrow:
         if len(points) == 1:
-            return Arrow(color, points[0])
+            return Arrow(color, points[0], span=self.span)
         tail, tip = points
         if tail == tip:
             raise MarkError(

@@ -117,20 +117,22 @@ def typed(
         polygons = _outlines(region)
         return TypedMark(kind, _text(*polygons), polygons=polygons, color=color)
     points = region.points if kind == region.kind and region.points else ()
+    x1, y1, x2, y2 = region.bounds
+    span = min(x2 - x1, y2 - y1) if kind == "arrow" and not points else None
     if kind in _FRAMED:
         points = _corners_of(region)
     elif not points:
         points = _stroke(region) if kind == "scribble" else (_inside(region),)
     numbers = tuple(Length(number) for point in points for number in point)
     text = ",".join(map(_number, points[0] + points[1])) if kind in _FRAMED else _text(points)
-    return TypedMark(kind, text, numbers, color=color)
+    return TypedMark(kind, text, numbers, color=color, span=span)
 
 
 def _traced(region: Region, file: str, trace: Trace | None) -> Region:
     polygons = trace(file) if trace else ()
     if not polygons:
         raise MarkError(
-            f"{_named(region)} is a mask image, which is drawn as a mask or a contour. Add `--as mask`."
+            f"{_named(region)} is a mask image, which is drawn as a mask or a contour.", "Add {as=mask}."
         )
     return Region("mask", polygons=polygons, label=region.label, id=region.id, score=region.score)
 
@@ -162,8 +164,8 @@ def _frame(region: Region) -> Bounds:
     x1, y1, x2, y2 = bounds
     if x1 == x2 and y1 == y2:
         raise MarkError(
-            f"{_named(region)} at {_number(x1)},{_number(y1)} is a single point, too small for a frame. "
-            "Mark it with `--as point` or `--as arrow`."
+            f"{_named(region)} at {_number(x1)},{_number(y1)} is a single point, too small for a frame.",
+            "Mark it with {as=point} or {as=arrow}.",
         )
     if x1 == x2:
         x1, x2 = x1 - 0.5, x2 + 0.5

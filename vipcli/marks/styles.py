@@ -22,6 +22,8 @@ RADIUS = 8.0
 ALPHA = 128
 ARROW_LENGTH = 40.0
 SHORTEST_ARROW, LONGEST_ARROW = 25.0, 50.0
+ARROW_SHARE = 0.8
+"""An arrow's length is between this share of its region's shorter side and the longest arrow."""
 SMALLEST_HEAD = 6
 
 # Smallest and largest stroke of each kind in training; a mask has none.
@@ -31,7 +33,8 @@ STROKES = {
     "triangle": (2, 8),
     "arrow": (1, 6),
     "scribble": (2, 12),
-    "contour": (3, 5),
+    # Its brush rounds the stroke up to the next odd number: 3 to 5.
+    "contour": (2, 4),
 }
 RADII = (5, 20)
 ALPHAS = (96, 255)
@@ -97,9 +100,11 @@ def jittered_style(
     # Everything is drawn in one order whatever is fixed, so that fixing one thing leaves the rest as it was.
     drawn_alpha = rng.randint(*(MASK_ALPHAS if mark.kind == "mask" else ALPHAS))
     low, high = STROKES.get(mark.kind, (0, 0))
-    drawn_stroke = rng.randint(int(low * size), int(high * size))
+    drawn_stroke = max(rng.randint(int(low * size), int(high * size)), 1)
+    if mark.kind == "contour":
+        drawn_stroke |= 1
     style = Style(
-        stroke=_stroke(mark, max(drawn_stroke, 1) if width is None else _pixels(width, size)),
+        stroke=_stroke(mark, drawn_stroke if width is None else _pixels(width, size)),
         alpha=drawn_alpha if alpha is None else alpha,
     )
     match mark:
@@ -110,7 +115,7 @@ def jittered_style(
         case Point():
             return replace(style, radii=_radii(size, rng))
         case Arrow():
-            return _jittered_arrow(style, size, rng)
+            return _jittered_arrow(mark, style, size, rng)
         case _:
             return style
 
@@ -157,12 +162,14 @@ def _radii(size: float, rng: random.Random) -> XY:
     return radius * stretch, radius / stretch
 
 
-def _jittered_arrow(style: Style, size: float, rng: random.Random) -> Style:
+def _jittered_arrow(mark: Arrow, style: Style, size: float, rng: random.Random) -> Style:
+    shortest = SHORTEST_ARROW * size if mark.span is None else ARROW_SHARE * mark.span
     wobble = int(size)
     bend = (rng.uniform(-5, 5) * wobble, rng.uniform(-5, 5) * wobble)
     return replace(
         style,
-        length=rng.uniform(SHORTEST_ARROW, LONGEST_ARROW) * size,
+        # In a large region, the region's end of the range is the longer one.
+        length=rng.uniform(shortest, LONGEST_ARROW * size),
         angle=rng.uniform(0, 2 * math.pi),
         head=rng.uniform(0.2, 0.5),
         head_sizes=_head_sizes(size),
