@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import io
 import os
@@ -332,6 +333,23 @@ def test_slivers(put: Put, size: tuple[int, int], format: str) -> None:
     assert (picture.pixels == 255).all()
 
 
+def test_a_large_picture_is_converted_in_strips(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    for make, _ in (row[1:] for row in ROWS):
+        path = put(make())
+        whole = load_picture(path).pixels
+        with monkeypatch.context() as strips:
+            strips.setattr(images, "_STRIP", 1)
+            assert (load_picture(path).pixels == whole).all()
+
+
+def test_every_ending_that_pillow_knows_for_these_formats() -> None:
+    Image.init()
+    formats = {*images.READABLE, "MPO"}
+    assert set(images.ENDINGS) == {
+        ending for ending, format in Image.registered_extensions().items() if format in formats
+    }
+
+
 # What cannot be read
 
 BAD = [
@@ -342,7 +360,20 @@ BAD = [
     ("pdf", b"%PDF-1.7 ...", "PDF document"),
     ("heic", b"\0\0\0\x18ftypheic\0\0\0\0heicmif1", "HEIC photo"),
     ("lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-    ("eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not a picture"),
+    ("icon", file_bytes(Image.new("RGB", (16, 16)), "ICO"), "is an icon or cursor (ICO, CUR), which vipcli"),
+    (
+        "texture",
+        file_bytes(Image.new("RGB", (16, 16)), "DDS"),
+        "is a texture (DDS), which vipcli does not read",
+    ),
+    ("paintbrush", file_bytes(Image.new("RGB", (16, 16)), "PCX"), "is a Paintbrush picture (PCX)"),
+    ("mac icon", file_bytes(Image.new("RGB", (16, 16)), "ICNS"), "is an icon (ICNS)"),
+    (
+        "photoshop",
+        b"8BPS\0\1" + bytes(30),
+        "is a Photoshop picture (PSD), which vipcli does not read. Turn it",
+    ),
+    ("eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "is a PostScript drawing"),
     ("no width", png(0, 5, 8, 2, b""), "is damaged"),
     (
         "bmp without height",
@@ -371,6 +402,15 @@ def test_a_truncated_file_is_an_error(put: Put, format: str, options: dict[str, 
     data = file_bytes(noise(64, 64), format, **options)
     with pytest.raises(ImageError):
         load_picture(put(data[: int(len(data) * share)]))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg", "tiff_adobe_deflate"])
+def test_libtiff_prints_nothing(put: Put, capfd: pytest.CaptureFixture[str], compression: str) -> None:
+    data = file_bytes(noise(64, 64), "TIFF", compression=compression)
+    damaged = data[:400] + bytes(3000) + data[3400:]
+    with suppress(ImageError):
+        load_picture(put(damaged))
+    assert capfd.readouterr() == ("", "")
 
 
 def folder(tmp_path: Path) -> str:
@@ -670,6 +710,12 @@ class Handler(BaseHTTPRequestHandler):
     def answer_bomb(self) -> None:
         self.send(200, zlib.compress(bytes(2**24)), Content_Encoding="deflate")
 
+    def answer_gzipped(self) -> None:
+        self.send(200, gzip.compress(PICTURE), Content_Encoding="gzip")
+
+    def answer_brotli(self) -> None:
+        self.send(200, PICTURE, Content_Encoding="br")
+
     def answer_garbled(self) -> None:
         self.send(200, PICTURE, Content_Encoding="gzip")
 
@@ -720,7 +766,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "DEADLINE", 0.3)
 
 
-@pytest.mark.parametrize("path", ["picture", "picture?size=1", "redirect", "endless_redirect", "mislabelled"])
+@pytest.mark.parametrize(
+    "path", ["picture", "picture?size=1", "redirect", "endless_redirect", "mislabelled", "gzipped"]
+)
 def test_an_address(server: str, path: str) -> None:
     picture = load_picture(f"{server}/{path}")
     assert np.array_equal(picture.pixels, np.asarray(noise()))
@@ -756,7 +804,8 @@ REFUSED = [
     ("huge", "more than 0 MiB"),
     ("endless", "more than 0 MiB"),
     ("bomb", "more than 0 MiB"),
-    ("garbled", "broke off"),
+    ("garbled", "its compression is damaged"),
+    ("brotli", "the server sends it compressed (br)"),
     ("noise", "broke off"),
     ("loop", "redirected again and again"),
     ("elsewhere", "does not lead to an http or https address"),
@@ -772,6 +821,13 @@ def test_no_picture_at_an_address(
         load_picture(f"{server}/{path}")
     assert message in str(caught.value)
     assert f"{server}/{path}" in str(caught.value)
+
+
+def test_little_that_expands_to_much_is_never_in_memory_at_once() -> None:
+    bomb = zlib.compress(bytes(2**28))
+    pieces = fetching._expander("deflate", "it")(bomb)
+    assert len(bomb) < 300_000
+    assert max(len(piece) for piece, _ in zip(pieces, range(50), strict=False)) <= 2**20
 
 
 @pytest.mark.usefixtures("impatient")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import socket
 import ssl
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vipcli.errors import ImageError
@@ -18,6 +21,7 @@ MAX_BYTES = 256 * 2**20
 TIMEOUT = 30.0
 DEADLINE = 4 * TIMEOUT
 MAX_REDIRECTS = 5
+_PIECE = 2**20
 
 
 def fetch(url: str, shown: str) -> io.BytesIO:
@@ -50,7 +54,8 @@ def fetch(url: str, shown: str) -> io.BytesIO:
 def _client(shown: str) -> httpx.AsyncClient:
     import httpx
 
-    headers = {"User-Agent": "vipcli", "Accept": "image/*,*/*;q=0.5"}
+    # Pictures are compressed already.
+    headers = {"User-Agent": "vipcli", "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
     try:
         return httpx.AsyncClient(timeout=TIMEOUT, headers=headers)
     except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
@@ -81,9 +86,34 @@ async def _body(response: httpx.Response, shown: str) -> io.BytesIO:
     if length.isdecimal() and int(length) > MAX_BYTES:
         raise _too_large(shown)
     buffer = io.BytesIO()
-    async for chunk in response.aiter_bytes():
-        add(buffer, chunk, shown)
+    expand = _expander(response.headers.get("Content-Encoding", "identity"), shown)
+    async for chunk in response.aiter_raw():
+        for piece in expand(chunk):
+            add(buffer, piece, shown)
     return buffer
+
+
+def _expander(encoding: str, shown: str) -> Callable[[bytes], Iterable[bytes]]:
+    """What turns raw chunks of a body into plain ones, a bounded piece at a time."""
+    match encoding.strip().lower():
+        case "identity" | "":
+            return lambda chunk: (chunk,)
+        case "gzip" | "x-gzip" | "deflate":
+            # A few bytes may expand to gigabytes; the caller stops before they are all in memory.
+            return partial(_expanded, zlib.decompressobj(zlib.MAX_WBITS | 32), shown)
+        case other:
+            raise ImageError(f"{shown} cannot be fetched: the server sends it compressed ({other[:40]}).")
+
+
+def _expanded(decoder: zlib._Decompress, shown: str, chunk: bytes) -> Iterator[bytes]:
+    try:
+        while chunk and not decoder.eof:
+            yield decoder.decompress(chunk, _PIECE)
+            chunk = decoder.unconsumed_tail
+    except zlib.error as error:
+        raise ImageError(
+            f"{shown} cannot be fetched: its compression is damaged. Try again later."
+        ) from error
 
 
 def _status(code: int) -> str:

@@ -6,6 +6,7 @@ are stored, without the embedded profile, for the checkpoints were trained on pi
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import io
@@ -15,15 +16,16 @@ import stat
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from vipcli.errors import ImageError, OutputError
 from vipcli.files import replace_file, why_unwritten
@@ -36,12 +38,15 @@ PictureSource = str | os.PathLike[str] | bytes | Image.Image | Pixels
 DEFAULT_MAX_PIXELS = 200_000_000
 
 # What Pillow decodes by itself. Left out are formats that start other programs (EPS) or hold no photos.
-_READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI", "SGI", "TGA")
+READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI", "SGI", "TGA")
+# Pillow's own extensions for these, written down because listing them imports all of its plugins.
 ENDINGS = (
-    *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"),
-    *(".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".qoi", ".tga"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp"),
+    *(".gif", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".sgi", ".rgb", ".rgba", ".bw", ".tga", ".icb"),
+    *(".vda", ".vst"),
 )
-"""How the names of files end that hold pictures."""
+"""The file extensions of pictures."""
 _WRITABLE = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -59,16 +64,19 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"lossless": True, "method": 0, "quality": 0},
 }
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# What sets the pixels upright, by the EXIF orientation; each is a view of the array.
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
 }
-_SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
+_SIDEWAYS = (5, 6, 7, 8)
+_STRIP = 2**22
+"""Pixels that are converted at a time, so that a large picture needs little more memory than its array."""
 _WHITE, _BLACK = 255, 0
 _BITS_PER_SAMPLE = 258
 
@@ -91,6 +99,23 @@ _OTHER_BEGINNINGS = (
     (
         re.compile(rb"version https://git-lfs"),
         "holds only a pointer to the picture. Get the picture itself with `git lfs pull`",
+    ),
+    *(
+        (re.compile(beginning, re.DOTALL), f"is {name}, which vipcli does not read. Turn it into a PNG first")
+        for beginning, name in (
+            (rb"8BPS", "a Photoshop picture (PSD)"),
+            (rb"DDS ", "a texture (DDS)"),
+            (rb"\0\0[\x01\x02]\0[^\0]\0", "an icon or cursor (ICO, CUR)"),
+            (rb"icns", "an icon (ICNS)"),
+            (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript drawing (EPS)"),
+            (rb"gimp xcf", "a GIMP picture (XCF)"),
+            (rb"\x0a[\0-\x05]\x01[\x01\x02\x04\x08]", "a Paintbrush picture (PCX)"),
+            (rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", "a Windows drawing (WMF, EMF)"),
+            (rb"SIMPLE  =", "an astronomical image (FITS)"),
+            (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture"),
+            (rb"v/1\x01", "an OpenEXR picture"),
+            (rb"#\?RADIANCE", "a Radiance picture (HDR)"),
+        )
     ),
 )
 
@@ -139,8 +164,7 @@ def open_picture(source: PictureSource, *, max_pixels: int = DEFAULT_MAX_PIXELS)
             return read_picture(source, "the picture", max_pixels=max_pixels)
         case Image.Image():
             _check_size(source.size, "The image", max_pixels)
-            turn = _turn(source)
-            return _in_memory(np.asarray(_flat(source if turn is None else source.transpose(turn), _WHITE)))
+            return _in_memory(_upright(source, _WHITE))
         case _:
             return _in_memory(_rgb(source, max_pixels))
 
@@ -180,7 +204,7 @@ def size_of(path: str) -> tuple[int, int]:
     with _opened(path, None) as file, _decoder(file, shown, DEFAULT_MAX_PIXELS) as image:
         width, height = image.size
         # Pillow turns TIFFs by itself, and gives the size that they will have.
-        sideways = image.format != "TIFF" and _turn(image) in _SIDEWAYS
+        sideways = image.format != "TIFF" and _orientation(image) in _SIDEWAYS
         return (height, width) if sideways else (width, height)
 
 
@@ -206,7 +230,7 @@ def load_mask(path: str, width: int, height: int) -> NDArray[np.bool_]:
     """
     shown = _shown(path)
     with _opened(path, None) as file:
-        image = _decode(file, shown, max(DEFAULT_MAX_PIXELS, width * height), _BLACK)
+        image = Image.fromarray(_decode(file, shown, max(DEFAULT_MAX_PIXELS, width * height), _BLACK))
     if not _same_shape(image.size, (width, height)):
         raise ImageError(
             f"The mask {shown} is {image.width} × {image.height} pixels, but the picture is "
@@ -341,7 +365,7 @@ def _why_unread(error: OSError, shown: str) -> str:
 
 
 def _picture(file: _File, shown: str, name: str, max_pixels: int) -> Picture:
-    pixels = np.asarray(_decode(file, shown, max_pixels, _WHITE))
+    pixels = _decode(file, shown, max_pixels, _WHITE)
     pixels.setflags(write=False)
     file.seek(0)
     return Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest())
@@ -386,7 +410,7 @@ def _decoder(file: _File, shown: str, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError(f"{shown} is empty.")
     with _TAMED:
         try:
-            with Image.open(file, formats=_READABLE) as image:
+            with Image.open(file, formats=READABLE) as image:
                 _check_size(image.size, shown, max_pixels)
                 yield image
         except ImageError:
@@ -400,13 +424,37 @@ def _decoder(file: _File, shown: str, max_pixels: int) -> Iterator[Image.Image]:
             raise ImageError(_damaged(shown)) from error
 
 
-def _decode(file: _File, shown: str, max_pixels: int, paper: int) -> Image.Image:
-    """An RGB image, upright, its transparent parts laid over `paper`."""
+def _decode(file: _File, shown: str, max_pixels: int, paper: int) -> Pixels:
+    """The upright RGB pixels of an image, its transparent parts laid over a gray `paper`."""
     with _decoder(file, shown, max_pixels) as image:
+        if image.format == "TIFF":
+            _silence_libtiff()
         image.load()
-        turn = _turn(image)
-        flat = _flat(image, paper)
-        return flat if turn is None else flat.transpose(turn)
+        return _upright(image, paper)
+
+
+def _upright(image: Image.Image, paper: int) -> Pixels:
+    """The upright RGB pixels of a loaded image, converted strip by strip."""
+    width, height = image.size
+    turn = _TURNS.get(_orientation(image))
+    # Integers and floats of more than eight bits are scaled by their range in the whole image.
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _eight_bits(image, paper)
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(_STRIP // width, 1)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = np.asarray(_flat(image.crop((0, top, width, bottom)), paper))
+    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to standard error; what it cannot decode raises an error anyway."""
+    for name in ("TIFFSetErrorHandler", "TIFFSetErrorHandlerExt"):
+        # Found through Pillow's own module, which links to it; a Pillow that hides it stays noisy.
+        with suppress(AttributeError, OSError):
+            getattr(ctypes.CDLL(_imaging.__file__), name)(None)
 
 
 def _check_size(size: tuple[int, int], shown: str, max_pixels: int) -> None:
@@ -431,21 +479,19 @@ def _damaged(shown: str) -> str:
     return f"{shown} is damaged or cut off. Get it anew, or save it again with another program."
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What sets a loaded image upright; EXIF data too broken to say leaves it as it is."""
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image; 1, upright, where EXIF data is missing or broken."""
     try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     # As with the picture itself, there is no end to the ways of being broken.
     except Exception:
-        return None
+        return 1
 
 
 def _flat(image: Image.Image, paper: int) -> Image.Image:
-    """The image as RGB, its transparent parts laid over a grey."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bits(image, paper).convert("RGB")
+    """The image as RGB, its transparent parts laid over a gray."""
     if image.has_transparency_data:
-        # Pillow knows no direct way from premultiplied grey.
+        # Pillow cannot convert premultiplied gray directly.
         whole = image.convert("LA") if image.mode == "La" else image
         whole = whole.convert("RGBA")
         flat = Image.new("RGB", image.size, (paper, paper, paper))
