@@ -34,7 +34,7 @@ from vipcli.checkpoints import lookup
 from vipcli.engine.local import LocalModel
 from vipcli.marks.kinds import parse_mark
 from vipcli.pictures.images import load_picture
-from vipcli.serving import handoff
+from vipcli.serving import control, handoff
 from vipcli.serving.client import Fallback, GoneError, ServerInfo
 
 SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
@@ -583,6 +583,26 @@ def test_too_large_a_body_is_refused(server: Server) -> None:
     assert "too large" in json.loads(content)["error"]["message"]
 
 
+def test_slow_clients_keep_nobody_waiting(server: Server) -> None:
+    host, port = server.info["address"].removeprefix("http://").removesuffix("/v1").split(":")
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {TOKEN}\r\nContent-Length: 1000000\r\n\r\n{{"
+    )
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            connection.sendall(head.encode())
+        time.sleep(0.5)
+        started = time.monotonic()
+        client = openai.OpenAI(base_url=server.info["address"], api_key=TOKEN, max_retries=0)
+        answer = client.chat.completions.create(
+            model="bundled", messages=messages("Which number is {1}?"), extra_body=REGION
+        )
+        assert answer.choices[0].message.content == "7"
+        assert time.monotonic() - started < 20
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=300) | st.from_regex(rb"\{[\[\]{}\",:a-z0-9 ]{0,80}\}", fullmatch=True))
 def test_malformed_requests_are_refused(server: Server, body: bytes) -> None:
@@ -647,6 +667,29 @@ def test_on_another_address_any_host_name_needs_the_token() -> None:
         local = replace(server, info={"address": server.info["address"].replace("0.0.0.0", "127.0.0.1")})
         assert send(local, "GET", "/v1/models", Host="gpu.example", Authorization=f"Bearer {TOKEN}")[0] == 200
         assert send(local, "GET", "/v1/models", Host="gpu.example")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("token", "host", "reason"),
+    [
+        ("fifteen-letters", "0.0.0.0", "VIPCLI_TOKEN has 15 characters, which other machines could guess."),
+        ("two words, though they are long", "127.0.0.1", "VIPCLI_TOKEN cannot be sent in a header."),
+        ("Schlüssel-für-alle", "127.0.0.1", "VIPCLI_TOKEN cannot be sent in a header."),
+    ],
+)
+def test_a_token_that_does_not_protect_is_refused(token: str, host: str, reason: str) -> None:
+    environment = {**os.environ, "VIPCLI_TOKEN": token}
+    done = run("serve", "--port", "0", "--host", host, environment=environment)
+    assert done.returncode == 2
+    assert f"error: {reason}" in done.stderr
+
+
+def test_a_short_token_is_enough_on_this_machine() -> None:
+    assert control._token("127.0.0.1") != control._token("127.0.0.1")
+    for host, token in (("127.0.0.1", "x"), ("::1", "x"), ("0.0.0.0", "exactly-sixteen-"), (None, "x y")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("VIPCLI_TOKEN", token)
+            assert (control._token(host) == token) is (host is not None)
 
 
 # --------------------------------------------------------------------------- pieces
