@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 SERVER = "Server"
 
-KeepAlive = Annotated[
+KeepAliveOption = Annotated[
     str | None,
     typer.Option(
         metavar="SPAN", help="Stop after this long without a request: 10m, 2h.", rich_help_panel=SERVER
     ),
 ]
-Port = Annotated[
+PortOption = Annotated[
     int | None,
     typer.Option(
         metavar="N",
@@ -38,7 +38,7 @@ Port = Annotated[
         rich_help_panel=SERVER,
     ),
 ]
-Host = Annotated[
+HostOption = Annotated[
     str,
     typer.Option(
         metavar="ADDRESS",
@@ -47,13 +47,13 @@ Host = Annotated[
         show_default=False,
     ),
 ]
-Together = Annotated[
+TogetherOption = Annotated[
     int,
     typer.Option(
         metavar="N", min=1, max=1024, help="Most requests to answer in one batch.", rich_help_panel=SERVER
     ),
 ]
-Waiting = Annotated[
+WaitingOption = Annotated[
     int,
     typer.Option(
         metavar="N",
@@ -63,22 +63,22 @@ Waiting = Annotated[
         rich_help_panel=SERVER,
     ),
 ]
-Status = Annotated[
+StatusOption = Annotated[
     bool, typer.Option("--status", help="Describe the running server.", rich_help_panel=SERVER)
 ]
-Stop = Annotated[bool, typer.Option("--stop", help="Stop the running server.", rich_help_panel=SERVER)]
+StopOption = Annotated[bool, typer.Option("--stop", help="Stop the running server.", rich_help_panel=SERVER)]
 
 
 def serve(
     *,
     settings: Annotated[Settings, options.MODEL_OPTIONS, options.PIXEL_OPTIONS],
-    keep_alive: KeepAlive = None,
-    port: Port = None,
-    host: Host = "127.0.0.1",
-    together: Together = 8,
-    waiting: Waiting = 64,
-    status: Status = False,
-    stop: Stop = False,
+    keep_alive: KeepAliveOption = None,
+    port: PortOption = None,
+    host: HostOption = "127.0.0.1",
+    together: TogetherOption = 8,
+    waiting: WaitingOption = 64,
+    status: StatusOption = False,
+    stop: StopOption = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -141,8 +141,8 @@ def _announcements(info: dict[str, Any], server_options: ServerOptions, *, quiet
     from vipcli.serving.control import LOCAL_HOSTS, TOKEN_VARIABLE
 
     if not quiet:
-        held = f"{info['model']} is in memory on {info['device']}."
-        yield f"{held} vipcli ask and chat use it; Ctrl-C stops it."
+        loaded = f"{info['model']} is in memory on {info['device']}."
+        yield f"{loaded} vipcli ask and chat use it; Ctrl-C stops it."
     if info["address"] is not None and not (quiet and os.environ.get(TOKEN_VARIABLE)):
         yield f"It answers OpenAI chat completions at {info['address']} with the token {info['token']}"
     if server_options.host not in (None, *LOCAL_HOSTS):

@@ -32,17 +32,16 @@ class _Upload:
     deadline: asyncio.Timeout | None = None
 
     def drop(self) -> None:
-        """Free the memory, and wake the task that waits for more."""
+        """Free the memory, and end the task that waits for more of the body."""
         self.dropped, self.arriving, self.data = True, False, bytearray()
         if self.deadline is not None and not self.deadline.expired():
             self.deadline.reschedule(asyncio.get_running_loop().time())
 
 
 class BodyReader:
-    """Reads any number of bodies at once; nobody waits for a slow one.
+    """Reads bodies side by side, within a memory limit for all of them together.
 
-    Where all of them together outgrow their memory, the one that has been arriving for longest is dropped,
-    so that clients which send slowly, or stop, cannot shut out the others.
+    When they exceed it, the upload that started first is dropped: slow clients cannot shut out others.
     """
 
     def __init__(self, *, seconds: float, max_bytes: float = math.inf, max_total: float = math.inf) -> None:
@@ -54,7 +53,7 @@ class BodyReader:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytearray]:
-        """The body, which counts against the memory of all until the context ends."""
+        """The body of a request; it counts against the memory limit until the context ends."""
         upload = _Upload()
         self._uploads.append(upload)
         try:
@@ -82,7 +81,7 @@ class BodyReader:
         upload.arriving = False
 
     def _add(self, upload: _Upload, piece: bytes) -> None:
-        """Add a piece to a body, and drop the oldest uploads until all fit into the memory."""
+        """Add a piece to a body, and drop the oldest uploads until the rest fit within the memory limit."""
         upload.data += piece
         if len(upload.data) > self._max_bytes:
             raise BodyTooLargeError(f"The body is too large. At most {self._max_bytes:,} bytes are allowed.")

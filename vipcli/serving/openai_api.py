@@ -39,7 +39,7 @@ from vipcli.pictures.fitting import LONGEST_SIDE
 from vipcli.pictures.images import Picture, read_picture
 from vipcli.serving.openai_schema import (
     ChatMessage,
-    Part,
+    ContentPart,
     PictureAddress,
     RegionField,
     RequestBody,
@@ -349,9 +349,9 @@ def _read_content(message: ChatMessage) -> tuple[list[str], list[str]]:
     texts, pictures = [], []
     for part in message.content or []:
         match part:
-            case Part(type="text", text=str(text)):
+            case ContentPart(type="text", text=str(text)):
                 texts.append(text)
-            case Part(type="image_url", image_url=PictureAddress(url=url)):
+            case ContentPart(type="image_url", image_url=PictureAddress(url=url)):
                 pictures.append(url)
             case _:
                 raise UsageError(

@@ -84,7 +84,7 @@ class PictureAddress(_Schema):
     url: str
 
 
-class Part(_Schema):
+class ContentPart(_Schema):
     type: str
     text: str | None = None
     image_url: PictureAddress | None = None
@@ -100,7 +100,7 @@ class ChatMessage(_Schema):
     role: str
     content: Annotated[
         # Told apart by a tag, so that an error is about the variant that was meant.
-        Annotated[str | None, Tag("text")] | Annotated[list[Part], Tag("parts")],
+        Annotated[str | None, Tag("text")] | Annotated[list[ContentPart], Tag("parts")],
         Discriminator(_text_or_parts),
     ] = None
 
