@@ -1,4 +1,4 @@
-"""The chat-completions form: what clients send is read, and what is written they understand."""
+"""The chat-completions form: requests are read or refused, and OpenAI's client understands the responses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from vipcli.errors import (
     ConfigError,
     ImageError,
     MarkError,
+    Message,
     PromptError,
     UsageError,
     VipcliError,
@@ -37,11 +39,12 @@ from vipcli.errors import (
 from vipcli.marks.kinds import BY_KIND, parse_mark
 from vipcli.pictures.images import read_picture
 from vipcli.serving import openai_api
-from vipcli.serving.openai_api import Asked
+from vipcli.serving.openai_api import ChatRequest, ResponseId, UnknownModelError
+from vipcli.serving.openai_schema import RegionField, RequestBody, UnsupportedFieldError
 
 BUNDLED = lookup.find("bundled")
 MAX_PIXELS, LONGEST = 100_000, 1_000
-STAMP: dict[str, Any] = {"id": "chatcmpl-1", "created": 1_700_000_000}
+RESPONSE = ResponseId("chatcmpl-1", 1_700_000_000)
 
 
 def png(seed: int = 1, width: int = 60, height: int = 40, format: str = "PNG") -> bytes:
@@ -65,7 +68,7 @@ def text(words: str) -> dict[str, Any]:
 
 
 def user(*parts: dict[str, Any] | str) -> dict[str, Any]:
-    return {"role": "user", "content": [text(one) if isinstance(one, str) else one for one in parts]}
+    return {"role": "user", "content": [text(part) if isinstance(part, str) else part for part in parts]}
 
 
 def assistant(words: str) -> dict[str, Any]:
@@ -73,12 +76,12 @@ def assistant(words: str) -> dict[str, Any]:
 
 
 def body(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"model": "vip", "messages": list(messages or [user("What is it?", picture())]), **more}
+    return {"model": "bundled", "messages": list(messages or [user("What is it?", picture())]), **more}
 
 
-def read(told: Any, max_pixels: int = MAX_PIXELS) -> Asked:
-    content = told if isinstance(told, bytes) else json.dumps(told).encode()
-    return openai_api.read(content, BUNDLED, max_pixels=max_pixels, longest_answer=LONGEST)
+def read(body: Any, max_pixels: int = MAX_PIXELS) -> ChatRequest:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return openai_api.read_request(content, BUNDLED, max_pixels=max_pixels, max_tokens=LONGEST)
 
 
 def reply(words: str = "a dog", ended: Ended = "stop", probability: float | None = 0.75) -> Reply:
@@ -86,50 +89,50 @@ def reply(words: str = "a dog", ended: Ended = "stop", probability: float | None
     return Reply(words, ended, 600, (5, 6, 7), 2, probability, facts)
 
 
-# --------------------------------------------------------------------------- what is asked
+# --------------------------------------------------------------------------- requests
 
 
 def test_a_question_is_asked_as_on_the_command_line() -> None:
     region = {"box": "8%,36%,31%,66%:red"}
-    asked = read(body(user("What is {1}?", picture()), regions=[region]))
+    chat = read(body(user("What is {1}?", picture()), regions=[region]))
     answerer = ScriptedAnswerer("yes")
     marked = mark([read_picture(png(), "photo")], [parse_mark("box", region["box"])])
     ask(prepare(marked, "What is {1}?", BUNDLED), answerer)
     (expected,) = answerer.requests
-    assert [image.tobytes() for image in asked.request.images] == [
+    assert [image.tobytes() for image in chat.request.images] == [
         image.tobytes() for image in expected.images
     ]
     for name in ("prompt", "fit", "stops", "typed", "sampling", "before", "least_room", "frames"):
-        assert getattr(asked.request, name) == getattr(expected, name)
-    assert asked.question.text == "What is within the red rectangle?"
-    assert (asked.stream, asked.with_usage, asked.name) == (False, False, "vip")
+        assert getattr(chat.request, name) == getattr(expected, name)
+    assert chat.question.text == "What is within the red rectangle?"
+    assert (chat.stream, chat.include_usage, chat.model) == (False, False, "bundled")
 
 
 def test_a_conversation_becomes_one_prompt() -> None:
-    asked = read(
+    chat = read(
         body(
             {"role": "system", "content": "Be brief."},
             {"role": "developer", "content": [text("Be kind.")]},
-            user(picture(), "What is {1}?"),
+            user(picture(), "What is {1}?", picture(png(2))),
             assistant("a red dog"),
             {"role": "user", "content": "And this?", "name": "somebody"},
-            user(picture(png(2)), "Beside {2}?"),
+            user("Beside {2}?"),
             regions=[{"point": "30,20:blue"}, {"kind": "box", "at": [1, 2, 30.5, "50%"], "image": 2}],
         )
     )
-    assert asked.request.prompt == (
+    assert chat.request.prompt == (
         "Be brief.\nBe kind.###Human: <image>\n<image>\nWhat is at the blue point?###Assistant: a red dog"
         "###Human: And this?\nBeside within the red rectangle?###Assistant:"
     )
-    assert set(asked.request.typed) == {
+    assert set(chat.request.typed) == {
         "And this?\nBeside within the red rectangle?",
         "Be brief.\nBe kind.",
         "What is at the blue point?",
         "a red dog",
     }
-    assert asked.request.least_room == 64
-    assert [shown.picture.name for shown in asked.question.marked.shown] == ["Picture 1", "Picture 2"]
-    assert [list(shown.marks) for shown in asked.question.marked.shown] == [[1], [2]]
+    assert chat.request.least_room == 64
+    assert [shown.picture.name for shown in chat.question.marked.shown] == ["Picture 1", "Picture 2"]
+    assert [list(shown.marks) for shown in chat.question.marked.shown] == [[1], [2]]
 
 
 @pytest.mark.parametrize(
@@ -143,15 +146,15 @@ def test_a_conversation_becomes_one_prompt() -> None:
         ([user("Who?", picture()), {"role": "assistant"}, user("Sure?")], "Sure?"),
     ],
 )
-def test_what_is_asked_is_the_text_of_the_last_turn(messages: list[Any], question: str) -> None:
-    asked = read(body(*messages, regions=[{"box": "1,1,30,30"}]))
-    assert asked.question.text == question
-    assert asked.request.prompt.endswith(f"{question}###Assistant:")
+def test_the_question_is_the_text_of_the_last_turn(messages: list[Any], question: str) -> None:
+    chat = read(body(*messages, regions=[{"box": "1,1,30,30"}]))
+    assert chat.question.text == question
+    assert chat.request.prompt.endswith(f"{question}###Assistant:")
 
 
-def test_an_earlier_question_that_was_left_out_is_the_one_that_was_asked() -> None:
-    asked = read(body(user(picture()), assistant("a dog"), user("Sure?")))
-    assert "<image>\nWhat is shown in this picture?###Assistant: a dog###Human: Sure?" in asked.request.prompt
+def test_an_earlier_turn_without_a_question_has_the_default_question() -> None:
+    chat = read(body(user(picture()), assistant("a dog"), user("Sure?")))
+    assert "<image>\nWhat is shown in this picture?###Assistant: a dog###Human: Sure?" in chat.request.prompt
 
 
 @pytest.mark.parametrize(
@@ -172,30 +175,30 @@ def test_an_earlier_question_that_was_left_out_is_the_one_that_was_asked() -> No
     ],
 )
 def test_regions_are_the_marks_that_would_be_typed(region: dict[str, Any], typed: tuple[str, str]) -> None:
-    asked = read(body(regions=[region]))
+    chat = read(body(regions=[region]))
     expected = mark([read_picture(png(), "photo")], [parse_mark(*typed)])
-    assert asked.question.marked.marks == expected.marks
-    assert asked.request.images[0].tobytes() == expected.pixels.tobytes()
+    assert chat.question.marked.marks == expected.marks
+    assert chat.request.images[0].tobytes() == expected.pixels.tobytes()
 
 
 def test_there_is_a_region_for_every_kind_of_mark() -> None:
-    assert set(openai_api._Region.model_fields) == {*BY_KIND, "kind", "at", "color", "image"}
+    assert set(RegionField.model_fields) == {*BY_KIND, "kind", "at", "color", "image"}
 
 
 @pytest.mark.parametrize("kind", ["png", "PNG", "jpeg", "jpg", "webp", "gif", "bmp", "tiff"])
 def test_pictures_come_in_the_usual_formats(kind: str) -> None:
     format = {"JPG": "JPEG"}.get(kind.upper(), kind.upper())
     wrapped = data_url(png(format=format), kind).replace("A", "A\n")
-    asked = read(body(user(picture(wrapped), "What?")))
-    assert asked.request.images[0].shape == (40, 60, 3)
+    chat = read(body(user(picture(wrapped), "What?")))
+    assert chat.request.images[0].shape == (40, 60, 3)
 
 
-def test_settings_are_taken_and_have_their_usual_values() -> None:
-    usual = read(body()).request
-    assert (usual.fit, usual.stops) == ("pad", HUMAN.stops)
-    assert usual.sampling.max_new_tokens == 512
-    assert (usual.sampling.temperature, usual.sampling.top_p, usual.sampling.seed) == (0, 1, 0)
-    given = read(
+def test_settings_and_their_defaults() -> None:
+    default = read(body()).request
+    assert (default.fit, default.stops) == ("pad", HUMAN.stops)
+    assert default.sampling.max_new_tokens == 512
+    assert (default.sampling.temperature, default.sampling.top_p, default.sampling.seed) == (0, 1, 0)
+    chosen = read(
         body(
             temperature=0.5,
             top_p=0.9,
@@ -209,40 +212,45 @@ def test_settings_are_taken_and_have_their_usual_values() -> None:
             stream_options={"include_usage": True, "include_obfuscation": False},
         )
     )
-    sampling = given.request.sampling
+    sampling = chosen.request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.seed, sampling.max_new_tokens) == (0.5, 0.9, 7, 30)
-    assert given.request.fit == "crop"
-    assert given.request.stops == (*VICUNA.stops, Stop("\n"), Stop("END"))
-    assert given.request.prompt.endswith("USER: <image>\nWhat is it? ASSISTANT:")
-    assert (given.stream, given.with_usage) == (True, True)
+    assert chosen.request.fit == "crop"
+    assert chosen.request.stops == (*VICUNA.stops, Stop("\n"), Stop("END"))
+    assert chosen.request.prompt.endswith("USER: <image>\nWhat is it? ASSISTANT:")
+    assert (chosen.stream, chosen.include_usage) == (True, True)
     assert read(body(stop="x")).request.stops[-1] == Stop("x")
     assert read(body(max_tokens=LONGEST)).request.sampling.max_new_tokens == LONGEST
 
 
-def test_an_answer_is_never_longer_than_the_server_lets_it_be() -> None:
+def test_the_server_limits_the_length_of_answers() -> None:
     content = json.dumps(body()).encode()
-    asked = openai_api.read(content, BUNDLED, max_pixels=MAX_PIXELS, longest_answer=100)
-    assert asked.request.sampling.max_new_tokens == 100
+    chat = openai_api.read_request(content, BUNDLED, max_pixels=MAX_PIXELS, max_tokens=100)
+    assert chat.request.sampling.max_new_tokens == 100
 
 
-def test_chance_has_a_seed_of_its_own_that_is_told() -> None:
-    seeds = [read(body(temperature=1)) for _ in range(3)]
-    assert len({one.request.sampling.seed for one in seeds}) == 3
-    told = openai_api.whole(seeds[0], reply(), **STAMP)
-    assert told["vipcli"]["seed"] == seeds[0].request.sampling.seed
+def test_a_sampled_answer_reports_its_random_seed() -> None:
+    chats = [read(body(temperature=1)) for _ in range(3)]
+    assert len({chat.request.sampling.seed for chat in chats}) == 3
+    response = openai_api.completion(chats[0], reply(), RESPONSE)
+    assert response["vipcli"]["seed"] == chats[0].request.sampling.seed
 
 
-def test_what_asks_for_nothing_is_let_be() -> None:
+def test_fields_that_change_nothing_are_ignored() -> None:
     harmless = {
         "user": "me",
         "metadata": {"a": "b"},
         "store": True,
         "service_tier": "auto",
+        "safety_identifier": "me",
+        "prompt_cache_key": "here",
+        "prediction": {"type": "content", "content": "a dog"},
         "parallel_tool_calls": False,
-        "reasoning_effort": "low",
-        "whatever": [1],
+        "reasoning_effort": "none",
         "frequency_penalty": 0.0,
         "presence_penalty": 0,
+        "repetition_penalty": 1.0,
+        "top_k": -1,
+        "min_p": 0,
         "n": 1,
         "logprobs": False,
         "top_logprobs": None,
@@ -257,11 +265,12 @@ def test_what_asks_for_nothing_is_let_be() -> None:
         "stream": None,
         "stream_options": None,
         "regions": None,
+        "anything": None,
     }
     assert read(body(**harmless)).request.prompt == read(body()).request.prompt
 
 
-# --------------------------------------------------------------------------- what is refused
+# --------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(
@@ -283,18 +292,91 @@ def test_what_asks_for_nothing_is_let_be() -> None:
         ("presence_penalty", float("nan")),
         ("web_search_options", {}),
         ("moderation", {"model": "x"}),
+        ("top_k", 50),
+        ("top_k", 1),
+        ("min_p", 0.05),
+        ("typical_p", 0.9),
+        ("repetition_penalty", 1.1),
+        ("reasoning_effort", "low"),
+        ("verbosity", "high"),
+        ("ignore_eos", True),
+        ("min_tokens", 5),
+        ("stop_token_ids", [5]),
+        ("guided_json", {"type": "object"}),
+        ("chat_template_kwargs", {"enable_thinking": True}),
+        ("temprature", 0.5),
+        ("anything", [1]),
+        ("x" * 300, 1),
     ],
 )
-def test_what_cannot_be_served_is_named(name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"^The field {name} of the request asks for what is not served"):
+def test_fields_that_may_change_the_answer_are_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(
+        UnsupportedFieldError, match=f"^The field '{name[:60]}' is not supported here"
+    ) as caught:
         read(body(**{name: value}))
+    assert openai_api.error_body(caught.value)["error"] == {
+        "message": str(caught.value),
+        "type": "invalid_request_error",
+        "param": name[:60],
+        "code": "unsupported_parameter",
+    }
+    assert str(caught.value).endswith("Leave it out.")
 
 
-HUGE = json.dumps(body()).replace('"vip"', '"vip", "seed": ' + "1" * 5_000).encode()
+def test_a_refusal_names_the_values_that_are_allowed() -> None:
+    with pytest.raises(
+        UnsupportedFieldError, match=r"'top_k' is not supported here, except as -1 or 0\. Leave"
+    ):
+        read(body(top_k=40))
+
+
+@pytest.mark.parametrize("name", ["other", "vip-llava-7b", "Bundled", "bundled ", ""])
+def test_another_model_is_refused(name: str) -> None:
+    with pytest.raises(UnknownModelError, match="This server holds bundled") as caught:
+        read(body() | {"model": name})
+    error = openai_api.error_body(caught.value)["error"]
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+
+
+def test_a_model_has_its_short_name_too() -> None:
+    served = replace(BUNDLED, name="llava-hf/vip-llava-7b-hf")
+    openai_api.check_model("vip-llava-7b", served)
+    openai_api.check_model("llava-hf/vip-llava-7b-hf", served)
+    with pytest.raises(UnknownModelError):
+        openai_api.check_model("vip-llava-13b", served)
+
+
+@pytest.mark.parametrize("first", [user(picture(), "a"), user("a")])
+def test_pictures_after_an_answer_are_refused(first: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="Pictures can only come with the first question of a conversation"):
+        read(body(first, assistant("b"), user(picture(png(2)), "c")))
 
 
 @pytest.mark.parametrize(
-    ("told", "error", "why"),
+    ("message", "text"),
+    [
+        (
+            Message("It is too long.", "Lower {max_new_tokens}, or choose {fit=pad}."),
+            'It is too long. Lower max_tokens, or choose "fit": "pad".',
+        ),
+        (Message("It is too cold.", "Try {temperature=1}."), 'It is too cold. Try "temperature": 1.0.'),
+        (Message("It is too large.", "Raise {max_pixels}, or choose {fit=pad}."), "It is too large."),
+        (
+            Message("It is not mentioned.", "Write {1} where it should."),
+            "It is not mentioned. Write {1} where it should.",
+        ),
+    ],
+)
+def test_advice_names_the_fields_of_a_request_or_is_left_out(message: Message, text: str) -> None:
+    error = openai_api.error_body(UsageError(message.fact, message.advice))["error"]
+    assert error["message"] == openai_api.spell(message) == text
+
+
+HUGE = json.dumps(body()).replace('"bundled"', '"bundled", "seed": ' + "1" * 5_000).encode()
+
+
+@pytest.mark.parametrize(
+    ("request_body", "error", "reason"),
     [
         (b"", UsageError, "cannot be read: invalid JSON"),
         (b"\xff", UsageError, "cannot be read: invalid JSON"),
@@ -303,22 +385,26 @@ HUGE = json.dumps(body()).replace('"vip"', '"vip", "seed": ' + "1" * 5_000).enco
         (HUGE, UsageError, "number out of range"),
         (b'{"model": "\\ud800"}', UsageError, "cannot be read"),
         ({}, UsageError, "wrong at 'model': field required"),
-        (body(model="x" * 201), UsageError, "wrong at 'model'"),
+        (body(model="bundled" * 201), UsageError, "wrong at 'model'"),
         (body() | {"model": None}, UsageError, "wrong at 'model': input should be a valid string"),
-        (body() | {"messages": []}, UsageError, "last message must be one of the user"),
+        (body() | {"messages": []}, UsageError, "last message must be from the user"),
         (body() | {"messages": {}}, UsageError, "wrong at 'messages': input should be a valid array"),
-        (body(assistant("no")), UsageError, "must follow one of the user"),
-        (body(user(picture(), "a"), assistant("b")), UsageError, "last message must be one of the user"),
+        (body(assistant("no")), UsageError, "must follow a message of the user"),
+        (body(user(picture(), "a"), assistant("b")), UsageError, "last message must be from the user"),
         (body(user(picture(), "a"), assistant("b"), assistant("c"), user("d")), UsageError, "must follow"),
-        (body({"role": "tool", "content": "x", "tool_call_id": "y"}), UsageError, "of the role 'tool'"),
+        (body({"role": "tool", "content": "x", "tool_call_id": "y"}), UsageError, "have the role 'tool'"),
         (body({"role": "user"}), UsageError, "'user' has no content"),
         (body({"role": "user", "content": []}), UsageError, "'user' has no content"),
         (body({"role": "user", "content": 5}), UsageError, "wrong at 'messages.0.content.text'"),
-        (body(user(picture(), {"type": "text"})), UsageError, "cannot be of the type 'text', or lacks"),
-        (body(user({"type": "input_audio"})), UsageError, "cannot be of the type 'input_audio'"),
+        (body(user(picture(), {"type": "text"})), UsageError, "has the type 'text', or lacks"),
+        (body(user({"type": "input_audio"})), UsageError, "has the type 'input_audio'"),
         (body(user({"type": "image_url", "image_url": "x"})), UsageError, "content.parts.0.image_url"),
         (body({"role": "system", "content": [picture()]}), UsageError, "'system' cannot hold pictures"),
-        (body({**assistant("x"), "tool_calls": [{}]}), UsageError, "field tool_calls of the messages"),
+        (
+            body({**assistant("x"), "tool_calls": [{}]}),
+            UsageError,
+            "The field 'messages.0.tool_calls' is not",
+        ),
         (body(user("What?")), UsageError, "no picture in the messages"),
         (body(user("", picture())), PromptError, "question is empty"),
         (body(user("x" * 60_000, picture(), "x" * 60_000)), PromptError, "have 120,000 characters together"),
@@ -345,32 +431,34 @@ HUGE = json.dumps(body()).replace('"vip"', '"vip", "seed": ' + "1" * 5_000).enco
         (body(fit="squeeze"), ConfigError, "fit is 'squeeze', but takes one of pad, crop, stretch"),
         (body(prompt_form="x"), ConfigError, "prompt_form is 'x', but takes one of auto, human"),
         (body(stop=["a"] * 5), UsageError, "5 stop texts. At most 4"),
-        (body(stop=""), UsageError, "from 1 to 100 characters"),
+        (body(stop=""), UsageError, "1 to 100 characters"),
         (body(stop=3), UsageError, "wrong at 'stop"),
         (body(stream="yes"), UsageError, "wrong at 'stream'"),
         (body(stream_options=[]), UsageError, "wrong at 'stream_options'"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_told(told: Any, error: type[VipcliError], why: str) -> None:
+def test_an_error_says_what_is_wrong_with_a_request(
+    request_body: Any, error: type[VipcliError], reason: str
+) -> None:
     with pytest.raises(error) as caught:
-        read(told)
-    assert why in str(caught.value)
+        read(request_body)
+    assert reason in str(caught.value)
     assert len(str(caught.value)) < 300 and str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
-    ("region", "error", "why"),
+    ("region", "error", "reason"),
     [
-        ({}, MarkError, "Region 1 does not say what it is and where"),
-        ({"kind": "box"}, MarkError, "does not say"),
-        ({"at": "1,2,3,4"}, MarkError, "does not say"),
-        ({"kind": "blob", "at": "1,2,3,4"}, MarkError, "Kinds are box, ellipse"),
-        ({"kind": "ellipse", "box": "1,2,3,4"}, MarkError, "does not say"),
-        ({"box": "1,2,3,4", "point": "1,2"}, MarkError, "does not say"),
-        ({"box": "1,2,3,4", "at": "1,2,3,4"}, MarkError, "does not say"),
+        ({}, MarkError, "Region 1 must have exactly one kind and one place"),
+        ({"kind": "box"}, MarkError, "exactly one kind"),
+        ({"at": "1,2,3,4"}, MarkError, "exactly one kind"),
+        ({"kind": "blob", "at": "1,2,3,4"}, MarkError, "The kinds are box, ellipse"),
+        ({"kind": "ellipse", "box": "1,2,3,4"}, MarkError, "exactly one kind"),
+        ({"box": "1,2,3,4", "point": "1,2"}, MarkError, "exactly one kind"),
+        ({"box": "1,2,3,4", "at": "1,2,3,4"}, MarkError, "exactly one kind"),
         ({"box": "1,2,3,4", "colour": "red"}, UsageError, "'regions.0.colour': extra inputs"),
-        ({"box": "1,2,3,4:red", "color": "blue"}, MarkError, "its color or its image twice"),
-        ({"box": "1:1,2,3,4", "image": 1}, MarkError, "its color or its image twice"),
+        ({"box": "1,2,3,4:red", "color": "blue"}, MarkError, "sets its color or its image twice"),
+        ({"box": "1:1,2,3,4", "image": 1}, MarkError, "sets its color or its image twice"),
         ({"box": "1,2,3,4", "color": "reddish"}, ColorError, "no colour 'reddish'"),
         ({"box": "1,2,3,4", "color": "red:1"}, ColorError, "no colour"),
         ({"box": "1,2,3,4", "image": 2}, MarkError, "there is only one picture"),
@@ -389,12 +477,12 @@ def test_what_is_wrong_with_a_request_is_told(told: Any, error: type[VipcliError
         ({"scribble": [1] * 20_002}, UsageError, "wrong at 'regions.0.scribble.parts'"),
     ],
 )
-def test_what_is_wrong_with_a_region_is_told(
-    region: dict[str, Any], error: type[VipcliError], why: str
+def test_an_error_says_what_is_wrong_with_a_region(
+    region: dict[str, Any], error: type[VipcliError], reason: str
 ) -> None:
     with pytest.raises(error) as caught:
         read(body(regions=[region]))
-    assert why in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def test_no_file_is_opened_for_a_region(tmp_path: Path) -> None:
@@ -405,38 +493,38 @@ def test_no_file_is_opened_for_a_region(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("url", "reason"),
     [
-        ("https://example.org/dog.png", "is only an address, and this server fetches nothing"),
+        ("https://example.org/dog.png", "is only an address, and this server downloads nothing"),
         ("file:///etc/passwd", "is only an address"),
         ("/etc/passwd", "is only an address"),
         ("", "is only an address"),
-        ("data:", "does not begin with"),
-        ("data:image/png", "does not begin with"),
-        ("data:image/png,abcd", "does not begin with"),
-        ("data:image/svg+xml;base64,PHN2Zy8+", "does not begin with"),
-        ("data:text/html;base64,PHN2Zy8+", "does not begin with"),
+        ("data:", "does not start with"),
+        ("data:image/png", "does not start with"),
+        ("data:image/png,abcd", "does not start with"),
+        ("data:image/svg+xml;base64,PHN2Zy8+", "does not start with"),
+        ("data:text/html;base64,PHN2Zy8+", "does not start with"),
         ("data:image/png;base64,", "Picture 1 is empty"),
-        ("data:image/png;base64,abc", "not written in base64"),
-        ("data:image/png;base64,äöü=", "not written in base64"),
+        ("data:image/png;base64,abc", "not valid base64"),
+        ("data:image/png;base64,äöü=", "not valid base64"),
         ("data:image/png;base64,PHN2Zy8+", "Picture 1 is an SVG drawing"),
         (data_url(png()[:200]), "Picture 1 is damaged or cut off"),
         (data_url(b"nothing"), "Picture 1 is not a picture"),
         (data_url(png(width=400, height=400)), "Picture 1 is 400 × 400 pixels, more than the limit"),
     ],
 )
-def test_what_is_no_picture_is_refused(url: str, why: str) -> None:
-    with pytest.raises(ImageError, match=why):
+def test_anything_but_a_picture_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
         read(body(user("What?", picture(url))))
 
 
 def test_pictures_are_limited_together() -> None:
-    one = picture(png(width=100, height=100))
-    assert len(read(body(user("What?", one, one)), 20_000).request.images) == 2
+    large = picture(png(width=100, height=100))
+    assert len(read(body(user("What?", large, large)), 20_000).request.images) == 2
     with pytest.raises(ImageError, match="padded to squares, have more than 20,000 pixels together"):
-        read(body(user("What?", one, one, one)), 20_000)
+        read(body(user("What?", large, large, large)), 20_000)
     with pytest.raises(ImageError, match="The pictures have more than 20,000 pixels together"):
-        read(body(user("What?", one, one, one), fit="crop"), 20_000)
+        read(body(user("What?", large, large, large), fit="crop"), 20_000)
     with pytest.raises(UsageError, match=r"33 pictures\. At most 32"):
         read(body(user("What?", *[picture()] * 33)))
 
@@ -475,7 +563,7 @@ def test_no_region_takes_long(region: dict[str, Any]) -> None:
     assert time.process_time() - started < 10
 
 
-# --------------------------------------------------------------------------- anything at all
+# --------------------------------------------------------------------------- fuzzing
 
 
 SCALARS = (
@@ -489,7 +577,7 @@ SCALARS = (
     )
 )
 NAMES = st.text(max_size=8) | st.sampled_from(
-    [*openai_api._Told.model_fields, *openai_api._Region.model_fields, "role", "content", "type", "text"]
+    [*RequestBody.model_fields, *RegionField.model_fields, "role", "content", "type", "text"]
 )
 ANYTHING = st.recursive(
     SCALARS,
@@ -498,9 +586,9 @@ ANYTHING = st.recursive(
 )
 WHOLE = body(
     {"role": "system", "content": "Be brief."},
-    user("What is {1}?", picture(png(1, 16, 12))),
+    user("What is {1}?", picture(png(1, 16, 12)), picture(png(2, 12, 16))),
     assistant("a dog"),
-    user(picture(png(2, 12, 16)), "And {2}?"),
+    user("And {2}?"),
     regions=[
         {"box": "8%,36%,31%,66%:red"},
         {"kind": "scribble", "at": [1, 2, 8, 9.5, "50%", 4], "color": "blue", "image": 2},
@@ -517,66 +605,66 @@ WHOLE = body(
 )
 
 
-def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The ways to everything inside a JSON value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, one in inner:
-        yield (*way, key)
-        yield from places(one, (*way, key))
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths to everything inside a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from paths(inner, (*path, key))
 
 
-def settles(told: bytes) -> None:
+def check_read_or_refused(request_body: bytes) -> None:
     """A request is either read and answered, or refused in a sentence."""
     try:
-        asked = read(told)
+        chat = read(request_body)
     except VipcliError as error:
-        assert str(error) and json.dumps(openai_api.refusal(str(error)))
+        assert str(error) and json.dumps(openai_api.error_body(error))
         return
-    for made in (
-        openai_api.whole(asked, reply(), **STAMP),
-        openai_api.piece(asked, "a", **STAMP),
-        openai_api.usage_piece(asked, reply(), **STAMP),
+    for response in (
+        openai_api.completion(chat, reply(), RESPONSE),
+        openai_api.text_chunk(chat, RESPONSE, "a"),
+        openai_api.usage_chunk(chat, RESPONSE, reply()),
     ):
-        json.dumps(made, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(response, ensure_ascii=False, allow_nan=False).encode()
 
 
 @settings(max_examples=300, deadline=None)
 @given(ANYTHING)
 def test_any_json_is_read_or_refused(value: Any) -> None:
-    settles(json.dumps(value).encode())
+    check_read_or_refused(json.dumps(value).encode())
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(value: bytes) -> None:
-    settles(value)
+    check_read_or_refused(value)
 
 
-def test_what_is_tampered_with_could_be_read() -> None:
+def test_the_request_of_the_next_tests_can_be_read() -> None:
     assert read(WHOLE).question.text == "And with the blue scribble?"
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_a_request_that_was_tampered_with_is_read_or_refused(data: st.DataObject) -> None:
-    told: Any = deepcopy(WHOLE)
+    changed: Any = deepcopy(WHOLE)
     for _ in range(data.draw(st.integers(1, 2))):
-        way = data.draw(st.sampled_from(list(places(told))))
-        inside = told
-        for key in way[:-1]:
+        path = data.draw(st.sampled_from(list(paths(changed))))
+        inside = changed
+        for key in path[:-1]:
             inside = inside[key]
         match data.draw(st.sampled_from(["replace", "drop", "add", "double"])):
             case "replace":
-                inside[way[-1]] = data.draw(ANYTHING)
+                inside[path[-1]] = data.draw(ANYTHING)
             case "drop":
-                del inside[way[-1]]
+                del inside[path[-1]]
             case "double" if isinstance(inside, list):
-                inside.append(deepcopy(inside[way[-1]]))
+                inside.append(deepcopy(inside[path[-1]]))
             case _ if isinstance(inside, dict):
                 inside[data.draw(NAMES)] = data.draw(ANYTHING)
-        if not list(places(told)):
+        if not list(paths(changed)):
             break
-    settles(json.dumps(told).encode())
+    check_read_or_refused(json.dumps(changed).encode())
 
 
 @settings(max_examples=200, deadline=None)
@@ -584,27 +672,27 @@ def test_a_request_that_was_tampered_with_is_read_or_refused(data: st.DataObject
 def test_a_request_with_broken_bytes_is_read_or_refused(place: int, put: bytes) -> None:
     content = json.dumps(WHOLE).encode()
     place %= len(content)
-    settles(content[:place] + put + content[place + 1 :])
+    check_read_or_refused(content[:place] + put + content[place + 1 :])
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(BY_KIND)), st.text("0123456789.,;: %-+e\nrd#/", max_size=40), SCALARS)
 def test_any_region_is_read_or_refused(kind: str, at: str, color: Any) -> None:
-    settles(json.dumps(body(regions=[{kind: at, "color": color}])).encode())
-    settles(json.dumps(body(regions=[{kind: at}])).encode())
+    check_read_or_refused(json.dumps(body(regions=[{kind: at, "color": color}])).encode())
+    check_read_or_refused(json.dumps(body(regions=[{kind: at}])).encode())
 
 
-# --------------------------------------------------------------------------- what is answered
+# --------------------------------------------------------------------------- responses
 
 
 @pytest.mark.parametrize(("ended", "finish"), [("stop", "stop"), ("length", "length"), ("halted", "length")])
-def test_an_answer_is_written_whole(ended: Ended, finish: str) -> None:
-    asked = read(body(user("What?", picture()), regions=[{"box": "1,1,30,30:pink"}]))
-    assert openai_api.whole(asked, reply(ended=ended), **STAMP) == {
+def test_a_completion(ended: Ended, finish: str) -> None:
+    chat = read(body(user("What?", picture()), regions=[{"box": "1,1,30,30:pink"}]))
+    assert openai_api.completion(chat, reply(ended=ended), RESPONSE) == {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1_700_000_000,
-        "model": "vip",
+        "model": "bundled",
         "choices": [
             {
                 "index": 0,
@@ -618,72 +706,73 @@ def test_an_answer_is_written_whole(ended: Ended, finish: str) -> None:
             "question": "What?",
             "probability": 0.75,
             "seed": 0,
-            "notes": [str(note) for note in asked.question.notes],
+            "notes": [openai_api.spell(note) for note in chat.question.notes],
         },
     }
-    assert any("Write {1} where it should" in str(note) for note in asked.question.notes)
+    assert any("Write {1} where it should" in str(note) for note in chat.question.notes)
 
 
 @pytest.mark.parametrize("probability", [None, float("nan")])
 def test_an_answer_without_a_probability_has_none(probability: float | None) -> None:
-    told = openai_api.whole(read(body()), reply("", probability=probability), **STAMP)
-    assert told["vipcli"]["probability"] is None
+    response = openai_api.completion(read(body()), reply("", probability=probability), RESPONSE)
+    assert response["vipcli"]["probability"] is None
 
 
-def test_doubts_are_told_with_the_notes() -> None:
+def test_doubts_are_among_the_notes() -> None:
     facts = ModelFacts("bundled", None, "float32", "cpu")
     unsure = Reply("a dog", "stop", 600, (5,), 1, 0.2, facts)
-    told = openai_api.whole(read(body()), unsure, **STAMP)
-    assert "not sure of this picture" in told["vipcli"]["notes"][-1]
+    response = openai_api.completion(read(body()), unsure, RESPONSE)
+    # A request cannot choose another model, as the advice of this note says.
+    assert response["vipcli"]["notes"][-1].endswith("is not sure of this picture.")
 
 
-# --------------------------------------------------------------------------- the client itself
+# --------------------------------------------------------------------------- OpenAI's client
 
 
-class Served:
-    """What a server would do, without one: it reads requests and writes answers."""
+class FakeServer:
+    """What a server does, without one: it reads requests and writes responses."""
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
+        self.chats: list[ChatRequest] = []
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path == "/v1/models":
-            return httpx2.Response(200, json=openai_api.listed(BUNDLED, created=1_700_000_000))
+            return httpx2.Response(200, json=openai_api.model_list(BUNDLED, created=1_700_000_000))
         assert request.url.path == "/v1/chat/completions"
         try:
-            asked = read(request.content)
+            chat = read(request.content)
         except VipcliError as error:
-            return httpx2.Response(400, json=openai_api.refusal(str(error), param="messages", code="bad"))
-        self.asked.append(asked)
-        if not asked.stream:
-            return httpx2.Response(200, json=openai_api.whole(asked, reply(), **STAMP))
-        told = [
-            openai_api.piece(asked, None, first=True, **STAMP),
-            openai_api.piece(asked, "a ", **STAMP),
-            openai_api.piece(asked, "dog", **STAMP),
-            openai_api.piece(asked, None, ended="stop", **STAMP),
+            return httpx2.Response(400, json=openai_api.error_body(error))
+        self.chats.append(chat)
+        if not chat.stream:
+            return httpx2.Response(200, json=openai_api.completion(chat, reply(), RESPONSE))
+        chunks = [
+            openai_api.first_chunk(chat, RESPONSE),
+            openai_api.text_chunk(chat, RESPONSE, "a "),
+            openai_api.text_chunk(chat, RESPONSE, "dog"),
+            openai_api.last_chunk(chat, RESPONSE, "stop"),
         ]
-        if asked.with_usage:
-            told.append(openai_api.usage_piece(asked, reply(), **STAMP))
-        events = "".join(f"data: {json.dumps(one)}\n\n" for one in told) + "data: [DONE]\n\n"
+        if chat.include_usage:
+            chunks.append(openai_api.usage_chunk(chat, RESPONSE, reply()))
+        events = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
         return httpx2.Response(200, text=events, headers={"content-type": "text/event-stream"})
 
 
 @pytest.fixture
-def served() -> Served:
-    return Served()
+def server() -> FakeServer:
+    return FakeServer()
 
 
 @pytest.fixture
-def client(served: Served) -> Iterator[openai.OpenAI]:
-    handler: Callable[[httpx2.Request], httpx2.Response] = served
+def client(server: FakeServer) -> Iterator[openai.OpenAI]:
+    handler: Callable[[httpx2.Request], httpx2.Response] = server
     with openai.OpenAI(
         api_key="none",
         base_url="http://localhost/v1",
         max_retries=0,
         http_client=httpx2.Client(transport=httpx2.MockTransport(handler)),
-    ) as made:
-        yield made
+    ) as client:
+        yield client
 
 
 QUESTION: list[Any] = [
@@ -692,36 +781,40 @@ QUESTION: list[Any] = [
 ]
 
 
-def test_the_client_asks_and_reads_the_answer(client: openai.OpenAI, served: Served) -> None:
-    made = client.chat.completions.create(
+def test_the_client_asks_and_reads_the_answer(client: openai.OpenAI, server: FakeServer) -> None:
+    completion = client.chat.completions.create(
         model="bundled",
         messages=QUESTION,
         temperature=0,
         max_completion_tokens=50,
         extra_body={"regions": [{"kind": "box", "at": [1, 1, 30, 30], "color": "red"}]},
     )
-    (asked,) = served.asked
-    assert asked.question.text == "What is within the red rectangle?"
-    assert (asked.name, asked.stream) == ("bundled", False)
-    assert asked.request.sampling.max_new_tokens == 50
-    assert made.choices[0].message.content == "a dog"
-    assert (made.choices[0].finish_reason, made.id, made.model) == ("stop", "chatcmpl-1", "bundled")
-    assert made.usage is not None and made.usage.total_tokens == 603
-    assert made.model_extra is not None and made.model_extra["vipcli"]["probability"] == 0.75
-    assert type(made).model_validate(made.model_dump(), strict=True) == made
+    (chat,) = server.chats
+    assert chat.question.text == "What is within the red rectangle?"
+    assert (chat.model, chat.stream) == ("bundled", False)
+    assert chat.request.sampling.max_new_tokens == 50
+    assert completion.choices[0].message.content == "a dog"
+    assert (completion.choices[0].finish_reason, completion.id, completion.model) == (
+        "stop",
+        "chatcmpl-1",
+        "bundled",
+    )
+    assert completion.usage is not None and completion.usage.total_tokens == 603
+    assert completion.model_extra is not None and completion.model_extra["vipcli"]["probability"] == 0.75
+    assert type(completion).model_validate(completion.model_dump(), strict=True) == completion
 
 
-def test_the_client_goes_on_with_what_it_was_answered(client: openai.OpenAI, served: Served) -> None:
+def test_the_client_continues_a_conversation(client: openai.OpenAI, server: FakeServer) -> None:
     messages: list[Any] = [{"role": "user", "content": [picture(), text("Who?")]}]
-    made = client.chat.completions.create(model="x", messages=messages)
-    messages += [made.choices[0].message, {"role": "user", "content": "Sure?"}]
-    client.chat.completions.create(model="x", messages=messages)
-    assert served.asked[1].request.prompt.endswith(
+    completion = client.chat.completions.create(model="bundled", messages=messages)
+    messages += [completion.choices[0].message, {"role": "user", "content": "Sure?"}]
+    client.chat.completions.create(model="bundled", messages=messages)
+    assert server.chats[1].request.prompt.endswith(
         "<image>\nWho?###Assistant: a dog###Human: Sure?###Assistant:"
     )
 
 
-def test_the_client_reads_an_answer_as_it_comes(client: openai.OpenAI, served: Served) -> None:
+def test_the_client_streams_an_answer(client: openai.OpenAI, server: FakeServer) -> None:
     stream = client.chat.completions.create(
         model="bundled",
         messages=QUESTION[1:],
@@ -730,37 +823,37 @@ def test_the_client_reads_an_answer_as_it_comes(client: openai.OpenAI, served: S
         extra_body={"regions": [{"box": "1,1,30,30"}]},
     )
     chunks = list(stream)
-    assert served.asked[0].stream and served.asked[0].with_usage
-    assert [one.choices[0].delta.content for one in chunks[:-1]] == ["", "a ", "dog", None]
-    assert [one.choices[0].delta.role for one in chunks[:2]] == ["assistant", None]
-    assert [one.choices[0].finish_reason for one in chunks[:-1]] == [None, None, None, "stop"]
-    assert [one.usage for one in chunks[:-1]] == [None] * 4
+    assert server.chats[0].stream and server.chats[0].include_usage
+    assert [chunk.choices[0].delta.content for chunk in chunks[:-1]] == ["", "a ", "dog", None]
+    assert [chunk.choices[0].delta.role for chunk in chunks[:2]] == ["assistant", None]
+    assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]] == [None, None, None, "stop"]
+    assert [chunk.usage for chunk in chunks[:-1]] == [None] * 4
     assert chunks[-1].choices == []
     assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens == 3
     assert chunks[-1].model_extra is not None and chunks[-1].model_extra["vipcli"]["probability"] == 0.75
-    for one in chunks:
-        assert type(one).model_validate(one.model_dump(), strict=True) == one
+    for chunk in chunks:
+        assert type(chunk).model_validate(chunk.model_dump(), strict=True) == chunk
 
 
-def test_the_clients_own_helper_puts_a_stream_together(client: openai.OpenAI, served: Served) -> None:
+def test_the_clients_stream_helper_works(client: openai.OpenAI, server: FakeServer) -> None:
     with client.chat.completions.stream(model="bundled", messages=[user("Who?", picture())]) as stream:  # type: ignore[list-item]
-        made = stream.get_final_completion()
-    assert made.choices[0].message.content == "a dog"
-    assert not served.asked[0].with_usage
+        completion = stream.get_final_completion()
+    assert completion.choices[0].message.content == "a dog"
+    assert not server.chats[0].include_usage
 
 
-def test_the_client_raises_what_it_is_told(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="fetches nothing") as caught:
+def test_the_client_raises_the_error_of_the_server(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="downloads nothing") as caught:
         client.chat.completions.create(
             model="bundled",
             messages=[user("Who?", picture("https://example.org/dog.png"))],  # type: ignore[list-item]
         )
     assert (caught.value.type, caught.value.code, caught.value.param) == (
         "invalid_request_error",
-        "bad",
-        "messages",
+        None,
+        None,
     )
 
 
 def test_the_client_lists_the_one_model(client: openai.OpenAI) -> None:
-    assert [(one.id, one.owned_by) for one in client.models.list()] == [("bundled", "vipcli")]
+    assert [(model.id, model.owned_by) for model in client.models.list()] == [("bundled", "vipcli")]

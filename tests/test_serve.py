@@ -1,4 +1,4 @@
-"""The resident model: warm questions, conversations, OpenAI's client, and what must not bring it down."""
+"""A running server: questions and conversations through it, OpenAI's client, access, and failures."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ from vipcli.checkpoints import lookup
 from vipcli.engine.local import LocalModel
 from vipcli.marks.kinds import parse_mark
 from vipcli.pictures.images import load_picture
-from vipcli.serving import handoff
-from vipcli.serving.client import Fallback, GoneError, Held
+from vipcli.serving import control, handoff
+from vipcli.serving.client import Fallback, GoneError, ServerInfo
 
 SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
 ASK = ("ask", str(SHAPES), "Which number is {1}?", "--box", "8%,36%,31%,66%")
+TOKEN = "a-secret-of-the-tests"
 USED = "note: Answered by the running server: bundled on cpu.\n"
 
 
 @dataclass
 class Server:
-    """A server of its own, with the folder that it is found by."""
+    """A running server, with the environment that commands find it by."""
 
     process: subprocess.Popen[str]
-    told: dict[str, Any]
+    info: dict[str, Any]
     environment: dict[str, str]
 
     def vipcli(self, *arguments: str, lines: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -72,7 +73,7 @@ def run(
 @contextlib.contextmanager
 def serving(*arguments: str, folder: Path | None = None) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="vipcli-") as runtime:
-        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime, "VIPCLI_TOKEN": "secret"}
+        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime, "VIPCLI_TOKEN": TOKEN}
         process = subprocess.Popen(
             [sys.executable, "-m", "vipcli", "serve", "--json", *arguments],
             env=environment,
@@ -99,13 +100,13 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> openai.OpenAI:
-    return openai.OpenAI(base_url=server.told["address"], api_key="secret", max_retries=0)
+    return openai.OpenAI(base_url=server.info["address"], api_key=TOKEN, max_retries=0)
 
 
-# --------------------------------------------------------------------------- this person's own commands
+# --------------------------------------------------------------------------- commands through the server
 
 
-def test_ask_uses_it_and_says_so(server: Server) -> None:
+def test_ask_uses_the_server_and_says_so_if_verbose(server: Server) -> None:
     done = server.vipcli(*ASK, "-v")
     assert (done.returncode, done.stdout) == (0, "7\n")
     assert done.stderr.startswith(USED)
@@ -113,13 +114,13 @@ def test_ask_uses_it_and_says_so(server: Server) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--no-server",), ("--dtype", "bfloat16")])
-def test_ask_loads_what_the_server_does_not_hold(server: Server, arguments: tuple[str, ...]) -> None:
+def test_ask_loads_a_model_that_the_server_does_not_hold(server: Server, arguments: tuple[str, ...]) -> None:
     done = server.vipcli(*ASK, "-v", *arguments)
     assert (done.returncode, done.stdout) == (0, "7\n")
     assert "running server" not in done.stderr
 
 
-def test_a_warm_question_is_the_cold_one(server: Server, tmp_path: Path) -> None:
+def test_ask_gives_the_same_output_with_and_without_the_server(server: Server, tmp_path: Path) -> None:
     for arguments in (
         (*ASK, "--json", "--save-marked", str(tmp_path / "marked.png")),
         (*ASK, "--json", "--temperature", "0.8", "--seed", "3"),
@@ -133,18 +134,16 @@ def test_a_warm_question_is_the_cold_one(server: Server, tmp_path: Path) -> None
         if "--json" not in arguments:
             assert warm.stdout == cold.stdout
             continue
-        told, expected = (json.loads(done.stdout) for done in (warm, cold))
-        for one in (told, expected):
-            del one["seconds"]
-        # What was read for the question before may be summed in another order.
-        assert told.pop("probability") == pytest.approx(expected.pop("probability"), abs=1e-5)
-        assert told == expected
+        record, expected = (json.loads(done.stdout) for done in (warm, cold))
+        for each in (record, expected):
+            del each["seconds"]
+        # The server reuses what it computed for the prompt before, in another order of summation.
+        assert record.pop("probability") == pytest.approx(expected.pop("probability"), abs=1e-5)
+        assert record == expected
     assert (tmp_path / "marked.png").exists()
 
 
-def test_a_warm_question_has_the_folder_streams_and_settings_of_its_command(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_forwarded_command_has_its_own_folder_streams_and_settings(server: Server, tmp_path: Path) -> None:
     (tmp_path / "here.png").write_bytes(SHAPES.read_bytes())
     command = f"cat here.png | {sys.executable} -m vipcli ask - 'Which number is {{1}}?' --box 8%,36%,31%,66%"
     done = subprocess.run(
@@ -160,7 +159,7 @@ def test_a_warm_question_has_the_folder_streams_and_settings_of_its_command(
     assert (tmp_path / "kept.png").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_conversation_over_it_is_the_one_without(server: Server) -> None:
+def test_chat_gives_the_same_output_with_and_without_the_server(server: Server) -> None:
     lines = (
         "Which number is within the red rectangle?\n/box 8%,36%,31%,66%\nWhich number is {1}?\nWhat color?\n"
     )
@@ -172,7 +171,7 @@ def test_a_conversation_over_it_is_the_one_without(server: Server) -> None:
     assert warm.stdout.splitlines()[1:] == ["7", "green"]
 
 
-def test_ctrl_c_ends_a_warm_question_and_not_the_server(server: Server) -> None:
+def test_ctrl_c_ends_a_forwarded_command_and_not_the_server(server: Server) -> None:
     child = pexpect.spawn(
         "bash",
         ["-c", f"for turn in 1 2; do cat | {sys.executable} -m vipcli ask - Q; echo code $?; done"],
@@ -188,7 +187,7 @@ def test_ctrl_c_ends_a_warm_question_and_not_the_server(server: Server) -> None:
     assert server.vipcli(*ASK).stdout == "7\n"
 
 
-def test_ctrl_c_is_no_error_of_the_pipe_that_it_ended_too(server: Server) -> None:
+def test_ctrl_c_that_also_closes_the_pipe_is_an_interrupt(server: Server) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "vipcli", "ask", "-", "Q"],
         env=server.environment,
@@ -207,22 +206,25 @@ def test_ctrl_c_is_no_error_of_the_pipe_that_it_ended_too(server: Server) -> Non
 
 
 def test_status_and_a_second_server(server: Server) -> None:
-    told = server.vipcli("serve", "--status")
-    assert told.stdout.startswith("bundled on cpu, process ")
-    held = json.loads(server.vipcli("serve", "--status", "--json").stdout)
-    assert held["version"] == __version__ and held["setup"]["quantize"] == "none"
+    status = server.vipcli("serve", "--status")
+    assert status.stdout.startswith("bundled on cpu, process ")
+    info = json.loads(server.vipcli("serve", "--status", "--json").stdout)
+    assert info["version"] == __version__ and info["setup"]["quantize"] == "none"
     second = server.vipcli("serve")
     assert second.returncode == 1
-    assert "A server runs already." in second.stderr
+    assert second.stderr.splitlines()[-1] == (
+        "error: A server is already running. "
+        "vipcli serve --status describes it, and vipcli serve --stop stops it."
+    )
 
 
-def test_no_server_is_told() -> None:
-    for asked, code in (("--status", 1), ("--stop", 0)):
-        done = run("serve", asked, environment=dict(os.environ))
-        assert (done.returncode, done.stdout, done.stderr) == (code, "", "note: No server runs.\n")
+def test_status_and_stop_without_a_server() -> None:
+    for option, code in (("--status", 1), ("--stop", 0)):
+        done = run("serve", option, environment=dict(os.environ))
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", "note: No server is running.\n")
 
 
-def test_what_a_dead_server_left_is_cleared_away() -> None:
+def test_sockets_of_a_dead_server_are_deleted() -> None:
     with serving() as server:
         pid = json.loads(server.vipcli("serve", "--status", "--json").stdout)["pid"]
         server.process.kill()
@@ -235,33 +237,33 @@ def test_what_a_dead_server_left_is_cleared_away() -> None:
         assert not (folder / "ask.sock").exists()
 
 
-def test_stop_ends_it() -> None:
+def test_stop_stops_the_server() -> None:
     with serving() as server:
-        assert server.vipcli("serve", "--stop").stderr == "note: The server of bundled is ended.\n"
+        assert server.vipcli("serve", "--stop").stderr == "note: The server with bundled has stopped.\n"
         assert server.process.wait(20) == 0
         assert list((Path(server.environment["XDG_RUNTIME_DIR"]) / "vipcli").glob("*.sock")) == []
 
 
-def test_a_server_of_another_folder_by_the_same_name_is_not_asked(tmp_path: Path) -> None:
+def test_a_server_with_another_folder_of_the_same_name_is_not_used(tmp_path: Path) -> None:
     for name, seed in (("one", 0), ("two", 1)):
         make_vipllava(tmp_path / name / "model", seed=seed)
     question = ("ask", str(SHAPES), "Q", "--model", "model", "--max-new-tokens", "4", "-v")
     with serving("--model", "model", folder=tmp_path / "one") as server:
-        theirs = run(*question, environment=server.environment, folder=tmp_path / "one")
-        ours = run(*question, environment=server.environment, folder=tmp_path / "two")
-        assert "running server" in theirs.stderr
-        assert "running server" not in ours.stderr
+        same = run(*question, environment=server.environment, folder=tmp_path / "one")
+        other = run(*question, environment=server.environment, folder=tmp_path / "two")
+        assert "running server" in same.stderr
+        assert "running server" not in other.stderr
         assert (
-            ours.stdout
+            other.stdout
             == run(*question, "--no-server", environment=server.environment, folder=tmp_path / "two").stdout
         )
-        # Nor is one whose files have changed since.
+        # Nor is a server used if the files of its model have changed.
         make_vipllava(tmp_path / "one" / "model", seed=2)
         changed = run(*question, environment=server.environment, folder=tmp_path / "one")
         assert "running server" not in changed.stderr
 
 
-def test_modules_are_not_taken_from_the_folder_one_stands_in(tmp_path: Path) -> None:
+def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path) -> None:
     (tmp_path / "queue.py").write_text("raise SystemExit('this must not run')")
     command = str(Path(sys.executable).with_name("vipcli"))
     done = subprocess.run(
@@ -276,17 +278,15 @@ def test_modules_are_not_taken_from_the_folder_one_stands_in(tmp_path: Path) -> 
     assert (done.stdout, done.stderr.startswith(USED)) == ("7\n", True), done.stderr
 
 
-def test_what_the_server_cannot_carry_out_is_done_without(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As after an upgrade: the one that runs is of another version."""
+def test_a_server_of_another_version_is_not_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an upgrade, while the old server still runs."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(handoff, "__version__", "0.0.1")
     assert handoff.hand_over(list(ASK)) is None
 
 
-def test_a_server_that_is_stopped_is_not_waited_for() -> None:
+def test_a_suspended_server_is_not_waited_for() -> None:
     with serving() as server:
         server.process.send_signal(signal.SIGSTOP)
         try:
@@ -295,53 +295,53 @@ def test_a_server_that_is_stopped_is_not_waited_for() -> None:
             server.process.send_signal(signal.SIGCONT)
 
 
-def test_a_server_says_when_its_model_was_lost() -> None:
+def test_a_server_reports_that_its_model_process_was_killed() -> None:
     with serving() as server:
-        os.kill(server.told["pid"], signal.SIGKILL)
-        _, told = server.process.communicate(timeout=20)
+        os.kill(server.info["pid"], signal.SIGKILL)
+        _, errors = server.process.communicate(timeout=20)
         assert server.process.returncode == 1
-        assert told.splitlines()[-1] == (
-            "error: The process that held the model was ended (-9). Begin it again: vipcli serve."
+        assert errors.splitlines()[-1] == (
+            "error: The process that held the model was killed (-9). Start it again with vipcli serve."
         )
 
 
-def test_what_cannot_be_served_is_told_with_its_own_exit_code() -> None:
+def test_a_server_that_cannot_start_says_why() -> None:
     done = run("serve", "--device", "cuda:7", environment=dict(os.environ))
     assert done.returncode == 1
     assert "no cuda device" in done.stderr
     done = run("serve", "--port", "1", "--host", "300.0.0.1", environment=dict(os.environ))
     assert done.returncode == 1
-    assert "Name another with --port" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("Choose another --port or --host.")
 
 
-def test_a_folder_that_is_open_to_others_is_done_without(tmp_path: Path) -> None:
+def test_a_runtime_folder_that_is_open_to_others_is_not_used(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="vipcli-") as runtime:
         (Path(runtime) / "vipcli").mkdir(mode=0o755)
         environment = {**os.environ, "XDG_RUNTIME_DIR": runtime}
         assert run(*ASK, environment=environment).stdout == "7\n"
-        told = run("serve", environment=environment)
-        assert told.returncode == 1
-        assert "is open to others" in told.stderr
+        refused = run("serve", environment=environment)
+        assert refused.returncode == 1
+        assert "is open to other users" in refused.stderr
 
 
-def test_a_server_ended_while_it_loads_leaves_nothing(tmp_path: Path) -> None:
+def test_a_server_stopped_while_loading_leaves_nothing(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="vipcli-") as runtime:
         environment = {**os.environ, "XDG_RUNTIME_DIR": runtime}
-        for how in (signal.SIGTERM, signal.SIGKILL):
-            begun = subprocess.Popen(
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            starting = subprocess.Popen(
                 [sys.executable, "-m", "vipcli", "serve"], env=environment, stderr=subprocess.PIPE, text=True
             )
-            assert begun.stderr is not None and "Loading" in begun.stderr.readline()
+            assert starting.stderr is not None and "Loading" in starting.stderr.readline()
             time.sleep(0.5)
-            begun.send_signal(how)
-            _, told = begun.communicate(timeout=30)
-            assert "Traceback" not in told
-            until = time.monotonic() + 20
+            starting.send_signal(number)
+            _, errors = starting.communicate(timeout=30)
+            assert "Traceback" not in errors
+            deadline = time.monotonic() + 20
             while run("serve", "--status", environment=environment).returncode != 1:
-                assert time.monotonic() < until
+                assert time.monotonic() < deadline
 
 
-def test_a_question_with_a_closed_stream_is_asked_without(server: Server) -> None:
+def test_a_command_with_a_closed_stream_is_not_forwarded(server: Server) -> None:
     command = f"{sys.executable} -m vipcli ask - Q <&-"
     done = subprocess.run(
         ["bash", "-c", command],
@@ -355,7 +355,7 @@ def test_a_question_with_a_closed_stream_is_asked_without(server: Server) -> Non
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
 
-def test_sigterm_ends_a_warm_question_with_its_signal(tmp_path: Path) -> None:
+def test_sigterm_ends_a_forwarded_command_and_its_answer(tmp_path: Path) -> None:
     folder = make_endless(tmp_path / "endless")
     with serving("--model", str(folder)) as server:
         asking = subprocess.Popen(
@@ -379,26 +379,25 @@ def test_sigterm_ends_a_warm_question_with_its_signal(tmp_path: Path) -> None:
         assert asking.stdout is not None
         os.read(asking.stdout.fileno(), 10)
         asking.terminate()
-        _, told = asking.communicate(timeout=20)
-        assert (asking.returncode, told) == (-signal.SIGTERM, "")
-        # Its answer is given up, too.
-        until = time.monotonic() + 20
+        _, errors = asking.communicate(timeout=20)
+        assert (asking.returncode, errors) == (-signal.SIGTERM, "")
+        deadline = time.monotonic() + 20
         while json.loads(server.vipcli("serve", "--status", "--json").stdout)["waiting"]:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
 
 
-def test_keep_alive_begins_one_that_ends_by_itself() -> None:
+def test_keep_alive_starts_a_server_that_stops_by_itself() -> None:
     environment = dict(os.environ)
     first = run(*ASK, "--keep-alive", "3s", "-v", environment=environment)
     assert (first.stdout, first.stderr.startswith(USED)) == ("7\n", True)
     assert run(*ASK, "-v", environment=environment).stderr.startswith(USED)
-    until = time.monotonic() + 30
+    deadline = time.monotonic() + 30
     while run("serve", "--status", environment=environment).stdout:
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.5)
 
 
-def test_an_endless_answer_survives_the_death_of_its_server(tmp_path: Path) -> None:
+def test_an_answer_continues_when_its_server_dies(tmp_path: Path) -> None:
     folder = make_endless(tmp_path / "endless")
     question = ("ask", str(SHAPES), "Go on.", "--model", str(folder), "--max-new-tokens", "900")
     alone = run(*question, environment=dict(os.environ))
@@ -412,15 +411,15 @@ def test_an_endless_answer_survives_the_death_of_its_server(tmp_path: Path) -> N
             text=True,
         )
         assert asking.stdout is not None
-        begun = os.read(asking.stdout.fileno(), 20).decode()
+        start = os.read(asking.stdout.fileno(), 20).decode()
         os.kill(pid, signal.SIGKILL)
-        rest, told = asking.communicate(timeout=60)
+        rest, errors = asking.communicate(timeout=60)
     assert asking.returncode == 0
-    assert told == "note: The server is gone, so the model is loaded here.\n"
-    assert begun + rest == alone.stdout
+    assert errors == "note: The server is gone, so the model is loaded here.\n"
+    assert start + rest == alone.stdout
 
 
-def test_ctrl_c_in_a_conversation_over_it_keeps_what_was_said(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_conversation_keeps_the_partial_answer(tmp_path: Path) -> None:
     folder = make_endless(tmp_path / "endless")
     with serving("--model", str(folder)) as server:
         child = pexpect.spawn(
@@ -457,20 +456,22 @@ def messages(text: str) -> Any:
 REGION = {"regions": [{"box": "8%,36%,31%,66%"}]}
 
 
-def test_the_openai_client_gets_plain_answers(client: openai.OpenAI) -> None:
-    told = client.chat.completions.create(
+def test_the_openai_client_gets_an_answer(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
         model="bundled", messages=messages("Which number is {1}?"), extra_body=REGION
     )
-    assert told.choices[0].message.content == "7"
-    assert told.choices[0].finish_reason == "stop"
-    assert told.usage is not None and told.usage.total_tokens > told.usage.completion_tokens > 0
-    assert [one.id for one in client.models.list()] == ["bundled"]
+    assert answer.choices[0].message.content == "7"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None and answer.usage.total_tokens > answer.usage.completion_tokens > 0
+    assert [model.id for model in client.models.list()] == ["bundled"]
     assert client.models.retrieve("bundled").id == "bundled"
-    with pytest.raises(openai.NotFoundError, match="The model here is bundled"):
+    with pytest.raises(openai.NotFoundError, match="This server holds bundled"):
         client.models.retrieve("other")
+    with pytest.raises(openai.NotFoundError, match="This server holds bundled"):
+        client.chat.completions.create(model="other", messages=messages("Q"))
 
 
-def test_the_openai_client_gets_answers_as_they_come(client: openai.OpenAI) -> None:
+def test_the_openai_client_streams_an_answer(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(
         model="bundled",
         messages=messages("Describe what is {1}."),
@@ -478,112 +479,134 @@ def test_the_openai_client_gets_answers_as_they_come(client: openai.OpenAI) -> N
         stream=True,
         stream_options={"include_usage": True},
     )
-    pieces = list(stream)
-    text = "".join(one.choices[0].delta.content or "" for one in pieces if one.choices)
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     plain = client.chat.completions.create(
         model="bundled", messages=messages("Describe what is {1}."), extra_body=REGION
     )
     assert text == plain.choices[0].message.content
-    assert len(pieces) > 4
-    assert pieces[-1].usage == plain.usage
+    assert len(chunks) > 4
+    assert chunks[-1].usage == plain.usage
 
 
 def test_a_conversation_with_the_openai_client(client: openai.OpenAI) -> None:
-    said = messages("Which number is {1}?".replace("{1}", "within the red rectangle"))
-    said += [{"role": "assistant", "content": "7"}, {"role": "user", "content": "What color is it?"}]
-    told = client.chat.completions.create(model="bundled", messages=said, extra_body=REGION)
-    assert told.choices[0].message.content == "green"
+    turns = messages("Which number is within the red rectangle?")
+    turns += [{"role": "assistant", "content": "7"}, {"role": "user", "content": "What color is it?"}]
+    answer = client.chat.completions.create(model="bundled", messages=turns, extra_body=REGION)
+    assert answer.choices[0].message.content == "green"
 
 
-def test_sixty_four_at_once_are_each_answered_as_one_alone(client: openai.OpenAI) -> None:
+def test_sixty_four_requests_at_once_are_each_answered_as_if_alone(client: openai.OpenAI) -> None:
     places = [f"{x}%,{y}%,{x + 26}%,{y + 28}%" for x in (4, 36, 68) for y in (4, 36, 68)]
     questions = ("What is {1}?", "What color is the thing {1}?", "Describe what is {1}.")
-    asked = [(places[n % len(places)], questions[n % len(questions)]) for n in range(64)]
+    requests = [(places[n % len(places)], questions[n % len(questions)]) for n in range(64)]
     model = LocalModel(lookup.find("bundled"))
-    shown = load_picture(str(SHAPES))
+    shapes = load_picture(str(SHAPES))
 
     def alone(place: str, question: str) -> str:
-        marked = mark([shown], [parse_mark("box", place)])
+        marked = mark([shapes], [parse_mark("box", place)])
         return ask(prepare(marked, question, model.checkpoint), model).reply.text
 
     def served(place: str, question: str) -> str:
-        told = client.chat.completions.create(
+        answer = client.chat.completions.create(
             model="bundled", messages=messages(question), extra_body={"regions": [{"box": place}]}
         )
-        return told.choices[0].message.content or ""
+        return answer.choices[0].message.content or ""
 
-    expected = {one: alone(*one) for one in set(asked)}
+    expected = {request: alone(*request) for request in set(requests)}
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
-        answers = list(pool.map(lambda one: served(*one), asked))
-    assert answers == [expected[one] for one in asked]
+        answers = list(pool.map(lambda request: served(*request), requests))
+    assert answers == [expected[request] for request in requests]
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reason"),
     [
         ({"messages": []}, "message"),
         ({"messages": messages("Which is {2}?"), **REGION}, "mark {2}"),
         ({"messages": messages("Q"), "regions": [{"mask": "/etc/passwd"}]}, ""),
         ({"messages": messages("<image>")}, "steers the model"),
-        ({"messages": messages("Q"), "n": 3}, "n"),
+        ({"messages": messages("Q"), "n": 3}, "'n' is not supported"),
+        ({"messages": messages("Q"), "top_k": 5}, "'top_k' is not supported"),
         ({"messages": messages("Q"), "temperature": "hot"}, "temperature"),
     ],
 )
-def test_what_cannot_be_asked_is_told(client: openai.OpenAI, body: dict[str, Any], told: str) -> None:
+def test_bad_requests_are_refused_in_a_sentence(
+    client: openai.OpenAI, body: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.post("/chat/completions", cast_to=object, body={"model": "bundled", **body})
-    assert told in refused.value.message
+    assert reason in refused.value.message
     assert "Traceback" not in refused.value.message
 
 
-# --------------------------------------------------------------------------- who may come in, and how much
+# --------------------------------------------------------------------------- access and limits
 
 
-def knock(server: Server, method: str, target: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-    host, port = server.told["address"].removeprefix("http://").removesuffix("/v1").split(":")
+def send(server: Server, method: str, target: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+    host, port = server.info["address"].removeprefix("http://").removesuffix("/v1").split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=30)
     with contextlib.closing(connection):
-        connection.request(
-            method, target, body, {key.replace("_", "-"): value for key, value in headers.items()}
-        )
-        reply = connection.getresponse()
-        return reply.status, reply.read()
+        connection.request(method, target, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
 
 
-def test_only_those_with_the_token_come_in(server: Server) -> None:
-    right = "Bearer secret"
-    assert knock(server, "GET", "/v1/models", Authorization=right)[0] == 200
+def test_the_port_needs_the_token(server: Server) -> None:
+    right = f"Bearer {TOKEN}"
+    assert send(server, "GET", "/v1/models", Authorization=right)[0] == 200
     for headers in (
         {},
         {"Authorization": "Bearer other"},
-        {"Authorization": "secret"},
+        {"Authorization": TOKEN},
         {"Authorization": "Bearer "},
     ):
-        status, told = knock(server, "GET", "/v1/models", **headers)
+        status, content = send(server, "GET", "/v1/models", **headers)
         assert status == 401
-        assert json.loads(told)["error"]["type"] == "authentication_error"
-    # Another site's page reaches this machine under that site's name.
-    assert knock(server, "GET", "/v1/models", Authorization=right, Host="evil.example")[0] == 421
-    assert knock(server, "GET", "/v1/models", Authorization=right, Host="localhost:1")[0] == 200
-    # Anybody may ask whether it is well, and learns nothing else.
-    assert json.loads(knock(server, "GET", "/health")[1]) == {"status": "ok", "waiting": 0}
-    # This person's own way in is not open to the port.
-    assert knock(server, "POST", "/answer/x", b"{}", Authorization=right)[0] == 404
-    assert knock(server, "POST", "/halt/x", Authorization=right)[0] == 404
+        assert json.loads(content)["error"]["type"] == "authentication_error"
+    # A web page could reach this machine from a browser under the host name of its site.
+    assert send(server, "GET", "/v1/models", Authorization=right, Host="evil.example")[0] == 421
+    assert send(server, "GET", "/v1/models", Authorization=right, Host="localhost:1")[0] == 200
+    # Without the token, clients learn no more than that there is a server.
+    assert json.loads(send(server, "GET", "/health")[1]) == {"status": "ok", "waiting": 0}
+    # What the socket is for does not exist on the port.
+    for target in ("/answer/x", "/halt/x", "/nothing"):
+        status, content = send(server, "POST", target, b"{}", Authorization=right)
+        assert (status, json.loads(content)["error"]["message"]) == (404, "Not found.")
 
 
-def test_too_much_is_refused(server: Server) -> None:
-    status, told = knock(
-        server, "POST", "/v1/chat/completions", b" " * 65_000_000, Authorization="Bearer secret"
+def test_too_large_a_body_is_refused(server: Server) -> None:
+    status, content = send(
+        server, "POST", "/v1/chat/completions", b" " * 65_000_000, Authorization=f"Bearer {TOKEN}"
     )
     assert status == 413
-    assert "too large" in json.loads(told)["error"]["message"]
+    assert "too large" in json.loads(content)["error"]["message"]
+
+
+def test_slow_clients_keep_nobody_waiting(server: Server) -> None:
+    host, port = server.info["address"].removeprefix("http://").removesuffix("/v1").split(":")
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {TOKEN}\r\nContent-Length: 1000000\r\n\r\n{{"
+    )
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            connection.sendall(head.encode())
+        time.sleep(0.5)
+        started = time.monotonic()
+        client = openai.OpenAI(base_url=server.info["address"], api_key=TOKEN, max_retries=0)
+        answer = client.chat.completions.create(
+            model="bundled", messages=messages("Which number is {1}?"), extra_body=REGION
+        )
+        assert answer.choices[0].message.content == "7"
+        assert time.monotonic() - started < 20
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=300) | st.from_regex(rb"\{[\[\]{}\",:a-z0-9 ]{0,80}\}", fullmatch=True))
-def test_malformed_requests_never_bring_it_down(server: Server, body: bytes) -> None:
-    status, _ = knock(server, "POST", "/v1/chat/completions", body, Authorization="Bearer secret")
+def test_malformed_requests_are_refused(server: Server, body: bytes) -> None:
+    status, _ = send(server, "POST", "/v1/chat/completions", body, Authorization=f"Bearer {TOKEN}")
     assert status == 400
 
 
@@ -591,8 +614,8 @@ NOISE = (b"\0" * 1000, b"GET / HTTP/9.9\r\n\r\n", b"POST /v1 HTTP/1.1\r\nContent
 
 
 @pytest.mark.parametrize("sent", NOISE)
-def test_noise_on_the_port_never_brings_it_down(server: Server, sent: bytes) -> None:
-    host, port = server.told["address"].removeprefix("http://").removesuffix("/v1").split(":")
+def test_the_server_survives_noise_on_the_port(server: Server, sent: bytes) -> None:
+    host, port = server.info["address"].removeprefix("http://").removesuffix("/v1").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(sent)
         connection.settimeout(5)
@@ -602,7 +625,7 @@ def test_noise_on_the_port_never_brings_it_down(server: Server, sent: bytes) -> 
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0\0", b"\xff\xff\xff\xff", b"\0\0\0\2[]", b"\0\0\0\2{}"])
-def test_noise_on_the_socket_of_commands_never_brings_it_down(server: Server, sent: bytes) -> None:
+def test_the_server_survives_noise_on_its_command_socket(server: Server, sent: bytes) -> None:
     path = Path(server.environment["XDG_RUNTIME_DIR"]) / "vipcli" / "ask.sock"
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
@@ -610,49 +633,70 @@ def test_noise_on_the_socket_of_commands_never_brings_it_down(server: Server, se
     assert server.vipcli(*ASK).stdout == "7\n"
 
 
-def test_a_full_line_turns_away_and_one_that_leaves_frees_its_place(tmp_path: Path) -> None:
+def test_a_full_queue_refuses_requests_deadline_a_client_disconnects(tmp_path: Path) -> None:
     folder = make_endless(tmp_path / "endless")
     with serving("--model", str(folder), "--port", "0", "--waiting", "1", "--together", "1") as server:
-        client = openai.OpenAI(base_url=server.told["address"], api_key="secret", max_retries=0)
+        client = openai.OpenAI(base_url=server.info["address"], api_key=TOKEN, max_retries=0)
 
         def begin() -> Any:
             return client.chat.completions.create(
-                model="x", messages=messages("Q"), max_tokens=900, stream=True
+                model=str(folder), messages=messages("Q"), max_tokens=900, stream=True
             )
 
         first = begin()
         next(iter(first))
         time.sleep(0.3)
         second = begin()
-        with pytest.raises(openai.RateLimitError, match="waiting already"):
+        with pytest.raises(openai.RateLimitError, match="already waiting"):
             for _ in range(3):
                 begin()
         first.close()
         second.close()
-        until = time.monotonic() + 20
+        deadline = time.monotonic() + 20
         while True:
             try:
                 begin().close()
                 break
             except openai.RateLimitError:
-                assert time.monotonic() < until
+                assert time.monotonic() < deadline
                 time.sleep(0.1)
 
 
-def test_another_address_needs_no_name_but_the_token() -> None:
+def test_on_another_address_any_host_name_needs_the_token() -> None:
     with serving("--port", "0", "--host", "0.0.0.0") as server:
-        local = Server(
-            server.process, {"address": server.told["address"].replace("0.0.0.0", "127.0.0.1")}, {}
-        )
-        assert knock(local, "GET", "/v1/models", Host="gpu.example", Authorization="Bearer secret")[0] == 200
-        assert knock(local, "GET", "/v1/models", Host="gpu.example")[0] == 401
+        local = replace(server, info={"address": server.info["address"].replace("0.0.0.0", "127.0.0.1")})
+        assert send(local, "GET", "/v1/models", Host="gpu.example", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert send(local, "GET", "/v1/models", Host="gpu.example")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("token", "host", "reason"),
+    [
+        ("fifteen-letters", "0.0.0.0", "VIPCLI_TOKEN has 15 characters, which other machines could guess."),
+        ("two words, though they are long", "127.0.0.1", "VIPCLI_TOKEN cannot be sent in a header."),
+        ("Schlüssel-für-alle", "127.0.0.1", "VIPCLI_TOKEN cannot be sent in a header."),
+    ],
+)
+def test_a_token_that_does_not_protect_is_refused(token: str, host: str, reason: str) -> None:
+    environment = {**os.environ, "VIPCLI_TOKEN": token}
+    done = run("serve", "--port", "0", "--host", host, environment=environment)
+    assert done.returncode == 2
+    assert f"error: {reason}" in done.stderr
+
+
+def test_a_short_token_is_enough_on_this_machine() -> None:
+    assert control._token("127.0.0.1") != control._token("127.0.0.1")
+    for host, token in (("127.0.0.1", "x"), ("::1", "x"), ("0.0.0.0", "exactly-sixteen-"), (None, "x y")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("VIPCLI_TOKEN", token)
+            assert (control._token(host) == token) is (host is not None)
 
 
 # --------------------------------------------------------------------------- pieces
 
 
-def test_the_same_model_answers_when_the_server_goes_mid_answer() -> None:
-    class Going(ScriptedAnswerer):
+def test_the_fallback_continues_an_answer_that_the_server_began() -> None:
+    class DyingServer(ScriptedAnswerer):
         def answer(
             self, request: Request, on_text: OnText | None = None, halted: Halted | None = None
         ) -> Reply:
@@ -661,20 +705,20 @@ def test_the_same_model_answers_when_the_server_goes_mid_answer() -> None:
             raise GoneError("gone")
 
     request = Request("Q", ())
-    for here, expected in (("one\ntwo\nthree", "one\ntwo\nthree"), ("another", "one\ntw\nanother")):
-        said: list[str] = []
-        told: list[str] = []
-        fallback = Fallback(Going(), lambda here=here: ScriptedAnswerer(here, "more"), told.append)
-        assert fallback.answer(request, said.append).text == here
-        assert "".join(said) == expected
-        assert told == ["The server is gone, so the model is loaded here."]
-        assert fallback.answer(request, said.append).text == "more"
-        assert len(told) == 1
+    for local, expected in (("one\ntwo\nthree", "one\ntwo\nthree"), ("another", "one\ntw\nanother")):
+        pieces: list[str] = []
+        notes: list[str] = []
+        fallback = Fallback(DyingServer(), lambda local=local: ScriptedAnswerer(local, "more"), notes.append)
+        assert fallback.answer(request, pieces.append).text == local
+        assert "".join(pieces) == expected
+        assert notes == ["The server is gone, so the model is loaded here."]
+        assert fallback.answer(request, pieces.append).text == "more"
+        assert len(notes) == 1
 
 
-def test_a_server_is_used_only_for_what_it_holds() -> None:
+def test_a_server_matches_only_its_own_model() -> None:
     bundled = lookup.find("bundled")
-    held = Held(
+    info = ServerInfo(
         version=__version__,
         model="bundled",
         revision=None,
@@ -686,7 +730,7 @@ def test_a_server_is_used_only_for_what_it_holds() -> None:
         waiting=0,
         status="ok",
     )
-    assert held.is_for(bundled, asdict(Setup()))
-    assert not held.is_for(bundled, asdict(Setup(quantize="4bit")))
-    assert not replace(held, version="0.0.1").is_for(bundled, asdict(Setup()))
-    assert not held.is_for(replace(bundled, revision="abc"), asdict(Setup()))
+    assert info.matches(bundled, asdict(Setup()))
+    assert not info.matches(bundled, asdict(Setup(quantize="4bit")))
+    assert not replace(info, version="0.0.1").matches(bundled, asdict(Setup()))
+    assert not info.matches(replace(bundled, revision="abc"), asdict(Setup()))

@@ -144,4 +144,4 @@ def test_an_answer_that_was_shown_can_stand_in_the_next_prompt(pieces: list[str]
 
 def test_stops_are_the_same_in_another_process() -> None:
     stops = (*HUMAN.stops, Stop("END"))
-    assert protocol.unpack(protocol.pack(Request("Q", (), stops=stops))).stops == stops
+    assert protocol.unpack_request(protocol.pack_request(Request("Q", (), stops=stops))).stops == stops

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vipcli.chat.conversation import Conversation
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.pictures.images import PictureSource, Pixels
-    from vipcli.serving.client import Held
+    from vipcli.serving.client import ServerInfo
 
 MarkLike = TypedMark | str | Any
 """A mark, its text (`box 40,60,200,220:red`), a mask as an array, or `supervision.Detections`."""
@@ -102,18 +102,18 @@ class Model:
 
     # ---------------------------------------------------------------------- the model itself
 
-    def server(self, checkpoint: Checkpoint) -> Held | None:
+    def server(self, checkpoint: Checkpoint) -> ServerInfo | None:
         """The running server, if it holds this checkpoint in this setup."""
         if self.settings.no_server or sys.platform == "win32":
             return None
         from vipcli.serving import client
 
         try:
-            held = client.running()
+            held = client.find_server()
         # A broken server must not get in the way of an answer.
         except VipcliError:
             return None
-        return held if held is not None and held.is_for(checkpoint, asdict(self.setup)) else None
+        return held if held is not None and held.matches(checkpoint, asdict(self.setup)) else None
 
     def local(self) -> Several:
         """Load the model in this process."""
@@ -122,7 +122,7 @@ class Model:
 
             return LocalModel(self.checkpoint, self.setup, resident=self._resident)
 
-    def connect(self, held: Held | None) -> Answerer:
+    def connect(self, held: ServerInfo | None) -> Answerer:
         """The model of the running server, or else one in this process."""
         if held is None:
             return self.local()
@@ -130,13 +130,13 @@ class Model:
 
         return Fallback(RemoteModel(), self.local, self._events.note)
 
-    def start_server(self, keep_alive: float) -> Held | None:
+    def start_server(self, keep_alive: float) -> ServerInfo | None:
         """Start a server that ends after `keep_alive` idle seconds; None if another model has one."""
         from vipcli.serving import control
 
         with self._events.loading(f"Starting a server with {self.checkpoint.name} …"):
-            held = control.begin(self.checkpoint, self.setup, self.settings, keep_alive)
-        if held.is_for(self.checkpoint, asdict(self.setup)):
+            held = control.start(self.checkpoint, self.setup, self.settings, keep_alive)
+        if held.matches(self.checkpoint, asdict(self.setup)):
             return held
         self._events.note(
             f"The running server holds {held.model}, or runs it differently. vipcli serve --stop ends it."

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vipcli.asking.records import Answer
     from vipcli.asking.values import Question
     from vipcli.checkpoints.lookup import Checkpoint
-    from vipcli.serving.client import Held
+    from vipcli.serving.client import ServerInfo
 
 
 def ask(
@@ -117,7 +117,7 @@ def _check(image: str, question: str | None, save: str | None) -> None:
         raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
 
 
-def _connect(model: Model, held: Held | None, keep_alive: str | None, *, verbose: bool) -> Answerer:
+def _connect(model: Model, held: ServerInfo | None, keep_alive: str | None, *, verbose: bool) -> Answerer:
     if keep_alive is not None and held is None:
         held = model.start_server(config.checked(config.read_span, keep_alive, "--keep-alive"))
     if held is not None and verbose:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,65 +17,68 @@ from vipcli.config import Settings
 from vipcli.errors import FAILED, UsageError
 from vipcli.terminal import output
 
+if TYPE_CHECKING:
+    from vipcli.serving.control import ServerOptions
+
 SERVER = "Server"
+
+KeepAliveOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPAN", help="Stop after this long without a request: 10m, 2h.", rich_help_panel=SERVER
+    ),
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=65535,
+        help="Also answer OpenAI chat completions on this port; 0 for any free port.",
+        rich_help_panel=SERVER,
+    ),
+]
+HostOption = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Address of that port (default: 127.0.0.1, this machine only).",
+        rich_help_panel=SERVER,
+        show_default=False,
+    ),
+]
+TogetherOption = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=1, max=1024, help="Most requests to answer in one batch.", rich_help_panel=SERVER
+    ),
+]
+WaitingOption = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=100_000,
+        help="Most requests of the port that may wait; more are refused.",
+        rich_help_panel=SERVER,
+    ),
+]
+StatusOption = Annotated[
+    bool, typer.Option("--status", help="Describe the running server.", rich_help_panel=SERVER)
+]
+StopOption = Annotated[bool, typer.Option("--stop", help="Stop the running server.", rich_help_panel=SERVER)]
 
 
 def serve(
     *,
     settings: Annotated[Settings, options.MODEL_OPTIONS, options.PIXEL_OPTIONS],
-    keep_alive: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPAN",
-            help="End when nobody has asked for so long: 10m, 2h.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=65535,
-            help="Also answer OpenAI's chat-completions form on this port; 0 for any that is free.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Where that port is open (default: 127.0.0.1, this machine alone).",
-            rich_help_panel=SERVER,
-            show_default=False,
-        ),
-    ] = "127.0.0.1",
-    together: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=1024,
-            help="Most requests to answer side by side.",
-            rich_help_panel=SERVER,
-        ),
-    ] = 8,
-    waiting: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=100_000,
-            help="Most requests of the port that may wait; more are turned away.",
-            rich_help_panel=SERVER,
-        ),
-    ] = 64,
-    status: Annotated[
-        bool, typer.Option("--status", help="Describe the running server.", rich_help_panel=SERVER)
-    ] = False,
-    stop: Annotated[
-        bool, typer.Option("--stop", help="Stop the running server.", rich_help_panel=SERVER)
-    ] = False,
+    keep_alive: KeepAliveOption = None,
+    port: PortOption = None,
+    host: HostOption = "127.0.0.1",
+    together: TogetherOption = 8,
+    waiting: WaitingOption = 64,
+    status: StatusOption = False,
+    stop: StopOption = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -85,56 +90,83 @@ def serve(
     from vipcli.serving import control
 
     if stop:
-        model_held = control.stop()
-        output.note("No server runs." if model_held is None else f"The server of {model_held} is ended.")
-        return
-    if status:
+        _stop()
+    elif status:
         if not _show_status(as_json=json):
             raise typer.Exit(FAILED)
-        return
-    if port is None and host != "127.0.0.1":
-        raise UsageError("--host says where a port is open. Name it with --port.")
-    orders = control.Orders(
-        keep_alive=None
-        if keep_alive is None
-        else config.checked(config.read_span, keep_alive, "--keep-alive"),
-        host=None if port is None else host,
-        port=port or 0,
-        together=together,
-        waiting=waiting,
-    )
+    else:
+        if port is None and host != "127.0.0.1":
+            raise UsageError("--host sets the address of a port. Set the port with --port.")
+        server_options = control.ServerOptions(
+            keep_alive=None
+            if keep_alive is None
+            else config.checked(config.read_span, keep_alive, "--keep-alive"),
+            host=None if port is None else host,
+            port=port or 0,
+            together=together,
+            waiting=waiting,
+        )
+        _serve(settings, server_options, as_json=json, quiet=quiet)
+
+
+def _stop() -> None:
+    from vipcli.serving import control
+
+    model = control.stop()
+    output.note("No server is running." if model is None else f"The server with {model} has stopped.")
+
+
+def _serve(settings: Settings, server_options: ServerOptions, *, as_json: bool, quiet: bool) -> None:
+    """Load the model and serve it until stopped."""
+    from vipcli.cli.app import main, warm
+    from vipcli.serving import control
+
     model = model_of(settings, quiet=quiet)
     checkpoint = model.checkpoint
 
-    def ready(held: dict[str, Any]) -> None:
-        if json:
-            output.say_json(held)
+    def ready(info: dict[str, Any]) -> None:
+        if as_json:
+            output.say_json(info)
         else:
-            for text in control.welcome(held, orders, quiet=quiet):
+            for text in _announcements(info, server_options, quiet=quiet):
                 output.note(text)
 
-    if not quiet and not json:
+    if not quiet and not as_json:
         output.note(f"Loading {checkpoint.name} …")
-    from vipcli.cli.app import main, warm
+    control.serve(checkpoint, model.setup, model.settings, server_options, ready, run=main, warm=warm)
 
-    control.serve(checkpoint, model.setup, model.settings, orders, ready, run=main, warm=warm)
+
+def _announcements(info: dict[str, Any], server_options: ServerOptions, *, quiet: bool) -> Iterator[str]:
+    """What to show once the server listens; with `quiet`, only what cannot be learned elsewhere."""
+    from vipcli.serving.control import LOCAL_HOSTS, TOKEN_VARIABLE
+
+    if not quiet:
+        loaded = f"{info['model']} is in memory on {info['device']}."
+        yield f"{loaded} vipcli ask and chat use it; Ctrl-C stops it."
+    if info["address"] is not None and not (quiet and os.environ.get(TOKEN_VARIABLE)):
+        yield f"It answers OpenAI chat completions at {info['address']} with the token {info['token']}"
+    if server_options.host not in (None, *LOCAL_HOSTS):
+        yield (
+            f"Warning: other machines can reach {server_options.host}, and the connection is not encrypted. "
+            "Anyone who has the token can ask."
+        )
 
 
 def _show_status(*, as_json: bool) -> bool:
-    """Describe the server, and say whether there is one that answers."""
-    from vipcli.serving import control
+    """Describe the server, and return whether there is one that answers."""
+    from vipcli.serving import client, control
 
-    held = control.running()
+    info = client.find_server()
     if as_json:
-        output.say_json(None if held is None else asdict(held))
-    elif held is not None:
-        port = "" if held.address is None else f", {held.address}"
-        output.say(f"{held.model} on {held.device}, process {held.pid}, {held.waiting} waiting{port}")
-    elif model := control.beginning():
-        output.note(f"The server of {model} does not answer. It may still be loading.")
+        output.say_json(None if info is None else asdict(info))
+    elif info is not None:
+        port = "" if info.address is None else f", {info.address}"
+        output.say(f"{info.model} on {info.device}, process {info.pid}, {info.waiting} waiting{port}")
+    elif model := control.loading_model():
+        output.note(f"The server with {model} does not answer. It may still be loading.")
     else:
-        output.note("No server runs.")
-    return held is not None
+        output.note("No server is running.")
+    return info is not None
 
 
 serve_command = command(options.expanded(serve))

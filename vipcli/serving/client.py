@@ -1,4 +1,4 @@
-"""A model that another process holds: found by its socket, asked like any other. No torch."""
+"""A model that a server process holds, found by its socket and asked like any other. No torch."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vipcli import __version__, errors
+from vipcli import __version__
 from vipcli.asking.interface import Answerer, Halted, OnText, Reply, Request
 from vipcli.checkpoints.lookup import Checkpoint, stamp
 from vipcli.errors import ModelError
 from vipcli.serving import protocol, runtime
 
 SOCKET = "model.sock"
-_PATIENCE = 5.0
-_KINDS = (errors.UsageError, errors.PromptError, errors.ContextError)
+_TIMEOUT = 5.0
+"""Seconds to wait for an answer to anything but a question."""
 
 
 class GoneError(ModelError):
-    """The process that held the model is no longer there, or does not answer."""
+    """The process that held the model has ended, or does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What a running server says of itself."""
+class ServerInfo:
+    """How a running server describes itself."""
 
     version: str
     model: str
@@ -41,12 +41,12 @@ class Held:
     device: str
     pid: int
     address: str | None
-    """Of its port."""
+    """Of its port; None if none is open."""
     waiting: int
     status: str
 
-    def is_for(self, checkpoint: Checkpoint, setup: dict[str, Any]) -> bool:
-        """Whether it holds just that, and is of this version."""
+    def matches(self, checkpoint: Checkpoint, setup: dict[str, Any]) -> bool:
+        """Whether the server holds exactly this checkpoint in this setup and is of this version."""
         return (
             checkpoint.folder is not None
             and self.version == __version__
@@ -56,14 +56,14 @@ class Held:
         )
 
 
-def running() -> Held | None:
-    """The server that runs, if one does; what a dead one left behind is cleared away."""
-    path = runtime.runtime() / SOCKET
+def find_server() -> ServerInfo | None:
+    """The running server, if there is one; a socket that a dead server left is deleted."""
+    path = runtime.runtime_folder() / SOCKET
     if not path.exists():
         return None
     try:
-        with _reply(path, "GET", "/health", timeout=_PATIENCE) as reply:
-            return Held(**json.loads(reply.read()))
+        with _send(path, "GET", "/health", timeout=_TIMEOUT) as response:
+            return ServerInfo(**json.loads(response.read()))
     except ConnectionRefusedError:
         path.unlink(missing_ok=True)
         return None
@@ -75,132 +75,129 @@ class RemoteModel:
     """The model of a running server."""
 
     def __init__(self) -> None:
-        self._path = runtime.runtime() / SOCKET
+        self._path = runtime.runtime_folder() / SOCKET
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
-        name = uuid.uuid4().hex
-        for told in self._told(request, name, halted):
-            if "text" in told and on_text is not None:
-                on_text(told["text"])
-            if "reply" in told:
-                return protocol.unpack_reply(told["reply"])
-            if "error" in told:
-                kind = vars(errors).get(told["error"])
-                raise (kind if kind in _KINDS else ModelError)(told["message"])
-        raise GoneError("The server broke off in the middle of the answer.")
+        request_id = uuid.uuid4().hex
+        events = self._events(request, request_id)
+        if halted is not None:
+            events = self._until_halted(events, request_id, halted)
+        for event in events:
+            if "text" in event and on_text is not None:
+                on_text(event["text"])
+            if "reply" in event:
+                return protocol.unpack_reply(event["reply"])
+            if "error" in event:
+                raise protocol.unpack_error(event)
+        raise GoneError("The server closed the connection in the middle of the answer.")
 
-    def _told(self, request: Request, name: str, halted: Halted | None) -> Iterator[dict[str, Any]]:
-        lines = self._lines(request, name)
-        if halted is None:
-            return lines
-        return self._watched(lines, name, halted)
-
-    def _lines(self, request: Request, name: str) -> Iterator[dict[str, Any]]:
+    def _events(self, request: Request, request_id: str) -> Iterator[dict[str, Any]]:
+        body = protocol.pack_request(request)
         try:
-            with _reply(self._path, "POST", f"/answer/{name}", protocol.pack(request)) as reply:
-                if reply.status not in (200, 400):
-                    raise GoneError("The server does not know what to do with this.")
-                while line := reply.readline():
+            with _send(self._path, "POST", f"/answer/{request_id}", body) as response:
+                if response.status not in (200, 400):
+                    raise GoneError(f"The server refused the request with status {response.status}.")
+                while line := response.readline():
                     yield json.loads(line)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise GoneError("The server is gone.") from error
 
-    def _watched(
-        self, lines: Iterator[dict[str, Any]], name: str, halted: Halted
+    def _until_halted(
+        self, events: Iterator[dict[str, Any]], request_id: str, halted: Halted
     ) -> Iterator[dict[str, Any]]:
-        """The lines, read in a thread of their own, so that halting need not wait for the next."""
-        found: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
+        """Read the events in a thread, so that halting need not wait for the next of them."""
+        arrived: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
 
         def read() -> None:
             try:
-                for line in lines:
-                    found.put(line)
-                found.put(None)
+                for event in events:
+                    arrived.put(event)
+                arrived.put(None)
             except GoneError as error:
-                found.put(error)
+                arrived.put(error)
 
         threading.Thread(target=read, daemon=True).start()
-        told = False
+        halt_sent = False
         while True:
-            if halted() and not told:
-                told = True
-                self._halt(name)
+            if halted() and not halt_sent:
+                halt_sent = True
+                self._halt(request_id)
             try:
-                line = found.get(timeout=0.05)
+                event = arrived.get(timeout=0.05)
             except queue.Empty:
                 continue
-            if line is None:
+            if event is None:
                 return
-            if isinstance(line, Exception):
-                raise line
-            yield line
+            if isinstance(event, Exception):
+                raise event
+            yield event
 
-    def _halt(self, name: str) -> None:
-        # Where that fails, the answer comes to its own end, or the server is gone.
+    def _halt(self, request_id: str) -> None:
+        # If this fails, the answer runs to its own end, or the server is gone.
         with (
             contextlib.suppress(OSError, http.client.HTTPException),
-            _reply(self._path, "POST", f"/halt/{name}", timeout=_PATIENCE),
+            _send(self._path, "POST", f"/halt/{request_id}", timeout=_TIMEOUT),
         ):
             pass
 
 
 class Fallback:
-    """A running server's model; should it go, the same model in this process."""
+    """A running server's model; if the server dies, the same model loaded in this process."""
 
-    def __init__(self, remote: Answerer, load: Callable[[], Answerer], tell: Callable[[str], None]) -> None:
+    def __init__(self, remote: Answerer, load: Callable[[], Answerer], note: Callable[[str], None]) -> None:
         self._answerer = remote
         self._load = load
-        self._tell = tell
-        self._is_here = False
+        self._note = note
+        self._is_local = False
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        """Answer one request; text that was handed over already is not handed over again."""
-        if self._is_here:
+        """Answer one request; text that the server has handed over is not handed over again."""
+        if self._is_local:
             return self._answerer.answer(request, on_text, halted)
-        said = _Said(on_text)
+        text = _ResumableText(on_text)
         try:
-            return self._answerer.answer(request, said, halted)
+            return self._answerer.answer(request, text, halted)
         except GoneError:
-            self._tell("The server is gone, so the model is loaded here.")
-            self._answerer, self._is_here = self._load(), True
-            said.again()
-            return self._answerer.answer(request, said, halted)
+            self._note("The server is gone, so the model is loaded here.")
+            self._answerer, self._is_local = self._load(), True
+            text.restart()
+            return self._answerer.answer(request, text, halted)
 
 
-class _Said:
-    """Text on its way to a person, who has perhaps read some of it before."""
+class _ResumableText:
+    """The text of an answer; after a restart, only what differs from the first attempt is shown."""
 
     def __init__(self, on_text: OnText | None) -> None:
         self._on_text = on_text
-        self._said = ""
-        self._ahead = ""
+        self._text = ""
+        self._shown_before = ""
 
-    def again(self) -> None:
-        """From now on, the text begins anew."""
-        self._ahead, self._said = self._said, ""
+    def restart(self) -> None:
+        """Expect the text from its beginning."""
+        self._shown_before, self._text = self._text, ""
 
-    def __call__(self, text: str) -> None:
+    def __call__(self, piece: str) -> None:
         if self._on_text is None:
             return
-        self._said += text
-        if not self._ahead:
-            self._on_text(text)
-        elif self._said.startswith(self._ahead):
-            fresh, self._ahead = self._said[len(self._ahead) :], ""
-            if fresh:
-                self._on_text(fresh)
-        elif not self._ahead.startswith(self._said):
-            # It says something else this time: all of it, on a line of its own.
-            self._ahead = ""
-            self._on_text(f"\n{self._said}")
+        self._text += piece
+        if not self._shown_before:
+            self._on_text(piece)
+        elif self._text.startswith(self._shown_before):
+            new, self._shown_before = self._text[len(self._shown_before) :], ""
+            if new:
+                self._on_text(new)
+        elif not self._shown_before.startswith(self._text):
+            # The second attempt differs: show all of it on a new line.
+            self._shown_before = ""
+            self._on_text(f"\n{self._text}")
 
 
 @contextlib.contextmanager
-def _reply(
+def _send(
     path: Path, method: str, target: str, body: bytes | None = None, timeout: float | None = None
 ) -> Iterator[http.client.HTTPResponse]:
-    connection = _Connection(path, timeout)
+    connection = _UnixConnection(path, timeout)
     try:
         connection.request(method, target, body)
         yield connection.getresponse()
@@ -208,7 +205,7 @@ def _reply(
         connection.close()
 
 
-class _Connection(http.client.HTTPConnection):
+class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float | None) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path

@@ -1,15 +1,16 @@
-"""Beginning a server, finding it, ending it. No torch."""
+"""Start a server in the foreground or the background, and stop it. No torch."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,117 +20,138 @@ from vipcli.config import Settings
 from vipcli.errors import ModelError, UsageError
 from vipcli.files import state_folder
 from vipcli.serving import client, runtime
-from vipcli.serving.client import Held
+from vipcli.serving.client import ServerInfo
 
-TOKEN = "VIPCLI_TOKEN"
-_SECONDS_TO_END = 20
+TOKEN_VARIABLE = "VIPCLI_TOKEN"
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+SHORTEST_REMOTE_TOKEN = 16
+"""Characters of a token on a port that other machines can reach, where it can be guessed at."""
+_MAX_PIXELS = 50_000_000
+"""Of all pictures of a request together, where no setting says otherwise."""
+_SECONDS_TO_STOP = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class ServerOptions:
     """How to serve."""
 
     keep_alive: float | None = None
-    """Seconds without a request after which it ends."""
+    """Seconds without a request after which the server stops; None for never."""
     host: str | None = None
-    """Where its port is open; None for no port."""
+    """The address of its port; None for no port."""
     port: int = 0
     together: int = 8
+    """Most requests to answer in one batch."""
     waiting: int = 64
+    """Most requests of the port that may wait."""
 
 
 def serve(
     checkpoint: Checkpoint,
     setup: Setup,
     settings: Settings,
-    orders: Orders,
+    options: ServerOptions,
     ready: Callable[[dict[str, Any]], None],
     *,
     run: Callable[[], int],
     warm: Callable[[], None],
 ) -> None:
-    """Hold a model and answer until it is over; `ready` is called once it listens.
+    """Hold a model and answer until stopped; `ready` gets the server's description once it listens.
 
     `run` is the command line, for commands that are handed over, and `warm` imports what they need.
     """
     if os.name != "posix":
-        raise UsageError("vipcli serve runs on Linux and macOS. Here, each command loads its model itself.")
+        raise UsageError("vipcli serve runs on Linux and macOS only. Here, each command loads its own model.")
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
-    from vipcli.serving.fork_server import Front
+    from vipcli.serving.fork_server import ForkServer
 
-    token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
-    told = {
-        **asdict(orders),
+    token = _token(options.host)
+    config = {
+        **asdict(options),
         "model": settings.model,
         "revision": settings.revision,
         "offline": True,
         "setup": asdict(setup),
-        "socket": str(runtime.runtime() / client.SOCKET),
+        "socket": str(runtime.runtime_folder() / client.SOCKET),
         "token": token,
-        "max_pixels": settings.max_pixels or min(DEFAULT_MAX_PIXELS, 50_000_000),
+        "max_pixels": settings.max_pixels or min(DEFAULT_MAX_PIXELS, _MAX_PIXELS),
     }
-    Front(told, run, warm).run(lambda held: ready({**held, "token": token if orders.host else None}))
+    shown_token = token if options.host else None
+    ForkServer(config, run, warm).run(lambda info: ready({**info, "token": shown_token}))
 
 
-def welcome(held: dict[str, Any], orders: Orders, *, quiet: bool) -> Iterator[str]:
-    """What to tell a person once it listens; quietly, only what there is no other way to know."""
-    if not quiet:
-        yield f"{held['model']} is in memory on {held['device']}. vipcli ask and chat use it; Ctrl-C ends it."
-    if held["address"] is not None and not (quiet and os.environ.get(TOKEN)):
-        yield f"It answers OpenAI's chat-completions form at {held['address']} with the token {held['token']}"
-    if orders.host not in (None, "127.0.0.1", "localhost", "::1"):
-        yield (
-            f"Warning: other machines can reach {orders.host}, and what is sent there is not encrypted. "
-            "Whoever has the token can ask."
+def _token(host: str | None) -> str:
+    """The token that the environment sets, else a random one."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    if host is None or not token:
+        return secrets.token_urlsafe(32)
+    if not re.fullmatch(r"[!-~]+", token):
+        raise UsageError(
+            f"{TOKEN_VARIABLE} cannot be sent in a header. Use ASCII letters, digits and signs, no spaces."
         )
+    if host not in LOCAL_HOSTS and len(token) < SHORTEST_REMOTE_TOKEN:
+        raise UsageError(
+            f"{TOKEN_VARIABLE} has {len(token)} characters, which other machines could guess. "
+            f"Use at least {SHORTEST_REMOTE_TOKEN}, or unset it to get a random token."
+        )
+    return token
 
 
-def running() -> Held | None:
-    """The server that runs, if one does."""
-    return client.running()
-
-
-def begin(checkpoint: Checkpoint, setup: Setup, settings: Settings, keep_alive: float) -> Held:
-    """Begin a server in the background and wait until one listens: this, or one that was quicker."""
-    # Without -P, a file in this folder could stand in for a module.
-    command = [sys.executable, "-P", "-m", "vipcli", "serve", "--json", "--keep-alive", f"{keep_alive}s"]
-    chosen = {"model": settings.model, "revision": settings.revision, **asdict(setup)}
-    for name, value in chosen.items():
-        if value is True:
-            command.append(f"--{name.replace('_', '-')}")
-        elif value not in (None, False):
-            command += [f"--{name.replace('_', '-')}", str(value)]
-    log = state_folder() / "serve.log"
-    with log.open("w+", encoding="utf-8", errors="replace") as told:
+def start(checkpoint: Checkpoint, setup: Setup, settings: Settings, keep_alive: float) -> ServerInfo:
+    """Start a server in the background and wait until one listens: this one, or one that was faster."""
+    values = {
+        "json": True,
+        "keep_alive": f"{keep_alive}s",
+        "model": settings.model,
+        "revision": settings.revision,
+        **asdict(setup),
+    }
+    # Without -P, a file in the current folder could replace a module.
+    command = [sys.executable, "-P", "-m", "vipcli", "serve", *_arguments(values)]
+    with (state_folder() / "serve.log").open("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
         )
-        while (held := running()) is None:
-            if process.poll() is not None and runtime.beginning_server() is None:
-                told.seek(0)
-                why = told.read().strip().rpartition("\n")[2].removeprefix("error: ")
-                raise ModelError(why or "The server ended before it had begun. Ask without --keep-alive.")
+        while (info := client.find_server()) is None:
+            if process.poll() is not None and runtime.lock_holder() is None:
+                log.seek(0)
+                reason = log.read().strip().rpartition("\n")[2].removeprefix("error: ")
+                if reason:
+                    raise ModelError(reason)
+                raise ModelError("The server stopped while starting.", "Ask without {keep_alive}.")
             time.sleep(0.05)
-    return held
+    return info
 
 
-def beginning() -> str | None:
-    """What is being loaded by a server that does not listen yet."""
-    found = runtime.beginning_server()
-    return None if found is None else found[1]
+def _arguments(values: dict[str, Any]) -> list[str]:
+    """Settings as arguments of the command line; None and False are left out."""
+    arguments = []
+    for name, value in values.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            arguments.append(option)
+        elif value not in (None, False):
+            arguments += [option, str(value)]
+    return arguments
+
+
+def loading_model() -> str | None:
+    """The model of a server that has the lock, though it may not listen yet."""
+    holder = runtime.lock_holder()
+    return None if holder is None else holder[1]
 
 
 def stop() -> str | None:
-    """End the server that runs or is about to, and tell what it held."""
-    found = runtime.beginning_server()
-    if found is None:
+    """Stop the server, even while it loads, and return the name of its model; None if there is none."""
+    holder = runtime.lock_holder()
+    if holder is None:
         return None
-    pid, model = found
+    pid, model = holder
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + _SECONDS_TO_END
-    while runtime.beginning_server() is not None:
-        if time.monotonic() > until:
-            raise ModelError(f"The server, process {pid}, does not end. kill -9 {pid} ends it.")
+    deadline = time.monotonic() + _SECONDS_TO_STOP
+    while runtime.lock_holder() is not None:
+        if time.monotonic() > deadline:
+            raise ModelError(f"The server, process {pid}, does not stop. kill -9 {pid} kills it.")
         time.sleep(0.05)
     return model

@@ -1,8 +1,8 @@
-"""What `vipcli serve` runs: a process that holds the model, and quick answers to `vipcli ask`.
+"""What `vipcli serve` runs: it starts the process that holds the model, and runs `vipcli ask` commands.
 
-The modules that a question needs take longer to import than a short answer takes. Here they are imported
-once, and each `ask` is carried out in a fork of this process, with the streams, the folder and the
-environment of the command that came in. This process has one thread and no torch, so it is safe to fork.
+Importing the modules that a question needs takes longer than a short answer. This process imports them
+once, and runs each `ask` in a fork of itself with the streams, the folder and the environment of the
+command that was handed over. It has one thread and no torch, so it is safe to fork.
 """
 
 from __future__ import annotations
@@ -21,50 +21,46 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vipcli.errors import FAILED, INTERRUPTED, USED_WRONGLY, ModelError, UsageError
-from vipcli.serving import handoff, runtime
-
-_ENDED = '{"error": "The process that was to hold the model ended at once.", "code": 1}'
+from vipcli.errors import FAILED, INTERRUPTED, ModelError
+from vipcli.serving import handoff, protocol, runtime
 
 
-class Front:
-    """One server: its process with the model, and the socket that commands come in by."""
+class ForkServer:
+    """One server: its process with the model, and the socket that takes commands."""
 
-    def __init__(self, orders: dict[str, Any], run: Callable[[], int], warm: Callable[[], None]) -> None:
-        self._orders = orders
+    def __init__(self, config: dict[str, Any], run: Callable[[], int], warm: Callable[[], None]) -> None:
+        self._config = config
         self._run = run
         """Runs the command line and returns its exit code."""
         self._warm = warm
         """Imports what commands need."""
-        self._folder = runtime.runtime()
-        self._over = False
+        self._folder = runtime.runtime_folder()
+        self._stopping = False
 
     def run(self, ready: Callable[[dict[str, Any]], None]) -> None:
-        """Serve until told to end; `ready` is called with what the model's process says of itself."""
+        """Serve until stopped; `ready` gets the description of the server once it listens."""
         for number in (signal.SIGTERM, signal.SIGHUP):
-            # Whoever ends this while the model loads ends what loads it, too.
+            # While the model loads, these signals must also end the process that loads it.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler)
-        with self._alone(), self._resident() as resident:
+        with self._only_server(), self._model_process() as process:
             self._warm()
-            _import_what_questions_need()
-            assert resident.stdout is not None
-            told = json.loads(resident.stdout.readline() or _ENDED)
-            if "error" in told:
-                raise (UsageError if told["code"] == USED_WRONGLY else ModelError)(told["error"])
-            with self._listening() as door:
-                ready(told)
-                self._welcome(door, resident)
+            _import_for_questions()
+            info = _read_info(process)
+            with self._listener() as listener:
+                ready(info)
+                self._accept_commands(listener, process)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        with runtime.server_lock(self._orders["model"]) as lock:
+    def _only_server(self) -> Iterator[None]:
+        with runtime.server_lock(self._config["model"]) as lock:
             self._lock = lock
             yield
 
     @contextlib.contextmanager
-    def _resident(self) -> Iterator[subprocess.Popen[bytes]]:
-        # Without -P, a file in this folder could stand in for a module; and Ctrl-C here is not for it.
+    def _model_process(self) -> Iterator[subprocess.Popen[bytes]]:
+        # Without -P, a file in the current folder could replace a module. In a session of its own,
+        # the process does not get the terminal's Ctrl-C.
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "vipcli.serving.model_process"],
             stdin=subprocess.PIPE,
@@ -73,8 +69,8 @@ class Front:
         )
         assert process.stdin is not None
         try:
-            orders = {**self._orders, "parent": os.getpid()}
-            process.stdin.write(json.dumps(orders).encode() + b"\n")
+            config = {**self._config, "parent": os.getpid()}
+            process.stdin.write(json.dumps(config).encode() + b"\n")
             process.stdin.flush()
             yield process
         finally:
@@ -83,68 +79,83 @@ class Front:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
-            Path(self._orders["socket"]).unlink(missing_ok=True)
+            Path(self._config["socket"]).unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _listening(self) -> Iterator[socket.socket]:
+    def _listener(self) -> Iterator[socket.socket]:
         path = self._folder / handoff.SOCKET
-        with runtime.listening(path) as door:
+        with runtime.unix_listener(path) as listener:
             try:
-                yield door
+                yield listener
             finally:
                 path.unlink(missing_ok=True)
 
-    def _welcome(self, door: socket.socket, resident: subprocess.Popen[bytes]) -> None:
-        """Let commands in until the model's process ends, or until this one is told to."""
+    def _accept_commands(self, listener: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        """Run commands until the model's process ends or this one is stopped."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._end)
+                signal.signal(number, self._stop)
         forks: set[int] = set()
-        while not self._over:
-            # Between the look at the flag and the wait, a signal could come; so the wait is never long.
-            found, _, _ = select.select([door], [], [], 0.2)
+        while not self._stopping:
+            # A signal that arrives between the check and the wait must not be missed for long.
+            readable, _, _ = select.select([listener], [], [], 0.2)
             forks = {pid for pid in forks if os.waitpid(pid, os.WNOHANG) == (0, 0)}
-            if resident.poll() is not None:
+            if process.poll() is not None:
                 break
-            if door not in found:
-                continue
-            # One that cannot be let in must not end what the others have.
-            with contextlib.suppress(OSError):
-                command, _ = door.accept()
-                with command:
-                    pid = os.fork()
-                    if pid == 0:
-                        door.close()
-                        self._lock.close()
-                        _carry_out(command, self._run)
-                    forks.add(pid)
-        if resident.poll() not in (None, 0, -signal.SIGTERM):
+            if listener in readable:
+                # A connection that fails must not end the commands of others.
+                with contextlib.suppress(OSError):
+                    forks.add(self._fork(listener))
+        if process.poll() not in (None, 0, -signal.SIGTERM):
             raise ModelError(
-                f"The process that held the model was ended ({resident.returncode}). "
-                "Begin it again: vipcli serve."
+                f"The process that held the model was killed ({process.returncode}). "
+                "Start it again with vipcli serve."
             )
 
-    def _end(self, number: int, frame: Any) -> None:
-        self._over = True
+    def _fork(self, listener: socket.socket) -> int:
+        """Run the next command in a fork, and return its process."""
+        connection, _ = listener.accept()
+        with connection:
+            pid = os.fork()
+            if pid == 0:
+                listener.close()
+                self._lock.close()
+                _run_command(connection, self._run)
+            return pid
+
+    def _stop(self, number: int, frame: Any) -> None:
+        self._stopping = True
 
 
-def _carry_out(connection: socket.socket, run: Callable[[], int]) -> None:
-    """In a fork: become the command that came in, and leave with its exit code."""
+def _read_info(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """The description that the model's process sends once it listens, or the error that it ended with."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise ModelError("The process that should hold the model ended while starting.")
+    info: dict[str, Any] = json.loads(line)
+    if "error" in info:
+        raise protocol.unpack_error(info)
+    return info
+
+
+def _run_command(connection: socket.socket, run: Callable[[], int]) -> None:
+    """In a fork: become the command that was handed over, and exit."""
     try:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # Where this fails, the command is carried out where it came from.
+        # If this fails, the process that sent the command runs it.
         with contextlib.suppress(Exception):
             _become(handoff.receive(connection))
-            _speak_through(handoff.accept(connection))
-            _run(connection, run)
+            _use_streams(handoff.accept(connection))
+            _run_connected(connection, run)
     finally:
         os._exit(0)
 
 
-def _run(connection: socket.socket, run: Callable[[], int]) -> None:
+def _run_connected(connection: socket.socket, run: Callable[[], int]) -> None:
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     code = FAILED
     try:
@@ -156,19 +167,19 @@ def _run(connection: socket.socket, run: Callable[[], int]) -> None:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
         with contextlib.suppress(OSError):
-            handoff.tell_code(connection, code)
+            handoff.send_exit_code(connection, code)
 
 
 def _end_with(connection: socket.socket) -> None:
-    """End this process if the one that handed over its command ends first."""
+    """End this process if the one that sent the command ends first."""
     with contextlib.suppress(OSError):
         if not connection.recv(1):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _become(command: handoff.Command) -> None:
+def _become(command: handoff.ForwardedCommand) -> None:
     if "huggingface_hub" in sys.modules and _hub_settings(command.environment) != _hub_settings(os.environ):
-        raise OSError("the hub's library has read other settings already")
+        raise OSError("huggingface_hub has already read other settings")
     os.chdir(command.folder)
     os.umask(command.umask)
     os.environ.clear()
@@ -176,13 +187,13 @@ def _become(command: handoff.Command) -> None:
     sys.argv = ["vipcli", *command.arguments]
 
 
-def _speak_through(streams: list[int]) -> None:
-    for target, given in enumerate(streams):
-        os.dup2(given, target)
-        os.close(given)
+def _use_streams(streams: list[int]) -> None:
+    for target, descriptor in enumerate(streams):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = _stream(1)
-    sys.stderr = _stream(2)
+    sys.stdout = _output_stream(1)
+    sys.stderr = _output_stream(2)
 
 
 def _hub_settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -193,15 +204,15 @@ def _hub_settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _stream(number: int) -> io.TextIOWrapper:
+def _output_stream(number: int) -> io.TextIOWrapper:
     binary = open(number, "wb", buffering=0 if number == 2 else -1, closefd=False)  # noqa: SIM115
     return io.TextIOWrapper(
         binary, encoding="utf-8", line_buffering=os.isatty(number), write_through=number == 2
     )
 
 
-def _import_what_questions_need() -> None:
-    """All that a question about a picture imports, but for torch and the hub."""
+def _import_for_questions() -> None:
+    """Import what a question about a picture needs, except torch and the hub's library."""
     import http.client  # noqa: F401
     import queue  # noqa: F401
     import uuid  # noqa: F401
@@ -210,6 +221,6 @@ def _import_what_questions_need() -> None:
     import pydantic  # noqa: F401
     from PIL import Image
 
-    # A fork has one thread, and would wait for ever for those that were left behind.
+    # A fork has only one thread, and would wait forever for OpenCV's.
     cv2.setNumThreads(1)
     Image.init()

@@ -1,4 +1,4 @@
-"""A command handed to the process that serves: its words, folder, environment and streams."""
+"""A command handed over to a running server: its arguments, folder, environment and streams."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from vipcli.serving import runtime
 
 SOCKET = "ask.sock"
 
-_LENGTH = struct.Struct("!I")
-_MOST = 16_000_000
-_SECONDS_TO_BEGIN = 5.0
+_NUMBER = struct.Struct("!I")
+_MAX_BYTES = 16_000_000
+_SECONDS_TO_CONNECT = 5.0
 
 
 @dataclass(frozen=True)
-class Command:
+class ForwardedCommand:
     """What a person typed, and where."""
 
     arguments: list[str]
@@ -35,33 +35,24 @@ class Command:
 
 
 def hand_over(arguments: list[str]) -> int | None:
-    """Let the process that serves carry out a command, and return its exit code; None if there is none."""
+    """Let a running server run a command, and return its exit code; None if no server takes it."""
     try:
-        # A stream that is closed cannot be handed over.
+        # A closed stream cannot be handed over.
         for number in (0, 1, 2):
             os.fstat(number)
-        path = runtime.runtime() / SOCKET
+        path = runtime.runtime_folder() / SOCKET
     except (OSError, VipcliError):
         return None
     if not path.exists():
         return None
     with socket.socket(socket.AF_UNIX) as connection:
-        # One that is stopped, or of another kind, must not be waited for.
-        connection.settimeout(_SECONDS_TO_BEGIN)
+        # A server that is suspended or of another kind might never answer.
+        connection.settimeout(_SECONDS_TO_CONNECT)
         try:
             connection.connect(str(path))
-            umask = os.umask(0)
-            os.umask(umask)
-            message = json.dumps(
-                [__version__, sys.prefix, arguments, str(Path.cwd()), umask, dict(os.environ)]
-            ).encode()
-            connection.sendall(_LENGTH.pack(len(message)) + message)
-            pid = _number(connection)
-            if pid:
-                # Not sooner: what is on its way to a process that never takes it stays open.
-                socket.send_fds(connection, [b"\0"], [0, 1, 2])
+            pid = _forward(connection, arguments)
         except ConnectionRefusedError:
-            # A server that was killed left its socket behind.
+            # A server that was killed leaves its socket behind.
             path.unlink(missing_ok=True)
             return None
         except OSError:
@@ -72,68 +63,84 @@ def hand_over(arguments: list[str]) -> int | None:
         return _wait(connection, pid)
 
 
-def _wait(connection: socket.socket, pid: int) -> int:
-    """Pass on what is sent to this process, and wait until the other one ends."""
-    passed: list[int] = []
+def _forward(connection: socket.socket, arguments: list[str]) -> int | None:
+    """Send the command, then the streams, and return the process that runs it; None if it is refused."""
+    umask = os.umask(0)
+    os.umask(umask)
+    fields = [__version__, sys.prefix, arguments, str(Path.cwd()), umask, dict(os.environ)]
+    message = json.dumps(fields).encode()
+    connection.sendall(_NUMBER.pack(len(message)) + message)
+    pid = _receive_number(connection)
+    if pid:
+        # Not before: streams sent to a process that never accepts them would stay open.
+        socket.send_fds(connection, [b"\0"], [0, 1, 2])
+    return pid
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        passed.append(number)
+
+def _wait(connection: socket.socket, pid: int) -> int:
+    """Forward signals to the process that runs the command, and return its exit code once it ends."""
+    forwarded: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        forwarded.append(number)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
-    def pause(number: int, frame: FrameType | None) -> None:
+    def suspend(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
             os.kill(os.getpid(), signal.SIGSTOP)
-            # Here it goes on.
+            # This process continues here.
             os.kill(pid, signal.SIGCONT)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, pass_on)
-    signal.signal(signal.SIGTSTP, pause)
-    code = _number(connection)
+        signal.signal(number, forward)
+    signal.signal(signal.SIGTSTP, suspend)
+    code = _receive_number(connection)
     if code is not None:
-        # Ctrl-C ended what writes to our pipe, too, and the other process may have seen the pipe's end first.
-        return INTERRUPTED if signal.SIGINT in passed else code
-    if passed:
-        signal.signal(passed[-1], signal.SIG_DFL)
-        os.kill(os.getpid(), passed[-1])
-    sys.stderr.write("error: The server was ended in the middle of this. Ask again.\n")
+        # Ctrl-C also ended what writes to our pipe, and the other process may have seen that first.
+        return INTERRUPTED if signal.SIGINT in forwarded else code
+    if forwarded:
+        signal.signal(forwarded[-1], signal.SIG_DFL)
+        os.kill(os.getpid(), forwarded[-1])
+    # The modules that show errors are not loaded in this process.
+    sys.stderr.write("error: The server stopped before the answer was complete. Ask again.\n")
     return FAILED
 
 
-def receive(connection: socket.socket) -> Command:
-    """In the process that serves: the command that comes in."""
-    length = _number(connection)
-    if length is None or length > _MOST:
-        raise OSError("no command came")
-    version, prefix, arguments, folder, umask, environment = json.loads(_exactly(connection, length))
+def receive(connection: socket.socket) -> ForwardedCommand:
+    """In the server: read the command that a connection sends."""
+    length = _receive_number(connection)
+    if length is None or length > _MAX_BYTES:
+        raise OSError("no command received")
+    fields = json.loads(_receive_exactly(connection, length))
+    version, prefix, arguments, folder, umask, environment = fields
     if (version, prefix) != (__version__, sys.prefix):
-        raise OSError("a command of another installation came")
-    return Command(arguments, folder, umask, environment)
+        raise OSError("the command comes from another installation")
+    return ForwardedCommand(arguments, folder, umask, environment)
 
 
 def accept(connection: socket.socket) -> list[int]:
-    """Say that the command is carried out, and by whom; take its standard input, output and error."""
-    connection.sendall(_LENGTH.pack(os.getpid()))
+    """Accept the command in this process, and receive its standard input, output and error."""
+    connection.sendall(_NUMBER.pack(os.getpid()))
     _, streams, _, _ = socket.recv_fds(connection, 1, 3)
     if len(streams) != 3:
-        raise OSError("no streams came")
+        raise OSError("no streams received")
     return streams
 
 
-def tell_code(connection: socket.socket, code: int) -> None:
-    """Say how the command ended."""
-    connection.sendall(_LENGTH.pack(code))
+def send_exit_code(connection: socket.socket, code: int) -> None:
+    """Send the exit code of the command."""
+    connection.sendall(_NUMBER.pack(code))
 
 
-def _number(connection: socket.socket) -> int | None:
-    data = _exactly(connection, _LENGTH.size)
-    return _LENGTH.unpack(data)[0] if len(data) == _LENGTH.size else None
+def _receive_number(connection: socket.socket) -> int | None:
+    data = _receive_exactly(connection, _NUMBER.size)
+    return _NUMBER.unpack(data)[0] if len(data) == _NUMBER.size else None
 
 
-def _exactly(connection: socket.socket, length: int) -> bytes:
-    found = b""
-    while len(found) < length and (piece := connection.recv(length - len(found))):
-        found += piece
-    return found
+def _receive_exactly(connection: socket.socket, length: int) -> bytes:
+    received = b""
+    while len(received) < length and (piece := connection.recv(length - len(received))):
+        received += piece
+    return received

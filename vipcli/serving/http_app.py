@@ -1,322 +1,329 @@
-"""The HTTP side of a resident model: one socket for this person's own commands, and a port if asked for."""
+"""The HTTP side of a server: a socket for this person's own commands, and a port if one is asked for."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import hmac
 import json
 import secrets
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vipcli.checkpoints.lookup import Checkpoint
-from vipcli.errors import ContextError, ModelError, UsageError, VipcliError
+from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.serving import openai_api, protocol
-from vipcli.serving.scheduler import BusyError, Desk, Ticket
+from vipcli.serving.bodies import BodyReader, BodyTimeoutError, BodyTooLargeError
+from vipcli.serving.openai_api import ChatRequest, ResponseId, UnknownModelError
+from vipcli.serving.scheduler import BusyError, QueuedRequest, Scheduler
 
-TOO_LONG = "The body is too large."
-_SECONDS_TO_SEND = 30
-_READ_AT_ONCE = 8
-"""Bodies and their pictures take memory before anybody stands in line."""
+_PARSE_AT_ONCE = 8
+"""Decoded pictures take memory before their request is queued."""
+_STATUSES: dict[type[VipcliError], int] = {
+    UnknownModelError: 404,
+    BodyTimeoutError: 408,
+    BodyTooLargeError: 413,
+    BusyError: 429,
+    ModelError: 500,
+    VipcliError: 400,
+}
+"""The status of each error, by the first class that fits."""
+_HEADERS = {
+    # A client that sends this slowly would otherwise keep its connection.
+    408: {"Connection": "close"},
+    429: {"Retry-After": "1"},
+}
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """What one request may cost."""
 
-    body: int = 64_000_000
-    """Bytes."""
+    body_bytes: int = 64_000_000
+    body_seconds: float = 30
+    all_bodies_bytes: int = 256_000_000
+    """For all bodies together that are arriving or being parsed."""
     pixels: int = 50_000_000
     seconds: float = 300
+    """For the whole answer, including the wait."""
     tokens: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Who may come in by the port: those that know the token, and came by one of these names."""
+class AccessRules:
+    """Who may use the port: clients that know the token and use one of these host names."""
 
     token: str
     hosts: frozenset[str]
+    """Empty to allow any."""
 
-    def refuses(self, scope: Scope) -> tuple[int, str] | None:
-        """Why a request may not come in."""
+    def check(self, scope: Scope) -> Response | None:
+        """The response to a request that is refused."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "").rpartition("@")[2]
         name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-        # A page in a browser could reach this machine by a name of its own.
+        # A web page could reach this machine from a browser under a host name of its own.
         if self.hosts and name.lower() not in self.hosts:
-            return 421, "This server does not go by that name."
-        scheme, _, given = headers.get(b"authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
-            return 401, "The token is missing or wrong: send it as Authorization: Bearer TOKEN."
+            return _error(421, "This server does not have that host name.")
+        scheme, _, token = headers.get(b"authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self.token.encode()):
+            return _error(
+                401,
+                "The token is missing or wrong. Send it as Authorization: Bearer TOKEN.",
+                "authentication_error",
+            )
         return None
 
 
-class Guard:
-    """Lets in by the port only whom its door lets in; the socket belongs to one person as it is."""
+class AccessCheck:
+    """Middleware that refuses requests by the port; the socket is open to this person alone."""
 
-    def __init__(self, app: ASGIApp, door: Door | None) -> None:
+    def __init__(self, app: ASGIApp, rules: AccessRules | None) -> None:
         self._app = app
-        self._door = door
+        self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and came_by_port(scope):
-            refused = (404, "There is no way in.") if self._door is None else self._door.refuses(scope)
-            if refused is not None and scope["path"] != "/health":
-                status, text = refused
-                kind = "authentication_error" if status == 401 else "invalid_request_error"
-                response = JSONResponse(openai_api.refusal(text, kind=kind), status)
-                await response(scope, receive, send)
+        if scope["type"] == "http" and came_by_port(scope) and scope["path"] != "/health":
+            refusal = _error(404, "Not found.") if self._rules is None else self._rules.check(scope)
+            if refusal is not None:
+                await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
 def came_by_port(scope: Scope) -> bool:
-    """Whether a request came by TCP."""
+    """Whether a request came by TCP rather than by the socket."""
     server = scope.get("server")
     return server is not None and server[1] is not None
 
 
-class Service:
+def _by_socket_only(endpoint: _Endpoint) -> _Endpoint:
+    """The endpoint, which does not exist for requests by the port."""
+
+    async def checked(request: Request) -> Response:
+        if came_by_port(request.scope):
+            return _error(404, "Not found.")
+        return await endpoint(request)
+
+    return checked
+
+
+class ModelService:
     """What the server does with a request."""
 
-    def __init__(self, desk: Desk, checkpoint: Checkpoint, held: dict[str, Any], limits: Limits) -> None:
-        self._desk = desk
+    def __init__(
+        self, scheduler: Scheduler, checkpoint: Checkpoint, info: dict[str, Any], limits: RequestLimits
+    ) -> None:
+        self._scheduler = scheduler
         self._checkpoint = checkpoint
-        self._held = held
+        self._info = info
         self._limits = limits
         self._started = int(time.time())
-        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
-        self._asked: dict[str, Ticket] = {}
-        """What this person's own commands have asked, by the names that they gave it."""
+        self._bodies = BodyReader(
+            seconds=limits.body_seconds, max_bytes=limits.body_bytes, max_total=limits.all_bodies_bytes
+        )
+        self._own_bodies = BodyReader(seconds=limits.body_seconds)
+        self._parsing = asyncio.Semaphore(_PARSE_AT_ONCE)
+        self._own_requests: dict[str, QueuedRequest] = {}
+        """Requests of this person's own commands, by their ids."""
 
-    def app(self, door: Door | None) -> ASGIApp:
+    def app(self, rules: AccessRules | None) -> ASGIApp:
         """The whole application."""
         routes = [
             Route("/health", self._health),
             Route("/v1/models", self._models),
             Route("/v1/models/{name:path}", self._model),
-            Route("/v1/chat/completions", self._complete, methods=["POST"]),
-            Route("/answer/{name}", self._answer, methods=["POST"]),
-            Route("/halt/{name}", self._halt, methods=["POST"]),
+            Route("/v1/chat/completions", self._chat_completions, methods=["POST"]),
+            Route("/answer/{id}", _by_socket_only(self._answer), methods=["POST"]),
+            Route("/halt/{id}", _by_socket_only(self._halt), methods=["POST"]),
         ]
-        handlers = {Exception: _broken, HTTPException: _not_here}
-        return Guard(Starlette(routes=routes, exception_handlers=handlers), door)
+        handlers = {Exception: _internal_error, HTTPException: _http_error}
+        return AccessCheck(Starlette(routes=routes, exception_handlers=handlers), rules)
 
     async def _health(self, request: Request) -> Response:
-        # Whoever comes by the port learns no more than that somebody is here.
-        told = {"status": "ok"} if came_by_port(request.scope) else {"status": "ok", **self._held}
-        return JSONResponse({**told, "waiting": self._desk.waiting})
+        # By the port, where no token is needed for this, only what anybody may know.
+        info = {} if came_by_port(request.scope) else self._info
+        return JSONResponse({"status": "ok", **info, "waiting": self._scheduler.waiting})
 
     async def _models(self, request: Request) -> Response:
-        return JSONResponse(openai_api.listed(self._checkpoint, created=self._started))
+        return JSONResponse(openai_api.model_list(self._checkpoint, created=self._started))
 
     async def _model(self, request: Request) -> Response:
-        (one,) = openai_api.listed(self._checkpoint, created=self._started)["data"]
-        if request.path_params["name"] != one["id"]:
-            refusal = openai_api.refusal(f"The model here is {one['id']}.", code="model_not_found")
-            return JSONResponse(refusal, 404)
-        return JSONResponse(one)
+        try:
+            openai_api.check_model(request.path_params["name"], self._checkpoint)
+        except VipcliError as error:
+            return _error_response(error)
+        (model,) = openai_api.model_list(self._checkpoint, created=self._started)["data"]
+        return JSONResponse(model)
+
+    # ---------------------------------------------------------------------- by the socket
 
     async def _answer(self, request: Request) -> Response:
-        """What this person's own commands ask, in our own form: text as it comes, then the reply."""
-        if came_by_port(request.scope):
-            return JSONResponse(openai_api.refusal("There is nothing here."), 404)
+        """Answer a request of our own form: its text as it comes, then the whole reply."""
+        stream = _TextStream()
         try:
-            data = await _body(request, most=None)
-            asked = await asyncio.to_thread(protocol.unpack, data)
-            stream = _Stream()
-            ticket = self._desk.ask(asked, stream.take)
-        except UsageError as error:
-            return JSONResponse(_told(error), 400)
-        name = request.path_params["name"]
-        self._asked[name] = ticket
+            async with self._own_bodies.read(request) as body:
+                unpacked = await asyncio.to_thread(protocol.unpack_request, bytes(body))
+            queued = self._scheduler.submit(unpacked, stream.put)
+        except VipcliError as error:
+            return JSONResponse(protocol.pack_error(error), 400)
+        lines = self._reply_lines(request.path_params["id"], stream, queued)
+        return StreamingResponse(
+            self._while_connected(request, lines, queued), media_type="application/jsonl"
+        )
 
-        async def lines() -> AsyncIterator[bytes]:
-            try:
-                async for text in stream.texts(ticket):
-                    yield _line({"text": text})
-                yield _line({"reply": protocol.pack_reply(ticket.reply.result())})
-            except VipcliError as error:
-                yield _line(_told(error))
-            finally:
-                self._asked.pop(name, None)
-
-        return StreamingResponse(self._while_there(request, lines(), ticket), media_type="application/jsonl")
+    async def _reply_lines(self, id: str, stream: _TextStream, queued: QueuedRequest) -> AsyncIterator[bytes]:
+        self._own_requests[id] = queued
+        try:
+            async for text in stream.texts(queued):
+                yield _line({"text": text})
+            yield _line({"reply": protocol.pack_reply(queued.reply.result())})
+        except VipcliError as error:
+            yield _line(protocol.pack_error(error))
+        finally:
+            self._own_requests.pop(id, None)
 
     async def _halt(self, request: Request) -> Response:
-        """End an answer of this person's own commands as it stands."""
-        if came_by_port(request.scope):
-            return JSONResponse(openai_api.refusal("There is nothing here."), 404)
-        ticket = self._asked.get(request.path_params["name"])
-        if ticket is not None:
-            ticket.halted = True
+        """End an answer as it stands."""
+        queued = self._own_requests.get(request.path_params["id"])
+        if queued is not None:
+            queued.halted = True
         return Response(status_code=204)
 
-    async def _complete(self, request: Request) -> Response:
-        """The chat-completions form."""
+    # ---------------------------------------------------------------------- chat completions
+
+    async def _chat_completions(self, request: Request) -> Response:
+        stream = _TextStream()
         try:
-            if self._desk.full:
-                raise BusyError(f"{self._desk.waiting} requests are waiting already. Try again in a moment.")
-            async with self._reading:
-                data = await _body(request, most=self._limits.body)
-                asked = await asyncio.to_thread(
-                    openai_api.read,
-                    data,
-                    self._checkpoint,
-                    max_pixels=self._limits.pixels,
-                    longest_answer=self._limits.tokens,
-                )
-            stream = _Stream()
-            ticket = self._desk.ask(asked.request, stream.take, patience=self._limits.seconds)
-        except _TooLargeError:
-            return JSONResponse(openai_api.refusal(f"{TOO_LONG} At most {self._limits.body:,} bytes."), 413)
-        except BusyError as error:
-            refusal = openai_api.refusal(str(error), kind="rate_limit_error")
-            return JSONResponse(refusal, 429, {"Retry-After": "1"})
+            chat = await self._read_chat(request)
+            queued = self._scheduler.submit(chat.request, stream.put, timeout=self._limits.seconds)
         except VipcliError as error:
-            return _refused(error)
-        id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
-        if asked.stream:
-            events = _events(asked, stream, ticket, id, created)
+            return _error_response(error)
+        response = ResponseId(f"chatcmpl-{secrets.token_hex(12)}", int(time.time()))
+        if chat.stream:
+            events = _server_sent_events(chat, response, stream, queued)
             return StreamingResponse(
-                self._while_there(request, events, ticket), media_type="text/event-stream"
+                self._while_connected(request, events, queued), media_type="text/event-stream"
             )
-        watching = asyncio.create_task(self._watch(request, ticket))
+        watching = asyncio.create_task(self._cancel_on_disconnect(request, queued))
         try:
-            async for _ in stream.texts(ticket):
+            async for _ in stream.texts(queued):
                 pass
-            return JSONResponse(openai_api.whole(asked, ticket.reply.result(), id=id, created=created))
+            return JSONResponse(openai_api.completion(chat, queued.reply.result(), response))
         except VipcliError as error:
-            return _refused(error)
+            return _error_response(error)
         finally:
             watching.cancel()
 
-    async def _while_there(
-        self, request: Request, pieces: AsyncIterator[bytes], ticket: Ticket
+    async def _read_chat(self, request: Request) -> ChatRequest:
+        self._scheduler.check_room()
+        async with self._bodies.read(request) as body, self._parsing:
+            return await asyncio.to_thread(
+                openai_api.read_request,
+                body,
+                self._checkpoint,
+                max_pixels=self._limits.pixels,
+                max_tokens=self._limits.tokens,
+            )
+
+    async def _while_connected(
+        self, request: Request, pieces: AsyncIterator[bytes], queued: QueuedRequest
     ) -> AsyncIterator[bytes]:
-        """The pieces; if whoever asked leaves, so does the ticket."""
-        watching = asyncio.create_task(self._watch(request, ticket))
+        """The pieces of an answer, which is cancelled if the client disconnects."""
+        watching = asyncio.create_task(self._cancel_on_disconnect(request, queued))
         try:
             async for piece in pieces:
                 yield piece
         finally:
             watching.cancel()
-            self._desk.leave(ticket)
+            self._scheduler.cancel(queued)
 
-    async def _watch(self, request: Request, ticket: Ticket) -> None:
+    async def _cancel_on_disconnect(self, request: Request, queued: QueuedRequest) -> None:
         while not await request.is_disconnected():
             await asyncio.sleep(0.2)
-        self._desk.leave(ticket)
+        self._scheduler.cancel(queued)
 
 
-async def _events(
-    asked: openai_api.Asked, stream: _Stream, ticket: Ticket, id: str, created: int
+async def _server_sent_events(
+    chat: ChatRequest, response: ResponseId, stream: _TextStream, queued: QueuedRequest
 ) -> AsyncIterator[bytes]:
-    """An answer as server-sent events."""
-    piece = functools.partial(openai_api.piece, asked, id=id, created=created)
-
-    def event(told: dict[str, Any]) -> bytes:
-        return b"data: " + json.dumps(told).encode() + b"\n\n"
-
     try:
-        yield event(piece(None, first=True))
-        async for text in stream.texts(ticket):
-            yield event(piece(text))
-        reply = ticket.reply.result()
-        yield event(piece(None, ended=reply.ended))
-        if asked.with_usage:
-            yield event(openai_api.usage_piece(asked, reply, id=id, created=created))
+        yield _event(openai_api.first_chunk(chat, response))
+        async for text in stream.texts(queued):
+            yield _event(openai_api.text_chunk(chat, response, text))
+        reply = queued.reply.result()
+        yield _event(openai_api.last_chunk(chat, response, reply.ended))
+        if chat.include_usage:
+            yield _event(openai_api.usage_chunk(chat, response, reply))
         yield b"data: [DONE]\n\n"
     except VipcliError as error:
-        yield event(_refusal(error))
+        yield _event(openai_api.error_body(error))
 
 
-class _Stream:
-    """Text on its way from the thread that answers to the one that sends."""
+class _TextStream:
+    """The text of an answer on its way from the thread that generates it to the task that sends it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
 
-    def take(self, text: str) -> None:
-        """Take the next piece, from any thread."""
+    def put(self, text: str) -> None:
+        """Add a piece, from any thread."""
         self._loop.call_soon_threadsafe(self._pieces.put_nowait, text)
 
-    async def texts(self, ticket: Ticket) -> AsyncIterator[str]:
-        """The pieces as they come, up to the end; an error where there was one."""
+    async def texts(self, queued: QueuedRequest) -> AsyncIterator[str]:
+        """The pieces as they come; an error of the answer is raised at the end."""
 
         def end(_: object) -> None:
             self._loop.call_soon_threadsafe(self._pieces.put_nowait, None)
 
-        ticket.reply.add_done_callback(end)
+        queued.reply.add_done_callback(end)
         while (text := await self._pieces.get()) is not None:
             yield text
-        if ticket.reply.cancelled():
-            raise UsageError("Whoever asked has left.")
-        error = ticket.reply.exception()
-        if error is None or isinstance(error, VipcliError):
-            ticket.reply.result()
-        else:
+        if queued.reply.cancelled():
+            raise UsageError("The client disconnected.")
+        error = queued.reply.exception()
+        if isinstance(error, VipcliError):
+            raise error
+        if error is not None:
             traceback.print_exception(error)
             raise ModelError("The model failed on this request.") from error
 
 
-class _TooLargeError(Exception):
-    """A body of more bytes than may come."""
+def _line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event).encode() + b"\n"
 
 
-async def _body(request: Request, *, most: int | None) -> bytes:
-    """All that was sent, unless it is too much or too slow."""
-    found = bytearray()
-    try:
-        async with asyncio.timeout(_SECONDS_TO_SEND):
-            async for piece in request.stream():
-                found += piece
-                if most is not None and len(found) > most:
-                    raise _TooLargeError
-    except TimeoutError:
-        raise UsageError("The body did not come in time.") from None
-    except ClientDisconnect:
-        raise UsageError("The body broke off.") from None
-    return bytes(found)
+def _event(chunk: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
-def _refusal(error: VipcliError) -> dict[str, Any]:
-    """What went wrong, in the chat-completions form."""
-    if isinstance(error, ModelError):
-        return openai_api.refusal(str(error), kind="server_error")
-    code = "context_length_exceeded" if isinstance(error, ContextError) else None
-    return openai_api.refusal(str(error), code=code)
+def _error_response(error: VipcliError) -> Response:
+    status = next(status for cls, status in _STATUSES.items() if isinstance(error, cls))
+    kind = "rate_limit_error" if status == 429 else None
+    return JSONResponse(openai_api.error_body(error, kind=kind), status, _HEADERS.get(status))
 
 
-def _refused(error: VipcliError) -> Response:
-    return JSONResponse(_refusal(error), 500 if isinstance(error, ModelError) else 400)
+def _error(status: int, message: str, kind: str | None = None) -> Response:
+    return JSONResponse(openai_api.error_body(VipcliError(message), kind=kind), status)
 
 
-def _line(told: dict[str, Any]) -> bytes:
-    return json.dumps(told).encode() + b"\n"
-
-
-def _told(error: VipcliError) -> dict[str, Any]:
-    return {"error": type(error).__name__, "message": str(error)}
-
-
-async def _not_here(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse(openai_api.refusal(f"There is nothing to {request.method} here."), error.status_code)
+    return _error(error.status_code, f"{HTTPStatus(error.status_code).phrase.capitalize()}.")
 
 
-async def _broken(request: Request, error: Exception) -> Response:
-    return JSONResponse(openai_api.refusal("Something went wrong here.", kind="server_error"), 500)
+async def _internal_error(request: Request, error: Exception) -> Response:
+    return _error(500, "Internal server error.", "server_error")

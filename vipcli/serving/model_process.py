@@ -1,7 +1,8 @@
-"""The process that holds a model: `python -m vipcli.serving.model_process`, told on its standard input which.
+"""The process that holds a model: `python -m vipcli.serving.model_process`, configured on standard input.
 
-It answers on a socket in the runtime folder, and on a port where one is asked for; it says a line of JSON on
-standard output once it listens, or why it cannot; and it ends with the process that began it, or when idle.
+It answers on a socket in the runtime folder, and on a port if one is asked for. On standard output it
+writes one line of JSON: its description once it listens, or the error that kept it from starting. It ends
+with the process that started it, or when it has been idle for too long.
 """
 
 from __future__ import annotations
@@ -15,137 +16,161 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import uvicorn
 from pydantic import BaseModel
+from starlette.types import ASGIApp
 
 from vipcli import __version__
-from vipcli.asking.interface import Setup
+from vipcli.asking.interface import Setup, Several
 from vipcli.checkpoints import lookup
+from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import VipcliError
-from vipcli.serving import runtime
-from vipcli.serving.http_app import Door, Limits, Service
-from vipcli.serving.scheduler import Desk
+from vipcli.serving import protocol, runtime
+from vipcli.serving.control import LOCAL_HOSTS
+from vipcli.serving.http_app import AccessRules, ModelService, RequestLimits
+from vipcli.serving.scheduler import Scheduler
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""What a client on this machine writes into its Host header."""
 
 
-class Orders(BaseModel):
-    """What to hold, and for whom."""
+class ProcessConfig(BaseModel):
+    """What to hold, and how to serve it."""
 
     parent: int
-    """The process that began this one, which may be gone before this one first looks for it."""
+    """The process that started this one; it may end before this one first checks."""
     model: str
     revision: str | None
     offline: bool
     setup: dict[str, Any]
     socket: str
     host: str | None
-    """Where to listen beside the socket; None for nowhere."""
+    """The address of the port; None for no port."""
     port: int
     token: str
     keep_alive: float | None
-    """Seconds without a request after which it ends; None for never."""
+    """Seconds without a request after which to end; None for never."""
     together: int
     waiting: int
     max_pixels: int
 
 
 def main() -> None:
-    """Hold the model until it is no longer needed."""
-    orders = Orders.model_validate_json(sys.stdin.readline())
-    loading = threading.Event()
-    threading.Thread(target=_end_with_parent, args=(orders.parent, loading), daemon=True).start()
-    # What libraries print is none of what is told to the process that began this one.
-    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    """Hold the model and answer until there is no more need."""
+    config = ProcessConfig.model_validate_json(sys.stdin.readline())
+    started = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(config.parent, started), daemon=True).start()
+    parent = _stream_to_parent()
     with contextlib.ExitStack() as stack:
         try:
-            opened, address = _opened(orders)
-            from vipcli.engine.local import LocalModel
-
-            checkpoint = lookup.find(orders.model, revision=orders.revision, offline=orders.offline)
-            model = LocalModel(checkpoint, Setup(**orders.setup), resident=True)
-            sockets = [stack.enter_context(runtime.listening(Path(orders.socket))), *opened]
+            port, address = _open_port(config)
+            checkpoint, model, device = _load(config)
+            sockets = [stack.enter_context(runtime.unix_listener(Path(config.socket))), *port]
         except VipcliError as error:
-            print(json.dumps({"error": str(error), "code": error.exit_code}), file=told, flush=True)
+            print(json.dumps(protocol.pack_error(error)), file=parent, flush=True)
             os._exit(1)
-        desk = Desk(model, most_waiting=orders.waiting, most_together=orders.together)
-        held = {
-            "version": __version__,
-            "model": checkpoint.name,
-            "revision": checkpoint.revision,
-            "stamp": lookup.stamp(checkpoint),
-            "setup": orders.setup,
-            "device": model.facts.device,
-            "pid": os.getpid(),
-            "address": address,
-        }
-        door = None
-        if orders.host is not None:
-            names = _LOCAL_NAMES if orders.host in ("127.0.0.1", "localhost", "::1") else frozenset[str]()
-            door = Door(orders.token, names)
-        service = Service(desk, checkpoint, held, Limits(pixels=orders.max_pixels))
-        server = uvicorn.Server(
-            uvicorn.Config(
-                service.app(door),
-                log_config=None,
-                lifespan="off",
-                ws="none",
-                http="h11",
-                timeout_graceful_shutdown=5,
-            )
-        )
-        loading.set()
+        scheduler = Scheduler(model, max_waiting=config.waiting, max_batch=config.together)
+        info = _describe(config, checkpoint, device, address)
+        service = ModelService(scheduler, checkpoint, info, RequestLimits(pixels=config.max_pixels))
+        started.set()
         with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(held), file=told, flush=True)
-        asyncio.run(_serve(server, sockets, desk, orders))
+            print(json.dumps(info), file=parent, flush=True)
+        asyncio.run(_serve(_http_server(service.app(_access(config))), sockets, scheduler, config))
     os._exit(0)
 
 
-def _end_with_parent(parent: int, over: threading.Event) -> None:
-    """While a model loads: end if the process that began this one has ended."""
-    while not over.wait(0.5):
+def _stream_to_parent() -> TextIO:
+    """Standard output for this module alone; what libraries print goes to standard error instead."""
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return stream
+
+
+def _end_with_parent(parent: int, started: threading.Event) -> None:
+    """While the model loads: end if the process that started this one has ended."""
+    while not started.wait(0.5):
         if os.getppid() != parent:
             os._exit(1)
 
 
-def _opened(orders: Orders) -> tuple[list[socket.socket], str | None]:
-    """The port, if one is asked for, and its address; it is taken before a model is loaded in vain."""
-    if orders.host is None:
+def _open_port(config: ProcessConfig) -> tuple[list[socket.socket], str | None]:
+    """The port, if one is asked for, and its address; opened first, before a model is loaded in vain."""
+    host, port = config.host, config.port
+    if host is None:
         return [], None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        door = socket.create_server((orders.host, orders.port), family=_family(orders.host), backlog=256)
+        listener = socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         raise VipcliError(
-            f"Port {orders.port} of {orders.host} cannot be listened on: {error.strerror or error}. "
-            "Name another with --port or --host."
+            f"Cannot listen on port {port} of {host}: {error.strerror or error}.",
+            "Choose another {port} or {host}.",
         ) from None
-    host = f"[{orders.host}]" if ":" in orders.host else orders.host
-    return [door], f"http://{host}:{door.getsockname()[1]}/v1"
+    shown_host = f"[{host}]" if ":" in host else host
+    return [listener], f"http://{shown_host}:{listener.getsockname()[1]}/v1"
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _load(config: ProcessConfig) -> tuple[Checkpoint, Several, str]:
+    """The checkpoint, the loaded model and the device that it is on."""
+    from vipcli.engine.local import LocalModel
+
+    checkpoint = lookup.find(config.model, revision=config.revision, offline=config.offline)
+    model = LocalModel(checkpoint, Setup(**config.setup), resident=True)
+    return checkpoint, model, model.facts.device
 
 
-async def _serve(server: uvicorn.Server, sockets: list[socket.socket], desk: Desk, orders: Orders) -> None:
-    watching = asyncio.create_task(_watch(server, desk, orders.keep_alive, orders.parent))
+def _describe(
+    config: ProcessConfig, checkpoint: Checkpoint, device: str, address: str | None
+) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "model": checkpoint.name,
+        "revision": checkpoint.revision,
+        "stamp": lookup.stamp(checkpoint),
+        "setup": config.setup,
+        "device": device,
+        "pid": os.getpid(),
+        "address": address,
+    }
+
+
+def _access(config: ProcessConfig) -> AccessRules | None:
+    """Who may use the port; None if there is none."""
+    if config.host is None:
+        return None
+    names = _LOCAL_NAMES if config.host in LOCAL_HOSTS else frozenset[str]()
+    return AccessRules(config.token, names)
+
+
+def _http_server(app: ASGIApp) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            app, log_config=None, lifespan="off", ws="none", http="h11", timeout_graceful_shutdown=5
+        )
+    )
+
+
+async def _serve(
+    server: uvicorn.Server, sockets: list[socket.socket], scheduler: Scheduler, config: ProcessConfig
+) -> None:
+    watching = asyncio.create_task(_watch(server, scheduler, config))
     await server.serve(sockets)
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watching
 
 
-async def _watch(server: uvicorn.Server, desk: Desk, keep_alive: float | None, parent: int) -> None:
-    """End it when nobody has asked for so long, or when the process that began it is gone."""
+async def _watch(server: uvicorn.Server, scheduler: Scheduler, config: ProcessConfig) -> None:
+    """End the server once it has been idle for too long, or once its parent has ended."""
     while True:
         await asyncio.sleep(0.5)
-        idle = desk.idle_since
-        if idle is None:
+        idle_since = scheduler.idle_since
+        if idle_since is None:
             continue
-        if os.getppid() != parent or (keep_alive is not None and time.monotonic() - idle > keep_alive):
+        idle = time.monotonic() - idle_since
+        if os.getppid() != config.parent or (config.keep_alive is not None and idle > config.keep_alive):
             server.should_exit = True
             return
 

@@ -1,481 +1,457 @@
-"""The chat-completions form of OpenAI, which many clients speak, as our questions and answers. No server."""
+"""OpenAI's chat-completions form: a request as a question to the model, and the answer as a response."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import chain
 from math import isnan
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from typing import Any, Literal
 
 from vipcli.asking.interface import GREEDY, Ended, Reply, Request
 from vipcli.asking.pipeline import mark, prepare, request_of
 from vipcli.asking.questions import default_question, fill_in
-from vipcli.asking.records import Answer
+from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import Earlier, Question
 from vipcli.chat.conversation import Manner, manner_of
+from vipcli.checkpoints.catalog import KNOWN
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import LONGEST_TEXT, PromptForm, check_text
 from vipcli.checkpoints.stops import Stop
 from vipcli.config import SETTINGS, checked, count_from
-from vipcli.errors import ImageError, MarkError, PromptError, UsageError
+from vipcli.errors import (
+    ContextError,
+    ImageError,
+    MarkError,
+    Message,
+    ModelError,
+    PromptError,
+    UsageError,
+    VipcliError,
+)
 from vipcli.geometry import Fit
 from vipcli.marks.colors import parse_color
 from vipcli.marks.kinds import BY_KIND, Mark, TypedMark, parse_mark
 from vipcli.pictures.fitting import LONGEST_SIDE
 from vipcli.pictures.images import Picture, read_picture
+from vipcli.serving.openai_schema import (
+    ChatMessage,
+    ContentPart,
+    PictureAddress,
+    RegionField,
+    RequestBody,
+    UnsupportedFieldError,
+    parse_body,
+)
 
-MOST_PICTURES = 32
-"""Each is made ready for the model before anybody knows whether all of them fit."""
-MOST_REGIONS = 64
-MOST_STOPS = 4
+MAX_PICTURES = 32
+"""All of them are decoded before it is known whether they fit the model."""
+MAX_REGIONS = 64
+MAX_STOPS = 4
 _LONGEST_STOP = 100
-_MOST_NUMBERS = 20_000
 
 _PICTURE_TYPES = ("png", "jpeg", "jpg", "webp", "gif", "bmp", "tiff", "tif")
-_FINISH: dict[Ended, Literal["stop", "length"]] = {"stop": "stop", "length": "length", "halted": "length"}
-
-_UNSERVED: dict[str, tuple[Any, ...]] = {
-    "audio": (),
-    "frequency_penalty": (0,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "modalities": (["text"],),
-    "moderation": (),
-    "n": (1,),
-    "presence_penalty": (0,),
-    "response_format": ({"type": "text"},),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "web_search_options": (),
+_FINISH_REASONS: dict[Ended, Literal["stop", "length"]] = {
+    "stop": "stop",
+    "length": "length",
+    "halted": "length",
 }
-"""Fields that ask for what no model here does, and the values that ask for nothing."""
-_UNSERVED_IN_MESSAGES: dict[str, tuple[Any, ...]] = {"audio": (), "function_call": (), "tool_calls": ([],)}
+_FIELDS = {
+    "fit": "fit",
+    "max_new_tokens": "max_tokens",
+    "prompt": "prompt_form",
+    "seed": "seed",
+    "temperature": "temperature",
+    "top_p": "top_p",
+}
+"""The fields that set each setting which a request can set."""
+
+
+class UnknownModelError(UsageError):
+    """A request names a model that this server does not hold."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """What a client asked: ready for a model, and what its answer must be written with."""
+class ChatRequest:
+    """A parsed request: what goes to the model, and what its response needs."""
 
     request: Request
     question: Question
     stream: bool
-    with_usage: bool
-    """Whether a stream is to end with the count of tokens."""
-    name: str
-    """The model's, as the client wrote it."""
+    include_usage: bool
+    """Whether a stream ends with the token counts."""
+    model: str
+    """The name that the client wrote."""
 
 
-def read(body: bytes, checkpoint: Checkpoint, *, max_pixels: int, longest_answer: int) -> Asked:
-    """What the body of a request asks of a checkpoint.
+@dataclass(frozen=True, slots=True)
+class ResponseId:
+    """What all parts of one response repeat."""
 
-    `max_pixels` is for all its pictures together, with what they are padded with; `longest_answer` in tokens.
-    """
-    told = _told(body)
-    _insist_on_servable(told.model_extra, _UNSERVED, "request")
-    stops = _stops(told.stop)
-    manner = _manner(told, longest_answer)
-    form = checkpoint.form(manner.prompt)
-    said = _said(told.messages)
-    regions = told.regions or []
-    _insist_on_few(regions, MOST_REGIONS, "regions")
-    typed = [_mark(number, one) for number, one in enumerate(regions, 1)]
-    marked = mark(_pictures(said.addresses, max_pixels, manner.fit), typed)
-    asked = [_joined(texts) for texts in said.questions]
-    question = prepare(
-        marked,
-        asked[-1],
-        checkpoint,
-        prompt=manner.prompt,
-        system=_joined(said.system),
-        fit=manner.fit,
-        earlier=[
-            Earlier(_as_asked(text, marked.marks, form), answer, None)
-            for text, answer in zip(asked[:-1], said.answers, strict=True)
-        ],
-    )
-    request = request_of(question, manner.sampling())
-    return Asked(
-        request=replace(request, stops=(*request.stops, *stops)),
-        question=question,
-        stream=bool(told.stream),
-        with_usage=bool(told.stream_options and told.stream_options.include_usage),
-        name=told.model,
-    )
+    id: str
+    created: int
 
 
-def whole(asked: Asked, reply: Reply, *, id: str, created: int) -> dict[str, Any]:
-    """An answer in one piece."""
+# --------------------------------------------------------------------------- responses
+
+
+def completion(chat: ChatRequest, reply: Reply, response: ResponseId) -> dict[str, Any]:
+    """A whole answer."""
     message = {"role": "assistant", "content": reply.text, "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _FINISH[reply.ended]}
+    finish = _FINISH_REASONS[reply.ended]
     return {
-        "id": id,
+        "id": response.id,
         "object": "chat.completion",
-        "created": created,
-        "model": asked.name,
-        "choices": [choice],
+        "created": response.created,
+        "model": chat.model,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
         "usage": _usage(reply),
-        "vipcli": _ours(asked, reply),
+        "vipcli": _extras(chat, reply),
     }
 
 
-def piece(
-    asked: Asked,
-    text: str | None,
-    *,
-    id: str,
-    created: int,
-    first: bool = False,
-    ended: Ended | None = None,
-) -> dict[str, Any]:
-    """A part of an answer as it comes; the first one says whose it is, the last one how it ended."""
-    delta: dict[str, Any] = {"role": "assistant", "content": ""} if first else {}
-    if text is not None:
-        delta["content"] = text
-    finish = None if ended is None else _FINISH[ended]
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-    return {**_chunk(asked, [choice], id, created), **({"usage": None} if asked.with_usage else {})}
+def first_chunk(chat: ChatRequest, response: ResponseId) -> dict[str, Any]:
+    """The start of a streamed answer, which names its author."""
+    return _chunk(chat, response, {"role": "assistant", "content": ""})
 
 
-def usage_piece(asked: Asked, reply: Reply, *, id: str, created: int) -> dict[str, Any]:
-    """What follows the last part of an answer where its tokens are to be counted."""
-    return {**_chunk(asked, [], id, created), "usage": _usage(reply), "vipcli": _ours(asked, reply)}
+def text_chunk(chat: ChatRequest, response: ResponseId, text: str) -> dict[str, Any]:
+    """A piece of a streamed answer."""
+    return _chunk(chat, response, {"content": text})
 
 
-def refusal(
-    message: str, *, kind: str = "invalid_request_error", code: str | None = None, param: str | None = None
-) -> dict[str, Any]:
-    """What a client is told that gets no answer."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+def last_chunk(chat: ChatRequest, response: ResponseId, ended: Ended) -> dict[str, Any]:
+    """The end of a streamed answer, which says why it ended."""
+    return _chunk(chat, response, {}, _FINISH_REASONS[ended])
 
 
-def listed(checkpoint: Checkpoint, *, created: int) -> dict[str, Any]:
-    """The list of models, which is one model long."""
+def usage_chunk(chat: ChatRequest, response: ResponseId, reply: Reply) -> dict[str, Any]:
+    """The token counts after a streamed answer."""
+    return {**_bare_chunk(chat, response, []), "usage": _usage(reply), "vipcli": _extras(chat, reply)}
+
+
+def model_list(checkpoint: Checkpoint, *, created: int) -> dict[str, Any]:
+    """The models of this server, of which there is one."""
     model = {"id": checkpoint.name, "object": "model", "created": created, "owned_by": "vipcli"}
     return {"object": "list", "data": [model]}
 
 
-def _chunk(asked: Asked, choices: list[dict[str, Any]], id: str, created: int) -> dict[str, Any]:
+def check_model(name: str, checkpoint: Checkpoint) -> None:
+    """Refuse a name that is neither the checkpoint's nor the short name of it."""
+    if name != checkpoint.name and not (name in KNOWN and KNOWN[name].hub == checkpoint.name):
+        raise UnknownModelError(f"The model {name[:100]!r} is not here. This server holds {checkpoint.name}.")
+
+
+def error_body(error: VipcliError, *, kind: str | None = None) -> dict[str, Any]:
+    """An error as a client reads it."""
+    param, code = None, None
+    match error:
+        case UnsupportedFieldError():
+            param, code = error.field, "unsupported_parameter"
+        case UnknownModelError():
+            param, code = "model", "model_not_found"
+        case ContextError():
+            code = "context_length_exceeded"
+    if kind is None:
+        kind = "server_error" if isinstance(error, ModelError) else "invalid_request_error"
+    return {"error": {"message": spell(error.message), "type": kind, "param": param, "code": code}}
+
+
+def spell(message: Message) -> str:
+    """A message as a client reads it, without advice that no request can follow."""
+    try:
+        return message.spelled(_as_field)
+    except KeyError:
+        return message.fact
+
+
+def _as_field(name: str, value: str | None) -> str:
+    if value is None:
+        return _FIELDS[name]
+    return f'"{_FIELDS[name]}": {json.dumps(SETTINGS[name].read(value))}'
+
+
+def _chunk(
+    chat: ChatRequest, response: ResponseId, delta: dict[str, Any], finish: str | None = None
+) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    usage = {"usage": None} if chat.include_usage else {}
+    return {**_bare_chunk(chat, response, [choice]), **usage}
+
+
+def _bare_chunk(chat: ChatRequest, response: ResponseId, choices: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "id": id,
+        "id": response.id,
         "object": "chat.completion.chunk",
-        "created": created,
-        "model": asked.name,
+        "created": response.created,
+        "model": chat.model,
         "choices": choices,
     }
 
 
 def _usage(reply: Reply) -> dict[str, int]:
-    taken, written = reply.prompt_tokens, len(reply.token_ids)
-    return {"prompt_tokens": taken, "completion_tokens": written, "total_tokens": taken + written}
+    prompt, answer = reply.prompt_tokens, len(reply.token_ids)
+    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
 
 
-def _ours(asked: Asked, reply: Reply) -> dict[str, Any]:
-    """What the form has no place for."""
-    answer = Answer(asked.question, reply, asked.request.sampling)
+def _extras(chat: ChatRequest, reply: Reply) -> dict[str, Any]:
+    """What OpenAI's form has no field for."""
+    answer = Answer(chat.question, reply, chat.request.sampling)
     return {
-        "question": asked.question.text,
+        "question": chat.question.text,
         "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
         "seed": answer.sampling.seed,
-        "notes": list(answer.notes),
+        "notes": [spell(note) for note in (*chat.question.notes, *doubts(answer))],
     }
 
 
-# --------------------------------------------------------------------------- what a request looks like
+# --------------------------------------------------------------------------- requests
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+def read_request(
+    body: bytes | bytearray, checkpoint: Checkpoint, *, max_pixels: int, max_tokens: int
+) -> ChatRequest:
+    """Read a request to a checkpoint from the body of an HTTP request.
+
+    `max_pixels` limits all its pictures together, padding included; `max_tokens` limits the answer.
+    """
+    parsed = parse_body(body)
+    check_model(parsed.model, checkpoint)
+    stops = _read_stops(parsed.stop)
+    manner = _read_settings(parsed, max_tokens)
+    conversation = _read_messages(parsed.messages)
+    regions = parsed.regions or []
+    _check_count(regions, MAX_REGIONS, "regions")
+    typed = [_read_region(number, region) for number, region in enumerate(regions, 1)]
+    marked = mark(_read_pictures(conversation.pictures, max_pixels, manner.fit), typed)
+    question = prepare(
+        marked,
+        _joined(conversation.questions[-1]),
+        checkpoint,
+        prompt=manner.prompt,
+        system=_joined(conversation.system),
+        fit=manner.fit,
+        earlier=_earlier_turns(conversation, marked.marks, checkpoint.form(manner.prompt)),
+    )
+    request = request_of(question, manner.sampling())
+    return ChatRequest(
+        request=replace(request, stops=(*request.stops, *stops)),
+        question=question,
+        stream=bool(parsed.stream),
+        include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
+        model=parsed.model,
+    )
 
 
-class _Address(_Form):
-    url: str
+def _check_count(items: Sequence[Any], most: int, name: str) -> None:
+    if len(items) > most:
+        raise UsageError(f"The request holds {len(items):,} {name}. At most {most} are allowed.")
 
 
-class _Part(_Form):
-    type: str
-    text: str | None = None
-    image_url: _Address | None = None
-
-
-def _shape(value: Any) -> str:
-    return "parts" if isinstance(value, list) else "text"
-
-
-class _Message(_Form):
-    model_config = ConfigDict(extra="allow")
-
-    role: str
-    content: Annotated[
-        # Told apart before they are read, so that an error speaks of the one that was meant.
-        Annotated[str | None, Tag("text")] | Annotated[list[_Part], Tag("parts")], Discriminator(_shape)
-    ] = None
-
-
-_Place = Annotated[str, Field(max_length=LONGEST_TEXT)]
-_Number = float | Annotated[str, Field(max_length=40)]
-_At = Annotated[
-    Annotated[_Place | None, Tag("text")]
-    | Annotated[list[_Number], Field(max_length=_MOST_NUMBERS), Tag("parts")],
-    Discriminator(_shape),
-]
-
-
-class _Region(_Form):
-    model_config = ConfigDict(extra="forbid")
-
-    kind: str | None = None
-    at: _At = None
-    color: Annotated[str, Field(max_length=40)] | None = None
-    image: Annotated[int, Field(ge=1, le=9999)] | None = None
-    box: _At = None
-    ellipse: _At = None
-    triangle: _At = None
-    point: _At = None
-    arrow: _At = None
-    scribble: _At = None
-    contour: _At = None
-    mask: _At = None
-
-
-class _StreamOptions(_Form):
-    include_usage: bool | None = None
-
-
-class _Told(_Form):
-    model_config = ConfigDict(extra="allow")
-
-    model: Annotated[str, Field(max_length=200)]
-    messages: list[_Message]
-    regions: list[_Region] | None = None
-    prompt_form: str | None = None
-    fit: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    stop: str | list[str] | None = None
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-
-
-# --------------------------------------------------------------------------- reading
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What the messages hold, by who said it; each question in its pieces."""
-
-    system: list[str] = field(default_factory=list)
-    questions: list[list[str]] = field(default_factory=list)
-    answers: list[str] = field(default_factory=list)
-    addresses: list[str] = field(default_factory=list)
-    """Of the pictures, wherever they stood."""
-
-    def asks(self, texts: list[str]) -> None:
-        """Take a user's message; one that follows another belongs to the same question."""
-        if len(self.questions) == len(self.answers):
-            self.questions.append([])
-        self.questions[-1].extend(texts)
-
-    def answers_with(self, text: str) -> None:
-        """Take an assistant's message."""
-        if len(self.questions) == len(self.answers):
-            raise UsageError("A message of the assistant must follow one of the user.")
-        self.answers.append(text)
-
-
-def _told(body: bytes) -> _Told:
-    try:
-        return _Told.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part)[:40] for part in first["loc"])
-        where = f"is wrong at {place!r}" if place else "cannot be read"
-        why = first["msg"][:1].lower() + first["msg"][1:]
-        raise UsageError(f"The request {where}: {why}.") from None
-
-
-def _insist_on_servable(
-    given: Mapping[str, Any] | None, unserved: Mapping[str, tuple[Any, ...]], where: str
-) -> None:
-    for name, harmless in unserved.items():
-        value = (given or {}).get(name)
-        if value is not None and value not in harmless:
-            raise UsageError(
-                f"The field {name} of the {where} asks for what is not served here. Leave it out."
-            )
-
-
-def _insist_on_few(things: Sequence[Any], most: int, what: str) -> None:
-    if len(things) > most:
-        raise UsageError(f"The request holds {len(things):,} {what}. At most {most} are taken.")
-
-
-def _manner(told: _Told, longest_answer: int) -> Manner:
-    """How to answer, each setting read as if it had been typed."""
-    length = count_from(1, longest_answer)
-    settings: dict[str, Any] = {"max_new_tokens": min(GREEDY.max_new_tokens, longest_answer)}
-    for name, setting, read_one in (
+def _read_settings(parsed: RequestBody, max_tokens: int) -> Manner:
+    """The settings of the answer, each checked as if it were typed."""
+    read_length = count_from(1, max_tokens)
+    settings: dict[str, Any] = {"max_new_tokens": min(GREEDY.max_new_tokens, max_tokens)}
+    for name, setting, read_value in (
         ("prompt_form", "prompt", SETTINGS["prompt"].read),
         ("fit", "fit", SETTINGS["fit"].read),
         ("temperature", "temperature", SETTINGS["temperature"].read),
         ("top_p", "top_p", SETTINGS["top_p"].read),
         ("seed", "seed", SETTINGS["seed"].read),
-        ("max_tokens", "max_new_tokens", length),
-        # The newer name of the same thing has the last word.
-        ("max_completion_tokens", "max_new_tokens", length),
+        ("max_tokens", "max_new_tokens", read_length),
+        # The newer name of the same field comes last, so that it wins.
+        ("max_completion_tokens", "max_new_tokens", read_length),
     ):
-        value = getattr(told, name)
+        value = getattr(parsed, name)
         if value is not None:
-            settings[setting] = checked(read_one, str(value), name)
+            settings[setting] = checked(read_value, str(value), name)
     return manner_of(settings)
 
 
-def _stops(told: str | list[str] | None) -> list[Stop]:
-    stops = [told] if isinstance(told, str) else told or []
-    _insist_on_few(stops, MOST_STOPS, "stop texts")
-    if not all(1 <= len(stop) <= _LONGEST_STOP for stop in stops):
-        raise UsageError(f"A stop text has from 1 to {_LONGEST_STOP} characters.")
-    return [Stop(stop) for stop in stops]
+def _read_stops(stop: str | list[str] | None) -> list[Stop]:
+    texts = [stop] if isinstance(stop, str) else stop or []
+    _check_count(texts, MAX_STOPS, "stop texts")
+    if not all(1 <= len(text) <= _LONGEST_STOP for text in texts):
+        raise UsageError(f"A stop text must have 1 to {_LONGEST_STOP} characters.")
+    return [Stop(text) for text in texts]
 
 
-def _said(messages: Sequence[_Message]) -> _Said:
-    said = _Said()
+# --------------------------------------------------------------------------- messages
+
+
+@dataclass(frozen=True, slots=True)
+class _ConversationTexts:
+    """What the messages hold, by role; each question is a list of texts."""
+
+    system: list[str] = field(default_factory=list)
+    questions: list[list[str]] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+    """Their addresses."""
+
+    def add_question(self, texts: list[str], pictures: list[str]) -> None:
+        """Add a user's message; consecutive ones form one question."""
+        if pictures and self.answers:
+            # The prompt forms have one place for pictures, before the first question.
+            raise UsageError(
+                "Pictures can only come with the first question of a conversation, before any answer.",
+                "Move them to the first message of the user, or start a new conversation with this picture.",
+            )
+        self.pictures.extend(pictures)
+        if len(self.questions) == len(self.answers):
+            self.questions.append([])
+        self.questions[-1].extend(texts)
+
+    def add_answer(self, text: str) -> None:
+        """Add an assistant's message."""
+        if len(self.questions) == len(self.answers):
+            raise UsageError("A message of the assistant must follow a message of the user.")
+        self.answers.append(text)
+
+
+def _read_messages(messages: Sequence[ChatMessage]) -> _ConversationTexts:
+    conversation = _ConversationTexts()
     for message in messages:
-        _insist_on_servable(message.model_extra, _UNSERVED_IN_MESSAGES, "messages")
-        texts, addresses = _content(message)
-        if addresses and message.role != "user":
-            raise UsageError(f"A message of the role {message.role[:40]!r} cannot hold pictures.")
-        said.addresses.extend(addresses)
-        match message.role:
+        texts, pictures = _read_content(message)
+        role = message.role[:40]
+        if pictures and role != "user":
+            raise UsageError(f"A message with the role {role!r} cannot hold pictures.")
+        match role:
             case "system" | "developer":
-                said.system.extend(texts)
+                conversation.system.extend(texts)
             case "user":
-                said.asks(texts)
+                conversation.add_question(texts, pictures)
             case "assistant":
-                said.answers_with("\n".join(texts))
+                conversation.add_answer("\n".join(texts))
             case _:
                 raise UsageError(
-                    f"A message cannot be of the role {message.role[:40]!r}. "
-                    "It can be of system, developer, user or assistant."
+                    f"A message cannot have the role {role!r}.", "Use system, developer, user or assistant."
                 )
-    if len(said.questions) == len(said.answers):
-        raise UsageError("The last message must be one of the user.")
-    length = sum(map(len, [*said.system, *said.answers, *chain(*said.questions)]))
+    if len(conversation.questions) == len(conversation.answers):
+        raise UsageError("The last message must be from the user.")
+    length = sum(map(len, [*conversation.system, *conversation.answers, *chain(*conversation.questions)]))
     if length > LONGEST_TEXT:
         raise PromptError(
-            f"The messages have {length:,} characters together. At most {LONGEST_TEXT:,} can be asked."
+            f"The messages have {length:,} characters together. At most {LONGEST_TEXT:,} are allowed."
         )
-    return said
+    return conversation
 
 
-def _content(message: _Message) -> tuple[list[str], list[str]]:
+def _read_content(message: ChatMessage) -> tuple[list[str], list[str]]:
     """The texts of a message and the addresses of its pictures."""
     if isinstance(message.content, str):
         return [message.content], []
     if not message.content and message.role != "assistant":
-        raise UsageError(f"A message of the role {message.role[:40]!r} has no content.")
-    texts, addresses = [], []
+        raise UsageError(f"A message with the role {message.role[:40]!r} has no content.")
+    texts, pictures = [], []
     for part in message.content or []:
         match part:
-            case _Part(type="text", text=str(text)):
+            case ContentPart(type="text", text=str(text)):
                 texts.append(text)
-            case _Part(type="image_url", image_url=_Address(url=url)):
-                addresses.append(url)
+            case ContentPart(type="image_url", image_url=PictureAddress(url=url)):
+                pictures.append(url)
             case _:
                 raise UsageError(
-                    f"A part of a message cannot be of the type {part.type[:40]!r}, or lacks what belongs to "
-                    "it. It can be text with its text, or image_url with its url."
+                    f"A part of a message has the type {part.type[:40]!r}, or lacks the field of its type.",
+                    "Use the type text with the field text, or image_url with image_url.url.",
                 )
-    return texts, addresses
+    return texts, pictures
 
 
 def _joined(texts: Sequence[str]) -> str | None:
     return "\n".join(texts) if texts else None
 
 
-def _as_asked(text: str | None, marks: Sequence[Mark], form: PromptForm) -> str:
-    """An earlier question as the model was asked it."""
-    if text is None:
-        return default_question(marks)
-    return check_text(fill_in(text.strip(), marks), "question", form)
+def _earlier_turns(
+    conversation: _ConversationTexts, marks: Sequence[Mark], form: PromptForm
+) -> list[Earlier]:
+    """The turns before the last question, as the model reads them."""
+    turns = []
+    for texts, answer in zip(conversation.questions[:-1], conversation.answers, strict=True):
+        text = _joined(texts)
+        if text is None:
+            question = default_question(marks)
+        else:
+            question = check_text(fill_in(text.strip(), marks), "question", form)
+        turns.append(Earlier(question, answer, None))
+    return turns
 
 
-def _pictures(addresses: Sequence[str], max_pixels: int, fit: Fit) -> list[Picture]:
+# --------------------------------------------------------------------------- pictures and regions
+
+
+def _read_pictures(addresses: Sequence[str], max_pixels: int, fit: Fit) -> list[Picture]:
     if not addresses:
-        raise UsageError("There is no picture in the messages. Send one as a part of the type image_url.")
-    _insist_on_few(addresses, MOST_PICTURES, "pictures")
+        raise UsageError("There is no picture in the messages.", "Send one as a part of the type image_url.")
+    _check_count(addresses, MAX_PICTURES, "pictures")
     pictures: list[Picture] = []
     pixels = 0
     for number, address in enumerate(addresses, 1):
         name = f"Picture {number}"
-        picture = read_picture(_bytes(address, name), name, max_pixels=max_pixels)
-        pixels += _pixels(picture, fit)
+        picture = read_picture(_decode_address(address, name), name, max_pixels=max_pixels)
+        pixels += _pixel_count(picture, fit)
         if pixels > max_pixels:
             padded = ", padded to squares," if fit == "pad" else ""
             raise ImageError(
-                f"The pictures{padded} have more than {max_pixels:,} pixels together. "
-                "Send fewer or smaller ones."
+                f"The pictures{padded} have more than {max_pixels:,} pixels together.",
+                "Send fewer or smaller ones.",
             )
         pictures.append(picture)
     return pictures
 
 
-def _pixels(picture: Picture, fit: Fit) -> int:
-    """How many a picture has once it is made ready: a thin strip becomes a large square."""
-    own = picture.width * picture.height
-    return max(own, min(max(picture.width, picture.height), LONGEST_SIDE) ** 2) if fit == "pad" else own
+def _pixel_count(picture: Picture, fit: Fit) -> int:
+    """The pixels of a picture once it is fitted: padding makes a large square of a thin strip."""
+    pixels = picture.width * picture.height
+    side = min(max(picture.width, picture.height), LONGEST_SIDE)
+    return max(pixels, side**2) if fit == "pad" else pixels
 
 
-def _bytes(address: str, name: str) -> bytes:
+def _decode_address(address: str, name: str) -> bytes:
+    """The bytes of a picture file in a data URL; this server fetches nothing."""
     head, _, content = address.partition(",")
     kind, *details = head.lower().split(";")
     if not kind.startswith("data:"):
         raise ImageError(
-            f"{name} is only an address, and this server fetches nothing. "
-            "Send the picture itself, as data:image/png;base64,…"
+            f"{name} is only an address, and this server downloads nothing.",
+            "Send the picture itself, as data:image/png;base64,…",
         )
     if kind.removeprefix("data:image/") not in _PICTURE_TYPES or "base64" not in details:
         raise ImageError(
-            f"{name} does not begin with data:image/TYPE;base64, as it should, "
-            "where TYPE is png, jpeg, webp, gif, bmp or tiff."
+            f"{name} does not start with data:image/TYPE;base64, where TYPE is png, jpeg, webp, gif, bmp "
+            "or tiff."
         )
     try:
         return base64.b64decode("".join(content.split()), validate=True)
     except ValueError:
-        raise ImageError(f"{name} is not whole, or not written in base64.") from None
+        raise ImageError(f"{name} is cut off, or is not valid base64.") from None
 
 
-def _mark(number: int, told: _Region) -> TypedMark:
-    places = [*((kind, getattr(told, kind)) for kind in BY_KIND), (told.kind, told.at)]
-    match [(kind, at) for kind, at in places if at is not None]:
-        case [(str(kind), at)] if kind in BY_KIND and told.kind in (None, kind):
-            one = parse_mark(kind, at if isinstance(at, str) else ",".join(map(_typed, at)))
+def _read_region(number: int, region: RegionField) -> TypedMark:
+    """A region as the mark that one would type on the command line."""
+    places = [*((kind, getattr(region, kind)) for kind in BY_KIND), (region.kind, region.at)]
+    match [(kind, place) for kind, place in places if place is not None]:
+        case [(str(kind), place)] if kind in BY_KIND and region.kind in (None, kind):
+            typed = parse_mark(kind, place if isinstance(place, str) else ",".join(map(_as_typed, place)))
         case _:
             raise MarkError(
-                f"Region {number} does not say what it is and where, once each, "
+                f"Region {number} must have exactly one kind and one place, "
                 'as in {"box": "40,60,200,220"} or {"kind": "point", "at": [40, 60]}. '
-                f"Kinds are {', '.join(BY_KIND)}."
+                f"The kinds are {', '.join(BY_KIND)}."
             )
-    if one.file is not None:
+    if typed.file is not None:
         raise MarkError(
-            f"The {kind} of region {number} is no list of numbers, and this server reads no files."
+            f"The {kind} of region {number} is not a list of numbers, and this server reads no files."
         )
-    color = None if told.color is None else parse_color(told.color)
-    if (color and one.color) or (told.image and one.picture):
-        raise MarkError(f"Region {number} has its color or its image twice.")
-    return replace(one, color=color or one.color, picture=told.image or one.picture)
+    color = None if region.color is None else parse_color(region.color)
+    if (color and typed.color) or (region.image and typed.picture):
+        raise MarkError(f"Region {number} sets its color or its image twice.")
+    return replace(typed, color=color or typed.color, picture=region.image or typed.picture)
 
 
-def _typed(number: float | str) -> str:
-    """A number as a person types it: with all its digits and no exponent."""
+def _as_typed(number: float | str) -> str:
+    """A number as a person types it: all digits and no exponent."""
     return number if isinstance(number, str) else format(Decimal(str(number)), "f")

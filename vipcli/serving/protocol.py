@@ -1,4 +1,4 @@
-"""A request and its reply on their way between processes: a line of JSON, and the pixels as they are."""
+"""Requests, replies and errors on their way between processes: JSON, and pixels as raw bytes."""
 
 from __future__ import annotations
 
@@ -10,104 +10,117 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vipcli import errors
 from vipcli.asking.interface import ModelFacts, Reply, Request, Said, Sampling
 from vipcli.checkpoints.stops import Stop
-from vipcli.errors import UsageError
+from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.geometry import Fit
 
 
-def pack(request: Request) -> bytes:
-    """A request as bytes."""
+def pack_request(request: Request) -> bytes:
+    """A request as bytes: a line of JSON, then the pixels of its pictures."""
     pictures = [*request.images, *request.frames]
     header = {
         **asdict(replace(request, images=(), frames=())),
         "images": [picture.shape[:2] for picture in request.images],
         "frames": [picture.shape[:2] for picture in request.frames],
     }
-    return b"\n".join(
-        [json.dumps(header).encode(), b"".join(np.ascontiguousarray(one).tobytes() for one in pictures)]
-    )
+    pixels = b"".join(np.ascontiguousarray(picture).tobytes() for picture in pictures)
+    return b"\n".join([json.dumps(header).encode(), pixels])
 
 
-def unpack(data: bytes) -> Request:
-    """The request that bytes hold."""
-    header, _, rest = data.partition(b"\n")
+def unpack_request(data: bytes) -> Request:
+    """The request that the bytes hold."""
+    line, _, pixels = data.partition(b"\n")
     try:
-        told = _Request.model_validate_json(header)
+        header = _RequestHeader.model_validate_json(line)
     except ValidationError as error:
         raise UsageError(f"The request cannot be read: {error.errors()[0]['msg']}.") from None
-    shapes = [*told.images, *told.frames]
+    shapes = [*header.images, *header.frames]
     sizes = [3 * math.prod(shape) for shape in shapes]
-    if any(side < 1 for shape in shapes for side in shape) or sum(sizes) != len(rest):
-        raise UsageError("The request's pictures are not of the sizes that it tells.")
+    if any(side < 1 for shape in shapes for side in shape) or sum(sizes) != len(pixels):
+        raise UsageError("The pictures of the request do not have the sizes that its header gives.")
     pictures, start = [], 0
     for shape, size in zip(shapes, sizes, strict=True):
-        pictures.append(np.frombuffer(rest, np.uint8, size, start).reshape(*shape, 3))
+        pictures.append(np.frombuffer(pixels, np.uint8, size, start).reshape(*shape, 3))
         start += size
     return Request(
-        prompt=told.prompt,
-        images=tuple(pictures[: len(told.images)]),
-        frames=tuple(pictures[len(told.images) :]),
-        fit=told.fit,
-        stops=tuple(Stop(one.text, tuple(one.followed_by)) for one in told.stops),
-        typed=tuple(told.typed),
-        sampling=Sampling(**told.sampling.model_dump()),
-        before=tuple(Said(one.prompt, tuple(one.token_ids)) for one in told.before),
-        least_room=told.least_room,
+        prompt=header.prompt,
+        images=tuple(pictures[: len(header.images)]),
+        frames=tuple(pictures[len(header.images) :]),
+        fit=header.fit,
+        stops=tuple(Stop(stop.text, tuple(stop.followed_by)) for stop in header.stops),
+        typed=tuple(header.typed),
+        sampling=Sampling(**header.sampling.model_dump()),
+        before=tuple(Said(turn.prompt, tuple(turn.token_ids)) for turn in header.before),
+        least_room=header.least_room,
     )
 
 
 def pack_reply(reply: Reply) -> dict[str, Any]:
-    """A reply as one object of plain values."""
-    told = asdict(reply)
-    # JSON has no word for what is no number.
-    told["probability"] = None if reply.probability is None else repr(reply.probability)
-    return told
+    """A reply as a JSON object."""
+    # The probability can be NaN, which JSON cannot hold.
+    probability = None if reply.probability is None else repr(reply.probability)
+    return {**asdict(reply), "probability": probability}
 
 
-def unpack_reply(told: dict[str, Any]) -> Reply:
-    """The reply that an object stands for."""
-    probability = told["probability"]
+def unpack_reply(packed: dict[str, Any]) -> Reply:
+    """The reply that a JSON object holds."""
+    probability = packed["probability"]
     return Reply(
-        text=told["text"],
-        ended=told["ended"],
-        prompt_tokens=told["prompt_tokens"],
-        token_ids=tuple(told["token_ids"]),
-        shown_tokens=told["shown_tokens"],
+        text=packed["text"],
+        ended=packed["ended"],
+        prompt_tokens=packed["prompt_tokens"],
+        token_ids=tuple(packed["token_ids"]),
+        shown_tokens=packed["shown_tokens"],
         probability=None if probability is None else float(probability),
-        model=ModelFacts(**told["model"]),
-        seconds=told["seconds"],
+        model=ModelFacts(**packed["model"]),
+        seconds=packed["seconds"],
     )
 
 
-class _Part(BaseModel):
+def pack_error(error: VipcliError) -> dict[str, Any]:
+    """An error as a JSON object; its advice is spelled where it is shown."""
+    message = error.message
+    return {"error": type(error).__name__, "fact": message.fact, "advice": message.advice}
+
+
+def unpack_error(packed: dict[str, Any]) -> VipcliError:
+    """The error that a JSON object holds; a ModelError if its class is private to the other process."""
+    kind = vars(errors).get(packed["error"])
+    if not (isinstance(kind, type) and issubclass(kind, VipcliError)):
+        kind = ModelError
+    return kind(packed["fact"], packed["advice"])
+
+
+class _Packed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Sampling(_Part):
+class _PackedSampling(_Packed):
     max_new_tokens: int
     temperature: float
     top_p: float
     seed: int
 
 
-class _Said(_Part):
+class _PackedTurn(_Packed):
     prompt: str
     token_ids: list[int]
 
 
-class _Stop(_Part):
+class _PackedStop(_Packed):
     text: str
     followed_by: list[str]
 
 
-class _Request(_Part):
+class _RequestHeader(_Packed):
     prompt: str
     images: list[tuple[int, int]]
     frames: list[tuple[int, int]]
     fit: Fit
-    stops: list[_Stop]
+    stops: list[_PackedStop]
     typed: list[str]
-    sampling: _Sampling
-    before: list[_Said]
+    sampling: _PackedSampling
+    before: list[_PackedTurn]
     least_room: int

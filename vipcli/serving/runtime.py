@@ -1,4 +1,4 @@
-"""Where a running server is found: its folder, its lock and its sockets."""
+"""The runtime folder of a server: its lock and its sockets."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ from vipcli.files import private_folder
 _LOCK = "serve.lock"
 
 
-def runtime() -> Path:
-    """Where a running server is found: a folder that nobody else can look into."""
+def runtime_folder() -> Path:
+    """The folder of the server's lock and sockets, which only this user can open."""
     import warnings
 
     import platformdirs
 
     with warnings.catch_warnings():
-        # Where a system names no such folder, another that is as private does as well.
+        # Where a system has no such folder, platformdirs warns and names another private one.
         warnings.simplefilter("ignore")
         try:
             path = platformdirs.user_runtime_path("vipcli", appauthor=False)
         except OSError as error:
             raise OutputError(
-                f"There is no private folder for a server's socket: {first_line(error)}."
+                f"There is no private folder for the server's socket: {first_line(error)}."
             ) from None
-    found = private_folder(path).stat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise OutputError(f"{str(path)!r} is open to others. Take it away, or make it private: chmod 700.")
+    status = private_folder(path).stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise OutputError(
+            f"The folder {str(path)!r} is open to other users. Make it private with chmod 700, or delete it."
+        )
     return path
 
 
 @contextmanager
 def server_lock(model: str) -> Iterator[TextIO]:
-    """Be the one server, from its beginning to its end; the file tells who it is."""
+    """Hold the lock that only one server can have; its file names the process and the model."""
     import fcntl
 
-    with (runtime() / _LOCK).open("a+", encoding="utf-8") as file:
+    with (runtime_folder() / _LOCK).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ModelError(
-                "A server runs already. vipcli serve --status tells of it, and --stop ends it."
+                "A server is already running.",
+                "vipcli serve {status} describes it, and vipcli serve {stop} stops it.",
             ) from None
         file.truncate(0)
         file.write(f"{os.getpid()} {model}")
@@ -57,12 +60,12 @@ def server_lock(model: str) -> Iterator[TextIO]:
             file.truncate(0)
 
 
-def beginning_server() -> tuple[int, str] | None:
-    """The process of the server that runs or is about to, and its model."""
+def lock_holder() -> tuple[int, str] | None:
+    """The process that holds the server's lock, perhaps still loading, and its model."""
     import fcntl
 
     try:
-        with (runtime() / _LOCK).open(encoding="utf-8") as file:
+        with (runtime_folder() / _LOCK).open(encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -74,16 +77,16 @@ def beginning_server() -> tuple[int, str] | None:
 
 
 @contextmanager
-def listening(path: Path) -> Iterator[socket.socket]:
-    """A socket of that name, found there once it listens and no sooner."""
-    aside = path.with_name(f"{path.name}.new")
-    aside.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as door:
+def unix_listener(path: Path) -> Iterator[socket.socket]:
+    """A listening socket at that path, which appears there only once it accepts connections."""
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
         try:
-            door.bind(str(aside))
-            aside.chmod(0o600)
-            door.listen(256)
-            aside.replace(path)
+            listener.bind(str(unfinished))
+            unfinished.chmod(0o600)
+            listener.listen(256)
+            unfinished.replace(path)
         except OSError as error:
-            raise OutputError(f"{str(path)!r} cannot be listened on: {first_line(error)}.") from None
-        yield door
+            raise OutputError(f"Cannot listen on the socket {str(path)!r}: {first_line(error)}.") from None
+        yield listener

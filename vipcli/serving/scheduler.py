@@ -1,4 +1,4 @@
-"""Many who ask one model: requests wait in line, and those that can are answered side by side."""
+"""The queue before a model: requests wait here, and those that can share a batch are answered together."""
 
 from __future__ import annotations
 
@@ -12,150 +12,155 @@ from dataclasses import dataclass, field
 from vipcli.asking.interface import OnText, Reply, Request, Several
 from vipcli.errors import ModelError, VipcliError
 
-_TOGETHER = 0.004
-"""Seconds to wait for others that arrive at the same time."""
+_BATCH_DELAY = 0.004
+"""Seconds to wait for requests that arrive at the same time."""
 
 
 class BusyError(VipcliError):
-    """The line is full."""
+    """The server has too much to do to take another request."""
 
 
 @dataclass(eq=False)
-class Ticket:
-    """One request on its way."""
+class QueuedRequest:
+    """A request that waits for its answer or is being answered."""
 
     request: Request
     on_text: OnText | None
-    patience: float
-    """How many seconds it may take, the waiting included."""
-    since: float = field(default_factory=time.monotonic)
-    left: bool = False
-    """Whether whoever asked is gone."""
+    timeout: float
+    """Seconds that it may take, including the wait."""
+    queued_at: float = field(default_factory=time.monotonic)
+    cancelled: bool = False
+    """Whether the client has gone."""
     halted: bool = False
-    """Whether they want no more of its answer."""
-    begun: bool = False
-    """Whether any of its answer was handed over."""
+    """Whether the client wants the answer to end as it stands."""
+    started: bool = False
+    """Whether any text of the answer was handed over."""
     reply: Future[Reply] = field(default_factory=Future)
 
-    def over(self) -> bool:
-        """Whether its answer is to be ended as it stands."""
-        return self.left or self.halted or self.late
+    def should_end(self) -> bool:
+        """Whether the answer is to end as it stands."""
+        return self.cancelled or self.halted or self.expired
 
     @property
-    def late(self) -> bool:
-        """Whether it has taken longer than it may."""
-        return time.monotonic() - self.since > self.patience
+    def expired(self) -> bool:
+        """Whether the request has taken longer than its timeout."""
+        return time.monotonic() - self.queued_at > self.timeout
 
-    def say(self, text: str) -> None:
-        """Hand over some of its answer."""
-        self.begun = True
+    def emit(self, text: str) -> None:
+        """Hand over a piece of the answer."""
+        self.started = True
         if self.on_text is not None:
             self.on_text(text)
 
     @property
-    def company(self) -> object | None:
-        """What it shares with those that it can be answered beside; None where it must be alone."""
+    def batch_key(self) -> object | None:
+        """Requests with equal keys can share a batch; None for one that cannot."""
         request = self.request
-        # Chance would be drawn from one seed for all, and so give others than it gives one alone.
+        # A batch draws its random numbers from one seed, so a sampled answer would differ from one alone.
         alone = request.frames or request.before or request.sampling.temperature
         return None if alone else request.sampling
 
 
-class Desk:
-    """One thread that answers, and the line before it."""
+class Scheduler:
+    """A queue of requests and the thread that answers them."""
 
-    def __init__(self, model: Several, *, most_waiting: int, most_together: int) -> None:
+    def __init__(self, model: Several, *, max_waiting: int, max_batch: int) -> None:
         self._model = model
-        self._most_waiting = most_waiting
-        self._most_together = most_together
-        self._line: deque[Ticket] = deque()
+        self._max_waiting = max_waiting
+        self._max_batch = max_batch
+        self._queue: deque[QueuedRequest] = deque()
         self._changed = threading.Condition()
         self._busy = False
-        self.last_used = time.monotonic()
-        threading.Thread(target=self._work, name="desk", daemon=True).start()
+        self._last_used = time.monotonic()
+        threading.Thread(target=self._work, name="scheduler", daemon=True).start()
 
     @property
     def idle_since(self) -> float | None:
-        """When it was last of use; None while it is."""
+        """When the last request ended; None while there is one."""
         with self._changed:
-            return None if self._busy or self._line else self.last_used
+            return None if self._busy or self._queue else self._last_used
 
     @property
     def waiting(self) -> int:
-        """How many stand in line."""
-        return len(self._line)
+        """How many requests are queued."""
+        return len(self._queue)
 
-    def ask(
-        self, request: Request, on_text: OnText | None = None, *, patience: float | None = None
-    ) -> Ticket:
-        """Join the line: however long it is where patience has no end, else only where it is not full."""
-        ticket = Ticket(request, on_text, math.inf if patience is None else patience)
+    def check_room(self) -> None:
+        """Raise BusyError if the queue is full for requests with a timeout."""
+        if len(self._queue) >= self._max_waiting:
+            raise BusyError(f"{len(self._queue)} requests are already waiting. Try again in a moment.")
+
+    def submit(
+        self, request: Request, on_text: OnText | None = None, *, timeout: float | None = None
+    ) -> QueuedRequest:
+        """Queue a request; one without a timeout is queued even if the queue is full."""
+        queued = QueuedRequest(request, on_text, math.inf if timeout is None else timeout)
         with self._changed:
-            if patience is not None and self.full:
-                raise BusyError(f"{len(self._line)} requests are waiting already. Try again in a moment.")
-            self._line.append(ticket)
+            if timeout is not None:
+                self.check_room()
+            self._queue.append(queued)
             self._changed.notify()
-        return ticket
+        return queued
 
-    def leave(self, ticket: Ticket) -> None:
-        """Leave the line, or give up the rest of an answer."""
+    def cancel(self, queued: QueuedRequest) -> None:
+        """Take a request out of the queue, or end its answer."""
         with self._changed:
-            ticket.left = True
-            if ticket in self._line:
-                self._line.remove(ticket)
-                ticket.reply.cancel()
-
-    @property
-    def full(self) -> bool:
-        """Whether only those whose patience has no end can still join."""
-        return len(self._line) >= self._most_waiting
+            queued.cancelled = True
+            if queued in self._queue:
+                self._queue.remove(queued)
+                queued.reply.cancel()
 
     def _work(self) -> None:
         while True:
-            self._answer(self._next())
+            self._answer(self._next_batch())
             with self._changed:
-                self._busy, self.last_used = False, time.monotonic()
+                self._busy, self._last_used = False, time.monotonic()
 
-    def _next(self) -> list[Ticket]:
-        """Those to be answered now, once there are any; none when they have left."""
+    def _next_batch(self) -> list[QueuedRequest]:
+        """Wait for requests and take the next batch; it is empty if they were cancelled meanwhile."""
         with self._changed:
-            self._changed.wait_for(lambda: self._line)
+            self._changed.wait_for(lambda: self._queue)
             self._busy = True
-            alone = self._line[0].company is None
-        if not alone and self._most_together > 1:
-            time.sleep(_TOGETHER)
+            alone = self._queue[0].batch_key is None
+        if not alone and self._max_batch > 1:
+            time.sleep(_BATCH_DELAY)
         with self._changed:
-            if not self._line:
-                # It has left in that moment.
+            if not self._queue:
                 return []
-            first = self._line.popleft()
-            tickets = [first]
-            if first.company is not None:
-                for other in list(self._line):
-                    if len(tickets) < self._most_together and other.company == first.company:
-                        self._line.remove(other)
-                        tickets.append(other)
-            return tickets
+            first = self._queue.popleft()
+            batch = [first]
+            if first.batch_key is not None:
+                for queued in list(self._queue):
+                    if len(batch) < self._max_batch and queued.batch_key == first.batch_key:
+                        self._queue.remove(queued)
+                        batch.append(queued)
+            return batch
 
-    def _answer(self, tickets: list[Ticket]) -> None:
-        here = [ticket for ticket in tickets if not ticket.left and not ticket.late]
-        for gone in set(tickets) - set(here):
-            gone.reply.set_exception(ModelError("It did not come to its turn in time. Try again later."))
+    def _answer(self, batch: list[QueuedRequest]) -> None:
+        live = [queued for queued in batch if not queued.cancelled and not queued.expired]
+        for queued in set(batch) - set(live):
+            queued.reply.set_exception(
+                ModelError("The request waited too long for its turn. Try again later.")
+            )
         try:
-            if len(here) > 1:
-                replies = self._model.answers(
-                    [one.request for one in here], [one.say for one in here], [one.over for one in here]
-                )
-            else:
-                replies = [self._model.answer(one.request, one.say, one.over) for one in here]
-        # Whatever went wrong concerns those who asked; the next in line may fare better.
+            replies = self._replies(live)
+        # The error concerns these requests only; the next batch may succeed.
         except Exception as error:
-            for one in here:
-                # One of them may have spoilt it for all.
-                if len(here) > 1 and not one.begun:
-                    self._answer([one])
+            for queued in live:
+                # One request may have failed the whole batch.
+                if len(live) > 1 and not queued.started:
+                    self._answer([queued])
                 else:
-                    one.reply.set_exception(error)
+                    queued.reply.set_exception(error)
             return
-        for one, reply in zip(here, replies, strict=True):
-            one.reply.set_result(reply)
+        for queued, reply in zip(live, replies, strict=True):
+            queued.reply.set_result(reply)
+
+    def _replies(self, batch: list[QueuedRequest]) -> list[Reply]:
+        if len(batch) > 1:
+            return self._model.answers(
+                [queued.request for queued in batch],
+                [queued.emit for queued in batch],
+                [queued.should_end for queued in batch],
+            )
+        return [self._model.answer(queued.request, queued.emit, queued.should_end) for queued in batch]

@@ -1,0 +1,192 @@
+"""What a chat-completions request may hold: the fields that are read, ignored and refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from vipcli.checkpoints.prompt_forms import LONGEST_TEXT
+from vipcli.errors import UsageError
+
+_MAX_NUMBERS = 20_000
+"""In one region."""
+
+_IGNORED_FIELDS = frozenset(
+    {
+        *("metadata", "parallel_tool_calls", "prediction", "priority", "prompt_cache_key"),
+        *("prompt_cache_options", "prompt_cache_retention", "request_id", "safety_identifier"),
+        *("service_tier", "store", "user"),
+    }
+)
+"""Fields that do not change the answer."""
+_NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
+    "add_generation_prompt": (True,),
+    "best_of": (1,),
+    "chat_template_kwargs": ({},),
+    "continue_final_message": (False,),
+    "echo": (False,),
+    "enable_thinking": (False,),
+    "frequency_penalty": (0,),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "ignore_eos": (False,),
+    "include_stop_str_in_output": (False,),
+    "length_penalty": (1,),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "modalities": (["text"],),
+    "n": (1,),
+    "presence_penalty": (0,),
+    "reasoning_effort": ("none",),
+    "repeat_penalty": (1,),
+    "repetition_penalty": (1,),
+    "response_format": ({"type": "text"},),
+    "skip_special_tokens": (True,),
+    "stop_token_ids": ([],),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_a": (0,),
+    "top_k": (-1, 0),
+    "top_logprobs": (0,),
+    "typical_p": (1,),
+    "use_beam_search": (False,),
+    "verbosity": ("medium",),
+}
+"""Fields of OpenAI and its common extensions that are not supported, and the values that ask for nothing."""
+_UNSUPPORTED_IN_MESSAGES: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "function_call": (),
+    "partial": (False,),
+    "prefix": (False,),
+    "tool_calls": ([],),
+}
+
+
+class UnsupportedFieldError(UsageError):
+    """A field of a request that would change the answer and is not supported."""
+
+    def __init__(self, field: str, fact: str) -> None:
+        super().__init__(fact, "Leave it out.")
+        self.field = field
+
+
+class _Schema(BaseModel):
+    # The detail of a picture, for one, is ignored: the checkpoint determines the resolution.
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+
+
+class PictureAddress(_Schema):
+    url: str
+
+
+class ContentPart(_Schema):
+    type: str
+    text: str | None = None
+    image_url: PictureAddress | None = None
+
+
+def _text_or_parts(value: Any) -> str:
+    return "parts" if isinstance(value, list) else "text"
+
+
+class ChatMessage(_Schema):
+    model_config = ConfigDict(extra="allow")
+
+    role: str
+    content: Annotated[
+        # Told apart by a tag, so that an error is about the variant that was meant.
+        Annotated[str | None, Tag("text")] | Annotated[list[ContentPart], Tag("parts")],
+        Discriminator(_text_or_parts),
+    ] = None
+
+
+_PlaceText = Annotated[str, Field(max_length=LONGEST_TEXT)]
+_Coordinate = float | Annotated[str, Field(max_length=40)]
+_Place = Annotated[
+    Annotated[_PlaceText | None, Tag("text")]
+    | Annotated[list[_Coordinate], Field(max_length=_MAX_NUMBERS), Tag("parts")],
+    Discriminator(_text_or_parts),
+]
+
+
+class RegionField(_Schema):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str | None = None
+    at: _Place = None
+    color: Annotated[str, Field(max_length=40)] | None = None
+    image: Annotated[int, Field(ge=1, le=9999)] | None = None
+    box: _Place = None
+    ellipse: _Place = None
+    triangle: _Place = None
+    point: _Place = None
+    arrow: _Place = None
+    scribble: _Place = None
+    contour: _Place = None
+    mask: _Place = None
+
+
+class _StreamOptions(_Schema):
+    include_usage: bool | None = None
+
+
+class RequestBody(_Schema):
+    model_config = ConfigDict(extra="allow")
+
+    model: Annotated[str, Field(max_length=200)]
+    messages: list[ChatMessage]
+    regions: list[RegionField] | None = None
+    prompt_form: str | None = None
+    fit: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+
+
+def parse_body(body: bytes | bytearray) -> RequestBody:
+    """The fields of a request; an error names the first field that is wrong or not supported."""
+    try:
+        parsed = RequestBody.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        path = ".".join(str(part)[:40] for part in first["loc"])
+        where = f"is wrong at {path!r}" if path else "cannot be read"
+        reason = first["msg"][:1].lower() + first["msg"][1:]
+        raise UsageError(f"The request {where}: {reason}.") from None
+    _check_fields(parsed.model_extra or {})
+    for number, message in enumerate(parsed.messages):
+        _check_message_fields(message.model_extra or {}, f"messages.{number}")
+    return parsed
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    """Refuse every field that might change the answer, known or not, as OpenAI does."""
+    for name, value in fields.items():
+        neutral = _NEUTRAL_VALUES.get(name, ())
+        if value is None or name in _IGNORED_FIELDS or value in neutral:
+            continue
+        _refuse(name, neutral)
+
+
+def _check_message_fields(fields: Mapping[str, Any], path: str) -> None:
+    """Refuse what would change the answer; messages that other servers wrote hold fields of all kinds."""
+    for name, neutral in _UNSUPPORTED_IN_MESSAGES.items():
+        value = fields.get(name)
+        if value is not None and value not in neutral:
+            _refuse(f"{path}.{name}", neutral)
+
+
+def _refuse(name: str, neutral: tuple[Any, ...]) -> None:
+    values = " or ".join(json.dumps(value) for value in neutral)
+    exception = f", except as {values}" if neutral else ""
+    raise UnsupportedFieldError(name[:60], f"The field {name[:60]!r} is not supported here{exception}.")
