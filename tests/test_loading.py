@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -215,7 +216,6 @@ def test_the_cpu_stays_exact_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     ("error", "told"),
     [
         (KeyError("added_tokens"), "something in it is missing, or of another kind than it should be"),
-        (RuntimeError("You set `ignore_mismatched_sizes` to"), "they have other shapes than its config.json"),
         (ValueError("no such thing:"), r"did not read \(no such thing\)\. It may be damaged"),
     ],
 )
@@ -228,6 +228,20 @@ def test_what_does_not_read_is_told_in_our_words(
     monkeypatch.setattr(loading, "inputs_for", fail)
     with pytest.raises(ModelError, match=told):
         LocalModel(find(str(tiny)))
+
+
+@pytest.mark.parametrize(("setting", "more"), [("hidden_size", 16), ("vocab_size", 8)])
+def test_a_weight_that_does_not_fit_the_configuration_is_named(
+    tiny: Path, tmp_path: Path, setting: str, more: int
+) -> None:
+    folder = tmp_path / "misfit"
+    shutil.copytree(tiny, folder)
+    (folder / "answers.json").write_text("[]")  # no file of a checkpoint, and not to be blamed
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"][setting] += more
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"weights do not fit its config\.json\. \S+ is \d+ × .* but \d+ × "):
+        LocalModel(find(str(folder)))
 
 
 def test_a_file_that_does_not_read_is_named(tiny: Path, tmp_path: Path) -> None:

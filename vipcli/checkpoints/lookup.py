@@ -310,9 +310,18 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
+_SETTINGS_FILES = frozenset(
+    {
+        *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
+        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+        *("vocab.json", "chat_template.json", "model.safetensors.index.json"),
+    }
+)
+
+
 def damaged(folder: Path) -> Path | None:
     """The first of a checkpoint's settings that cannot be read."""
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(path for path in folder.glob("*.json") if path.name in _SETTINGS_FILES):
         try:
             _json(path)
         except ModelError:

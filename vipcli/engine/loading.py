@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -321,6 +321,8 @@ def _model(
     except Exception as error:
         if is_out_of_memory(error):
             raise _too_large(checkpoint, device) from error
+        if (misfit := _misfit(checkpoint, config)) is not None:
+            raise ModelError(f"The checkpoint {checkpoint.name} cannot be loaded: {misfit}") from error
         raise _broken(checkpoint, "its weights", error) from error
     if missing := sorted(loading["missing_keys"]):
         raise ModelError(
@@ -329,6 +331,42 @@ def _model(
         )
     _drop_unused_layers(model)
     return model.eval()
+
+
+# Parts of a weight's name that depend on the version that wrote it.
+_PREFIXES = frozenset({"model", "language_model", "vision_model"})
+
+
+def _misfit(checkpoint: Checkpoint, config: Any) -> str | None:
+    """A sentence on the first weight whose shape is not what config.json says, if there is one."""
+    from safetensors import safe_open
+
+    try:
+        with torch.device("meta"):
+            model = _class(checkpoint)(config)
+        expected = {_bare_name(name): list(weight.shape) for name, weight in model.state_dict().items()}
+        assert checkpoint.folder is not None
+        for file in sorted(checkpoint.folder.glob("*.safetensors")):
+            with safe_open(file, "pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 - it is no dictionary
+                    stored, wanted = weights.get_slice(name).get_shape(), expected.get(_bare_name(name))
+                    if wanted is not None and stored != wanted:
+                        return (
+                            f"its weights do not fit its config.json. {name} is {_shape(stored)} in the "
+                            f"weights, but {_shape(wanted)} by config.json. {_mending(checkpoint)}"
+                        )
+    # This only explains another error, so its own failures say nothing.
+    except Exception:
+        return None
+    return None
+
+
+def _bare_name(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _PREFIXES)
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return " × ".join(map(str, sizes))
 
 
 def _drop_unused_layers(model: Any) -> None:
@@ -403,8 +441,6 @@ def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
     why = first_line(error)
     if (unreadable := damaged(checkpoint.folder)) is not None:
         why = f"{unreadable.name} cannot be read"
-    elif "ignore_mismatched_sizes" in str(error):
-        why = "they have other shapes than its config.json says"
     elif isinstance(error, KeyError | TypeError | AttributeError):
         # What such an error says is for whoever wrote the reader.
         why = "something in it is missing, or of another kind than it should be"
