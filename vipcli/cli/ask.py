@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,9 +21,48 @@ if TYPE_CHECKING:
     from vipcli.api import Model
     from vipcli.asking.interface import Answerer
     from vipcli.asking.records import Answer
-    from vipcli.asking.values import Question
+    from vipcli.asking.values import Marked, Question
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.serving.client import ServerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What to print and keep besides the answer."""
+
+    save: str | None
+    show: bool | None
+    dry_run: bool | None
+    json: bool | None
+    quiet: bool | None
+    verbose: bool | None
+
+
+OUTPUT_OPTIONS = options.OptionGroup(
+    {
+        "save": Annotated[
+            str | None,
+            typer.Option(
+                "--save-marked",
+                metavar="FILE",
+                help="Save the marked picture.",
+                rich_help_panel=options.OUTPUT,
+            ),
+        ],
+        "show": options.ShowView,
+        "dry_run": Annotated[
+            bool,
+            typer.Option(
+                "--dry-run",
+                help="Print the exact prompt and the marks; run no model.",
+                rich_help_panel=options.OUTPUT,
+            ),
+        ],
+        "json": options.Json,
+        "quiet": options.Quiet,
+        "verbose": options.Verbose,
+    }
+)
 
 
 def ask(
@@ -55,24 +94,7 @@ def ask(
             rich_help_panel=options.MODEL,
         ),
     ] = None,
-    save: Annotated[
-        str | None,
-        typer.Option(
-            "--save-marked", metavar="FILE", help="Save the marked picture.", rich_help_panel=options.OUTPUT
-        ),
-    ] = None,
-    show: options.ShowView = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Print the exact prompt and the marks; run no model.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    outputs: Annotated[Outputs, OUTPUT_OPTIONS],
 ) -> None:
     """Ask about a picture, or about what is marked on it.
 
@@ -80,49 +102,57 @@ def ask(
     vipcli ask photo.jpg "Is {1} taller than {2}?" --box 5,5,90,90 --arrow 80%,40%
     """
     started = time.perf_counter()
-    _check(image, question, save)
-    model = model_of(settings, quiet=quiet)
+    _check(image, question, outputs)
+    model = model_of(settings, quiet=bool(outputs.quiet))
     marked = load_marks([image, *(images or [])], marks, settings, frames)
-    # Find mistakes in the question before downloading a checkpoint.
-    checkpoint = model.peek()
-    if checkpoint.lacks_template(settings.prompt) and not dry_run:
-        checkpoint = model.checkpoint
-    prepared = model.prepare(marked, question, checkpoint)
-    _show_notes(prepared, quiet=quiet)
-    if save is not None:
-        save_marked(marked, save, quiet=quiet)
-    if show:
-        _show_view(prepared, checkpoint)
-    if dry_run:
-        if checkpoint.assumed and not quiet:
-            output.note(
-                f"{checkpoint.name} is not downloaded yet. This is the prompt of the ViP-LLaVA checkpoints."
-            )
-        _print_prompt(prepared, as_json=json)
+    checkpoint, prepared = _prepare(model, marked, question, outputs)
+    if outputs.dry_run:
+        _print_prompt(prepared, as_json=bool(outputs.json))
         return
     seconds = {"picture": time.perf_counter() - started}
-    held = model.server(checkpoint)
-    if held is None and model.checkpoint != checkpoint:
+    server = model.server(checkpoint)
+    if server is None and model.checkpoint != checkpoint:
+        # Now that it is downloaded, its prompt form is known for certain.
         first, prepared = prepared, model.prepare(marked, question)
-        _show_notes(prepared, first, quiet=quiet)
-    answerer = _connect(model, held, keep_alive, verbose=verbose)
+        _show_notes(prepared, first, quiet=bool(outputs.quiet))
+    answerer = _connect(model, server, keep_alive, outputs)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
-    _answer(prepared, answerer, settings, seconds, json=json, quiet=quiet, verbose=verbose)
+    _answer(prepared, answerer, settings, seconds, outputs)
 
 
-def _check(image: str, question: str | None, save: str | None) -> None:
-    if save == "-":
+def _check(image: str, question: str | None, outputs: Outputs) -> None:
+    if outputs.save == "-":
         raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o -.")
     if question is not None and not is_file(image) and is_file(question):
         raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
 
 
-def _connect(model: Model, held: ServerInfo | None, keep_alive: str | None, *, verbose: bool) -> Answerer:
-    if keep_alive is not None and held is None:
-        held = model.start_server(config.checked(config.read_span, keep_alive, "--keep-alive"))
-    if held is not None and verbose:
-        output.note(f"Answered by the running server: {held.model} on {held.device}.")
-    return model.connect(held)
+def _prepare(
+    model: Model, marked: Marked, question: str | None, outputs: Outputs
+) -> tuple[Checkpoint, Question]:
+    """Find mistakes before a checkpoint is downloaded, and show or save what the model would see."""
+    quiet = bool(outputs.quiet)
+    checkpoint = model.peek()
+    if checkpoint.lacks_template(model.settings.prompt) and not outputs.dry_run:
+        checkpoint = model.checkpoint
+    prepared = model.prepare(marked, question, checkpoint)
+    _show_notes(prepared, quiet=quiet)
+    if outputs.save is not None:
+        save_marked(marked, outputs.save, quiet=quiet)
+    if outputs.show:
+        _show_view(prepared, checkpoint)
+    if outputs.dry_run and checkpoint.assumed:
+        text = f"{checkpoint.name} is not downloaded yet. This is the prompt of the ViP-LLaVA checkpoints."
+        notes([text], quiet=quiet)
+    return checkpoint, prepared
+
+
+def _connect(model: Model, server: ServerInfo | None, keep_alive: str | None, outputs: Outputs) -> Answerer:
+    if keep_alive is not None and server is None:
+        server = model.start_server(config.checked(config.read_span, keep_alive, "--keep-alive"))
+    if server is not None and outputs.verbose:
+        output.note(f"Answered by the running server: {server.model} on {server.device}.")
+    return model.connect(server)
 
 
 def _answer(
@@ -130,24 +160,21 @@ def _answer(
     answerer: Answerer,
     settings: Settings,
     seconds: dict[str, float],
-    *,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
+    outputs: Outputs,
 ) -> None:
     from vipcli.asking import pipeline, records
     from vipcli.asking.interface import Sampling
 
     sampling = Sampling.of(settings)
-    if json:
+    if outputs.json:
         answer: Answer = pipeline.ask(question, answerer, sampling)
         answer = replace(answer, seconds={**seconds, **answer.seconds})
         output.say_json(answer.record())
     else:
         with output.ended_line() as on_text:
             answer = pipeline.ask(question, answerer, sampling, on_text)
-    notes(tuple(records.doubts(answer)), quiet=quiet)
-    if verbose:
+    notes(tuple(records.doubts(answer)), quiet=bool(outputs.quiet))
+    if outputs.verbose:
         output.note(records.summary(answer, seconds))
 
 
