@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from vipcli.asking.interface import Ended, Halted, ModelFacts, OnText, Reply, Request
+from vipcli.asking.interface import EndReason, Halted, ModelFacts, OnText, Reply, Request
 from vipcli.errors import OutOfMemoryError
 
 
@@ -40,9 +40,9 @@ class SideBySide:
         self.together: list[int] = []
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        return self.answers([request])[0]
+        return self.answer_batch([request])[0]
 
-    def answers(
+    def answer_batch(
         self,
         requests: Sequence[Request],
         on_texts: Sequence[OnText | None] = (),
@@ -55,7 +55,7 @@ class SideBySide:
         return [_reply(request, text, "stop") for request, text in zip(requests, texts, strict=True)]
 
 
-def _reply(request: Request, text: str, ended: Ended) -> Reply:
+def _reply(request: Request, text: str, ended: EndReason) -> Reply:
     return Reply(
         text=text,
         ended=ended,

@@ -32,8 +32,8 @@ def picture(width: int = 336, height: int = 252) -> Picture:
 
 
 def marked(
-    *typed: str, drawing: Drawing = values.TRAINED, size: tuple[int, int] = (336, 252)
-) -> values.Marked:
+    *typed: str, drawing: Drawing = values.DEFAULT_DRAWING, size: tuple[int, int] = (336, 252)
+) -> values.MarkedInput:
     marks = [parse_mark(*one.split(" ", 1)) for one in typed]
     return pipeline.mark([picture(*size)], marks, drawing)
 
@@ -48,7 +48,7 @@ def test_the_model_is_given_the_marked_picture_and_the_prompt() -> None:
     assert request.prompt.endswith("###Human: <image>\nWhat is within the red rectangle?###Assistant:")
     assert request.stops == HUMAN.stops
     assert request.fit == "crop"
-    assert request.typed == ("What is within the red rectangle?",)
+    assert request.user_texts == ("What is within the red rectangle?",)
     assert request.sampling.max_new_tokens == 7
     (seen,) = request.images
     assert tuple(seen[10, 10]) == (178, 50, 50)
@@ -99,7 +99,7 @@ def test_marks_as_thin_as_in_training_are_told_of_at_no_size() -> None:
         assert len(thin.notes) == 1 and "may vanish" in thin.notes[0].fact
 
 
-def several(*typed: str, count: int = 2, video: bool = False) -> values.Marked:
+def several(*typed: str, count: int = 2, video: bool = False) -> values.MarkedInput:
     marks = [parse_mark(*one.split(" ", 1)) for one in typed]
     clip = Video("clip.mp4", 30, 10, tuple(range(count))) if video else None
     return pipeline.mark([picture(336, 252 + number) for number in range(count)], marks, video=clip)
@@ -108,12 +108,12 @@ def several(*typed: str, count: int = 2, video: bool = False) -> values.Marked:
 def test_marks_go_to_the_pictures_that_they_name() -> None:
     made = several("box 10,10,90,90", "box 2:10,10,90,90", "point 1:20,20")
     assert [mark.name for mark in made.marks] == ["red rectangle", "lime rectangle", "blue point"]
-    first, second = made.shown
+    first, second = made.pictures
     assert list(first.marks) == [1, 3]
     assert list(second.marks) == [2]
     assert tuple(first.pixels[10, 50]) == (178, 50, 50)
     assert tuple(second.pixels[10, 50]) == (50, 178, 50)
-    assert [records.shown_on(made, number) for number in (1, 2)] == [" on picture 1", " on picture 2"]
+    assert [records.placement(made, number) for number in (1, 2)] == [" on picture 1", " on picture 2"]
     question = pipeline.prepare(
         made, "Is {1} like {2}? And {3}?", Checkpoint("known", INTERLEAVE), prompt="human"
     )
@@ -130,13 +130,13 @@ def test_marks_go_to_the_pictures_that_they_name() -> None:
 
 def test_marks_go_on_every_frame_but_for_one_named() -> None:
     made = several("box 10,10,90,90", "box 3:10,10,60,60", count=4, video=True)
-    assert [list(one.marks) for one in made.shown] == [[1], [1], [1, 2], [1]]
+    assert [list(one.marks) for one in made.pictures] == [[1], [1], [1, 2], [1]]
     template = TemplateForm("{% for part in messages[0].content %}<{{ part.type }}>{% endfor %}")
     known = Checkpoint("known", ONEVISION, folder=Path(), template=template)
     question = pipeline.prepare(made, None, known)
     assert question.prompt == "<video><text>"
     answerer = ScriptedAnswerer("No.")
-    assert [records.shown_on(made, number) for number in (1, 2)] == [" on all frames", " on frame 3"]
+    assert [records.placement(made, number) for number in (1, 2)] == [" on all frames", " on frame 3"]
     record = records.record(pipeline.ask(question, answerer))
     assert (len(answerer.requests[0].images), len(answerer.requests[0].frames)) == (0, 4)
     assert [mark["images"] for mark in record["marks"]] == [[1, 2, 3, 4], [3]]
@@ -187,7 +187,7 @@ def test_the_record_is_plain_json_and_whole() -> None:
 def test_a_system_line_of_ones_own_is_checked_too() -> None:
     question = pipeline.prepare(marked(), "Q", KNOWN, system="Be brief.")
     assert question.prompt == "Be brief.###Human: <image>\nQ###Assistant:"
-    assert question.typed == ("Q", "Be brief.")
+    assert question.user_texts == ("Q", "Be brief.")
     with pytest.raises(PromptError, match="The system line holds '###Human'"):
         pipeline.prepare(marked(), "Q", KNOWN, system="###Human: hi")
 

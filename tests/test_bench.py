@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vipcli.asking.interface import Setup
-from vipcli.checkpoints.catalog import KNOWN, Known
+from vipcli.checkpoints.catalog import KNOWN, KnownCheckpoint
 from vipcli.checkpoints.lookup import find
 from vipcli.engine import benchmark, loading
 from vipcli.engine.benchmark import Measured, Plan, measure, ratios
@@ -22,7 +22,7 @@ from vipcli.errors import ModelError, UsageError
 SHORT = Plan(batch=2, tokens=4, repeat=2)
 
 
-def small(name: str) -> Known:
+def small(name: str) -> KnownCheckpoint:
     """A known checkpoint, its shape kept and its sizes taken down to what a test has time for."""
     known = KNOWN[name]
     text = replace(known.text, width=128, inner=192, layers=2, heads=4, key_heads=2, context=2048)

@@ -321,7 +321,7 @@ def test_what_is_damaged_in_the_cache_must_go_before_it_is_fetched_again(tiny: P
     snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION
     (snapshot / "config.json").write_text("{")
     (snapshot / "model.safetensors").write_bytes(b"nothing")
-    for look in (lookup.find, lookup.shapes):
+    for look in (lookup.find, lookup.weight_shapes):
         with pytest.raises(ModelError) as caught:
             look(str(snapshot) if look is lookup.find else snapshot)  # type: ignore[operator]
         assert str(caught.value).endswith(

@@ -27,9 +27,9 @@ from vipcli.checkpoints.catalog import (
     LLAVA,
     ONEVISION,
     VIPLLAVA,
-    Known,
-    configuration,
+    KnownCheckpoint,
     family_of,
+    model_config,
 )
 from vipcli.engine import doctor
 from vipcli.errors import ModelError
@@ -38,7 +38,7 @@ PICTURE = Path(__file__).parent.parent / "samples" / "shapes.png"
 NOWHERE = "http://127.0.0.1:9"
 
 
-def _on_no_device(known: Known) -> Any:
+def _on_no_device(known: KnownCheckpoint) -> Any:
     """The true model of that shape, without memory for its weights."""
     import torch
     from transformers import LlavaConfig, LlavaOnevisionConfig, VipLlavaConfig
@@ -55,7 +55,7 @@ def _on_no_device(known: Known) -> Any:
         ONEVISION: (LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration),
     }[known.family]
     with torch.device("meta"):
-        return model_class(config_class(**configuration(known)))
+        return model_class(config_class(**model_config(known)))
 
 
 @pytest.mark.parametrize("name", [name for name in KNOWN if not name.endswith("-si")])
@@ -91,7 +91,9 @@ def test_a_configuration_tells_the_family(config: dict[str, Any], family: object
 
 def test_short_and_hub_names_are_each_ones_own() -> None:
     assert len(BY_HUB_NAME) == len(KNOWN) == 12
-    assert all(known.hub.startswith("llava-hf/") and known.short == short for short, known in KNOWN.items())
+    assert all(
+        known.hub_name.startswith("llava-hf/") and known.short_name == short for short, known in KNOWN.items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,12 +107,12 @@ def test_short_and_hub_names_are_each_ones_own() -> None:
     ],
 )
 def test_sizes_are_readable(size: float, text: str) -> None:
-    assert hub_cache.readable(size) == text
+    assert hub_cache.format_size(size) == text
 
 
 def test_a_full_disk_is_told_before_a_download() -> None:
     with pytest.raises(ModelError, match=r"someone/model needs 1000 TB more on the disk, and .* has .* left"):
-        hub_cache.insist_on_room("someone/model", 10**15)
+        hub_cache.check_disk_space("someone/model", 10**15)
 
 
 class Machine:
@@ -184,7 +186,9 @@ def test_what_is_fetched_halfway_goes_on(machine: Machine, tiny: Path) -> None:
     assert "folder" in machine("models", "info", "someone/model", "--json").stdout
     assert json.loads(machine("models", "info", "someone/model", "--json").stdout)["folder"] is None
     pulled = machine("models", "pull", "someone/model")
-    assert f"Fetching {hub_cache.readable((tiny / 'model.safetensors').stat().st_size)} of" in pulled.stderr
+    assert (
+        f"Fetching {hub_cache.format_size((tiny / 'model.safetensors').stat().st_size)} of" in pulled.stderr
+    )
     assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
 
 

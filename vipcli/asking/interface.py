@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Ended = Literal["stop", "length", "halted"]
+EndReason = Literal["stop", "length", "halted"]
 OnText = Callable[[str], None]
 Halted = Callable[[], bool]
 
@@ -62,7 +62,7 @@ GREEDY = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PromptTurn:
     """An earlier turn of a conversation, as the model read it and wrote it."""
 
     prompt: str
@@ -82,11 +82,11 @@ class Request:
     """Of a video, in order, drawn as pictures are."""
     fit: Fit = "pad"
     stops: tuple[Stop, ...] = ()
-    typed: tuple[str, ...] = ()
+    user_texts: tuple[str, ...] = ()
     """The parts of the prompt that a person wrote, which must not hold control tokens."""
     sampling: Sampling = GREEDY
-    before: tuple[Said, ...] = ()
-    least_room: int = 1
+    past_turns: tuple[PromptTurn, ...] = ()
+    min_answer_tokens: int = 1
     """How many tokens must be left for the answer."""
 
 
@@ -106,7 +106,7 @@ class Reply:
     """What a model made of a request."""
 
     text: str
-    ended: Ended
+    ended: EndReason
     prompt_tokens: int
     token_ids: tuple[int, ...]
     """All of them, those that ended it too."""
@@ -125,10 +125,10 @@ class Answerer(Protocol):
         """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
 
 
-class Several(Answerer, Protocol):
+class BatchAnswerer(Answerer, Protocol):
     """Anything that answers several requests side by side, too."""
 
-    def answers(
+    def answer_batch(
         self,
         requests: Sequence[Request],
         on_texts: Sequence[OnText | None] = (),

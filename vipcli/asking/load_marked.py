@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vipcli.asking.pipeline import mark
-from vipcli.asking.values import TRAINED, Drawing, Marked
+from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput
 from vipcli.errors import UsageError
 from vipcli.marks.kinds import TypedMark
 from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Picture, PictureSource, is_named, open_picture
@@ -15,11 +15,11 @@ from vipcli.pictures.videos import DEFAULT_FRAMES, Video, is_video, load_video
 def load_marked(
     sources: Sequence[PictureSource],
     typed: Sequence[TypedMark],
-    drawing: Drawing = TRAINED,
+    drawing: Drawing = DEFAULT_DRAWING,
     *,
     frames: int | None = None,
     max_pixels: int | None = None,
-) -> Marked:
+) -> MarkedInput:
     """Pictures, or the frames of a video, with the marks drawn on them."""
     pictures, video = load(sources, frames=frames, max_pixels=max_pixels)
     return mark(pictures, typed, drawing, video=video)

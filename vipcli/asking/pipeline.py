@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from vipcli.asking.interface import GREEDY, Answerer, Halted, OnText, Request, Said, Sampling
+from vipcli.asking.interface import GREEDY, Answerer, Halted, OnText, PromptTurn, Request, Sampling
 from vipcli.asking.questions import default_question, fill_in, unmentioned
 from vipcli.asking.records import Answer
-from vipcli.asking.values import TRAINED, Drawing, Earlier, Marked, Question, Shown
+from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture, PastTurn, Question
 from vipcli.checkpoints.catalog import Family
 from vipcli.checkpoints.lookup import Checkpoint
-from vipcli.checkpoints.prompt_forms import TOKENS, PromptForm, Turn, check_text, going_on
+from vipcli.checkpoints.prompt_forms import ANSWER_TOKENS, PromptForm, Turn, check_text, continuation
 from vipcli.errors import MarkError, Message, PromptError, UsageError
 from vipcli.geometry import Fit
 from vipcli.marks.colors import Color, nearest_trained
@@ -35,10 +35,10 @@ LEAST_ROOM = 64
 def mark(
     pictures: Sequence[Picture],
     typed: Sequence[TypedMark],
-    drawing: Drawing = TRAINED,
+    drawing: Drawing = DEFAULT_DRAWING,
     *,
     video: Video | None = None,
-) -> Marked:
+) -> MarkedInput:
     """Place the marks on their pictures and draw them; on all frames of a video, but for one named."""
     colors = dict(enumerate(assign_colors(typed), 1))
     on: dict[int, list[int]] = {number: [] for number in range(len(pictures))}
@@ -51,7 +51,7 @@ def mark(
         drawn, told = _show(picture, chosen, drawing)
         shown.append(drawn)
         notes += told
-    marked = Marked(tuple(shown), tuple(typed), drawing, video)
+    marked = MarkedInput(tuple(shown), tuple(typed), drawing, video)
     notes = [*_untrained(marked.marks), *_alike(marked.marks), *notes]
     return replace(marked, notes=tuple(dict.fromkeys(notes)))
 
@@ -72,7 +72,7 @@ def _where(one: TypedMark, pictures: int, video: Video | None) -> Iterable[int]:
 
 def _show(
     picture: Picture, typed: Mapping[int, tuple[TypedMark, Color]], drawing: Drawing
-) -> tuple[Shown, list[Message]]:
+) -> tuple[MarkedPicture, list[Message]]:
     """One picture with its marks, and what of them does not fit on it."""
     size = width, height = picture.width, picture.height
     placed = [
@@ -95,25 +95,25 @@ def _show(
                 )
             )
     numbered = dict(zip(typed, marks, strict=True)), dict(zip(typed, styles, strict=True))
-    return Shown(picture, *numbered, draw(picture.pixels, marks, styles)), notes
+    return MarkedPicture(picture, *numbered, draw(picture.pixels, marks, styles)), notes
 
 
 def prepare(
-    marked: Marked,
+    marked: MarkedInput,
     question: str | None,
     checkpoint: Checkpoint,
     *,
     prompt: str = "auto",
     system: str | None = None,
     fit: Fit = "pad",
-    earlier: Sequence[Earlier] = (),
+    past_turns: Sequence[PastTurn] = (),
 ) -> Question:
     """Settle the question, its prompt, and what there is to warn of."""
     form = checkpoint.form(prompt)
-    asked = question is not None
+    by_user = question is not None
     video = marked.video is not None
     if question is None:
-        text = default_question(marked.marks, "video" if video else len(marked.shown))
+        text = default_question(marked.marks, "video" if video else len(marked.pictures))
     else:
         text = fill_in(question.strip(), marked.marks)
     if not text:
@@ -123,50 +123,50 @@ def prepare(
         system = check_text(system, "system line", form)
     _insist_on_taking(marked, checkpoint, form)
     # What was said before may be what a later question speaks of.
-    hints = () if earlier else _hints(text, marked.marks)
+    hints = () if past_turns else _hints(text, marked.marks)
     notes = [*marked.notes, *hints, *_unused_to(marked, checkpoint.family)]
-    notes += dict.fromkeys(note for one in marked.shown for note in _losses(one, marked, checkpoint, fit))
-    images = 0 if video else len(marked.shown)
+    notes += dict.fromkeys(note for one in marked.pictures for note in _losses(one, marked, checkpoint, fit))
+    images = 0 if video else len(marked.pictures)
     turns: list[Turn] = []
-    before: list[Said] = []
-    typed = [text] if system is None else [text, system]
-    for turn in earlier:
+    prompt_turns: list[PromptTurn] = []
+    user_texts = [text] if system is None else [text, system]
+    for turn in past_turns:
         if turn.token_ids is not None:
-            up_to_here = going_on(form, [*turns, Turn(turn.question)], system, images, video)
-            before.append(Said(up_to_here, turn.token_ids))
-            turns.append(Turn(turn.question, TOKENS))
+            up_to_here = continuation(form, [*turns, Turn(turn.question)], system, images, video)
+            prompt_turns.append(PromptTurn(up_to_here, turn.token_ids))
+            turns.append(Turn(turn.question, ANSWER_TOKENS))
         else:
             turns.append(Turn(turn.question, check_text(turn.answer, "answer", form)))
-            typed.append(turn.answer)
-        typed.append(check_text(turn.question, "question", form))
+            user_texts.append(turn.answer)
+        user_texts.append(check_text(turn.question, "question", form))
     return Question(
         text=text,
-        asked=asked,
+        by_user=by_user,
         marked=marked,
-        prompt=going_on(form, [*turns, Turn(text)], system, images, video),
+        prompt=continuation(form, [*turns, Turn(text)], system, images, video),
         form=form,
         fit=fit,
-        typed=tuple(typed),
+        user_texts=tuple(user_texts),
         notes=tuple(notes),
-        before=tuple(before),
-        goes_on=bool(earlier),
+        past_turns=tuple(prompt_turns),
+        is_follow_up=bool(past_turns),
     )
 
 
-def request_of(question: Question, sampling: Sampling) -> Request:
+def build_request(question: Question, sampling: Sampling) -> Request:
     """What a model is given to answer a prepared question."""
-    pixels = tuple(one.pixels for one in question.marked.shown)
+    pixels = tuple(one.pixels for one in question.marked.pictures)
     return Request(
         prompt=question.prompt,
         images=() if question.marked.video else pixels,
         frames=pixels if question.marked.video else (),
         fit=question.fit,
         stops=question.form.stops,
-        typed=question.typed,
+        user_texts=question.user_texts,
         sampling=sampling,
-        before=question.before,
+        past_turns=question.past_turns,
         # A conversation that is full can be made shorter, a single question cannot.
-        least_room=min(sampling.max_new_tokens, LEAST_ROOM) if question.goes_on else 1,
+        min_answer_tokens=min(sampling.max_new_tokens, LEAST_ROOM) if question.is_follow_up else 1,
     )
 
 
@@ -179,7 +179,7 @@ def ask(
 ) -> Answer:
     """Put a prepared question to a model."""
     started = time.perf_counter()
-    reply = answerer.answer(request_of(question, sampling), on_text, halted)
+    reply = answerer.answer(build_request(question, sampling), on_text, halted)
     return Answer(question, reply, sampling, {**reply.seconds, "answer": time.perf_counter() - started})
 
 
@@ -206,7 +206,7 @@ def _hints(text: str, marks: Sequence[Mark]) -> Iterator[Message]:
         )
 
 
-def _insist_on_taking(marked: Marked, checkpoint: Checkpoint, form: PromptForm) -> None:
+def _insist_on_taking(marked: MarkedInput, checkpoint: Checkpoint, form: PromptForm) -> None:
     """Refuse what the family has no way of reading."""
     family = checkpoint.family
     if marked.video and not family.video:
@@ -219,19 +219,19 @@ def _insist_on_taking(marked: Marked, checkpoint: Checkpoint, form: PromptForm) 
         )
 
 
-def _unused_to(marked: Marked, family: Family) -> Iterator[Message]:
-    if len(marked.shown) > 1 and not marked.video and not family.several_images:
+def _unused_to(marked: MarkedInput, family: Family) -> Iterator[Message]:
+    if len(marked.pictures) > 1 and not marked.video and not family.multiple_images:
         yield Message(
-            f"{family.name} was trained on one picture a question, and may mix up {len(marked.shown)}.",
+            f"{family.name} was trained on one picture a question, and may mix up {len(marked.pictures)}.",
             "Models that were trained on several: llava-interleave and llava-onevision.",
         )
 
 
-def _losses(shown: Shown, marked: Marked, checkpoint: Checkpoint, fit: Fit) -> Iterator[Message]:
+def _losses(shown: MarkedPicture, marked: MarkedInput, checkpoint: Checkpoint, fit: Fit) -> Iterator[Message]:
     """What of the marks on a picture the model will hardly see, or not at all."""
     width, height = shown.picture.width, shown.picture.height
     size = checkpoint.input_size
-    if checkpoint.largest is not None and len(marked.shown) == 1 and fit != "stretch":
+    if checkpoint.largest is not None and len(marked.pictures) == 1 and fit != "stretch":
         # Tiles show a single picture larger, but no larger than it is.
         size = max(size, min(checkpoint.largest, width, height))
     shrink = scale(fit, width, height, size)

@@ -13,7 +13,7 @@ from typing import Any
 
 from vipcli import __version__
 from vipcli.asking.interface import Reply, Sampling
-from vipcli.asking.values import Marked, Question
+from vipcli.asking.values import MarkedInput, Question
 from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL
 from vipcli.errors import Message
 from vipcli.marks.kinds import Mark
@@ -61,7 +61,7 @@ class Answer:
         pictures = "".join(
             f'<img src="data:image/png;base64,{base64.b64encode(encode(shown.pixels)).decode()}" '
             'style="max-width: 20em; margin-right: 1em">'
-            for shown in self.question.marked.shown
+            for shown in self.question.marked.pictures
         )
         question, text = html.escape(self.question.text), html.escape(self.text)
         return f"<div>{pictures}<p><b>{question}</b></p><p>{text}</p></div>"
@@ -92,7 +92,7 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
         "prompt": answer.question.prompt,
         "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
-        **describe(answer.question),
+        **describe_question(answer.question),
         "notes": list(answer.notes),
         "sampling": asdict(answer.sampling),
         "model": asdict(reply.model),
@@ -108,7 +108,7 @@ def versions() -> dict[str, str]:
     return {"vipcli": __version__, **{name: version(name) for name in ("torch", "transformers")}}
 
 
-def describe(question: Question) -> dict[str, Any]:
+def describe_question(question: Question) -> dict[str, Any]:
     """The parts of a record that are known before a model has answered."""
     return {
         "form": question.form.name,
@@ -118,7 +118,7 @@ def describe(question: Question) -> dict[str, Any]:
     }
 
 
-def describe_marked(marked: Marked) -> dict[str, Any]:
+def describe_marked(marked: MarkedInput) -> dict[str, Any]:
     """The pictures, and the marks in pixels with their colours, phrases and strokes."""
     return {
         "marks": [
@@ -131,9 +131,9 @@ def describe_marked(marked: Marked) -> dict[str, Any]:
                 "phrase": mark.phrase,
                 **_geometry(mark),
                 "style": asdict(
-                    next(shown.styles[number] for shown in marked.shown if number in shown.marks)
+                    next(shown.styles[number] for shown in marked.pictures if number in shown.marks)
                 ),
-                "images": [place for place, shown in enumerate(marked.shown, 1) if number in shown.marks],
+                "images": [place for place, shown in enumerate(marked.pictures, 1) if number in shown.marks],
             }
             for number, (one, mark) in enumerate(zip(marked.typed, marked.marks, strict=True), 1)
         ],
@@ -145,7 +145,7 @@ def describe_marked(marked: Marked) -> dict[str, Any]:
                 "height": picture.height,
                 "sha256": picture.sha256,
             }
-            for picture in (shown.picture for shown in marked.shown)
+            for picture in (shown.picture for shown in marked.pictures)
         ],
         "video": None if marked.video is None else asdict(marked.video),
     }
@@ -155,15 +155,15 @@ def _geometry(mark: Mark) -> dict[str, Any]:
     return {entry.name: getattr(mark, entry.name) for entry in fields(mark) if entry.name != "color"}
 
 
-def where(mark: Mark) -> str:
+def location(mark: Mark) -> str:
     """Where a mark lies, short enough for a line."""
     return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
 
 
-def shown_on(marked: Marked, number: int) -> str:
+def placement(marked: MarkedInput, number: int) -> str:
     """Where there are several pictures or frames, which of them a mark is on."""
-    places = [place for place, shown in enumerate(marked.shown, 1) if number in shown.marks]
-    if len(marked.shown) == 1:
+    places = [place for place, shown in enumerate(marked.pictures, 1) if number in shown.marks]
+    if len(marked.pictures) == 1:
         return ""
     what = "frame" if marked.video else "picture"
     return f" on {what} {places[0]}" if len(places) == 1 else f" on all {what}s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vipcli.asking.interface import Said
+from vipcli.asking.interface import PromptTurn
 from vipcli.checkpoints.prompt_forms import PromptForm
 from vipcli.config import Settings
 from vipcli.errors import Message
@@ -30,11 +30,11 @@ class Drawing:
         return cls(settings.width, settings.alpha, settings.jitter)
 
 
-TRAINED = Drawing()
+DEFAULT_DRAWING = Drawing()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class MarkedPicture:
     """One picture, or one frame of a video, with its marks on it."""
 
     picture: Picture
@@ -45,10 +45,10 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Marked:
+class MarkedInput:
     """Pictures with their marks on them, and what is worth saying of that."""
 
-    shown: tuple[Shown, ...]
+    pictures: tuple[MarkedPicture, ...]
     typed: tuple[TypedMark, ...]
     drawing: Drawing
     video: Video | None = None
@@ -58,18 +58,18 @@ class Marked:
     @property
     def marks(self) -> tuple[Mark, ...]:
         """All marks, in the order in which they were typed."""
-        placed = {number: mark for one in reversed(self.shown) for number, mark in one.marks.items()}
+        placed = {number: mark for one in reversed(self.pictures) for number, mark in one.marks.items()}
         return tuple(placed[number] for number in sorted(placed))
 
     @property
     def picture(self) -> Picture:
         """The first picture, mostly the only one."""
-        return self.shown[0].picture
+        return self.pictures[0].picture
 
     @property
     def pixels(self) -> Pixels:
         """The first picture with its marks."""
-        return self.shown[0].pixels
+        return self.pictures[0].pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,21 +77,21 @@ class Question:
     """All that is settled before a model is needed."""
 
     text: str
-    asked: bool
-    marked: Marked
+    by_user: bool
+    marked: MarkedInput
     prompt: str
     form: PromptForm
     fit: Fit
-    typed: tuple[str, ...]
+    user_texts: tuple[str, ...]
     notes: tuple[Message, ...] = ()
-    before: tuple[Said, ...] = ()
+    past_turns: tuple[PromptTurn, ...] = ()
     """What was said earlier in a conversation; `prompt` goes on from there."""
-    goes_on: bool = False
+    is_follow_up: bool = False
     """Whether anything was said earlier, as tokens or as text."""
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class PastTurn:
     """A turn of a conversation that is over."""
 
     question: str

@@ -25,7 +25,7 @@ class Family:
     class_name: str
     form: str
     input_size: int = 336
-    several_images: bool = False
+    multiple_images: bool = False
     """Whether it was trained on several pictures in one question."""
     video: bool = False
     conversation: int = 2048
@@ -57,7 +57,7 @@ INTERLEAVE = Family(
     class_name=LLAVA.class_name,
     form="template",
     input_size=384,
-    several_images=True,
+    multiple_images=True,
     limits="Trained on several pictures a question, and not on marks.",
 )
 ONEVISION = Family(
@@ -67,7 +67,7 @@ ONEVISION = Family(
     class_name="LlavaOnevisionForConditionalGeneration",
     form="template",
     input_size=384,
-    several_images=True,
+    multiple_images=True,
     video=True,
     # A large picture's tiles alone take 7,300.
     conversation=8192,
@@ -161,11 +161,11 @@ _FEATURES = {VIPLLAVA: 5}
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownCheckpoint:
     """A published checkpoint."""
 
-    short: str
-    hub: str
+    short_name: str
+    hub_name: str
     family: Family
     text: TextShape
     vision: VisionShape
@@ -212,18 +212,18 @@ WORKING = GIB // 2
 """What answering takes besides: a picture on its way through the tower, the scores of all words."""
 
 
-def _known() -> tuple[Known, ...]:
+def _known() -> tuple[KnownCheckpoint, ...]:
     llama, qwen, apache = "Llama 2 Community License", "Tongyi Qianwen Research License", "Apache-2.0"
     small = TextShape("qwen2", 152_000, 896, 4864, 24, 14, 2, 32_768, tied=True)
     middle = TextShape("qwen2", 152_128, 3584, 18_944, 28, 28, 4, 32_768)
     large = TextShape("qwen2", 152_128, 8192, 29_568, 80, 64, 8, 32_768)
     sizes = {"0.5b": small, "7b": middle, "72b": large}
     return (
-        Known("vip-llava-7b", "llava-hf/vip-llava-7b-hf", VIPLLAVA, _VICUNA_7B, CLIP, llama),
-        Known("vip-llava-13b", "llava-hf/vip-llava-13b-hf", VIPLLAVA, _VICUNA_13B, CLIP, llama),
-        Known("llava-1.5-7b", "llava-hf/llava-1.5-7b-hf", LLAVA, _VICUNA_7B, CLIP, llama),
-        Known("llava-1.5-13b", "llava-hf/llava-1.5-13b-hf", LLAVA, _VICUNA_13B, CLIP, llama),
-        Known(
+        KnownCheckpoint("vip-llava-7b", "llava-hf/vip-llava-7b-hf", VIPLLAVA, _VICUNA_7B, CLIP, llama),
+        KnownCheckpoint("vip-llava-13b", "llava-hf/vip-llava-13b-hf", VIPLLAVA, _VICUNA_13B, CLIP, llama),
+        KnownCheckpoint("llava-1.5-7b", "llava-hf/llava-1.5-7b-hf", LLAVA, _VICUNA_7B, CLIP, llama),
+        KnownCheckpoint("llava-1.5-13b", "llava-hf/llava-1.5-13b-hf", LLAVA, _VICUNA_13B, CLIP, llama),
+        KnownCheckpoint(
             "llava-interleave-0.5b",
             "llava-hf/llava-interleave-qwen-0.5b-hf",
             INTERLEAVE,
@@ -231,7 +231,7 @@ def _known() -> tuple[Known, ...]:
             SIGLIP,
             qwen,
         ),
-        Known(
+        KnownCheckpoint(
             "llava-interleave-7b",
             "llava-hf/llava-interleave-qwen-7b-hf",
             INTERLEAVE,
@@ -240,7 +240,7 @@ def _known() -> tuple[Known, ...]:
             qwen,
         ),
         *(
-            Known(
+            KnownCheckpoint(
                 f"llava-onevision-{size}-{stage}",
                 f"llava-hf/llava-onevision-qwen2-{size}-{stage}-hf",
                 ONEVISION,
@@ -255,12 +255,12 @@ def _known() -> tuple[Known, ...]:
     )
 
 
-KNOWN = {known.short: known for known in _known()}
+KNOWN = {known.short_name: known for known in _known()}
 """The published checkpoints by their short names."""
-BY_HUB_NAME = {known.hub: known for known in KNOWN.values()}
+BY_HUB_NAME = {known.hub_name: known for known in KNOWN.values()}
 
 
-def configuration(known: Known) -> dict[str, Any]:
+def model_config(known: KnownCheckpoint) -> dict[str, Any]:
     """What transformers' configuration of that shape is made from."""
     text, vision = known.text, known.vision
     siglip = vision.kind == SIGLIP.kind

@@ -26,12 +26,12 @@ _QUIET = 60.0
 T = TypeVar("T")
 
 
-class NotHereError(ModelError):
+class NotCachedError(ModelError):
     """A checkpoint of the hub that is neither in the cache nor within reach."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedCheckpoint:
     """A checkpoint in the cache."""
 
     name: str
@@ -134,7 +134,7 @@ def sweep(name: str) -> None:
             continue
 
 
-def mending(checkpoint: Path) -> str:
+def repair_advice(checkpoint: Path) -> str:
     """What to do about a checkpoint's folder that is damaged: in the cache, it must go to be fetched anew."""
     repository = checkpoint.absolute().parents[1]
     if checkpoint.absolute().parent.name == "snapshots" and repository.name.startswith("models--"):
@@ -143,7 +143,7 @@ def mending(checkpoint: Path) -> str:
     return "Fetch it again."
 
 
-def insist_on_room(name: str, wanted: int) -> None:
+def check_disk_space(name: str, wanted: int) -> None:
     """Refuse to begin a download that the disk cannot hold."""
     place = folder()
     while not place.exists():
@@ -151,12 +151,12 @@ def insist_on_room(name: str, wanted: int) -> None:
     free = shutil.disk_usage(place).free
     if wanted > free:
         raise ModelError(
-            f"{name} needs {readable(wanted)} more on the disk, and {place} has {readable(free)} left. "
+            f"{name} needs {format_size(wanted)} more on the disk, and {place} has {format_size(free)} left. "
             "Make room, or point HF_HOME to another disk."
         )
 
 
-def kept() -> list[Kept]:
+def cached_checkpoints() -> list[CachedCheckpoint]:
     """The checkpoints in the cache, by name."""
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
@@ -166,14 +166,14 @@ def kept() -> list[Kept]:
         return []
     repositories = (one for one in found.repos if one.repo_type == "model")
     return sorted(
-        (Kept(one.repo_id, _size(one.repo_path), one.repo_path) for one in repositories),
+        (CachedCheckpoint(one.repo_id, _size(one.repo_path), one.repo_path) for one in repositories),
         key=lambda one: one.name,
     )
 
 
 def remove(name: str) -> int:
     """Take a checkpoint out of the cache, and return how many bytes that frees."""
-    for one in kept():
+    for one in cached_checkpoints():
         if one.name == name:
             try:
                 shutil.rmtree(one.folder)
@@ -191,7 +191,7 @@ def _size(repository: Path) -> int:
     return sum(file.lstat().st_size for file in files)
 
 
-def readable(size: float) -> str:
+def format_size(size: float) -> str:
     """`14.1 GB`, as disks and downloads are counted."""
     power = min(int(math.log(size, 1000)), 4) if size >= 1 else 0
     amount, unit = size / 1000**power, ("bytes", "kB", "MB", "GB", "TB")[power]
@@ -219,7 +219,7 @@ def _reach(name: str, revision: str | None, offline: bool, action: Callable[[], 
             why = "and offline is on: fetch it with --no-offline"
         elif constants.HF_HUB_OFFLINE:
             why = "and HF_HUB_OFFLINE is set: unset it to fetch it"
-        raise NotHereError(f"The checkpoint {name} is not in the cache, {why}.") from None
+        raise NotCachedError(f"The checkpoint {name} is not in the cache, {why}.") from None
     except errors.HFValidationError:
         reason = "has a name that no checkpoint of the hub can have"
     except errors.HfHubHTTPError as error:

@@ -28,16 +28,16 @@ class Row:
 
 def everything(default: Any) -> list[Row]:
     """All that is known or in the cache, what comes with vipcli first."""
-    here = {one.name: one.size for one in hub_cache.kept()}
+    here = {one.name: one.size for one in hub_cache.cached_checkpoints()}
     bundled = lookup.find(BUNDLED)
     assert bundled.folder is not None
     size = sum(file.stat().st_size for file in bundled.folder.iterdir())
     rows = [Row(BUNDLED, bundled.family.name, _counted(bundled), size, default == BUNDLED)]
     for known in KNOWN.values():
-        chosen = default in (known.short, known.hub)
-        kept = here.pop(known.hub, None)
-        half = kept is not None and _unfinished(known.hub)
-        rows.append(Row(known.short, known.family.name, known.parameters, kept, chosen, half))
+        chosen = default in (known.short_name, known.hub_name)
+        kept = here.pop(known.hub_name, None)
+        half = kept is not None and _unfinished(known.hub_name)
+        rows.append(Row(known.short_name, known.family.name, known.parameters, kept, chosen, half))
     rows += [_found(name, size, chosen=default == name) for name, size in here.items()]
     if not any(row.default for row in rows):
         rows.append(Row(str(default), "", None, None, True))
@@ -66,7 +66,7 @@ def _found(name: str, size: int, *, chosen: bool) -> Row:
 def line(row: Row) -> str:
     """A checkpoint on one line."""
     star = "*" if row.default else " "
-    size = "-" if row.size is None else hub_cache.readable(row.size)
+    size = "-" if row.size is None else hub_cache.format_size(row.size)
     half = " unfinished" if row.unfinished else ""
     return f"{star} {row.name:26} {row.family:16} {_billions(row.parameters):>7} {size:>9}{half}"
 
@@ -79,7 +79,7 @@ def info(name: str) -> dict[str, Any]:
     limits = known.limits if known else family.limits if family else None
     facts: dict[str, Any] = {
         "name": checkpoint.name,
-        "short": None if known is None else known.short,
+        "short": None if known is None else known.short_name,
         "family": family.name if family else None,
         "limits": limits,
         "parameters": _counted(checkpoint) if known is None else known.parameters,
@@ -96,7 +96,7 @@ def info(name: str) -> dict[str, Any]:
         facts |= {"licence": known.licence, "download": known.download, "memory": memory}
     elif checkpoint.folder is not None:
         folder = checkpoint.folder
-        facts["memory"] = {str(bits): lookup.memory(folder, bits) for bits in PRECISIONS}
+        facts["memory"] = {str(bits): lookup.memory_needed(folder, bits) for bits in PRECISIONS}
     return facts
 
 
@@ -111,7 +111,7 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if facts["parameters"] is not None:
         yield "parameters", _billions(facts["parameters"])
     for bits, memory in facts["memory"].items():
-        yield f"{bits} bits", f"takes {hub_cache.readable(memory)} of memory"
+        yield f"{bits} bits", f"takes {hub_cache.format_size(memory)} of memory"
     if facts["family"] is not None:
         yield "prompt", f"--prompt {facts['prompt']}"
         yield "input", f"{facts['input_size']} × {facts['input_size']} pixels"
@@ -120,7 +120,7 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if facts["folder"] is not None:
         yield "here", facts["folder"]
     elif facts["download"] is not None:
-        yield "here", f"no; {hub_cache.readable(facts['download'])} to fetch"
+        yield "here", f"no; {hub_cache.format_size(facts['download'])} to fetch"
     else:
         yield "here", "no"
 
@@ -129,7 +129,7 @@ def _counted(checkpoint: lookup.Checkpoint) -> int | None:
     """How many parameters the files of a checkpoint hold."""
     if checkpoint.folder is None:
         return None
-    return sum(math.prod(shape) for shape in lookup.shapes(checkpoint.folder).values())
+    return sum(math.prod(shape) for shape in lookup.weight_shapes(checkpoint.folder).values())
 
 
 def _billions(parameters: int | None) -> str:

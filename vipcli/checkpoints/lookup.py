@@ -115,7 +115,7 @@ def find(
         return here
     _insist_on_use(hub, revision, files)
     hub_cache.sweep(hub)
-    hub_cache.insist_on_room(hub, wanted)
+    hub_cache.check_disk_space(hub, wanted)
     if wanted and on_fetch is not None:
         on_fetch(hub, wanted)
     folder = hub_cache.fetch(hub, revision, bars=on_fetch is not None)
@@ -143,7 +143,7 @@ def peek(name: str, *, revision: str | None = None) -> Checkpoint:
     hub = hub_name(name)
     try:
         return _read(hub, hub_cache.fetch(hub, revision, offline=True), hub=True)
-    except (hub_cache.NotHereError, IncompleteError):
+    except (hub_cache.NotCachedError, IncompleteError):
         known = BY_HUB_NAME.get(hub)
         family = VIPLLAVA if known is None else known.family
         return Checkpoint(hub, family, input_size=family.input_size)
@@ -158,7 +158,7 @@ class IncompleteError(ModelError):
     """A checkpoint's folder that lacks some of its files, as a download that was stopped leaves it."""
 
 
-def shapes(folder: Path) -> dict[str, list[int]]:
+def weight_shapes(folder: Path) -> dict[str, list[int]]:
     """The shapes of all weights in a checkpoint's folder, read without them."""
     from safetensors import SafetensorError, safe_open
 
@@ -169,7 +169,7 @@ def shapes(folder: Path) -> dict[str, list[int]]:
                 found |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
         except (OSError, SafetensorError) as error:
             raise ModelError(
-                f"{file} cannot be read ({first_line(error)}). {hub_cache.mending(folder)}"
+                f"{file} cannot be read ({first_line(error)}). {hub_cache.repair_advice(folder)}"
             ) from None
     return found
 
@@ -209,13 +209,13 @@ def fingerprint(checkpoint: Checkpoint) -> str:
     return found.hexdigest()
 
 
-def memory(folder: Path, bits: int, own: int = 2, *, everything: bool = False) -> int:
+def memory_needed(folder: Path, bits: int, own: int = 2, *, everything: bool = False) -> int:
     """Bytes that answering takes with the language model's matrices at so many bits, the rest at `own` bytes.
 
     With `everything`, the matrices of the vision tower are as small.
     """
     matrices = rest = 0
-    for name, shape in shapes(folder).items():
+    for name, shape in weight_shapes(folder).items():
         in_layer = len(shape) == 2 and ".layers." in name and ("language_model" in name or everything)
         if in_layer:
             matrices += math.prod(shape)
@@ -245,7 +245,7 @@ def hub_name(name: str) -> str:
     if name == BUNDLED:
         raise UsageError("The bundled model comes with vipcli: there is nothing to fetch or remove.")
     if name in KNOWN:
-        return KNOWN[name].hub
+        return KNOWN[name].hub_name
     if _HUB_NAME.fullmatch(name):
         return name
     close = difflib.get_close_matches(name, [BUNDLED, *KNOWN], n=1)
@@ -304,13 +304,13 @@ def _json(path: Path) -> dict[str, Any]:
         return {}
     # Brackets within brackets without end are too deep for it.
     except (OSError, ValueError, RecursionError):
-        raise ModelError(f"{path} cannot be read. {hub_cache.mending(path.parent)}") from None
+        raise ModelError(f"{path} cannot be read. {hub_cache.repair_advice(path.parent)}") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} does not hold what it should. {hub_cache.mending(path.parent)}")
+        raise ModelError(f"{path} does not hold what it should. {hub_cache.repair_advice(path.parent)}")
     return content
 
 
-def damaged(folder: Path) -> Path | None:
+def damaged_config(folder: Path) -> Path | None:
     """The first of a checkpoint's settings that cannot be read."""
     for path in sorted(folder.glob("*.json")):
         try:
@@ -326,7 +326,7 @@ def _insist_on_parts(name: str, folder: Path, config: dict[str, Any]) -> None:
         if not isinstance(config.get(part), dict) or not config[part]:
             raise ModelError(
                 f"The checkpoint {name} cannot be used: its config.json lacks {part}. "
-                f"{hub_cache.mending(folder)}"
+                f"{hub_cache.repair_advice(folder)}"
             )
 
 

@@ -158,15 +158,15 @@ class TemplateForm:
             ) from None
 
 
-TOKENS = "\0"
+ANSWER_TOKENS = "\0"
 """Stands for an answer whose own tokens are put in its place; no text may hold it."""
 
 
-def going_on(
+def continuation(
     form: PromptForm, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
 ) -> str:
     """The text from the last answer that stands as its tokens to where the next one begins."""
-    return form.build(turns, system, images, video).rpartition(TOKENS)[2]
+    return form.build(turns, system, images, video).rpartition(ANSWER_TOKENS)[2]
 
 
 HUMAN = HumanForm()

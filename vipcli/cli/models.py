@@ -82,15 +82,15 @@ def models_rm(
     from vipcli.checkpoints import hub_cache, lookup
 
     hub_name = lookup.hub_name(name)
-    size = next((entry.size for entry in hub_cache.kept() if entry.name == hub_name), None)
+    size = next((entry.size for entry in hub_cache.cached_checkpoints() if entry.name == hub_name), None)
     if size is not None and not yes:
         if not sys.stdin.isatty():
             raise UsageError(
-                f"This would remove {hub_cache.readable(size)}. Say --yes to do it without asking."
+                f"This would remove {hub_cache.format_size(size)}. Say --yes to do it without asking."
             )
-        if not typer.confirm(f"Remove {hub_name} ({hub_cache.readable(size)})?", err=True):
+        if not typer.confirm(f"Remove {hub_name} ({hub_cache.format_size(size)})?", err=True):
             return
-    output.note(f"{hub_name} is gone; {hub_cache.readable(hub_cache.remove(hub_name))} are free.")
+    output.note(f"{hub_name} is gone; {hub_cache.format_size(hub_cache.remove(hub_name))} are free.")
 
 
 def models_use(name: options.ModelName) -> None:
