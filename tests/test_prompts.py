@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tiny import LLAVA_TEMPLATE
 from vipcli.asking.questions import default_question, fill_in, unmentioned
 from vipcli.checkpoints.prompt_forms import (
     HUMAN,
+    LLAVA_FORM,
     LONGEST_TEXT,
     SYSTEM,
     VICUNA,
@@ -90,6 +92,17 @@ def test_the_vicuna_form_is_that_of_the_training_scripts() -> None:
         f"{SYSTEM} USER: <image>\nWhat is this? ASSISTANT: A cat.</s>USER: Which colour? ASSISTANT:"
     )
     assert VICUNA.build([Turn("Q")], system="") == "USER: <image>\nQ ASSISTANT:"
+
+
+def test_llava_ends_each_answer_as_documented_and_as_its_template_does_not() -> None:
+    first, then = Turn("What is this?", "A cat."), Turn("Which color?")
+    template = TemplateForm(LLAVA_TEMPLATE, {"eos_token": "</s>"})
+    documented = "USER: <image>\nWhat is this? ASSISTANT: A cat.</s>USER: Which color? ASSISTANT:"
+    assert LLAVA_FORM.build([first, then]) == documented
+    assert template.build([first, then]) == documented.replace("</s>", " ")
+    assert LLAVA_FORM.build([then]) == template.build([then]) == "USER: <image>\nWhich color? ASSISTANT:"
+    assert LLAVA_FORM.build([then], system="S.") == template.build([then], system="S.")
+    assert (LLAVA_FORM.name, LLAVA_FORM.stops) == ("llava", (Stop("</s>"),))
 
 
 @pytest.mark.parametrize("form", [HUMAN, VICUNA])
@@ -253,7 +266,7 @@ def test_line_ends_become_plain() -> None:
 
 
 def test_a_megabyte_is_refused_at_once() -> None:
-    with pytest.raises(PromptError, match=f"1,000,000 characters. At most {LONGEST_TEXT:,}"):
+    with pytest.raises(PromptError, match=f"1,000,000 characters. The limit is {LONGEST_TEXT:,}"):
         check_text("x" * 1_000_000, "question", HUMAN)
 
 

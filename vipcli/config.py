@@ -108,7 +108,7 @@ def _number(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
-FORMS = ("auto", "human", "vicuna", "template")
+FORMS = ("auto", "human", "vicuna", "llava", "template")
 DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
 QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
 ATTENTION = ("auto", "sdpa", "eager", "flash")

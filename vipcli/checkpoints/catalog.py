@@ -47,7 +47,7 @@ LLAVA = Family(
     model_type="llava",
     module="transformers.models.llava.modeling_llava",
     class_name="LlavaForConditionalGeneration",
-    form="template",
+    form="llava",
     limits="Trained on one picture a question, and not on marks.",
 )
 INTERLEAVE = Family(

@@ -25,7 +25,7 @@ from vipcli.checkpoints.catalog import (
     Family,
     family_of,
 )
-from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, PromptForm, TemplateForm
+from vipcli.checkpoints.prompt_forms import HUMAN, LLAVA_FORM, VICUNA, PromptForm, TemplateForm
 from vipcli.errors import ModelError, UsageError, first_line
 
 OnFetch = Callable[[str, int], None]
@@ -77,6 +77,8 @@ class Checkpoint:
                 return HUMAN
             case "vicuna":
                 return VICUNA
+            case "llava":
+                return LLAVA_FORM
             case _:
                 if self.folder is None:
                     raise UsageError(
