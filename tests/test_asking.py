@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +15,25 @@ import pytest
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli import geometry
+from tests.tiny import make_interleave
+from vipcli import api, config, geometry
 from vipcli.asking import pipeline, records, values
 from vipcli.asking.interface import PromptTurn, Sampling
+from vipcli.asking.load_marked import load_marked
 from vipcli.asking.values import Drawing, PastTurn
+from vipcli.batch.items import Item
+from vipcli.batch.preparing import Plan, Reader
+from vipcli.chat.conversation import Conversation, Scene, manner_of
 from vipcli.checkpoints import lookup
-from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
+from vipcli.checkpoints.catalog import INTERLEAVE, LLAVA, ONEVISION, VIPLLAVA, Family
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import HUMAN, TemplateForm
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
 from vipcli.marks.kinds import Mask, parse_mark
 from vipcli.pictures import fitting
-from vipcli.pictures.images import Picture
+from vipcli.pictures.images import Picture, load_picture
 from vipcli.pictures.videos import Video
+from vipcli.serving import openai_api
 
 KNOWN = Checkpoint("known")
 
@@ -182,6 +192,70 @@ def test_llava_goes_on_after_an_ended_answer_except_by_its_template(
     )
     assert question.past_turns == (PromptTurn("USER: <image>\nOne? ASSISTANT:", (5, 6)),)
     assert question.prompt == later
+
+
+def fit_of_ask(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    command = ["ask", str(picture), "Q", "--model", checkpoint.name, "--dry-run", "--json", *flags]
+    done = subprocess.run([sys.executable, "-m", "vipcli", *command], capture_output=True, check=True)
+    return str(json.loads(done.stdout)["fit"])
+
+
+def fit_of_python(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    options = {"fit": flags[1]} if flags else {}
+    model = api.load(checkpoint.name, **options)
+    return model.prepare(load_marked([str(picture)], [])).fit
+
+
+def fit_of_chat(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    manner = manner_of({"fit": flags[1]} if flags else {})
+    scene = Scene((load_picture(str(picture)),))
+    return Conversation(ScriptedAnswerer(), checkpoint, scene, manner).prepare("Q").fit
+
+
+def fit_of_batch(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    plan = Plan(checkpoint, fit=flags[1]) if flags else Plan(checkpoint)  # type: ignore[arg-type]
+    ready = Reader(plan).ready(Item("x", (str(picture),), "Q"))
+    assert ready.question is not None
+    return ready.question.fit
+
+
+def fit_of_server(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Q"}]
+    body = {"model": "m", "messages": [{"role": "user", "content": content}]}
+    if flags:
+        body["fit"] = flags[1]
+    asked = openai_api.read(json.dumps(body).encode(), checkpoint, max_pixels=10**6, longest_answer=9)
+    return asked.request.fit
+
+
+@pytest.fixture(scope="module")
+def interleave(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_interleave(tmp_path_factory.mktemp("interleave") / "tiny")
+
+
+@pytest.mark.parametrize(("flags", "fit"), [([], "stretch"), (["--fit", "pad"], "pad")])
+@pytest.mark.parametrize("way", [fit_of_ask, fit_of_python, fit_of_chat, fit_of_batch, fit_of_server])
+def test_interleave_stretches_pictures_as_its_processor_does(
+    interleave: Path,
+    tmp_path: Path,
+    way: Callable[[Checkpoint, Path, list[str]], str],
+    flags: list[str],
+    fit: str,
+) -> None:
+    Image.new("RGB", (60, 40)).save(tmp_path / "photo.png")
+    assert way(lookup.find(str(interleave)), tmp_path / "photo.png", flags) == fit
+
+
+def test_a_saved_fit_is_a_choice(interleave: Path, tmp_path: Path) -> None:
+    config.keep("fit", "crop")
+    Image.new("RGB", (60, 40)).save(tmp_path / "photo.png")
+    assert fit_of_python(lookup.find(str(interleave)), tmp_path / "photo.png", []) == "crop"
+
+
+@pytest.mark.parametrize("family", [VIPLLAVA, LLAVA, ONEVISION])
+def test_other_families_pad(family: Family) -> None:
+    assert Checkpoint("known", family).fit() == "pad"
 
 
 def test_the_record_is_plain_json_and_whole() -> None:

@@ -93,7 +93,7 @@ def test_another_question_about_the_same_picture_looks_no_more(folder: Path) -> 
             )
         assert count == [1]
         # The same pixels squeezed another way are another picture.
-        put(prepare(marked, "C", model.checkpoint, fit="stretch"), other, Sampling(3))
+        put(prepare(marked, "C", model.checkpoint, fit="crop"), other, Sampling(3))
     assert count == [2]
 
 

@@ -15,7 +15,7 @@ from vipcli.checkpoints.catalog import Family
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import ANSWER_TOKENS, PromptForm, Turn, check_text, continuation
 from vipcli.errors import MarkError, Message, PromptError, UsageError
-from vipcli.geometry import Fit
+from vipcli.geometry import Fit, FitChoice
 from vipcli.marks.colors import Color, nearest_trained
 from vipcli.marks.drawing import draw, extent, paints, trace
 from vipcli.marks.kinds import Mark, TypedMark, assign_colors, keep_inside
@@ -105,11 +105,12 @@ def prepare(
     *,
     prompt: str = "auto",
     system: str | None = None,
-    fit: Fit = "pad",
+    fit: FitChoice = "auto",
     past_turns: Sequence[PastTurn] = (),
 ) -> Question:
     """Settle the question, its prompt, and what there is to warn of."""
     form = checkpoint.form(prompt)
+    fit = checkpoint.fit(fit)
     by_user = question is not None
     video = marked.video is not None
     if question is None:

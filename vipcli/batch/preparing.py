@@ -20,7 +20,7 @@ from vipcli.batch.items import Item
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.errors import OutputError, VipcliError, first_line
-from vipcli.geometry import Fit
+from vipcli.geometry import FitChoice
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, typed
@@ -45,7 +45,7 @@ class Plan:
     """The kind of mark that regions become; None for each its own."""
     prompt: str = "auto"
     system: str | None = None
-    fit: Fit = "pad"
+    fit: FitChoice = "auto"
     sampling: Sampling = GREEDY
     max_pixels: int = DEFAULT_MAX_PIXELS
     frames: int = DEFAULT_FRAMES
@@ -133,7 +133,7 @@ class Reader:
             "model": self._model,
             "setup": [plan.setup.dtype, plan.setup.quantize, plan.setup.quantize_all],
             "drawing": [*asdict(plan.drawing).values(), plan.drawn_as],
-            "prompt": [plan.prompt, plan.system, plan.fit],
+            "prompt": [plan.prompt, plan.system, plan.checkpoint.fit(plan.fit)],
             "frames": plan.frames if any(is_video(name) for name in item.images) else None,
             # Where the likeliest is taken, no seed plays a part.
             "sampling": asdict(replace(plan.sampling, seed=plan.sampling.seed if chance else 0)),

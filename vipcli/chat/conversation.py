@@ -13,7 +13,7 @@ from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import Drawing, MarkedInput, PastTurn, Question
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ContextError, Message, UsageError
-from vipcli.geometry import Fit
+from vipcli.geometry import FitChoice
 from vipcli.marks.kinds import Mark, TypedMark, parse_named_mark
 from vipcli.pictures.images import Picture
 from vipcli.pictures.videos import Video
@@ -25,7 +25,7 @@ class Manner:
 
     prompt: str = "auto"
     system: str | None = None
-    fit: Fit = "pad"
+    fit: FitChoice = "auto"
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0

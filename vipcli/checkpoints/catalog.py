@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vipcli.geometry import Fit
+
 BUNDLED = "bundled"
 """The checkpoint that comes with vipcli."""
 CANNOT_TELL = "I can't tell."
@@ -25,6 +27,8 @@ class Family:
     class_name: str
     form: str
     input_size: int = 336
+    fit: Fit = "pad"
+    """How it was shown pictures of other shapes than a square."""
     multiple_images: bool = False
     """Whether it was trained on several pictures in one question."""
     video: bool = False
@@ -57,6 +61,7 @@ INTERLEAVE = Family(
     class_name=LLAVA.class_name,
     form="template",
     input_size=384,
+    fit="stretch",
     multiple_images=True,
     limits="Trained on several pictures a question, and not on marks.",
 )

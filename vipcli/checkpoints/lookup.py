@@ -27,6 +27,7 @@ from vipcli.checkpoints.catalog import (
 )
 from vipcli.checkpoints.prompt_forms import HUMAN, LLAVA_FORM, VICUNA, PromptForm, TemplateForm
 from vipcli.errors import ModelError, UsageError, first_line
+from vipcli.geometry import Fit, FitChoice
 
 OnFetch = Callable[[str, int], None]
 """Hears of a download before it begins: the hub's name and how many bytes."""
@@ -90,6 +91,10 @@ class Checkpoint:
                         f"The checkpoint {self.name} has no chat template. Use --prompt human or vicuna."
                     )
                 return self.template
+
+    def fit(self, choice: FitChoice = "auto") -> Fit:
+        """Return the chosen way to make a picture square, or the one this family was trained with."""
+        return self.family.fit if choice == "auto" else choice
 
 
 def find(

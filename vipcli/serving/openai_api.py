@@ -226,7 +226,7 @@ def read_request(
     regions = parsed.regions or []
     _check_count(regions, MAX_REGIONS, "regions")
     typed = [_read_region(number, region) for number, region in enumerate(regions, 1)]
-    marked = mark(_read_pictures(conversation.pictures, max_pixels, manner.fit), typed)
+    marked = mark(_read_pictures(conversation.pictures, max_pixels, checkpoint.fit(manner.fit)), typed)
     question = prepare(
         marked,
         _joined(conversation.questions[-1]),
