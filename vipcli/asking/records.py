@@ -14,7 +14,8 @@ from typing import Any
 from vipcli import __version__
 from vipcli.asking.interface import Reply, Sampling
 from vipcli.asking.values import MarkedInput, Question
-from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL
+from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL, VIPLLAVA, KnownCheckpoint, smallest
+from vipcli.checkpoints.hub_cache import format_size
 from vipcli.errors import Message
 from vipcli.marks.kinds import Mark
 from vipcli.pictures.images import Pixels, encode
@@ -77,8 +78,13 @@ def doubts(answer: Answer) -> Iterator[Message]:
         yield Message(
             "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
             "and is not sure of this picture.",
-            "For photographs, use {model=vip-llava-7b}.",
+            f"For photographs, {_model_choice(smallest())} is the smallest model, and "
+            f"{_model_choice(smallest(VIPLLAVA))} was trained on marks.",
         )
+
+
+def _model_choice(known: KnownCheckpoint) -> str:
+    return f"{{model={known.short_name}}} ({format_size(known.download)})"
 
 
 def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:

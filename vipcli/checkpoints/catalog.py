@@ -265,6 +265,12 @@ KNOWN = {known.short_name: known for known in _known()}
 BY_HUB_NAME = {known.hub_name: known for known in KNOWN.values()}
 
 
+def smallest(family: Family | None = None) -> KnownCheckpoint:
+    """Return the published checkpoint that takes the least to download, of one family or of all."""
+    candidates = [known for known in KNOWN.values() if family in (None, known.family)]
+    return min(candidates, key=lambda known: known.download)
+
+
 def model_config(known: KnownCheckpoint) -> dict[str, Any]:
     """What transformers' configuration of that shape is made from."""
     text, vision = known.text, known.vision
