@@ -179,7 +179,7 @@ def test_a_mark_for_a_picture_that_is_not_there() -> None:
 
 
 def test_tiles_show_thin_strokes_of_a_single_picture() -> None:
-    tiled = Checkpoint("tiled", ONEVISION, input_size=384, largest=2304)
+    tiled = Checkpoint("tiled", ONEVISION, input_size=384, max_tiled_side=2304)
     large = marked("box 100,100,900,900", drawing=Drawing(width=1), size=(2000, 2000))
     assert pipeline.prepare(large, None, tiled, prompt="human").notes == ()
     squeezed = pipeline.prepare(large, None, tiled, prompt="human", fit="stretch")

@@ -53,7 +53,7 @@ class Checkpoint:
     image_mean: tuple[float, float, float] = _CLIP_MEAN
     template: TemplateForm | None = None
     vision_layers: tuple[int, ...] | None = None
-    largest: int | None = None
+    max_tiled_side: int | None = None
     """The longest side that tiles can show of a single picture, where the family cuts it into tiles."""
 
     @property
@@ -276,7 +276,7 @@ def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
         image_mean=_image_mean(images),
         template=_template(folder),
         vision_layers=_vision_layers(config),
-        largest=_largest(images),
+        max_tiled_side=_max_tiled_side(images),
     )
 
 
@@ -390,7 +390,7 @@ def _vision_layers(config: dict[str, Any]) -> tuple[int, ...] | None:
     return tuple(layers) if isinstance(layers, list) else None
 
 
-def _largest(settings: dict[str, Any]) -> int | None:
+def _max_tiled_side(settings: dict[str, Any]) -> int | None:
     grid = settings.get("image_grid_pinpoints")
     sides = (
         [side for pair in grid if isinstance(pair, list) for side in pair] if isinstance(grid, list) else []
