@@ -1,4 +1,4 @@
-"""What is told of an answer: a record for scripts, a line for people, and whether it is to be doubted."""
+"""An answer as a record for scripts, as a line for people, and with notes on whether to trust it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from vipcli.marks.kinds import Mark
 from vipcli.pictures.images import Pixels, encode
 
 UNSURE = 0.7
-"""An answer of a lower mean probability is wrong too often to go without a word."""
+"""The bundled model's answers below this mean probability are often wrong, and get a note."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """A question, what a model made of it, and how long each step took."""
+    """A question, a model's reply to it, and how long each step took."""
 
     question: Question
     reply: Reply
@@ -35,17 +35,17 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The answer itself."""
+        """The answer's text."""
         return self.reply.text
 
     @property
     def probability(self) -> float | None:
-        """The mean probability of the answer's tokens; None if it has none."""
+        """The mean probability of the answer's tokens; None without tokens."""
         return self.reply.probability
 
     @property
     def marked(self) -> Pixels:
-        """The first picture as the model was shown it: RGB, uint8, height × width × 3."""
+        """The first picture with its marks: RGB, uint8, height × width × 3."""
         return self.question.marked.pixels
 
     @property
@@ -54,11 +54,11 @@ class Answer:
         return tuple(map(str, (*self.question.notes, *doubts(self))))
 
     def record(self) -> dict[str, Any]:
-        """The same as `vipcli ask --json` prints."""
+        """Return what the command `ask` prints as JSON."""
         return record(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the marked pictures, the question and the answer."""
+        """Show the marked pictures, the question and the answer in a notebook."""
         pictures = "".join(
             f'<img src="data:image/png;base64,{base64.b64encode(encode(shown.pixels)).decode()}" '
             'style="max-width: 20em; margin-right: 1em">'
@@ -69,12 +69,12 @@ class Answer:
 
 
 def doubts(answer: Answer) -> Iterator[Message]:
-    """What to tell of an answer: whether the bundled model was at a loss with the picture."""
+    """Note where the bundled model was asked about a picture that it was not made for."""
     reply = answer.reply
     if reply.model.name != BUNDLED:
         return
-    sure = reply.probability is None or isnan(reply.probability) or reply.probability >= UNSURE
-    if not sure or reply.text == CANNOT_TELL:
+    unsure = reply.probability is not None and reply.probability < UNSURE
+    if unsure or reply.text == CANNOT_TELL:
         yield Message(
             "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
             "and is not sure of this picture.",
@@ -88,7 +88,7 @@ def _model_choice(known: KnownCheckpoint) -> str:
 
 
 def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """An answer as one object for scripts and archives; `seconds` are those of the steps before."""
+    """Return an answer as one object for scripts; `seconds` adds the times of earlier steps."""
     reply = answer.reply
     timings = {**(seconds or {}), **answer.seconds}
     return {
@@ -103,19 +103,19 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "sampling": asdict(answer.sampling),
         "model": asdict(reply.model),
         "versions": dict(versions()),
-        "seconds": {step: round(taken, 4) for step, taken in timings.items()},
+        "seconds": {step: round(duration, 4) for step, duration in timings.items()},
     }
 
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions that an answer depends on."""
-    # Looked up in files, which takes longer than drawing a mark does. vipcli may run from its sources.
+    """Return the versions that an answer depends on."""
+    # Cached, since each look-up reads files. vipcli's own is constant: it may run without being installed.
     return {"vipcli": __version__, **{name: version(name) for name in ("torch", "transformers")}}
 
 
 def describe_question(question: Question) -> dict[str, Any]:
-    """The parts of a record that are known before a model has answered."""
+    """Return the part of the record that is known before a model answers."""
     return {
         "form": question.form.name,
         "fit": question.fit,
@@ -125,13 +125,13 @@ def describe_question(question: Question) -> dict[str, Any]:
 
 
 def describe_marked(marked: MarkedInput) -> dict[str, Any]:
-    """The pictures, and the marks in pixels with their colours, phrases and strokes."""
+    """Return the pictures, and the marks in pixels with their colors, phrases and styles."""
     return {
         "marks": [
             {
                 "number": number,
                 "kind": mark.kind,
-                "typed": one.text,
+                "typed": typed.text,
                 "color": mark.color.name,
                 "rgb": mark.color.hex,
                 "phrase": mark.phrase,
@@ -141,7 +141,7 @@ def describe_marked(marked: MarkedInput) -> dict[str, Any]:
                 ),
                 "images": [place for place, shown in enumerate(marked.pictures, 1) if number in shown.marks],
             }
-            for number, (one, mark) in enumerate(zip(marked.typed, marked.marks, strict=True), 1)
+            for number, (typed, mark) in enumerate(zip(marked.typed, marked.marks, strict=True), 1)
         ],
         "drawing": asdict(marked.drawing),
         "images": [
@@ -162,26 +162,26 @@ def _geometry(mark: Mark) -> dict[str, Any]:
 
 
 def location(mark: Mark) -> str:
-    """Where a mark lies, short enough for a line."""
+    """Return a mark's first points, short enough for a line."""
     return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
 
 
 def placement(marked: MarkedInput, number: int) -> str:
-    """Where there are several pictures or frames, which of them a mark is on."""
+    """Say which picture or frame a mark is on, if there are several."""
     places = [place for place, shown in enumerate(marked.pictures, 1) if number in shown.marks]
     if len(marked.pictures) == 1:
         return ""
-    what = "frame" if marked.video else "picture"
-    return f" on {what} {places[0]}" if len(places) == 1 else f" on all {what}s"
+    unit = "frame" if marked.video else "picture"
+    return f" on {unit} {places[0]}" if len(places) == 1 else f" on all {unit}s"
 
 
 def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
-    """One line on which model answered, how surely and how fast."""
+    """Describe in one line which model answered, how surely and how fast."""
     model, reply = answer.reply.model, answer.reply
     revision = f" ({model.revision[:12]})" if model.revision else ""
-    sure = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
+    certainty = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
     precision = f"{model.quantize} and {model.dtype}" if model.quantize else model.dtype
     return (
-        f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{sure}; "
+        f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{certainty}; "
         f"loaded in {seconds.get('load', 0):.1f} s, answered in {answer.seconds['answer']:.1f} s."
     )
