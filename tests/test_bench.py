@@ -25,8 +25,12 @@ SHORT = Plan(batch=2, tokens=4, repeat=2)
 def small(name: str) -> KnownCheckpoint:
     """A known checkpoint, its shape kept and its sizes taken down to what a test has time for."""
     known = KNOWN[name]
-    text = replace(known.text, width=128, inner=192, layers=2, heads=4, key_heads=2, context=2048)
-    vision = replace(known.vision, width=64, inner=128, layers=12, heads=4, patch=known.vision.image // 3)
+    text = replace(
+        known.text, width=128, intermediate=192, layers=2, heads=4, key_value_heads=2, context=2048
+    )
+    vision = replace(
+        known.vision, width=64, intermediate=128, layers=12, heads=4, patch=known.vision.image // 3
+    )
     return replace(known, text=text, vision=vision)
 
 

@@ -114,7 +114,7 @@ def test_a_name_that_the_hub_cannot_have(name: str) -> None:
 def test_an_unknown_name_is_taken_for_viplava_but_says_so() -> None:
     assert lookup.peek("someone/else").assumed
     assert not lookup.peek("vip-llava-7b").assumed
-    with pytest.raises(UsageError, match="is not here yet"):
+    with pytest.raises(UsageError, match="is not downloaded yet"):
         lookup.peek("someone/else").form("template")
 
 
@@ -160,7 +160,8 @@ def test_the_hubs_cache_serves_without_a_network(tiny: Path, tmp_path: Path) -> 
     done = run(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert done.stdout.splitlines() == [
         *[f"someone/tiny {REVISION} 28 True"] * 2,
-        "The checkpoint someone/other is not in the cache, and offline is on: fetch it with --no-offline.",
+        "The checkpoint someone/other is not in the cache, and offline is on. "
+        "To download it, turn off offline.",
     ], done.stderr
 
 
@@ -212,17 +213,17 @@ def test_a_hub_that_says_no_is_told_in_a_sentence(hub: str, tmp_path: Path) -> N
     gated, private, missing, expired, norev, nomain, ill = done.stdout.splitlines()
     assert (
         gated
-        == "The checkpoint gated/model asks for consent: accept its terms on its page, then set HF_TOKEN."
+        == "The checkpoint gated/model asks for consent. Accept its terms on its page, then set HF_TOKEN."
     )
-    assert private.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
-    assert missing.endswith("is not on the hub, at least not for you: check its name.")
+    assert private.endswith("is not on the hub, or is private. Check its name, or set HF_TOKEN.")
+    assert missing.endswith("is not on the hub, or hidden from you. Check its name.")
     assert expired.endswith(
-        "asks for consent, or HF_TOKEN is wrong or expired: look at its page and at HF_TOKEN."
+        "asks for consent, or HF_TOKEN is wrong or expired. Look at its page and at HF_TOKEN."
     )
     assert nomain == "The checkpoint norev/model has no revision 'main'."
     assert norev == "The checkpoint norev/model has no revision 'v2'."
-    assert ill.startswith("The checkpoint ill/model cannot be fetched (Server error '500")
-    assert ill.endswith("try again later.")
+    assert ill.startswith("The checkpoint ill/model cannot be downloaded (Server error '500")
+    assert ill.endswith("). Try again later.")
     assert "Traceback" not in done.stderr
 
 
@@ -261,7 +262,7 @@ def test_a_missing_shard_is_told_by_name(tiny: Path, tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    with pytest.raises(ModelError, match="lacks 1 of its 2 files of weights, model-00002-of-00002"):
+    with pytest.raises(ModelError, match="lacks 1 of its 2 weight files, model-00002-of-00002"):
         lookup.find(str(folder))
 
 
@@ -277,13 +278,13 @@ def changed(source: Path, folder: Path, **settings: object) -> Path:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"text_config": None}, "its config.json lacks text_config. Fetch it again."),
-        ({"text_config": {}}, "its config.json lacks text_config. Fetch it again."),
-        ({"vision_config": "big"}, "its config.json lacks vision_config. Fetch it again."),
+        ({"text_config": None}, "its config.json lacks text_config. Download it again."),
+        ({"text_config": {}}, "its config.json lacks text_config. Download it again."),
+        ({"vision_config": "big"}, "its config.json lacks vision_config. Download it again."),
         ({"model_type": None}, "names no family. vipcli runs ViP-LLaVA, "),
         (
             {"quantization_config": {"quant_method": "gptq", "bits": 4}},
-            "was stored with fewer bits by gptq, which vipcli does not run. Take the 16-bit checkpoint",
+            "was quantized with gptq, which vipcli does not run. Use the 16-bit checkpoint",
         ),
     ],
 )
@@ -315,7 +316,7 @@ def test_what_reads_words_and_pictures_must_be_there(
 def test_settings_without_bottom_are_told_in_a_sentence(tiny: Path, tmp_path: Path) -> None:
     folder = changed(tiny, tmp_path / "changed")
     (folder / "config.json").write_text('{"a":' * 200_000)
-    with pytest.raises(ModelError, match=r"config\.json cannot be read\. Fetch it again\."):
+    with pytest.raises(ModelError, match=r"config\.json cannot be read\. Download it again\."):
         lookup.find(str(folder))
 
 
@@ -328,7 +329,7 @@ def test_what_is_damaged_in_the_cache_must_go_before_it_is_fetched_again(tiny: P
         with pytest.raises(ModelError) as caught:
             look(str(snapshot) if look is lookup.find else snapshot)  # type: ignore[operator]
         assert str(caught.value).endswith(
-            "Take it away with vipcli models rm someone/tiny, then fetch it again."
+            "Remove it with vipcli models rm someone/tiny, then download it again."
         )
 
 

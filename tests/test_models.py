@@ -162,7 +162,7 @@ def test_a_checkpoint_is_fetched_listed_and_removed(machine: Machine, tiny: Path
     for environment in ({"HF_HUB_OFFLINE": "1"}, {"VIPCLI_OFFLINE": "1"}, {"HF_ENDPOINT": NOWHERE}):
         here = machine("models", "pull", "vip-llava-7b", **environment)
         assert here.stdout == pulled.stdout
-        assert here.stderr == "note: llava-hf/vip-llava-7b-hf was here already.\n"
+        assert here.stderr == "note: llava-hf/vip-llava-7b-hf was already downloaded.\n"
     rows = {row["name"]: row for row in json.loads(machine("models", "list", "--json").stdout)}
     assert rows["vip-llava-7b"]["size"] > (tiny / "model.safetensors").stat().st_size
     assert rows["vip-llava-13b"]["size"] is None
@@ -187,7 +187,8 @@ def test_what_is_fetched_halfway_goes_on(machine: Machine, tiny: Path) -> None:
     assert json.loads(machine("models", "info", "someone/model", "--json").stdout)["folder"] is None
     pulled = machine("models", "pull", "someone/model")
     assert (
-        f"Fetching {hub_cache.format_size((tiny / 'model.safetensors').stat().st_size)} of" in pulled.stderr
+        f"Downloading {hub_cache.format_size((tiny / 'model.safetensors').stat().st_size)} of"
+        in pulled.stderr
     )
     assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
 
@@ -232,7 +233,7 @@ def test_info_tells_what_matters_before_fetching(machine: Machine) -> None:
     assert "LLaVA-OneVision" in told
     assert "8.0 B" in told
     assert "Apache-2.0" in told
-    assert "16.1 GB to fetch" in told
+    assert "not downloaded (16.1 GB)" in told
     bundled = machine("models", "info", "bundled").stdout
     assert "12 M" in bundled
     assert re.search(r"^4 bits +takes [34]\d\.\d MB of memory$", bundled, re.MULTILINE)
@@ -309,17 +310,17 @@ def test_what_cannot_be_run_is_refused_before_its_weights_are_fetched(tiny: Path
 def test_the_first_question_tells_what_is_fetched(machine: Machine) -> None:
     asked = machine("ask", str(PICTURE), "What?", "--model", "someone/model", "--max-new-tokens", "2")
     assert asked.returncode == 0
-    assert asked.stderr.startswith("note: Fetching 445 kB of someone/model.")
-    assert asked.stderr.count("Fetching") == 1
+    assert asked.stderr.startswith("note: Downloading 445 kB of someone/model.")
+    assert asked.stderr.count("Downloading") == 1
 
 
 def test_why_nothing_is_fetched_is_told(machine: Machine) -> None:
     told = machine("models", "pull", "someone/model", HF_HUB_OFFLINE="1").stderr
-    assert "is not in the cache, and HF_HUB_OFFLINE is set: unset it to fetch it." in told
+    assert "is not in the cache, and HF_HUB_OFFLINE is set. Unset it to download the checkpoint." in told
     told = machine("models", "pull", "someone/model", VIPCLI_OFFLINE="1").stderr
-    assert "is not here, and the setting offline is on (from VIPCLI_OFFLINE)." in told
+    assert "is not downloaded, and the setting offline is on (from VIPCLI_OFFLINE)." in told
     told = machine("bench", "someone/model", VIPCLI_OFFLINE="1").stderr
-    assert "is not in the cache, and offline is on: fetch it with --no-offline." in told
+    assert "is not in the cache, and offline is on. To download it, turn off --offline." in told
     told = machine("models", "pull", "someone/model", HF_HOME="/dev/null/home").stderr
     assert told.splitlines() == [
         "error: The checkpoint someone/model cannot be stored in /dev/null/home/hub (Not a directory)."
@@ -388,7 +389,7 @@ def test_what_is_not_known_is_not_guessed(machine: Machine) -> None:
     facts = json.loads(machine("models", "info", "someone/thing", "--json").stdout)
     assert [facts[name] for name in ("family", "limits", "prompt", "input_size")] == [None] * 4
     told = machine("models", "info", "someone/thing").stdout
-    assert "family      not known before it is fetched\n" in told
+    assert "family      not known before it is downloaded\n" in told
     assert "prompt" not in told
 
 
