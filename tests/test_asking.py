@@ -228,11 +228,11 @@ def fit_of_batch(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str
 def fit_of_server(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
     url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Q"}]
-    body = {"model": "m", "messages": [{"role": "user", "content": content}]}
+    body = {"model": checkpoint.name, "messages": [{"role": "user", "content": content}]}
     if flags:
         body["fit"] = flags[1]
-    asked = openai_api.read(json.dumps(body).encode(), checkpoint, max_pixels=10**6, longest_answer=9)
-    return asked.request.fit
+    chat = openai_api.read_request(json.dumps(body).encode(), checkpoint, max_pixels=10**6, max_tokens=9)
+    return chat.request.fit
 
 
 @pytest.fixture(scope="module")
