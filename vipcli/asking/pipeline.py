@@ -234,7 +234,7 @@ def _unmentioned_notes(text: str, marks: Sequence[Mark]) -> Iterator[Message]:
 def _picture_count_notes(marked: MarkedInput, family: Family) -> Iterator[Message]:
     if len(marked.pictures) > 1 and not marked.video and not family.multiple_images:
         yield Message(
-            f"{family.name} was trained on one picture a question, and may mix up {len(marked.pictures)}.",
+            f"{family.name} was trained on one picture per question, and may mix up {len(marked.pictures)}.",
             "Models that were trained on several: llava-interleave and llava-onevision.",
         )
 

@@ -45,7 +45,7 @@ VIPLLAVA = Family(
     module="transformers.models.vipllava.modeling_vipllava",
     class_name="VipLlavaForConditionalGeneration",
     form="human",
-    limits="Trained on one picture a question, with marks drawn on it.",
+    limits="Trained on one picture per question, with marks drawn on it.",
 )
 LLAVA = Family(
     name="LLaVA-1.5",
@@ -53,7 +53,7 @@ LLAVA = Family(
     module="transformers.models.llava.modeling_llava",
     class_name="LlavaForConditionalGeneration",
     form="llava",
-    limits="Trained on one picture a question, and not on marks.",
+    limits="Trained on one picture per question, and not on marks.",
 )
 INTERLEAVE = Family(
     name="llava-interleave",
@@ -64,7 +64,7 @@ INTERLEAVE = Family(
     input_size=384,
     fit="stretch",
     multiple_images=True,
-    limits="Trained on several pictures a question, and not on marks.",
+    limits="Trained on several pictures per question, and not on marks.",
 )
 ONEVISION = Family(
     name="LLaVA-OneVision",
