@@ -1,4 +1,4 @@
-"""A hub on this machine that serves one checkpoint folder as the real one does."""
+"""A local stand-in for the Hugging Face hub that serves one checkpoint folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 class _Handler(BaseHTTPRequestHandler):
     folder: Path
-    cut_off_after: int | None = None
-    """Bytes of weights after which the connection breaks, once."""
 
     def do_GET(self) -> None:
         self._serve(body=True)
@@ -28,16 +26,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, *, body: bool) -> None:
         path = unquote(self.path.split("?")[0])
         if path.startswith("/api/models/"):
-            self._tell(path, body)
+            self._send_listing(path, body)
         elif "/resolve/" in path:
             self._send(self.folder / path.rsplit("/", 1)[1], body)
         else:
             self.send_error(404)
 
-    def _tell(self, path: str, body: bool) -> None:
+    def _send_listing(self, path: str, body: bool) -> None:
         files = sorted(file for file in self.folder.iterdir() if file.is_file())
         if "/tree/" in path:
-            told: object = [
+            listing: object = [
                 {
                     "type": "file",
                     "path": file.name,
@@ -47,12 +45,12 @@ class _Handler(BaseHTTPRequestHandler):
                 for file in files
             ]
         else:
-            told = {
+            listing = {
                 "id": "/".join(path.split("/")[3:5]),
                 "sha": REVISION,
                 "siblings": [{"rfilename": file.name, "size": file.stat().st_size} for file in files],
             }
-        content = json.dumps(told).encode()
+        content = json.dumps(listing).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -68,8 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         content = file.read_bytes()
-        asked = self.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
-        start = int(asked) if asked else 0
+        offset = self.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
+        start = int(offset) if offset else 0
         self.send_response(206 if start else 200)
         self.send_header("X-Repo-Commit", REVISION)
         self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
@@ -86,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """The address of a hub that has that folder under every name."""
+    """Run a hub that has that folder under every name, and yield its address."""
     handler = type("Handler", (_Handler,), {"folder": folder})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,16 +1,16 @@
-"""A model that answers what it was told to: the stand-in wherever the model does not matter."""
+"""Models that answer with given texts, for tests in which the model does not matter."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from vipcli.asking.interface import Ended, Halted, ModelFacts, OnText, Reply, Request
+from vipcli.asking.interface import EndReason, Halted, ModelFacts, OnText, Reply, Request
 from vipcli.errors import OutOfMemoryError
 
 
 class ScriptedAnswerer:
-    """Answers with queued texts, in pieces, and keeps the requests it was given."""
+    """Answers with queued texts, line by line, and keeps the requests."""
 
     def __init__(self, *texts: str) -> None:
         self.texts = deque(texts)
@@ -19,20 +19,20 @@ class ScriptedAnswerer:
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         self.requests.append(request)
         text = self.texts.popleft()
-        told = ""
+        written = ""
         for piece in text.splitlines(keepends=True):
-            told += piece
+            written += piece
             if on_text is not None:
                 on_text(piece)
             if halted is not None and halted():
                 break
-        return _reply(request, told, "stop" if told == text else "halted")
+        return _reply(request, written, "stop" if written == text else "halted")
 
 
 class SideBySide:
-    """Answers each request with what `say` makes of it, and keeps how many came together.
+    """Answers batches with the texts that `say` returns, and keeps the batch sizes.
 
-    More than `most` at once do not fit into its memory.
+    More than `most` requests at once run out of memory.
     """
 
     def __init__(self, say: Callable[[Request], str], most: int = 1000) -> None:
@@ -40,9 +40,9 @@ class SideBySide:
         self.together: list[int] = []
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        return self.answers([request])[0]
+        return self.answer_batch([request])[0]
 
-    def answers(
+    def answer_batch(
         self,
         requests: Sequence[Request],
         on_texts: Sequence[OnText | None] = (),
@@ -55,7 +55,7 @@ class SideBySide:
         return [_reply(request, text, "stop") for request, text in zip(requests, texts, strict=True)]
 
 
-def _reply(request: Request, text: str, ended: Ended) -> Reply:
+def _reply(request: Request, text: str, ended: EndReason) -> Reply:
     return Reply(
         text=text,
         ended=ended,
@@ -69,7 +69,7 @@ def _reply(request: Request, text: str, ended: Ended) -> Reply:
 
 
 class Words:
-    """A tokenizer whose tokens are the places of words in a list."""
+    """A tokenizer whose token ids are the indices of words in a list."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words = words

@@ -1,8 +1,13 @@
-"""The pipeline, with a scripted model where the model does not matter."""
+"""Marking pictures, preparing questions and recording answers, with a scripted model."""
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,18 +16,25 @@ import pytest
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli import geometry
+from tests.tiny import make_interleave
+from vipcli import api, config, geometry
 from vipcli.asking import pipeline, records, values
-from vipcli.asking.interface import Sampling
-from vipcli.asking.values import Drawing
-from vipcli.checkpoints.catalog import INTERLEAVE, ONEVISION
+from vipcli.asking.interface import PromptTurn, Sampling
+from vipcli.asking.load_marked import load_marked
+from vipcli.asking.values import Drawing, PastTurn
+from vipcli.batch.items import Item
+from vipcli.batch.preparing import Plan, Reader
+from vipcli.chat.conversation import Conversation, Scene, manner_of
+from vipcli.checkpoints import lookup
+from vipcli.checkpoints.catalog import INTERLEAVE, LLAVA, ONEVISION, VIPLLAVA, Family
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import HUMAN, TemplateForm
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
 from vipcli.marks.kinds import Mask, parse_mark
 from vipcli.pictures import fitting
-from vipcli.pictures.images import Picture
+from vipcli.pictures.images import Picture, load_picture
 from vipcli.pictures.videos import Video
+from vipcli.serving import openai_api
 
 KNOWN = Checkpoint("known")
 
@@ -32,8 +44,8 @@ def picture(width: int = 336, height: int = 252) -> Picture:
 
 
 def marked(
-    *typed: str, drawing: Drawing = values.TRAINED, size: tuple[int, int] = (336, 252)
-) -> values.Marked:
+    *typed: str, drawing: Drawing = values.DEFAULT_DRAWING, size: tuple[int, int] = (336, 252)
+) -> values.MarkedInput:
     marks = [parse_mark(*one.split(" ", 1)) for one in typed]
     return pipeline.mark([picture(*size)], marks, drawing)
 
@@ -48,7 +60,7 @@ def test_the_model_is_given_the_marked_picture_and_the_prompt() -> None:
     assert request.prompt.endswith("###Human: <image>\nWhat is within the red rectangle?###Assistant:")
     assert request.stops == HUMAN.stops
     assert request.fit == "crop"
-    assert request.typed == ("What is within the red rectangle?",)
+    assert request.user_texts == ("What is within the red rectangle?",)
     assert request.sampling.max_new_tokens == 7
     (seen,) = request.images
     assert tuple(seen[10, 10]) == (178, 50, 50)
@@ -56,13 +68,13 @@ def test_the_model_is_given_the_marked_picture_and_the_prompt() -> None:
     assert "answer" in answer.seconds
 
 
-def test_the_picture_that_was_read_stays_as_it_was() -> None:
+def test_drawing_does_not_change_the_original_picture() -> None:
     result = marked("mask 10,10,90,90")
     assert (result.picture.pixels == 100).all()
     assert not (result.pixels == 100).all()
 
 
-def answered(text: str, probability: float | None, model: str) -> records.Answer:
+def answer_of(text: str, probability: float | None, model: str) -> records.Answer:
     question = pipeline.prepare(marked("box 10,10,90,90"), None, KNOWN)
     answer = pipeline.ask(question, ScriptedAnswerer(text))
     facts = replace(answer.reply.model, name=model)
@@ -80,18 +92,23 @@ def answered(text: str, probability: float | None, model: str) -> records.Answer
         ("I can't tell.", 0.9, "llava-hf/vip-llava-7b-hf", False),
     ],
 )
-def test_a_picture_that_the_bundled_model_was_not_made_for(
+def test_a_note_if_the_bundled_model_was_not_made_for_the_picture(
     text: str, probability: float | None, model: str, doubtful: bool
 ) -> None:
-    answer = answered(text, probability, model)
+    answer = answer_of(text, probability, model)
     notes = [str(note) for note in records.doubts(answer)]
     assert len(notes) == doubtful
     assert records.record(answer)["notes"] == notes
     if doubtful:
-        assert "knows only drawn scenes" in notes[0] and 'model="vip-llava-7b"' in notes[0]
+        assert "knows only drawn scenes" in notes[0]
+        assert notes[0].endswith(
+            ' For photographs, model="llava-interleave-0.5b" (1.7 GB) is the smallest model, '
+            'and model="vip-llava-7b" (14.2 GB) was trained on marks.'
+        )
+        assert len(re.findall(r"\.(?=\s|$)", notes[0])) == 2
 
 
-def test_marks_as_thin_as_in_training_are_told_of_at_no_size() -> None:
+def test_strokes_of_the_trained_width_get_no_note_at_any_input_size() -> None:
     for size in (192, 336, 672):
         small = Checkpoint("small", input_size=size)
         assert pipeline.prepare(marked("box 10,10,90,90"), None, small).notes == ()
@@ -99,23 +116,26 @@ def test_marks_as_thin_as_in_training_are_told_of_at_no_size() -> None:
         assert len(thin.notes) == 1 and "may vanish" in thin.notes[0].fact
 
 
-def several(*typed: str, count: int = 2, video: bool = False) -> values.Marked:
+def mark_several(*typed: str, count: int = 2, video: bool = False) -> values.MarkedInput:
     marks = [parse_mark(*one.split(" ", 1)) for one in typed]
     clip = Video("clip.mp4", 30, 10, tuple(range(count))) if video else None
     return pipeline.mark([picture(336, 252 + number) for number in range(count)], marks, video=clip)
 
 
-def test_marks_go_to_the_pictures_that_they_name() -> None:
-    made = several("box 10,10,90,90", "box 2:10,10,90,90", "point 1:20,20")
-    assert [mark.name for mark in made.marks] == ["red rectangle", "lime rectangle", "blue point"]
-    first, second = made.shown
+def test_marks_are_drawn_on_the_pictures_they_name() -> None:
+    marked_input = mark_several("box 10,10,90,90", "box 2:10,10,90,90", "point 1:20,20")
+    assert [mark.name for mark in marked_input.marks] == ["red rectangle", "lime rectangle", "blue point"]
+    first, second = marked_input.pictures
     assert list(first.marks) == [1, 3]
     assert list(second.marks) == [2]
     assert tuple(first.pixels[10, 50]) == (178, 50, 50)
     assert tuple(second.pixels[10, 50]) == (50, 178, 50)
-    assert [records.shown_on(made, number) for number in (1, 2)] == [" on picture 1", " on picture 2"]
+    assert [records.placement(marked_input, number) for number in (1, 2)] == [
+        " on picture 1",
+        " on picture 2",
+    ]
     question = pipeline.prepare(
-        made, "Is {1} like {2}? And {3}?", Checkpoint("known", INTERLEAVE), prompt="human"
+        marked_input, "Is {1} like {2}? And {3}?", Checkpoint("known", INTERLEAVE), prompt="human"
     )
     assert question.text.startswith("Is within the red rectangle like within the lime rectangle?")
     assert question.prompt.count("<image>") == 2
@@ -128,48 +148,124 @@ def test_marks_go_to_the_pictures_that_they_name() -> None:
     assert record["video"] is None
 
 
-def test_marks_go_on_every_frame_but_for_one_named() -> None:
-    made = several("box 10,10,90,90", "box 3:10,10,60,60", count=4, video=True)
-    assert [list(one.marks) for one in made.shown] == [[1], [1], [1, 2], [1]]
+def test_marks_are_drawn_on_every_frame_unless_one_is_named() -> None:
+    marked_input = mark_several("box 10,10,90,90", "box 3:10,10,60,60", count=4, video=True)
+    assert [list(one.marks) for one in marked_input.pictures] == [[1], [1], [1, 2], [1]]
     template = TemplateForm("{% for part in messages[0].content %}<{{ part.type }}>{% endfor %}")
     known = Checkpoint("known", ONEVISION, folder=Path(), template=template)
-    question = pipeline.prepare(made, None, known)
+    question = pipeline.prepare(marked_input, None, known)
     assert question.prompt == "<video><text>"
     answerer = ScriptedAnswerer("No.")
-    assert [records.shown_on(made, number) for number in (1, 2)] == [" on all frames", " on frame 3"]
+    assert [records.placement(marked_input, number) for number in (1, 2)] == [" on all frames", " on frame 3"]
     record = records.record(pipeline.ask(question, answerer))
     assert (len(answerer.requests[0].images), len(answerer.requests[0].frames)) == (0, 4)
     assert [mark["images"] for mark in record["marks"]] == [[1, 2, 3, 4], [3]]
     assert record["video"]["chosen"] == (0, 1, 2, 3)
     with pytest.raises(UsageError, match="ViP-LLaVA takes no video"):
-        pipeline.prepare(made, None, KNOWN)
+        pipeline.prepare(marked_input, None, KNOWN)
     with pytest.raises(UsageError, match="human has no place for a video"):
-        pipeline.prepare(made, None, known, prompt="human")
+        pipeline.prepare(marked_input, None, known, prompt="human")
 
 
-def test_several_pictures_are_allowed_where_untrained_but_told() -> None:
-    (note,) = pipeline.prepare(several(), "Q", KNOWN).notes
-    assert note.fact.startswith("ViP-LLaVA was trained on one picture a question, and may mix up 2.")
+def test_several_pictures_get_a_note_where_the_family_was_trained_on_one() -> None:
+    (note,) = pipeline.prepare(mark_several(), "Q", KNOWN).notes
+    assert note.fact.startswith("ViP-LLaVA was trained on one picture per question, and may mix up 2.")
 
 
-def test_a_mark_for_a_picture_that_is_not_there() -> None:
+def test_a_mark_for_a_missing_picture_is_refused() -> None:
     with pytest.raises(MarkError, match="is for picture 3, but there are only 2 pictures"):
-        several("box 3:10,10,90,90")
+        mark_several("box 3:10,10,90,90")
     with pytest.raises(MarkError, match="is for picture 2, but there is only one picture"):
-        several("box 2:10,10,90,90", count=1)
+        mark_several("box 2:10,10,90,90", count=1)
     with pytest.raises(MarkError, match=r"is for frame 0, but .* 2 frames\. Counting begins at 1\."):
-        several("box 0:10,10,90,90", video=True)
+        mark_several("box 0:10,10,90,90", video=True)
 
 
-def test_tiles_show_thin_strokes_of_a_single_picture() -> None:
-    tiled = Checkpoint("tiled", ONEVISION, input_size=384, largest=2304)
+def test_tiles_keep_thin_strokes_of_a_single_picture_visible() -> None:
+    tiled = Checkpoint("tiled", ONEVISION, input_size=384, max_tiled_side=2304)
     large = marked("box 100,100,900,900", drawing=Drawing(width=1), size=(2000, 2000))
     assert pipeline.prepare(large, None, tiled, prompt="human").notes == ()
     squeezed = pipeline.prepare(large, None, tiled, prompt="human", fit="stretch")
     assert "may vanish" in squeezed.notes[0].fact
 
 
-def test_the_record_is_plain_json_and_whole() -> None:
+@pytest.mark.parametrize(
+    ("prompt", "later"), [("auto", "</s>USER: Two? ASSISTANT:"), ("template", " USER: Two? ASSISTANT:")]
+)
+def test_llava_ends_past_answers_except_with_its_template(tiny_llava: Path, prompt: str, later: str) -> None:
+    past_turns = [PastTurn("One?", "a dog", (5, 6))]
+    question = pipeline.prepare(
+        marked(), "Two?", lookup.find(str(tiny_llava)), prompt=prompt, past_turns=past_turns
+    )
+    assert question.past_turns == (PromptTurn("USER: <image>\nOne? ASSISTANT:", (5, 6)),)
+    assert question.prompt == later
+
+
+def fit_of_ask(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    command = ["ask", str(picture), "Q", "--model", checkpoint.name, "--dry-run", "--json", *flags]
+    done = subprocess.run([sys.executable, "-m", "vipcli", *command], capture_output=True, check=True)
+    return str(json.loads(done.stdout)["fit"])
+
+
+def fit_of_python(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    options = {"fit": flags[1]} if flags else {}
+    model = api.load(checkpoint.name, **options)
+    return model.prepare(load_marked([str(picture)], [])).fit
+
+
+def fit_of_chat(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    manner = manner_of({"fit": flags[1]} if flags else {})
+    scene = Scene((load_picture(str(picture)),))
+    return Conversation(ScriptedAnswerer(), checkpoint, scene, manner).prepare("Q").fit
+
+
+def fit_of_batch(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    plan = Plan(checkpoint, fit=flags[1]) if flags else Plan(checkpoint)  # type: ignore[arg-type]
+    ready = Reader(plan).ready(Item("x", (str(picture),), "Q"))
+    assert ready.question is not None
+    return ready.question.fit
+
+
+def fit_of_server(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
+    url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Q"}]
+    body = {"model": checkpoint.name, "messages": [{"role": "user", "content": content}]}
+    if flags:
+        body["fit"] = flags[1]
+    chat = openai_api.read_request(json.dumps(body).encode(), checkpoint, max_pixels=10**6, max_tokens=9)
+    return chat.request.fit
+
+
+@pytest.fixture(scope="module")
+def interleave(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_interleave(tmp_path_factory.mktemp("interleave") / "tiny")
+
+
+@pytest.mark.parametrize(("flags", "fit"), [([], "stretch"), (["--fit", "pad"], "pad")])
+@pytest.mark.parametrize("way", [fit_of_ask, fit_of_python, fit_of_chat, fit_of_batch, fit_of_server])
+def test_interleave_stretches_pictures_as_its_processor_does(
+    interleave: Path,
+    tmp_path: Path,
+    way: Callable[[Checkpoint, Path, list[str]], str],
+    flags: list[str],
+    fit: str,
+) -> None:
+    Image.new("RGB", (60, 40)).save(tmp_path / "photo.png")
+    assert way(lookup.find(str(interleave)), tmp_path / "photo.png", flags) == fit
+
+
+def test_a_saved_fit_overrides_the_default_of_the_family(interleave: Path, tmp_path: Path) -> None:
+    config.keep("fit", "crop")
+    Image.new("RGB", (60, 40)).save(tmp_path / "photo.png")
+    assert fit_of_python(lookup.find(str(interleave)), tmp_path / "photo.png", []) == "crop"
+
+
+@pytest.mark.parametrize("family", [VIPLLAVA, LLAVA, ONEVISION])
+def test_other_families_pad(family: Family) -> None:
+    assert Checkpoint("known", family).fit() == "pad"
+
+
+def test_the_record_is_complete_and_plain_json() -> None:
     question = pipeline.prepare(
         marked("scribble 1,1 50,50 90,10", "arrow 50,60", drawing=Drawing(5, 200, 3)), None, KNOWN
     )
@@ -184,10 +280,10 @@ def test_the_record_is_plain_json_and_whole() -> None:
     assert record["form"] == "human"
 
 
-def test_a_system_line_of_ones_own_is_checked_too() -> None:
+def test_a_custom_system_line_is_checked() -> None:
     question = pipeline.prepare(marked(), "Q", KNOWN, system="Be brief.")
     assert question.prompt == "Be brief.###Human: <image>\nQ###Assistant:"
-    assert question.typed == ("Q", "Be brief.")
+    assert question.user_texts == ("Q", "Be brief.")
     with pytest.raises(PromptError, match="The system line holds '###Human'"):
         pipeline.prepare(marked(), "Q", KNOWN, system="###Human: hi")
 
@@ -205,13 +301,13 @@ def test_a_mask_image_becomes_a_mark(tmp_path: Path) -> None:
     assert mark.bounds == (40, 30, 89, 59)
 
 
-def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
+def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     Image.new("L", (10, 90), 255).save(tmp_path / "cat.png")
     with pytest.raises(ImageError, match="10 × 90 pixels, but the picture is 336 × 252"):
         marked(f"mask {tmp_path / 'cat.png'}")
 
 
-def test_a_mark_wholly_outside_names_the_pictures_size() -> None:
+def test_a_mark_outside_the_picture_is_refused_with_its_size() -> None:
     with pytest.raises(MarkError, match="336 × 252 pixels"):
         marked("point 400,400")
 
@@ -239,30 +335,28 @@ def test_a_mark_wholly_outside_names_the_pictures_size() -> None:
         (["box 1,1,9,9:red", "box 2,2,9,9:red"], "pad", None, ["2 marks are each called the red rectangle."]),
     ],
 )
-def test_what_is_worth_saying_is_noted(
-    typed: list[str], fit: str, width: float | None, notes: list[str]
-) -> None:
-    made = marked(*typed, drawing=Drawing(width=width))
-    question = pipeline.prepare(made, None, KNOWN, fit=fit)  # type: ignore[arg-type]
+def test_notes_on_marks(typed: list[str], fit: str, width: float | None, notes: list[str]) -> None:
+    marked_input = marked(*typed, drawing=Drawing(width=width))
+    question = pipeline.prepare(marked_input, None, KNOWN, fit=fit)  # type: ignore[arg-type]
     assert len(question.notes) == len(notes)
     assert all(str(note).startswith(start) for note, start in zip(question.notes, notes, strict=True))
 
 
 @pytest.mark.parametrize(("width", "height"), [(336, 252), (100, 300), (1, 1), (5000, 10), (50, 50)])
 @pytest.mark.parametrize("fit", geometry.FITS)
-def test_the_view_is_the_models_square(width: int, height: int, fit: geometry.Fit) -> None:
+def test_the_view_has_the_size_of_the_models_input(width: int, height: int, fit: geometry.Fit) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     assert fitting.model_view(image, fit, 336, (122, 116, 104)).shape == (336, 336, 3)
 
 
-def test_a_strip_of_a_picture_does_not_become_a_square_that_no_memory_holds() -> None:
+def test_a_very_long_picture_does_not_become_a_huge_square() -> None:
     strip = np.zeros((1, 100_000, 3), np.uint8)
     assert fitting.square(strip, "pad", 336, (122, 116, 104)).shape == (14_000, 14_000, 3)
     assert fitting.square(strip, "crop", 336, (122, 116, 104)).shape == (1, 40, 3)
     assert fitting.square(strip, "stretch", 336, (122, 116, 104)).shape == (336, 336, 3)
 
 
-def test_padding_keeps_the_picture_in_the_middle() -> None:
+def test_padding_centers_the_picture() -> None:
     image = np.zeros((100, 300, 3), np.uint8)
     padded = fitting.square(image, "pad", 336, (122, 116, 104))
     assert padded.shape == (300, 300, 3)

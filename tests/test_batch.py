@@ -87,9 +87,9 @@ def test_those_of_a_length_are_asked_together(photos: list[str]) -> None:
     lengths: list[set[int]] = []
 
     class Watching(SideBySide):
-        def answers(self, requests, on_texts=(), halted=()):  # type: ignore[no-untyped-def]
+        def answer_batch(self, requests, on_texts=(), halted=()):  # type: ignore[no-untyped-def]
             lengths.append({len(request.prompt) for request in requests})
-            return super().answers(requests)
+            return super().answer_batch(requests)
 
     rows = answered(asked[:16], Watching(grey))
     assert [len(some) for some in lengths] == [1, 1, 1, 1]

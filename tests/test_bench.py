@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vipcli.asking.interface import Setup
-from vipcli.checkpoints.catalog import KNOWN, Known
+from vipcli.checkpoints.catalog import KNOWN, KnownCheckpoint
 from vipcli.checkpoints.lookup import find
 from vipcli.engine import benchmark, loading
 from vipcli.engine.benchmark import Measured, Plan, measure, ratios
@@ -22,11 +22,15 @@ from vipcli.errors import ModelError, UsageError
 SHORT = Plan(batch=2, tokens=4, repeat=2)
 
 
-def small(name: str) -> Known:
+def small(name: str) -> KnownCheckpoint:
     """A known checkpoint, its shape kept and its sizes taken down to what a test has time for."""
     known = KNOWN[name]
-    text = replace(known.text, width=128, inner=192, layers=2, heads=4, key_heads=2, context=2048)
-    vision = replace(known.vision, width=64, inner=128, layers=12, heads=4, patch=known.vision.image // 3)
+    text = replace(
+        known.text, width=128, intermediate=192, layers=2, heads=4, key_value_heads=2, context=2048
+    )
+    vision = replace(
+        known.vision, width=64, intermediate=128, layers=12, heads=4, patch=known.vision.image // 3
+    )
     return replace(known, text=text, vision=vision)
 
 

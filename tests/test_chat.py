@@ -127,13 +127,13 @@ def test_earlier_turns_are_told_with_the_tokens_they_had() -> None:
     talk = talking("a red dog", "a tree", "yes")
     say(talk, "What is it?", "And left of it?", "Sure?")
     first, second, third = requests(talk)
-    assert first.before == () and first.least_room == 1
-    assert [said.token_ids for said in third.before] == [(0, 1, 2), (0, 1)]
-    assert third.before[0].prompt == first.prompt
-    assert third.before[1].prompt == second.prompt == "###Human: And left of it?###Assistant:"
+    assert first.past_turns == () and first.min_answer_tokens == 1
+    assert [said.token_ids for said in third.past_turns] == [(0, 1, 2), (0, 1)]
+    assert third.past_turns[0].prompt == first.prompt
+    assert third.past_turns[1].prompt == second.prompt == "###Human: And left of it?###Assistant:"
     assert third.prompt == "###Human: Sure?###Assistant:"
-    assert third.least_room == 64
-    assert third.typed == ("Sure?", "What is it?", "And left of it?")
+    assert third.min_answer_tokens == 64
+    assert third.user_texts == ("Sure?", "What is it?", "And left of it?")
 
 
 def test_a_mark_changes_the_picture_and_keeps_the_turns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +169,7 @@ class Forgetful(ScriptedAnswerer):
     """Has room for a question and two turns."""
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        if len(request.before) > 2:
+        if len(request.past_turns) > 2:
             raise ContextError("There is no room. Ask something shorter.")
         return super().answer(request, on_text, halted)
 
@@ -183,8 +183,8 @@ def test_the_oldest_turns_leave_a_full_conversation(capsys: pytest.CaptureFixtur
     )
     last = requests(talk)[-1]
     assert len(talk.chat.exchanges) == 7 and talk.chat.forgotten == 4
-    assert last.before[0].prompt.endswith("###Human: <image>\nQuestion 5?###Assistant:")
-    assert "Question 1?" not in last.typed
+    assert last.past_turns[0].prompt.endswith("###Human: <image>\nQuestion 5?###Assistant:")
+    assert "Question 1?" not in last.user_texts
 
 
 class Full(ScriptedAnswerer):
@@ -224,7 +224,7 @@ def test_a_question_that_never_fits_takes_nothing_with_it() -> None:
         talk.line("A long one?")
     assert talk.chat.forgotten == 0
     talk.line("Three?")
-    assert len(requests(talk)[-1].before) == 2
+    assert len(requests(talk)[-1].past_turns) == 2
 
 
 def test_a_retry_halted_before_a_word_keeps_the_turn() -> None:
@@ -333,7 +333,10 @@ def test_settings_change_as_the_conversation_goes(capsys: pytest.CaptureFixture[
     assert first.sampling.max_new_tokens == 7
     assert first.prompt.startswith("Be brief.###Human: <image>")
     assert second.sampling.max_new_tokens == 512
-    assert second.before[0].prompt.startswith("A chat between") and "USER: <image>" in second.before[0].prompt
+    assert (
+        second.past_turns[0].prompt.startswith("A chat between")
+        and "USER: <image>" in second.past_turns[0].prompt
+    )
     assert second.prompt.endswith("USER: Two? ASSISTANT:")
     capsys.readouterr()
     say(talk, "/set", "/set prompt", "/system")
@@ -395,7 +398,11 @@ def test_a_conversation_kept_and_loaded_is_the_same(tmp_path: Path) -> None:
     assert archive.text(other.chat) == kept
     other.line("Three?")
     (ours,), (*_, theirs) = requests(other), requests(talk)
-    assert (ours.prompt, ours.before, ours.typed) == (theirs.prompt, theirs.before, theirs.typed)
+    assert (ours.prompt, ours.past_turns, ours.user_texts) == (
+        theirs.prompt,
+        theirs.past_turns,
+        theirs.user_texts,
+    )
     assert ours.images[0].tobytes() == theirs.images[0].tobytes()
 
 

@@ -1,4 +1,4 @@
-"""Names to folders: local ones, the hub's cache, and a hub that says no."""
+"""Finding checkpoints: in folders, in the hub's cache, and on a hub that refuses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import pytest
 
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.catalog import LLAVA, VIPLLAVA
+from vipcli.checkpoints.prompt_forms import HUMAN, LLAVA_FORM
 from vipcli.errors import ModelError, UsageError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_a_folder_tells_its_family_size_and_colours(tiny: Path) -> None:
+def test_family_and_input_size_are_read_from_a_folder(tiny: Path) -> None:
     found = lookup.find(str(tiny))
     assert (found.family, found.folder, found.revision) == (VIPLLAVA, tiny, None)
     assert found.input_size == 28
@@ -29,19 +30,21 @@ def test_a_folder_tells_its_family_size_and_colours(tiny: Path) -> None:
     assert found.form("vicuna").name == "vicuna"
 
 
-def test_another_family_brings_its_template(tiny_llava: Path) -> None:
-    found = lookup.find(str(tiny_llava))
-    assert found.family == LLAVA
-    assert found.form().name == "template"
-    assert found.form("human").name == "human"
+def test_llava_has_its_documented_form_and_a_template(tiny_llava: Path) -> None:
+    checkpoint = lookup.find(str(tiny_llava))
+    assert checkpoint.family == LLAVA
+    assert checkpoint.form() == LLAVA_FORM
+    assert checkpoint.form("llava") == LLAVA_FORM
+    assert checkpoint.form("template") == checkpoint.template
+    assert checkpoint.form("human") == HUMAN
 
 
-def test_a_template_is_asked_for_in_vain(tiny: Path) -> None:
+def test_a_missing_template_is_an_error(tiny: Path) -> None:
     with pytest.raises(UsageError, match="has no chat template"):
         lookup.find(str(tiny)).form("template")
 
 
-def test_older_checkpoints_keep_their_settings_elsewhere(tiny_llava: Path, tmp_path: Path) -> None:
+def test_settings_are_found_in_the_files_of_older_checkpoints(tiny_llava: Path, tmp_path: Path) -> None:
     folder = tmp_path / "older"
     shutil.copytree(tiny_llava, folder)
     nested = json.loads((folder / "processor_config.json").read_text()).pop("image_processor")
@@ -68,7 +71,7 @@ def test_older_checkpoints_keep_their_settings_elsewhere(tiny_llava: Path, tmp_p
         ("a/b/c", "There is no checkpoint folder at a/b/c."),
     ],
 )
-def test_a_name_that_leads_nowhere(name: str, message: str) -> None:
+def test_unknown_names_are_refused(name: str, message: str) -> None:
     for look in (lookup.find, lookup.peek):
         with pytest.raises(ModelError) as caught:
             look(name)
@@ -94,7 +97,7 @@ def test_a_folder_has_no_revision(tiny: Path) -> None:
         ("tokenizer_config.json", b'{"bos_token": {"x": 1}, "chat_template": "{{ messages }}"}'),
     ],
 )
-def test_odd_settings_do_no_harm(tiny: Path, tmp_path: Path, file: str, content: bytes) -> None:
+def test_odd_settings_are_tolerated(tiny: Path, tmp_path: Path, file: str, content: bytes) -> None:
     folder = tmp_path / "odd"
     shutil.copytree(tiny, folder)
     (folder / "processor_config.json").write_text("{}")
@@ -103,19 +106,19 @@ def test_odd_settings_do_no_harm(tiny: Path, tmp_path: Path, file: str, content:
 
 
 @pytest.mark.parametrize("name", ["foo/bar--baz", "foo/.bar", "foo/bar.git"])
-def test_a_name_that_the_hub_cannot_have(name: str) -> None:
+def test_names_that_are_invalid_on_the_hub_are_refused(name: str) -> None:
     with pytest.raises(ModelError, match="no checkpoint of the hub can have"):
         lookup.peek(name)
 
 
-def test_an_unknown_name_is_taken_for_viplava_but_says_so() -> None:
+def test_an_unknown_checkpoint_is_assumed_to_be_vip_llava() -> None:
     assert lookup.peek("someone/else").assumed
     assert not lookup.peek("vip-llava-7b").assumed
-    with pytest.raises(UsageError, match="is not here yet"):
+    with pytest.raises(UsageError, match="is not downloaded yet"):
         lookup.peek("someone/else").form("template")
 
 
-def test_peeking_at_what_is_not_here_falls_back_to_what_is_known() -> None:
+def test_peeking_at_a_checkpoint_before_it_is_downloaded() -> None:
     peeked = lookup.peek("vip-llava-13b")
     assert peeked.name == "llava-hf/vip-llava-13b-hf"
     assert peeked.family == VIPLLAVA
@@ -123,16 +126,16 @@ def test_peeking_at_what_is_not_here_falls_back_to_what_is_known() -> None:
     assert peeked.padding == (122, 116, 104)
 
 
-def fill_cache(home: Path, source: Path, name: str) -> None:
-    """Lay a checkpoint into the hub's cache as a download leaves it."""
+def add_to_cache(home: Path, source: Path, name: str) -> None:
+    """Add a checkpoint to the hub's cache, as a download does."""
     repository = home / "hub" / f"models--{name.replace('/', '--')}"
     shutil.copytree(source, repository / "snapshots" / REVISION)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(REVISION)
 
 
-def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own: the hub's library reads its variables when it is imported."""
+def run_python(code: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in another process, since the hub's library reads its variables when it is imported."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -143,8 +146,8 @@ def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProces
     )
 
 
-def test_the_hubs_cache_serves_without_a_network(tiny: Path, tmp_path: Path) -> None:
-    fill_cache(tmp_path, tiny, "someone/tiny")
+def test_cached_checkpoints_are_found_offline(tiny: Path, tmp_path: Path) -> None:
+    add_to_cache(tmp_path, tiny, "someone/tiny")
     code = """
         from vipcli.checkpoints import lookup as checkpoints
         for found in (checkpoints.find("someone/tiny", offline=True), checkpoints.peek("someone/tiny")):
@@ -154,15 +157,16 @@ def test_the_hubs_cache_serves_without_a_network(tiny: Path, tmp_path: Path) -> 
         except checkpoints.ModelError as error:
             print(error)
     """
-    done = run(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    done = run_python(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert done.stdout.splitlines() == [
         *[f"someone/tiny {REVISION} 28 True"] * 2,
-        "The checkpoint someone/other is not in the cache, and offline is on: fetch it with --no-offline.",
+        "The checkpoint someone/other is not in the cache, and offline is on. "
+        "To download it, turn off offline.",
     ], done.stderr
 
 
 class Hub(BaseHTTPRequestHandler):
-    """A hub that refuses in the ways that the real one does."""
+    """A hub that refuses in the ways of the real one."""
 
     def do_GET(self) -> None:
         code, headers = {
@@ -195,7 +199,7 @@ def hub() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_hub_that_says_no_is_told_in_a_sentence(hub: str, tmp_path: Path) -> None:
+def test_refusals_of_the_hub_are_explained(hub: str, tmp_path: Path) -> None:
     code = """
         from vipcli.checkpoints import lookup as checkpoints
         for name in ("gated", "private", "missing", "expired", "norev@v2", "norev", "ill"):
@@ -205,25 +209,25 @@ def test_a_hub_that_says_no_is_told_in_a_sentence(hub: str, tmp_path: Path) -> N
             except checkpoints.ModelError as error:
                 print(error)
     """
-    done = run(code, tmp_path, HF_ENDPOINT=hub)
+    done = run_python(code, tmp_path, HF_ENDPOINT=hub)
     gated, private, missing, expired, norev, nomain, ill = done.stdout.splitlines()
     assert (
         gated
-        == "The checkpoint gated/model asks for consent: accept its terms on its page, then set HF_TOKEN."
+        == "The checkpoint gated/model asks for consent. Accept its terms on its page, then set HF_TOKEN."
     )
-    assert private.endswith("is not on the hub, or is private: check its name, or set HF_TOKEN.")
-    assert missing.endswith("is not on the hub, at least not for you: check its name.")
+    assert private.endswith("is not on the hub, or is private. Check its name, or set HF_TOKEN.")
+    assert missing.endswith("is not on the hub, or hidden from you. Check its name.")
     assert expired.endswith(
-        "asks for consent, or HF_TOKEN is wrong or expired: look at its page and at HF_TOKEN."
+        "asks for consent, or HF_TOKEN is wrong or expired. Look at its page and at HF_TOKEN."
     )
     assert nomain == "The checkpoint norev/model has no revision 'main'."
     assert norev == "The checkpoint norev/model has no revision 'v2'."
-    assert ill.startswith("The checkpoint ill/model cannot be fetched (Server error '500")
-    assert ill.endswith("try again later.")
+    assert ill.startswith("The checkpoint ill/model cannot be downloaded (Server error '500")
+    assert ill.endswith("). Try again later.")
     assert "Traceback" not in done.stderr
 
 
-def test_no_network_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_network_is_explained(tmp_path: Path) -> None:
     code = """
         from vipcli.checkpoints import lookup as checkpoints
         try:
@@ -231,12 +235,12 @@ def test_no_network_is_told_in_a_sentence(tmp_path: Path) -> None:
         except checkpoints.ModelError as error:
             print(error)
     """
-    done = run(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    done = run_python(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert done.stdout == "The checkpoint someone/model is not in the cache, and the hub cannot be reached.\n"
 
 
-def test_a_download_that_was_stopped_is_not_here_yet(tiny: Path, tmp_path: Path) -> None:
-    fill_cache(tmp_path, tiny, "someone/tiny")
+def test_a_stopped_download_counts_as_missing(tiny: Path, tmp_path: Path) -> None:
+    add_to_cache(tmp_path, tiny, "someone/tiny")
     snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION
     (snapshot / "model.safetensors").unlink()
     code = """
@@ -247,89 +251,89 @@ def test_a_download_that_was_stopped_is_not_here_yet(tiny: Path, tmp_path: Path)
         except checkpoints.ModelError as error:
             print(error)
     """
-    peeked, told = run(code, tmp_path).stdout.splitlines()
+    peeked, message = run_python(code, tmp_path).stdout.splitlines()
     assert peeked == "None"
-    assert "has no weights" in told
+    assert "has no weights" in message
 
 
-def test_a_missing_shard_is_told_by_name(tiny: Path, tmp_path: Path) -> None:
+def test_a_missing_weight_file_is_named(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sharded"
     shutil.copytree(tiny, folder)
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    with pytest.raises(ModelError, match="lacks 1 of its 2 files of weights, model-00002-of-00002"):
+    with pytest.raises(ModelError, match="lacks 1 of its 2 weight files, model-00002-of-00002"):
         lookup.find(str(folder))
 
 
-def changed(source: Path, folder: Path, **settings: object) -> Path:
-    """A copy of a checkpoint with other settings; None takes one out."""
+def copy_with_config(source: Path, folder: Path, **settings: object) -> Path:
+    """Copy a checkpoint and change its configuration; None removes a setting."""
     shutil.copytree(source, folder)
     config = json.loads((folder / "config.json").read_text()) | settings
-    kept = {name: value for name, value in config.items() if value is not None}
-    (folder / "config.json").write_text(json.dumps(kept))
+    config = {name: value for name, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
-        ({"text_config": None}, "its config.json lacks text_config. Fetch it again."),
-        ({"text_config": {}}, "its config.json lacks text_config. Fetch it again."),
-        ({"vision_config": "big"}, "its config.json lacks vision_config. Fetch it again."),
+        ({"text_config": None}, "its config.json lacks text_config. Download it again."),
+        ({"text_config": {}}, "its config.json lacks text_config. Download it again."),
+        ({"vision_config": "big"}, "its config.json lacks vision_config. Download it again."),
         ({"model_type": None}, "names no family. vipcli runs ViP-LLaVA, "),
         (
             {"quantization_config": {"quant_method": "gptq", "bits": 4}},
-            "was stored with fewer bits by gptq, which vipcli does not run. Take the 16-bit checkpoint",
+            "was quantized with gptq, which vipcli does not run. Use the 16-bit checkpoint",
         ),
     ],
 )
-def test_a_configuration_that_cannot_be_used(
-    tiny: Path, tmp_path: Path, settings: dict[str, object], told: str
+def test_an_unusable_configuration_is_refused(
+    tiny: Path, tmp_path: Path, settings: dict[str, object], message: str
 ) -> None:
-    folder = changed(tiny, tmp_path / "changed", **settings)
+    folder = copy_with_config(tiny, tmp_path / "changed", **settings)
     with pytest.raises(ModelError) as caught:
         lookup.find(str(folder))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "message"),
     [
         ("tokenizer.json", "lacks its tokenizer: .* holds no tokenizer.json and no tokenizer.model"),
         ("processor_config.json", "lacks its image processor: .* holds no preprocessor_config.json"),
     ],
 )
-def test_what_reads_words_and_pictures_must_be_there(
-    tiny: Path, tmp_path: Path, file: str, told: str
+def test_a_checkpoint_needs_its_tokenizer_and_image_processor(
+    tiny: Path, tmp_path: Path, file: str, message: str
 ) -> None:
-    folder = changed(tiny, tmp_path / "changed")
+    folder = copy_with_config(tiny, tmp_path / "changed")
     (folder / file).unlink()
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         lookup.find(str(folder))
 
 
-def test_settings_without_bottom_are_told_in_a_sentence(tiny: Path, tmp_path: Path) -> None:
-    folder = changed(tiny, tmp_path / "changed")
+def test_deeply_nested_settings_are_reported(tiny: Path, tmp_path: Path) -> None:
+    folder = copy_with_config(tiny, tmp_path / "changed")
     (folder / "config.json").write_text('{"a":' * 200_000)
-    with pytest.raises(ModelError, match=r"config\.json cannot be read\. Fetch it again\."):
+    with pytest.raises(ModelError, match=r"config\.json cannot be read\. Download it again\."):
         lookup.find(str(folder))
 
 
-def test_what_is_damaged_in_the_cache_must_go_before_it_is_fetched_again(tiny: Path, tmp_path: Path) -> None:
-    fill_cache(tmp_path, tiny, "someone/tiny")
+def test_a_damaged_cached_checkpoint_must_be_removed_first(tiny: Path, tmp_path: Path) -> None:
+    add_to_cache(tmp_path, tiny, "someone/tiny")
     snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION
     (snapshot / "config.json").write_text("{")
     (snapshot / "model.safetensors").write_bytes(b"nothing")
-    for look in (lookup.find, lookup.shapes):
+    for look in (lookup.find, lookup.weight_shapes):
         with pytest.raises(ModelError) as caught:
             look(str(snapshot) if look is lookup.find else snapshot)  # type: ignore[operator]
         assert str(caught.value).endswith(
-            "Take it away with vipcli models rm someone/tiny, then fetch it again."
+            "Remove it with vipcli models rm someone/tiny, then download it again."
         )
 
 
-def test_a_name_of_nothing_is_told() -> None:
+def test_an_empty_name_is_refused() -> None:
     for name in ("", " "):
         with pytest.raises(UsageError, match="The checkpoint's name is empty"):
             lookup.peek(name)

@@ -200,7 +200,7 @@ class TestDryRun:
         (["ask", "photo.png", "  "], 2, "The question is empty."),
         (["ask", "photo.png", "Q", "--system", "</s>"], 2, "The system line holds '</s>'"),
         (["ask", "photo.png", "Q", "--temperature", "hot"], 2, "--temperature is 'hot', but takes a number"),
-        (["ask", "photo.png", "Q", "--fit", "squeeze"], 2, "--fit is 'squeeze', but takes one of pad"),
+        (["ask", "photo.png", "Q", "--fit", "squeeze"], 2, "--fit is 'squeeze', but takes one of auto, pad"),
         (["ask", "photo.png", "Q", "--jitter", "x"], 2, "--jitter is 'x', but takes a whole number"),
         (["ask", "photo.png", "Q", "--width", "0"], 2, "--width is '0', but takes a number from 0.1"),
         (["ask", "photo.png", "Q", "--max-pixels", "100"], 1, "--max-pixels"),
@@ -424,7 +424,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         ("vipcli ", ["ask", "batch", "bench", "chat", "config", "doctor", "draw", "models", "serve"]),
         ("vipcli ask a.png --box 1,2,3,4:f", ["1,2,3,4:fuchsia"]),
         ("vipcli ask a.png --model vip", ["vip-llava-13b", "vip-llava-7b"]),
-        ("vipcli ask a.png --fit ", ["crop", "pad", "stretch"]),
+        ("vipcli ask a.png --fit ", ["auto", "crop", "pad", "stretch"]),
         ("vipcli config set max", ["max_new_tokens", "max_pixels"]),
     ],
 )

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.scripted import ScriptedAnswerer
-from vipcli.asking.interface import Ended, ModelFacts, Reply
+from vipcli.asking.interface import EndReason, ModelFacts, Reply
 from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA
@@ -84,7 +84,7 @@ def read(body: Any, max_pixels: int = MAX_PIXELS) -> ChatRequest:
     return openai_api.read_request(content, BUNDLED, max_pixels=max_pixels, max_tokens=LONGEST)
 
 
-def reply(words: str = "a dog", ended: Ended = "stop", probability: float | None = 0.75) -> Reply:
+def reply(words: str = "a dog", ended: EndReason = "stop", probability: float | None = 0.75) -> Reply:
     facts = ModelFacts("scripted", None, "float32", "cpu")
     return Reply(words, ended, 600, (5, 6, 7), 2, probability, facts)
 
@@ -102,7 +102,16 @@ def test_a_question_is_asked_as_on_the_command_line() -> None:
     assert [image.tobytes() for image in chat.request.images] == [
         image.tobytes() for image in expected.images
     ]
-    for name in ("prompt", "fit", "stops", "typed", "sampling", "before", "least_room", "frames"):
+    for name in (
+        "prompt",
+        "fit",
+        "stops",
+        "user_texts",
+        "sampling",
+        "past_turns",
+        "min_answer_tokens",
+        "frames",
+    ):
         assert getattr(chat.request, name) == getattr(expected, name)
     assert chat.question.text == "What is within the red rectangle?"
     assert (chat.stream, chat.include_usage, chat.model) == (False, False, "bundled")
@@ -124,15 +133,15 @@ def test_a_conversation_becomes_one_prompt() -> None:
         "Be brief.\nBe kind.###Human: <image>\n<image>\nWhat is at the blue point?###Assistant: a red dog"
         "###Human: And this?\nBeside within the red rectangle?###Assistant:"
     )
-    assert set(chat.request.typed) == {
+    assert set(chat.request.user_texts) == {
         "And this?\nBeside within the red rectangle?",
         "Be brief.\nBe kind.",
         "What is at the blue point?",
         "a red dog",
     }
-    assert chat.request.least_room == 64
-    assert [shown.picture.name for shown in chat.question.marked.shown] == ["Picture 1", "Picture 2"]
-    assert [list(shown.marks) for shown in chat.question.marked.shown] == [[1], [2]]
+    assert chat.request.min_answer_tokens == 64
+    assert [shown.picture.name for shown in chat.question.marked.pictures] == ["Picture 1", "Picture 2"]
+    assert [list(shown.marks) for shown in chat.question.marked.pictures] == [[1], [2]]
 
 
 @pytest.mark.parametrize(
@@ -428,7 +437,7 @@ HUGE = json.dumps(body()).replace('"bundled"', '"bundled", "seed": ' + "1" * 5_0
         (body(seed=10**400), ConfigError, "seed is '1000"),
         (body(max_tokens=0), ConfigError, "max_tokens is '0', but takes a whole number from 1 to 1000"),
         (body(max_completion_tokens=1001), ConfigError, "max_completion_tokens is '1001'"),
-        (body(fit="squeeze"), ConfigError, "fit is 'squeeze', but takes one of pad, crop, stretch"),
+        (body(fit="squeeze"), ConfigError, "fit is 'squeeze', but takes one of auto, pad, crop, stretch"),
         (body(prompt_form="x"), ConfigError, "prompt_form is 'x', but takes one of auto, human"),
         (body(stop=["a"] * 5), UsageError, "5 stop texts. At most 4"),
         (body(stop=""), UsageError, "1 to 100 characters"),
@@ -686,7 +695,7 @@ def test_any_region_is_read_or_refused(kind: str, at: str, color: Any) -> None:
 
 
 @pytest.mark.parametrize(("ended", "finish"), [("stop", "stop"), ("length", "length"), ("halted", "length")])
-def test_a_completion(ended: Ended, finish: str) -> None:
+def test_a_completion(ended: EndReason, finish: str) -> None:
     chat = read(body(user("What?", picture()), regions=[{"box": "1,1,30,30:pink"}]))
     assert openai_api.completion(chat, reply(ended=ended), RESPONSE) == {
         "id": "chatcmpl-1",

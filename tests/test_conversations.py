@@ -13,9 +13,9 @@ from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllav
 from vipcli.asking.interface import Request, Sampling
 from vipcli.asking.pipeline import ask as put
 from vipcli.asking.pipeline import mark, prepare
-from vipcli.asking.values import Earlier
+from vipcli.asking.values import PastTurn
 from vipcli.checkpoints import lookup
-from vipcli.checkpoints.prompt_forms import HUMAN, TOKENS, VICUNA, PromptForm, Turn, going_on
+from vipcli.checkpoints.prompt_forms import ANSWER_TOKENS, HUMAN, VICUNA, PromptForm, Turn, continuation
 from vipcli.engine.local import LocalModel
 from vipcli.errors import ContextError, PromptError
 from vipcli.pictures.images import Picture
@@ -58,13 +58,13 @@ def looks(model: LocalModel) -> Iterator[list[int]]:
 def converse(model: LocalModel, *, anew: bool, sampling: Sampling) -> list[tuple[int, ...]]:
     """The tokens of four answers; `anew`, the model has looked elsewhere before each."""
     marked = mark([picture()], [])
-    earlier: list[Earlier] = []
+    earlier: list[PastTurn] = []
     answers = []
     for question in QUESTIONS:
         if anew:
             put(prepare(mark([picture(1)], []), "Q", model.checkpoint), model, Sampling(1))
-        reply = put(prepare(marked, question, model.checkpoint, earlier=earlier), model, sampling).reply
-        earlier.append(Earlier(question, reply.text, reply.token_ids[: reply.shown_tokens]))
+        reply = put(prepare(marked, question, model.checkpoint, past_turns=earlier), model, sampling).reply
+        earlier.append(PastTurn(question, reply.text, reply.token_ids[: reply.shown_tokens]))
         answers.append(reply.token_ids)
     return answers
 
@@ -93,7 +93,7 @@ def test_another_question_about_the_same_picture_looks_no_more(folder: Path) -> 
             )
         assert count == [1]
         # The same pixels squeezed another way are another picture.
-        put(prepare(marked, "C", model.checkpoint, fit="stretch"), other, Sampling(3))
+        put(prepare(marked, "C", model.checkpoint, fit="crop"), other, Sampling(3))
     assert count == [2]
 
 
@@ -109,7 +109,9 @@ def test_what_follows_an_answer_becomes_the_tokens_it_has_in_the_whole_text(
     tokenizer = LocalModel(checkpoint)._prepare.tokenizer
     turns = [Turn("One?", answer), Turn("Two?")]
     whole = tokenizer(form.build(turns, images=0))["input_ids"]
-    ended = LocalModel(checkpoint)._going_on(going_on(form, [Turn("One?", TOKENS), Turn("Two?")], images=0))
+    ended = LocalModel(checkpoint)._going_on(
+        continuation(form, [Turn("One?", ANSWER_TOKENS), Turn("Two?")], images=0)
+    )
     assert whole[-len(ended) :] == ended
     said = tokenizer.decode(whole[: len(whole) - len(ended)], skip_special_tokens=False)
     assert said.rstrip().endswith(answer)
@@ -118,25 +120,25 @@ def test_what_follows_an_answer_becomes_the_tokens_it_has_in_the_whole_text(
 def test_an_answer_of_another_model_goes_on_as_text(folder: Path) -> None:
     model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
-    as_text = prepare(marked, "Two?", model.checkpoint, earlier=[Earlier("One?", "a dog", None)])
-    assert as_text.before == ()
+    as_text = prepare(marked, "Two?", model.checkpoint, past_turns=[PastTurn("One?", "a dog", None)])
+    assert as_text.past_turns == ()
     assert "a dog" in as_text.prompt and "One?" in as_text.prompt
     assert put(as_text, model, Sampling(4)).reply.token_ids
     with pytest.raises(PromptError, match="The answer holds '<image>'"):
-        prepare(marked, "Two?", model.checkpoint, earlier=[Earlier("One?", "<image>", None)])
+        prepare(marked, "Two?", model.checkpoint, past_turns=[PastTurn("One?", "<image>", None)])
 
 
 def test_forged_tokens_are_refused(folder: Path) -> None:
     model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
     for forged in (10**6, -1):
-        question = prepare(marked, "Two?", model.checkpoint, earlier=[Earlier("One?", "x", (forged,))])
+        question = prepare(marked, "Two?", model.checkpoint, past_turns=[PastTurn("One?", "x", (forged,))])
         with pytest.raises(PromptError, match="tokens that this checkpoint cannot have written"):
             put(question, model, Sampling(4))
     # A model may write a picture's token, and must not be asked for a picture there.
     image = model._model.config.image_token_id
-    said = [Earlier("One?", "x", ids) for ids in ((5, 6), (5, image, 6))]
-    plain, strange = (prepare(marked, "Two?", model.checkpoint, earlier=[one]) for one in said)
+    said = [PastTurn("One?", "x", ids) for ids in ((5, 6), (5, image, 6))]
+    plain, strange = (prepare(marked, "Two?", model.checkpoint, past_turns=[one]) for one in said)
     expected = put(plain, model, Sampling(4)).reply.token_ids
     assert put(strange, model, Sampling(4)).reply.token_ids == expected
 
@@ -145,9 +147,9 @@ def test_a_full_context_is_told_while_there_is_something_to_leave_out(folder: Pa
     model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
     limit = model._model.config.get_text_config().max_position_embeddings
-    long = Earlier("One?", "x", (5,) * (limit - 40))
+    long = PastTurn("One?", "x", (5,) * (limit - 40))
     with pytest.raises(ContextError, match=f"the model holds {limit:,}"):
-        put(prepare(marked, "Two?", model.checkpoint, earlier=[long]), model, Sampling(64))
+        put(prepare(marked, "Two?", model.checkpoint, past_turns=[long]), model, Sampling(64))
 
 
 def test_an_answer_can_be_halted_and_gone_on_from(folder: Path) -> None:

@@ -45,7 +45,7 @@ def request(form: PromptForm = HUMAN, image: np.ndarray | None = None, **kwargs:
     return Request(
         prompt=form.build([Turn(QUESTION)]),
         images=(picture() if image is None else image,),
-        typed=(QUESTION,),
+        user_texts=(QUESTION,),
         **kwargs,
     )
 
@@ -76,8 +76,7 @@ def test_token_ids_are_those_of_transformers(
 
 def test_another_family_is_asked_with_its_own_template(tiny_llava: Path) -> None:
     checkpoint = lookup.find(str(tiny_llava))
-    form = checkpoint.form()
-    assert form.name == "template"
+    form = checkpoint.form("template")
     processor = AutoProcessor.from_pretrained(tiny_llava, backend="pil")
     messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
     prompt = form.build([Turn(QUESTION)])
@@ -196,7 +195,7 @@ def test_a_failure_while_answering_is_told_in_a_sentence(
 
 @pytest.mark.parametrize("typed", ["what is <image>", "<s>", "a</s>b", "<pad>"])
 def test_control_words_of_the_tokenizer_are_refused(model: LocalModel, typed: str) -> None:
-    forged = Request(HUMAN.build([Turn(typed)]), (picture(),), typed=(typed,))
+    forged = Request(HUMAN.build([Turn(typed)]), (picture(),), user_texts=(typed,))
     with pytest.raises(PromptError, match="control word"):
         model.answer(forged)
 
@@ -204,7 +203,7 @@ def test_control_words_of_the_tokenizer_are_refused(model: LocalModel, typed: st
 @pytest.mark.parametrize("typed", ["naïve", "日本語", "🦊 < > </ s >", "# ## not three", "tab\tand\nline"])
 def test_unusual_letters_are_plain_text(model: LocalModel, typed: str) -> None:
     request = Request(
-        HUMAN.build([Turn(typed)]), (picture(),), typed=(typed,), sampling=Sampling(max_new_tokens=2)
+        HUMAN.build([Turn(typed)]), (picture(),), user_texts=(typed,), sampling=Sampling(max_new_tokens=2)
     )
     assert len(model.answer(request).token_ids) == 2
 

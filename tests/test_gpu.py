@@ -114,7 +114,7 @@ def test_a_batch_in_float32_gives_the_ids_of_the_processor(
     replies = [
         reply
         for start in range(0, len(requests), together)
-        for reply in model.answers(requests[start : start + together])
+        for reply in model.answer_batch(requests[start : start + together])
     ]
     assert ids(replies) == ids(expected)
 
@@ -140,7 +140,7 @@ def test_compiled_steps_give_the_same_ids(requests: list[Request], expected: lis
     if ON_CUDA:
         assert model.compiles
     assert ids([model.answer(request) for request in requests[:8]]) == ids(expected[:8])
-    assert ids(model.answers(requests[:8])) == ids(expected[:8])
+    assert ids(model.answer_batch(requests[:8])) == ids(expected[:8])
     if ON_CUDA:
         # Where compiling fails, the model falls back to plain steps without a word.
         assert model.compiles
@@ -164,9 +164,9 @@ def little_memory(model: LocalModel, requests: list[Request]) -> Iterator[Any]:
         return
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    model.answers(requests[:4])
+    model.answer_batch(requests[:4])
     few = torch.cuda.max_memory_reserved()
-    model.answers(requests)
+    model.answer_batch(requests)
     many = torch.cuda.max_memory_reserved()
     assert many > few
     model.forget()
@@ -191,9 +191,9 @@ class _Counting:
     def answer(self, request: Request, on_text: Any = None, halted: Any = None) -> Reply:
         return self._model.answer(request, on_text, halted)
 
-    def answers(self, requests: Any, on_texts: Any = (), halted: Any = ()) -> list[Reply]:
+    def answer_batch(self, requests: Any, on_texts: Any = (), halted: Any = ()) -> list[Reply]:
         try:
-            replies = self._model.answers(requests, on_texts, halted)
+            replies = self._model.answer_batch(requests, on_texts, halted)
         except OutOfMemoryError:
             self.refused += 1
             raise
@@ -208,11 +208,11 @@ class _Roomless(_Counting):
         super().__init__(model)
         self._most = most
 
-    def answers(self, requests: Any, on_texts: Any = (), halted: Any = ()) -> list[Reply]:
+    def answer_batch(self, requests: Any, on_texts: Any = (), halted: Any = ()) -> list[Reply]:
         if len(requests) > self._most:
             self.refused += 1
             raise OutOfMemoryError("The cpu ran out of memory while answering.")
-        return super().answers(requests, on_texts, halted)
+        return super().answer_batch(requests, on_texts, halted)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_equals_the_whole(

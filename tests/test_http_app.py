@@ -39,7 +39,7 @@ class FailingModel:
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         raise self.error
 
-    def answers(
+    def answer_batch(
         self,
         requests: Sequence[Request],
         on_texts: Sequence[OnText | None] = (),

@@ -150,7 +150,7 @@ def test_side_by_side_is_as_one_by_one(make: Any, tmp_path: Path) -> None:
         for number, size in enumerate(SEVERAL)
     ]
     alone = [model.answer(request) for request in requests]
-    together = model.answers(requests)
+    together = model.answer_batch(requests)
     for one, other in zip(alone, together, strict=True):
         assert one.token_ids == other.token_ids
         assert (one.text, one.ended, one.prompt_tokens) == (other.text, other.ended, other.prompt_tokens)
@@ -163,7 +163,7 @@ def test_pictures_of_one_and_of_several_go_side_by_side(onevision: LocalModel) -
         _request(onevision.checkpoint, _pictures((90, 60), (40, 40))),
         _request(onevision.checkpoint, _pictures((28, 200))),
     ]
-    together = onevision.answers(requests)
+    together = onevision.answer_batch(requests)
     assert [reply.token_ids for reply in together] == [
         onevision.answer(request).token_ids for request in requests
     ]
@@ -171,7 +171,7 @@ def test_pictures_of_one_and_of_several_go_side_by_side(onevision: LocalModel) -
 
 def test_videos_of_different_lengths_are_answered_in_turn(onevision: LocalModel) -> None:
     requests = [_request(onevision.checkpoint, frames=_pictures(*[(90, 60)] * count)) for count in (2, 5)]
-    assert [reply.token_ids for reply in onevision.answers(requests)] == [
+    assert [reply.token_ids for reply in onevision.answer_batch(requests)] == [
         onevision.answer(request).token_ids for request in requests
     ]
 
@@ -185,7 +185,7 @@ def test_an_answer_that_ends_early_waits_for_the_others(interleave: LocalModel) 
         Request(prompt, _pictures((90, 60)), stops=(Stop(stop),), sampling=SHORT),
         Request(prompt, _pictures((28, 28)), sampling=SHORT),
     ]
-    stopped, whole = interleave.answers(requests)
+    stopped, whole = interleave.answer_batch(requests)
     assert stopped.ended == "stop"
     assert stopped.token_ids == first.token_ids[:3]
     assert len(whole.token_ids) == 6

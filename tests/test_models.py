@@ -1,4 +1,4 @@
-"""The checkpoints that are known by name, and the commands that fetch, list and remove them."""
+"""The known checkpoints, and the commands that download, list and remove them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from vipcli.checkpoints.catalog import (
     LLAVA,
     ONEVISION,
     VIPLLAVA,
-    Known,
-    configuration,
+    KnownCheckpoint,
     family_of,
+    model_config,
 )
 from vipcli.engine import doctor
 from vipcli.errors import ModelError
@@ -38,8 +38,8 @@ PICTURE = Path(__file__).parent.parent / "samples" / "shapes.png"
 NOWHERE = "http://127.0.0.1:9"
 
 
-def _on_no_device(known: Known) -> Any:
-    """The true model of that shape, without memory for its weights."""
+def _meta_model(known: KnownCheckpoint) -> Any:
+    """Build the real model class of that shape, without memory for its weights."""
     import torch
     from transformers import LlavaConfig, LlavaOnevisionConfig, VipLlavaConfig
     from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
@@ -55,19 +55,19 @@ def _on_no_device(known: Known) -> Any:
         ONEVISION: (LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration),
     }[known.family]
     with torch.device("meta"):
-        return model_class(config_class(**configuration(known)))
+        return model_class(config_class(**model_config(known)))
 
 
 @pytest.mark.parametrize("name", [name for name in KNOWN if not name.endswith("-si")])
-def test_parameters_are_those_of_the_true_class(name: str) -> None:
+def test_parameter_counts_match_the_model_classes(name: str) -> None:
     known = KNOWN[name]
-    assert known.parameters == sum(weight.numel() for weight in _on_no_device(known).parameters())
+    assert known.parameters == sum(weight.numel() for weight in _meta_model(known).parameters())
 
 
-def test_memory_shrinks_with_precision_and_grows_with_the_conversation() -> None:
+def test_memory_depends_on_precision_and_context() -> None:
     known = KNOWN["vip-llava-7b"]
     full, eight, four = (known.memory(bits) for bits in (16, 8, 4))
-    # The tower, the projector and the words keep 16 bits.
+    # The vision tower, the projector and the embeddings keep 16 bits.
     assert 0.5 < eight / full < 0.6
     assert 0.3 < four / full < 0.4
     assert known.memory(16, tokens=4096) > full
@@ -85,13 +85,15 @@ def test_memory_shrinks_with_precision_and_grows_with_the_conversation() -> None
         ({}, None),
     ],
 )
-def test_a_configuration_tells_the_family(config: dict[str, Any], family: object) -> None:
+def test_the_family_is_recognized_by_its_configuration(config: dict[str, Any], family: object) -> None:
     assert family_of(config) is family
 
 
-def test_short_and_hub_names_are_each_ones_own() -> None:
+def test_short_and_hub_names_are_unique() -> None:
     assert len(BY_HUB_NAME) == len(KNOWN) == 12
-    assert all(known.hub.startswith("llava-hf/") and known.short == short for short, known in KNOWN.items())
+    assert all(
+        known.hub_name.startswith("llava-hf/") and known.short_name == short for short, known in KNOWN.items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,17 +106,17 @@ def test_short_and_hub_names_are_each_ones_own() -> None:
         (3e15, "3000 TB"),
     ],
 )
-def test_sizes_are_readable(size: float, text: str) -> None:
-    assert hub_cache.readable(size) == text
+def test_sizes_are_formatted(size: float, text: str) -> None:
+    assert hub_cache.format_size(size) == text
 
 
-def test_a_full_disk_is_told_before_a_download() -> None:
+def test_a_full_disk_is_reported_before_a_download() -> None:
     with pytest.raises(ModelError, match=r"someone/model needs 1000 TB more on the disk, and .* has .* left"):
-        hub_cache.insist_on_room("someone/model", 10**15)
+        hub_cache.check_disk_space("someone/model", 10**15)
 
 
 class Machine:
-    """A shell on a machine whose hub has one small checkpoint under every name."""
+    """Runs commands with a home of their own and a hub that has one small checkpoint under every name."""
 
     def __init__(self, home: Path, hub: str) -> None:
         self.home = home
@@ -145,7 +147,7 @@ def machine(tiny: Path, tmp_path: Path) -> Any:
         yield Machine(tmp_path, hub)
 
 
-def test_a_checkpoint_is_fetched_listed_and_removed(machine: Machine, tiny: Path) -> None:
+def test_a_checkpoint_is_downloaded_listed_and_removed(machine: Machine, tiny: Path) -> None:
     pulled = machine("models", "pull", "vip-llava-7b")
     assert pulled.returncode == 0, pulled.stderr
     folder = Path(pulled.stdout.strip())
@@ -160,7 +162,7 @@ def test_a_checkpoint_is_fetched_listed_and_removed(machine: Machine, tiny: Path
     for environment in ({"HF_HUB_OFFLINE": "1"}, {"VIPCLI_OFFLINE": "1"}, {"HF_ENDPOINT": NOWHERE}):
         here = machine("models", "pull", "vip-llava-7b", **environment)
         assert here.stdout == pulled.stdout
-        assert here.stderr == "note: llava-hf/vip-llava-7b-hf was here already.\n"
+        assert here.stderr == "note: llava-hf/vip-llava-7b-hf was already downloaded.\n"
     rows = {row["name"]: row for row in json.loads(machine("models", "list", "--json").stdout)}
     assert rows["vip-llava-7b"]["size"] > (tiny / "model.safetensors").stat().st_size
     assert rows["vip-llava-13b"]["size"] is None
@@ -177,18 +179,21 @@ def test_a_checkpoint_is_fetched_listed_and_removed(machine: Machine, tiny: Path
     assert "is not in the cache" in gone.stderr
 
 
-def test_what_is_fetched_halfway_goes_on(machine: Machine, tiny: Path) -> None:
+def test_a_partial_download_is_resumed(machine: Machine, tiny: Path) -> None:
     folder = Path(machine("models", "pull", "someone/model", "--quiet").stdout.strip())
     (folder / "model.safetensors").resolve().unlink()
     (folder / "model.safetensors").unlink()
     assert "folder" in machine("models", "info", "someone/model", "--json").stdout
     assert json.loads(machine("models", "info", "someone/model", "--json").stdout)["folder"] is None
     pulled = machine("models", "pull", "someone/model")
-    assert f"Fetching {hub_cache.readable((tiny / 'model.safetensors').stat().st_size)} of" in pulled.stderr
+    assert (
+        f"Downloading {hub_cache.format_size((tiny / 'model.safetensors').stat().st_size)} of"
+        in pulled.stderr
+    )
     assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
 
 
-def test_the_first_question_does_not_begin_a_download_that_cannot_end(tiny: Path, tmp_path: Path) -> None:
+def test_no_download_starts_without_disk_space(tiny: Path, tmp_path: Path) -> None:
     code = """
         import shutil
         from types import SimpleNamespace
@@ -213,7 +218,7 @@ def test_the_first_question_does_not_begin_a_download_that_cannot_end(tiny: Path
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_default_is_chosen(machine: Machine) -> None:
+def test_the_default_can_be_chosen(machine: Machine) -> None:
     chosen = machine("models", "use", "vip-llava-13b")
     assert "vip-llava-13b is now the default" in chosen.stderr
     assert "vipcli models pull vip-llava-13b" in chosen.stderr
@@ -223,19 +228,19 @@ def test_a_default_is_chosen(machine: Machine) -> None:
     assert machine("models", "use", "nosuch").returncode == 1
 
 
-def test_info_tells_what_matters_before_fetching(machine: Machine) -> None:
-    told = machine("models", "info", "llava-onevision-7b-ov").stdout
-    assert "LLaVA-OneVision" in told
-    assert "8.0 B" in told
-    assert "Apache-2.0" in told
-    assert "16.1 GB to fetch" in told
+def test_info_describes_a_checkpoint_before_it_is_downloaded(machine: Machine) -> None:
+    shown = machine("models", "info", "llava-onevision-7b-ov").stdout
+    assert "LLaVA-OneVision" in shown
+    assert "8.0 B" in shown
+    assert "Apache-2.0" in shown
+    assert "not downloaded (16.1 GB)" in shown
     bundled = machine("models", "info", "bundled").stdout
     assert "12 M" in bundled
     assert re.search(r"^4 bits +takes [34]\d\.\d MB of memory$", bundled, re.MULTILINE)
     assert machine("models", "pull", "bundled").returncode == 2
 
 
-def test_no_network_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_network_is_explained(tmp_path: Path) -> None:
     done = Machine(tmp_path, "http://127.0.0.1:9")("models", "pull", "vip-llava-7b")
     assert done.returncode == 1
     assert done.stderr == (
@@ -243,7 +248,7 @@ def test_no_network_is_told_in_a_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_a_family_with_a_template_of_its_own_is_fetched_before_its_prompt_is_built(tmp_path: Path) -> None:
+def test_a_checkpoint_is_downloaded_before_a_prompt_needs_its_template(tmp_path: Path) -> None:
     picture = Path(__file__).parent.parent / "samples" / "shapes.png"
     offline = Machine(tmp_path, "http://127.0.0.1:9")
     asked = offline("ask", str(picture), "What?", "--model", "llava-onevision-7b-ov")
@@ -254,19 +259,19 @@ def test_a_family_with_a_template_of_its_own_is_fetched_before_its_prompt_is_bui
     assert "its chat template is not known" in planned.stderr
 
 
-def test_the_doctor_knows_this_machine(machine: Machine) -> None:
-    told = json.loads(machine("doctor", "--json").stdout)
-    cpu = told["devices"][-1]
+def test_doctor_describes_this_machine(machine: Machine) -> None:
+    shown = json.loads(machine("doctor", "--json").stdout)
+    cpu = shown["devices"][-1]
     assert cpu["name"] == "cpu"
     assert cpu["memory"] > 10**9
     assert set(cpu["fits"]) == set(KNOWN)
     assert cpu["fits"]["llava-interleave-0.5b"] == 16
-    assert told["packages"]["torch"].startswith("2.")
+    assert shown["packages"]["torch"].startswith("2.")
     shown = machine("doctor").stdout
     assert "vip-llava-7b" in shown
 
 
-def test_what_fits_is_the_most_precise_that_there_is_room_for() -> None:
+def test_doctor_recommends_the_most_bits_that_fit() -> None:
     known = KNOWN["vip-llava-7b"]
     assert doctor.most_bits(known, 24 * 10**9) == 16
     assert doctor.most_bits(known, 12 * 10**9) == 8
@@ -274,7 +279,7 @@ def test_what_fits_is_the_most_precise_that_there_is_room_for() -> None:
     assert doctor.most_bits(known, 4 * 10**9) is None
 
 
-def test_a_checkpoint_of_an_unknown_family_is_told(tiny: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_an_unknown_family_is_refused(tiny: Path, tmp_path: Path) -> None:
     from vipcli.checkpoints import lookup
 
     folder = tmp_path / "odd"
@@ -284,7 +289,9 @@ def test_a_checkpoint_of_an_unknown_family_is_told(tiny: Path, tmp_path: Path) -
         lookup.find(str(folder))
 
 
-def test_what_cannot_be_run_is_refused_before_its_weights_are_fetched(tiny: Path, tmp_path: Path) -> None:
+def test_unsupported_checkpoints_are_refused_before_their_weights_are_downloaded(
+    tiny: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "served"
     shutil.copytree(tiny, folder)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
@@ -302,27 +309,27 @@ def test_what_cannot_be_run_is_refused_before_its_weights_are_fetched(tiny: Path
     assert not list((tmp_path / "hub").rglob("*.safetensors"))
 
 
-def test_the_first_question_tells_what_is_fetched(machine: Machine) -> None:
+def test_the_first_question_announces_its_download(machine: Machine) -> None:
     asked = machine("ask", str(PICTURE), "What?", "--model", "someone/model", "--max-new-tokens", "2")
     assert asked.returncode == 0
-    assert asked.stderr.startswith("note: Fetching 445 kB of someone/model.")
-    assert asked.stderr.count("Fetching") == 1
+    assert asked.stderr.startswith("note: Downloading 445 kB of someone/model.")
+    assert asked.stderr.count("Downloading") == 1
 
 
-def test_why_nothing_is_fetched_is_told(machine: Machine) -> None:
-    told = machine("models", "pull", "someone/model", HF_HUB_OFFLINE="1").stderr
-    assert "is not in the cache, and HF_HUB_OFFLINE is set: unset it to fetch it." in told
-    told = machine("models", "pull", "someone/model", VIPCLI_OFFLINE="1").stderr
-    assert "is not here, and the setting offline is on (from VIPCLI_OFFLINE)." in told
-    told = machine("bench", "someone/model", VIPCLI_OFFLINE="1").stderr
-    assert "is not in the cache, and offline is on: fetch it with --no-offline." in told
-    told = machine("models", "pull", "someone/model", HF_HOME="/dev/null/home").stderr
-    assert told.splitlines() == [
+def test_offline_settings_are_explained(machine: Machine) -> None:
+    shown = machine("models", "pull", "someone/model", HF_HUB_OFFLINE="1").stderr
+    assert "is not in the cache, and HF_HUB_OFFLINE is set. Unset it to download the checkpoint." in shown
+    shown = machine("models", "pull", "someone/model", VIPCLI_OFFLINE="1").stderr
+    assert "is not downloaded, and the setting offline is on (from VIPCLI_OFFLINE)." in shown
+    shown = machine("bench", "someone/model", VIPCLI_OFFLINE="1").stderr
+    assert "is not in the cache, and offline is on. To download it, turn off --offline." in shown
+    shown = machine("models", "pull", "someone/model", HF_HOME="/dev/null/home").stderr
+    assert shown.splitlines() == [
         "error: The checkpoint someone/model cannot be stored in /dev/null/home/hub (Not a directory)."
     ]
 
 
-def test_what_a_stopped_download_left_is_swept_up_and_not_counted(machine: Machine) -> None:
+def test_stale_partial_files_are_deleted_and_not_counted(machine: Machine) -> None:
     folder = Path(machine("models", "pull", "someone/model", "--quiet").stdout.strip())
     size = _row(machine)["size"]
     blobs = folder.parents[1] / "blobs"
@@ -338,27 +345,27 @@ def test_what_a_stopped_download_left_is_swept_up_and_not_counted(machine: Machi
     assert (half["unfinished"], half["family"]) == (True, "")
     assert "unfinished" in machine("models", "list").stdout
     machine("models", "pull", "someone/model")
-    # One may still be written, and the other kind is gone on with.
+    # The fresh one may still be written, and the other kind would be resumed.
     assert [file.exists() for file in (stale, fresh, other_kind)] == [False, True, True]
     whole = _row(machine)
     assert (whole["unfinished"], whole["family"]) == (False, "ViP-LLaVA")
     assert whole["parameters"] > 10_000
 
 
-def test_a_download_ends_at_once_when_it_is_interrupted(
+def test_an_interrupted_download_ends_at_once(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked_for, enough = threading.Event(), threading.Event()
+    requested, enough = threading.Event(), threading.Event()
     send = hub._Handler._send
 
-    def send_no_weights(self: Any, file: Path, body: bool) -> None:
+    def withhold_weights(self: Any, file: Path, body: bool) -> None:
         if body and file.suffix == ".safetensors":
-            asked_for.set()
+            requested.set()
             enough.wait(60)
         else:
             send(self, file, body)
 
-    monkeypatch.setattr(hub._Handler, "_send", send_no_weights)
+    monkeypatch.setattr(hub._Handler, "_send", withhold_weights)
     with serving(tiny) as address:
         child = pexpect.spawn(
             sys.executable,
@@ -367,7 +374,7 @@ def test_a_download_ends_at_once_when_it_is_interrupted(
             timeout=20,
             encoding="utf-8",
         )
-        assert asked_for.wait(20)
+        assert requested.wait(20)
         child.sendintr()
         child.read()
         child.close()
@@ -380,15 +387,15 @@ def _row(machine: Machine) -> dict[str, Any]:
     return next(row for row in rows if row["name"] == "someone/model")
 
 
-def test_what_is_not_known_is_not_guessed(machine: Machine) -> None:
+def test_facts_about_unknown_checkpoints_are_not_guessed(machine: Machine) -> None:
     facts = json.loads(machine("models", "info", "someone/thing", "--json").stdout)
     assert [facts[name] for name in ("family", "limits", "prompt", "input_size")] == [None] * 4
-    told = machine("models", "info", "someone/thing").stdout
-    assert "family      not known before it is fetched\n" in told
-    assert "prompt" not in told
+    shown = machine("models", "info", "someone/thing").stdout
+    assert "family      not known before it is downloaded\n" in shown
+    assert "prompt" not in shown
 
 
-def test_each_stage_of_onevision_tells_what_it_was_trained_on() -> None:
+def test_both_stages_of_onevision_describe_their_training() -> None:
     for size in ("0.5b", "7b", "72b"):
         first, last = (KNOWN[f"llava-onevision-{size}-{stage}"] for stage in ("si", "ov"))
         assert first.limits == "Trained on single pictures in fine tiles, and not on marks."
@@ -396,9 +403,9 @@ def test_each_stage_of_onevision_tells_what_it_was_trained_on() -> None:
         assert "video" in last.limits
 
 
-def test_a_default_that_does_not_take_effect_is_told(machine: Machine, tiny: Path) -> None:
-    told = machine("models", "use", "bundled", VIPCLI_MODEL="vip-llava-7b").stderr
-    assert "note: VIPCLI_MODEL is set to vip-llava-7b, which wins until it is unset.\n" in told
+def test_a_default_that_an_environment_variable_overrides_gets_a_note(machine: Machine, tiny: Path) -> None:
+    shown = machine("models", "use", "bundled", VIPCLI_MODEL="vip-llava-7b").stderr
+    assert "note: VIPCLI_MODEL is set to vip-llava-7b, which wins until it is unset.\n" in shown
     settings = machine.home / "config.toml"
     machine("models", "use", os.path.relpath(tiny))
     assert Path(settings.read_text().split('"')[1]).is_absolute()
@@ -410,7 +417,7 @@ def test_a_default_that_does_not_take_effect_is_told(machine: Machine, tiny: Pat
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
-def test_a_question_that_is_not_answered_is_an_interruption(machine: Machine, key: str) -> None:
+def test_interrupting_the_confirmation_is_an_interruption(machine: Machine, key: str) -> None:
     machine("models", "pull", "someone/model")
     child = pexpect.spawn(
         sys.executable,
@@ -421,13 +428,13 @@ def test_a_question_that_is_not_answered_is_an_interruption(machine: Machine, ke
     )
     child.expect_exact("[y/N]:")
     child.send(key)
-    said = child.read()
+    output = child.read()
     child.close()
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert child.signalstatus == signal.SIGINT
     assert REVISION in machine("models", "info", "someone/model", "--json").stdout
 
 
-def test_the_doctor_tells_how_16_bits_are_had_on_the_cpu() -> None:
+def test_doctor_suggests_bfloat16_on_the_cpu() -> None:
     report = doctor.Report("3", "here", {}, (doctor.Device("cpu", "one", 10**12),))
     assert all(line.endswith("fits in 16 bits with --dtype bfloat16") for line in [*doctor.lines(report)][3:])

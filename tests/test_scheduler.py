@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from vipcli.asking.interface import Halted, ModelFacts, OnText, Reply, Request, Said, Sampling
+from vipcli.asking.interface import Halted, ModelFacts, OnText, PromptTurn, Reply, Request, Sampling
 from vipcli.errors import ModelError
 from vipcli.serving.scheduler import BusyError, Scheduler
 
@@ -20,9 +20,9 @@ class PausedModel:
         self.batches: list[list[str]] = []
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        return self.answers([request], [on_text], [halted])[0]
+        return self.answer_batch([request], [on_text], [halted])[0]
 
-    def answers(
+    def answer_batch(
         self,
         requests: Sequence[Request],
         on_texts: Sequence[OnText | None] = (),
@@ -80,7 +80,7 @@ def test_sampled_requests_and_conversations_are_answered_alone(
         scheduler.submit(request("sampled", sampling=Sampling(temperature=0.5))),
         scheduler.submit(request("long", sampling=Sampling(max_new_tokens=9))),
         scheduler.submit(request("b")),
-        scheduler.submit(request("turn", before=(Said("Q", (1,)),))),
+        scheduler.submit(request("turn", past_turns=(PromptTurn("Q", (1,)),))),
     ]
     model.resumed.set()
     for queued in (first, *waiting):

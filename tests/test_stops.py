@@ -1,4 +1,4 @@
-"""What ends an answer: turns and stop texts, in a whole text and in one that streams."""
+"""What ends an answer: turns and stops, in a whole text and while it streams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ END = 10**6
 
 
 def stream(pieces: list[str], stops: tuple[Stop, ...], *, end: bool = False) -> tuple[list[str], Transcript]:
-    """What is shown after each piece and at the end, and the transcript."""
+    """Return the text shown after each piece and at the end, and the transcript."""
     shown: list[str] = []
     states = []
     transcript = Transcript(Words(pieces), stops, shown.append, [END])
@@ -70,7 +70,7 @@ def test_only_a_turn_ends_an_answer(written: str, answer: str, size: int) -> Non
 @pytest.mark.parametrize(
     ("pieces", "states"),
     [
-        # A hash waits for what follows it, and no longer.
+        # A hash is held back only until it is clear what follows.
         (["C", "#", " is"], ["C", "C", "C# is"]),
         (["C", "#", "#", "#", " "], ["C", "C", "C", "C", "C", "C"]),
         (["#", "#", "#", " ", "T"], ["", "", "", "", "### T", "### T"]),
@@ -79,24 +79,24 @@ def test_only_a_turn_ends_an_answer(written: str, answer: str, size: int) -> Non
         (["a", "###", "Human", ":"], ["a", "a", "a", "a", "a"]),
     ],
 )
-def test_no_more_is_held_back_than_must_be(pieces: list[str], states: list[str]) -> None:
+def test_text_is_shown_as_soon_as_it_is_settled(pieces: list[str], states: list[str]) -> None:
     shown, _ = stream(pieces, HUMAN.stops)
     assert shown[: len(states)] == states
 
 
-def test_an_answer_ends_with_its_turn_and_not_before() -> None:
+def test_an_answer_ends_only_at_a_complete_turn() -> None:
     _, heading = stream(["###", " Title"], HUMAN.stops)
     assert (heading.over, heading.ended) == (False, "length")
     _, turn = stream(["cat", "###", "Human"], HUMAN.stops)
     assert (turn.over, turn.ended, turn.shown_tokens) == (True, "stop", 1)
 
 
-def test_the_tokens_of_what_is_dropped_at_the_end_are_not_shown_ones() -> None:
+def test_tokens_of_a_dropped_ending_do_not_count_as_shown() -> None:
     _, transcript = stream(["a", " cat", "###"], HUMAN.stops, end=True)
     assert (transcript.text, transcript.shown_tokens, transcript.tokens) == ("a cat", 2, [0, 1, 2, END])
 
 
-def test_stop_texts_of_other_forms_and_of_clients_are_plain() -> None:
+def test_other_stops_end_an_answer_anywhere() -> None:
     assert stream(["### USER", "</s>", "more"], VICUNA.stops)[1].text == "### USER"
     assert stream(["one ##", "# two"], (Stop("###"),))[1].text == "one"
     assert stream(["one\n", "two"], (*HUMAN.stops, Stop("\n")))[1].text == "one"
@@ -106,7 +106,7 @@ PARTS = st.sampled_from(
     ["#", "##", "###", " ", "\n", "Hum", "an", "Human", "Assist", "ant", "a", "</", "s>", "é🦊"]
 )
 STOPS = st.lists(st.sampled_from([Stop("ab"), Stop("aba"), Stop("b"), Stop("#a"), Stop(" ")]), max_size=3)
-# Of these, none is a part of another, which could then never be complete.
+# None of these contains another, which could then never be complete.
 APART = st.lists(st.sampled_from([Stop("aab"), Stop("b#"), Stop("#a"), Stop(" ")]), max_size=3)
 FORMS = st.sampled_from([HUMAN.stops, VICUNA.stops, ()])
 
@@ -114,7 +114,7 @@ FORMS = st.sampled_from([HUMAN.stops, VICUNA.stops, ()])
 @settings(max_examples=1000)
 @given(st.lists(PARTS | st.text("ab# ", max_size=3) | st.text(max_size=3), max_size=12), FORMS, STOPS)
 @example(["C", "###", "Hum"], HUMAN.stops, [])
-def test_a_stream_ends_where_its_whole_text_does(
+def test_streaming_ends_where_the_whole_text_does(
     pieces: list[str], form: tuple[Stop, ...], more: list[Stop]
 ) -> None:
     whole, stops = "".join(pieces), (*form, *more)
@@ -125,7 +125,7 @@ def test_a_stream_ends_where_its_whole_text_does(
 
 @settings(max_examples=1000)
 @given(st.lists(PARTS | st.text("ab# ", max_size=3), max_size=8).map("".join), FORMS, APART)
-def test_all_is_shown_that_nothing_can_take_back(text: str, form: tuple[Stop, ...], more: list[Stop]) -> None:
+def test_settled_is_as_long_as_possible(text: str, form: tuple[Stop, ...], more: list[Stop]) -> None:
     stops = (*form, *more)
     if stop_at(text, stops) is not None:
         return
@@ -136,12 +136,12 @@ def test_all_is_shown_that_nothing_can_take_back(text: str, form: tuple[Stop, ..
 
 
 @given(st.lists(st.text("#Human Assistant", max_size=4), max_size=8))
-def test_an_answer_that_was_shown_can_stand_in_the_next_prompt(pieces: list[str]) -> None:
+def test_a_shown_answer_is_accepted_in_the_next_prompt(pieces: list[str]) -> None:
     _, transcript = stream(pieces, HUMAN.stops)
     prompt = HUMAN.build([Turn("Q", check_text(transcript.text, "answer", HUMAN)), Turn("R")], system="")
     assert re.findall(r"###\s*(?:Human|Assistant)", prompt) == ["###Human", "###Assistant"] * 2
 
 
-def test_stops_are_the_same_in_another_process() -> None:
+def test_stops_survive_packing() -> None:
     stops = (*HUMAN.stops, Stop("END"))
     assert protocol.unpack_request(protocol.pack_request(Request("Q", (), stops=stops))).stops == stops

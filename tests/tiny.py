@@ -6,17 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# White space matters here: what a template emits between turns is what its checkpoint was trained on.
+# Writes the same text as the published one: a space after each part, and no </s> after an answer.
 LLAVA_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ message['content'][0]['text'] }} {% endif %}"
-    "{% if message['role'] == 'user' %}USER: "
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n{% endif %}{% endfor %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }} {% endif %}"
-    "{% endfor %}"
-    "{% endif %}"
-    "{% if message['role'] == 'assistant' %}ASSISTANT: {{ message['content'][0]['text'] }}{{ eos_token }}"
-    "{% endif %}"
+    "{% if message['role'] != 'system' %}{{ message['role'] | upper }}: {% endif %}"
+    "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}"
+    "{% generation %}{{ part['text'] + ' ' }}{% endgeneration %}{% endfor %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )

@@ -14,14 +14,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vipcli import config
-from vipcli.asking.interface import Answerer, Halted, OnText, Sampling, Setup, Several
+from vipcli.asking.interface import Answerer, BatchAnswerer, Halted, OnText, Sampling, Setup
 from vipcli.config import Settings
 from vipcli.errors import UsageError, VipcliError
 from vipcli.marks.kinds import TypedMark, parse_mark, parse_named_mark
 
 if TYPE_CHECKING:
     from vipcli.asking.records import Answer
-    from vipcli.asking.values import Marked, Question
+    from vipcli.asking.values import MarkedInput, Question
     from vipcli.chat.conversation import Conversation
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.pictures.images import PictureSource, Pixels
@@ -115,7 +115,7 @@ class Model:
             return None
         return held if held is not None and held.matches(checkpoint, asdict(self.setup)) else None
 
-    def local(self) -> Several:
+    def local(self) -> BatchAnswerer:
         """Load the model in this process."""
         with self._events.loading(f"Loading {self.checkpoint.name} …"):
             from vipcli.engine.local import LocalModel
@@ -152,7 +152,7 @@ class Model:
 
     def prepare(
         self,
-        marked: Marked,
+        marked: MarkedInput,
         question: str | None = None,
         checkpoint: Checkpoint | None = None,
         settings: Settings | None = None,
@@ -210,7 +210,7 @@ class Model:
         self, tasks: Iterable[Task | Mapping[str, Any]], *, together: int = 8, **options: Any
     ) -> Iterator[Answer | Failure]:
         """Answer the tasks in order, `together` at a time; a task that fails yields a `Failure`."""
-        from vipcli.asking.pipeline import request_of
+        from vipcli.asking.pipeline import build_request
         from vipcli.asking.records import Answer
         from vipcli.batch.answering import Together
 
@@ -221,7 +221,7 @@ class Model:
         while window := [_as_task(task) for task in islice(tasks, together)]:
             prepared = [self._prepared(task, settings) for task in window]
             questions = [question for question in prepared if not isinstance(question, Failure)]
-            replies = iter(answering.replies([request_of(question, sampling) for question in questions]))
+            replies = iter(answering.replies([build_request(question, sampling) for question in questions]))
             for task, question in zip(window, prepared, strict=True):
                 if isinstance(question, Failure):
                     yield question
@@ -241,10 +241,10 @@ class Model:
             return Failure(task, error)
 
     @cached_property
-    def _loaded(self) -> Several:
+    def _loaded(self) -> BatchAnswerer:
         return self.local()
 
-    def _several_at_once(self) -> Several:
+    def _several_at_once(self) -> BatchAnswerer:
         return self._loaded
 
     def chat(
@@ -260,7 +260,7 @@ class Model:
 
         settings = _with_options(self.settings, options)
         marked = _load_marked(_as_list(picture), marks, settings, frames)
-        scene = Scene(tuple(shown.picture for shown in marked.shown), marked.typed, marked.video)
+        scene = Scene(tuple(shown.picture for shown in marked.pictures), marked.typed, marked.video)
         manner = manner_of({entry.name: getattr(settings, entry.name) for entry in fields(Settings)})
         return Conversation(self.answerer, self.checkpoint, scene, manner)
 
@@ -345,7 +345,7 @@ def _load_marked(
     marks: MarkLike | Sequence[MarkLike],
     settings: Settings,
     frames: int | None = None,
-) -> Marked:
+) -> MarkedInput:
     from vipcli.asking.load_marked import load_marked
     from vipcli.asking.values import Drawing
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vipcli.errors import ConfigError
-from vipcli.geometry import FITS, Fit
+from vipcli.geometry import FIT_CHOICES, FitChoice
 
 Source = Literal["flag", "environment", "file", "default"]
 Value = str | int | float | bool | None
@@ -108,7 +108,7 @@ def _number(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
-FORMS = ("auto", "human", "vicuna", "template")
+FORMS = ("auto", "human", "vicuna", "llava", "template")
 DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
 QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
 ATTENTION = ("auto", "sdpa", "eager", "flash")
@@ -163,7 +163,7 @@ _ALL = (
     Setting("no_server", False, "Leave a running server alone.", _yes_or_no, "YES|NO"),
     _one_of("prompt", "Prompt form", "FORM", FORMS),
     Setting("system", None, "System line in place of the form's own.", _line, "TEXT"),
-    _one_of("fit", "How the picture becomes a square", "FIT", FITS),
+    _one_of("fit", "How the picture becomes a square", "FIT", FIT_CHOICES),
     Setting("max_new_tokens", 512, "Longest answer, in tokens.", count_from(1, 1_000_000), "N"),
     Setting("temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _temperature, "NUMBER"),
     Setting("top_p", 1.0, "Share of the likeliest tokens to draw from.", _number(0.001, 1), "NUMBER"),
@@ -190,7 +190,7 @@ class Settings:
     no_server: bool = False
     prompt: str = "auto"
     system: str | None = None
-    fit: Fit = "pad"
+    fit: FitChoice = "auto"
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0

@@ -9,3 +9,6 @@ Polygon = tuple[XY, ...]
 Fit = Literal["pad", "crop", "stretch"]
 """How a picture of any shape becomes the model's square."""
 FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
+FitChoice = Literal["auto", "pad", "crop", "stretch"]
+"""How a picture is to be fitted; auto is as the checkpoint's family was trained."""
+FIT_CHOICES: tuple[FitChoice, ...] = ("auto", *FITS)

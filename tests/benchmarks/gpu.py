@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from vipcli.asking.interface import Reply, Request, Sampling, Setup
-from vipcli.checkpoints.catalog import KNOWN, configuration
+from vipcli.checkpoints.catalog import KNOWN, model_config
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.engine.local import LocalModel
@@ -49,7 +49,7 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
     tokenizer = AutoTokenizer.from_pretrained(find("bundled").folder)
-    values = configuration(SHAPE)
+    values = model_config(SHAPE)
     values["image_token_index"] = tokenizer.convert_tokens_to_ids("<image>")
     if options.tiny:
         small = {
@@ -129,7 +129,7 @@ def batch(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         replies: list[Reply] = []
 
         def ask(together: int = together, replies: list[Reply] = replies) -> None:
-            replies[:] = model.answers(requests[:together])
+            replies[:] = model.answer_batch(requests[:together])
 
         took = _median(ask) / together
         yield {
@@ -176,7 +176,7 @@ def profile(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         model = _load(options, resident=resident)
         requests = [_request(number, SHORT_ANSWER) for number in range(count)]
         ask = (
-            functools.partial(model.answers, requests)
+            functools.partial(model.answer_batch, requests)
             if count > 1
             else functools.partial(model.answer, requests[0])
         )

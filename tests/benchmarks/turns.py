@@ -13,7 +13,7 @@ from tests.benchmarks.compare import Comparison
 from tests.tiny import make_endless
 from vipcli.asking.interface import Sampling
 from vipcli.asking.pipeline import ask, mark, prepare
-from vipcli.asking.values import Earlier, Marked
+from vipcli.asking.values import MarkedInput, PastTurn
 from vipcli.checkpoints.lookup import find
 from vipcli.engine.local import LocalModel
 from vipcli.pictures.images import Picture
@@ -58,18 +58,18 @@ def comparisons() -> list[Comparison]:
 
 
 def _turn(
-    model: LocalModel, marked: Marked, number: int, length: int, *, anew: bool = False
+    model: LocalModel, marked: MarkedInput, number: int, length: int, *, anew: bool = False
 ) -> Callable[[], None]:
     """Something that takes a conversation's turn of that number; `anew`, with nothing remembered."""
     said = ask(prepare(marked, "Why?", model.checkpoint), model, Sampling(LENGTH)).reply
-    earlier = [Earlier("Why?", said.text, said.token_ids)] * (number - 1)
+    earlier = [PastTurn("Why?", said.text, said.token_ids)] * (number - 1)
     # Each time with words of its own, so that no more is remembered than in a conversation.
     words = itertools.cycle("abcdefghijklmnopqrstuvwxyz")
 
     def take() -> None:
         if anew:
             model.forget()
-        question = prepare(marked, f"{next(words)}?", model.checkpoint, earlier=earlier)
+        question = prepare(marked, f"{next(words)}?", model.checkpoint, past_turns=earlier)
         reply = ask(question, model, Sampling(length)).reply
         assert len(reply.token_ids) == length
 

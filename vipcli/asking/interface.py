@@ -1,4 +1,4 @@
-"""What is asked of a model and what comes back: the seam that every model, local or not, stands behind."""
+"""Requests and replies: the interface of every model, in this process or elsewhere."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Ended = Literal["stop", "length", "halted"]
+EndReason = Literal["stop", "length", "halted"]
+"""Why an answer ended: by itself, at its longest, or because `halted` said so."""
 OnText = Callable[[str], None]
+"""Receives the text of an answer piece by piece."""
 Halted = Callable[[], bool]
+"""Returns whether an answer in progress is no longer wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How to run a checkpoint, each by its setting's words."""
+    """How to run a checkpoint: settings by their names."""
 
     device: str = "auto"
     dtype: str = "auto"
@@ -33,7 +36,7 @@ class Setup:
 
     @classmethod
     def of(cls, settings: Settings) -> Setup:
-        """How the settings want a checkpoint run."""
+        """Take it from the settings."""
         return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(cls)})
 
 
@@ -42,7 +45,7 @@ AUTO = Setup()
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen: greedily at temperature 0, else at random from a seed."""
+    """How tokens are chosen: greedily at temperature 0, else at random with a seed."""
 
     max_new_tokens: int = 512
     temperature: float = 0.0
@@ -51,7 +54,7 @@ class Sampling:
 
     @classmethod
     def of(cls, settings: Settings) -> Sampling:
-        """How the settings want tokens chosen, with a fresh seed if chance plays a part and none is set."""
+        """Take it from the settings, with a random seed where one is needed and none is set."""
         seed = settings.seed
         if seed is None:
             seed = secrets.randbelow(2**32) if settings.temperature else 0
@@ -62,13 +65,13 @@ GREEDY = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """An earlier turn of a conversation, as the model read it and wrote it."""
+class PromptTurn:
+    """A past turn as the model saw it: prompt text, and the token ids of the answer."""
 
     prompt: str
-    """From the end of the answer before."""
+    """From the end of the previous answer."""
     token_ids: tuple[int, ...]
-    """The answer's own: text made into tokens once more might become others."""
+    """Kept, since tokenizing the answer's text again may give other tokens."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,23 +79,23 @@ class Request:
     """One prompt and its pictures (RGB, uint8, height × width × 3, marks drawn)."""
 
     prompt: str
-    """From the end of the last earlier turn; the pictures belong to the first."""
+    """From the end of the last past turn. The pictures belong to the first turn."""
     images: tuple[NDArray[np.uint8], ...]
     frames: tuple[NDArray[np.uint8], ...] = ()
-    """Of a video, in order, drawn as pictures are."""
+    """Frames of a video in order, marks drawn."""
     fit: Fit = "pad"
     stops: tuple[Stop, ...] = ()
-    typed: tuple[str, ...] = ()
-    """The parts of the prompt that a person wrote, which must not hold control tokens."""
+    user_texts: tuple[str, ...] = ()
+    """The parts of the prompt that a person wrote. They must not contain control tokens."""
     sampling: Sampling = GREEDY
-    before: tuple[Said, ...] = ()
-    least_room: int = 1
-    """How many tokens must be left for the answer."""
+    past_turns: tuple[PromptTurn, ...] = ()
+    min_answer_tokens: int = 1
+    """Tokens that the context must have left for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Which model answered, for the record."""
+    """The model that answered, for the record."""
 
     name: str
     revision: str | None
@@ -103,17 +106,17 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model made of a request."""
+    """A model's answer to a request."""
 
     text: str
-    ended: Ended
+    ended: EndReason
     prompt_tokens: int
     token_ids: tuple[int, ...]
-    """All of them, those that ended it too."""
+    """All generated ids, including those of the stop."""
     shown_tokens: int
-    """How many of them, from the first, made the text."""
+    """How many of the ids, from the first, make up the text."""
     probability: float | None
-    """The mean probability of the answer's tokens; None if it has none."""
+    """The mean probability of the answer's tokens; None without tokens."""
     model: ModelFacts
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -122,16 +125,16 @@ class Answerer(Protocol):
     """Anything that answers requests."""
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
+        """Answer one request; pass on the text as it comes, and stop early once `halted` returns true."""
 
 
-class Several(Answerer, Protocol):
-    """Anything that answers several requests side by side, too."""
+class BatchAnswerer(Answerer, Protocol):
+    """Anything that also answers several requests as one batch."""
 
-    def answers(
+    def answer_batch(
         self,
         requests: Sequence[Request],
         on_texts: Sequence[OnText | None] = (),
         halted: Sequence[Halted | None] = (),
     ) -> list[Reply]:
-        """Answer several, all of them sampled in the same way."""
+        """Answer requests that share their sampling."""

@@ -1,11 +1,11 @@
-"""Reading pictures or a video and drawing marks on them: one step for every command."""
+"""Read pictures or a video and draw marks on them, for every command."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from vipcli.asking.pipeline import mark
-from vipcli.asking.values import TRAINED, Drawing, Marked
+from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput
 from vipcli.errors import UsageError
 from vipcli.marks.kinds import TypedMark
 from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Picture, PictureSource, is_named, open_picture
@@ -15,12 +15,12 @@ from vipcli.pictures.videos import DEFAULT_FRAMES, Video, is_video, load_video
 def load_marked(
     sources: Sequence[PictureSource],
     typed: Sequence[TypedMark],
-    drawing: Drawing = TRAINED,
+    drawing: Drawing = DEFAULT_DRAWING,
     *,
     frames: int | None = None,
     max_pixels: int | None = None,
-) -> Marked:
-    """Pictures, or the frames of a video, with the marks drawn on them."""
+) -> MarkedInput:
+    """Load pictures, or the frames of a video, and draw the marks on them."""
     pictures, video = load(sources, frames=frames, max_pixels=max_pixels)
     return mark(pictures, typed, drawing, video=video)
 
@@ -28,17 +28,17 @@ def load_marked(
 def load(
     sources: Sequence[PictureSource], *, frames: int | None = None, max_pixels: int | None = None
 ) -> tuple[tuple[Picture, ...], Video | None]:
-    """Pictures, or the frames of a video together with what is known of it.
+    """Load pictures, or a video and its frames.
 
-    A source is a video if its name ends like one, or if a number of frames is given.
+    A source is a video if its name has the ending of one, or if a number of frames is given.
     """
     max_pixels = max_pixels or DEFAULT_MAX_PIXELS
     names = [str(source) if is_named(source) else None for source in sources]
     if frames is None and not any(name is not None and is_video(name) for name in names):
         return tuple(open_picture(source, max_pixels=max_pixels) for source in sources), None
     if len(sources) > 1:
-        raise UsageError("A video is asked about alone, without other pictures.")
+        raise UsageError("A video cannot be combined with other pictures.")
     if names[0] is None:
-        raise UsageError("Frames are taken from a video file. Give its path.")
+        raise UsageError("A video must be a file.", "Give its path.")
     video, pictures = load_video(names[0], frames or DEFAULT_FRAMES, max_pixels=max_pixels)
     return pictures, video

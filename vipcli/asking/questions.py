@@ -1,4 +1,4 @@
-"""Questions: their words for the marks, and one to ask where none was asked."""
+"""Questions: phrases in place of `{1}`, and a question for those who ask none."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _NUMBERED = re.compile(r"\{\{([0-9]+)\}\}|\{([0-9]+)\}")
 
 
 def fill_in(question: str, marks: Sequence[Mark]) -> str:
-    """The question with `{1}`, `{2}` … replaced by the phrases of those marks; `{{1}}` stays as `{1}`."""
+    """Replace `{1}`, `{2}` … by the phrases of those marks; `{{1}}` becomes a plain `{1}`."""
 
     def phrase(match: re.Match[str]) -> str:
         escaped, number = match.groups()
         if escaped:
             return f"{{{escaped}}}"
         if len(number) > 9 or not 1 <= int(number) <= len(marks):
-            there = {0: "there are no marks", 1: "there is one mark"}.get(
+            available = {0: "there are no marks", 1: "there is one mark"}.get(
                 len(marks), f"there are {len(marks)} marks"
             )
             raise PromptError(
-                f"The question speaks of mark {{{number[:20]}}}, but {there}. Marks count from {{1}}."
+                f"The question speaks of mark {{{number[:20]}}}, but {available}. Marks count from {{1}}."
             )
         return marks[int(number) - 1].phrase
 
@@ -32,13 +32,15 @@ def fill_in(question: str, marks: Sequence[Mark]) -> str:
 
 
 def default_question(marks: Sequence[Mark], pictures: int | Literal["video"] = 1) -> str:
-    """A sensible question where none was asked."""
+    """Make up a question about the marks, or about the whole picture if there are none."""
     if not marks:
-        what = "this video" if pictures == "video" else "this picture" if pictures == 1 else "these pictures"
-        return f"What is shown in {what}?"
-    things = [f"what is the object {mark.phrase}" for mark in marks]
-    listed = things[0] if len(things) == 1 else f"{', '.join(things[:-1])}, and {things[-1]}"
-    return f"{listed[0].upper()}{listed[1:]}?"
+        subject = (
+            "this video" if pictures == "video" else "this picture" if pictures == 1 else "these pictures"
+        )
+        return f"What is shown in {subject}?"
+    parts = [f"what is the object {mark.phrase}" for mark in marks]
+    question = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    return f"{question[0].upper()}{question[1:]}?"
 
 
 _WORDS = {
@@ -54,7 +56,7 @@ _WORDS = {
 
 
 def unmentioned(question: str, marks: Sequence[Mark]) -> list[int]:
-    """The numbers of the marks that a filled-in question says nothing of."""
+    """Return the numbers of the marks whose kind a filled-in question does not mention."""
     words = set(re.findall(r"[a-z]+", question.lower()))
     return [
         number

@@ -1,4 +1,4 @@
-"""What is told of an answer: a record for scripts, a line for people, and whether it is to be doubted."""
+"""An answer as a record for scripts, as a line for people, and with notes on whether to trust it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from typing import Any
 
 from vipcli import __version__
 from vipcli.asking.interface import Reply, Sampling
-from vipcli.asking.values import Marked, Question
-from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL
+from vipcli.asking.values import MarkedInput, Question
+from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL, VIPLLAVA, KnownCheckpoint, smallest
+from vipcli.checkpoints.hub_cache import format_size
 from vipcli.errors import Message
 from vipcli.marks.kinds import Mark
 from vipcli.pictures.images import Pixels, encode
 
 UNSURE = 0.7
-"""An answer of a lower mean probability is wrong too often to go without a word."""
+"""The bundled model's answers below this mean probability are often wrong, and get a note."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """A question, what a model made of it, and how long each step took."""
+    """A question, a model's reply to it, and how long each step took."""
 
     question: Question
     reply: Reply
@@ -34,17 +35,17 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The answer itself."""
+        """The answer's text."""
         return self.reply.text
 
     @property
     def probability(self) -> float | None:
-        """The mean probability of the answer's tokens; None if it has none."""
+        """The mean probability of the answer's tokens; None without tokens."""
         return self.reply.probability
 
     @property
     def marked(self) -> Pixels:
-        """The first picture as the model was shown it: RGB, uint8, height × width × 3."""
+        """The first picture with its marks: RGB, uint8, height × width × 3."""
         return self.question.marked.pixels
 
     @property
@@ -53,36 +54,41 @@ class Answer:
         return tuple(map(str, (*self.question.notes, *doubts(self))))
 
     def record(self) -> dict[str, Any]:
-        """The same as `vipcli ask --json` prints."""
+        """Return what the command `ask` prints as JSON."""
         return record(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the marked pictures, the question and the answer."""
+        """Show the marked pictures, the question and the answer in a notebook."""
         pictures = "".join(
             f'<img src="data:image/png;base64,{base64.b64encode(encode(shown.pixels)).decode()}" '
             'style="max-width: 20em; margin-right: 1em">'
-            for shown in self.question.marked.shown
+            for shown in self.question.marked.pictures
         )
         question, text = html.escape(self.question.text), html.escape(self.text)
         return f"<div>{pictures}<p><b>{question}</b></p><p>{text}</p></div>"
 
 
 def doubts(answer: Answer) -> Iterator[Message]:
-    """What to tell of an answer: whether the bundled model was at a loss with the picture."""
+    """Note where the bundled model was asked about a picture that it was not made for."""
     reply = answer.reply
     if reply.model.name != BUNDLED:
         return
-    sure = reply.probability is None or isnan(reply.probability) or reply.probability >= UNSURE
-    if not sure or reply.text == CANNOT_TELL:
+    unsure = reply.probability is not None and reply.probability < UNSURE
+    if unsure or reply.text == CANNOT_TELL:
         yield Message(
             "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
             "and is not sure of this picture.",
-            "For photographs, use {model=vip-llava-7b}.",
+            f"For photographs, {_model_choice(smallest())} is the smallest model, and "
+            f"{_model_choice(smallest(VIPLLAVA))} was trained on marks.",
         )
 
 
+def _model_choice(known: KnownCheckpoint) -> str:
+    return f"{{model={known.short_name}}} ({format_size(known.download)})"
+
+
 def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """An answer as one object for scripts and archives; `seconds` are those of the steps before."""
+    """Return an answer as one object for scripts; `seconds` adds the times of earlier steps."""
     reply = answer.reply
     timings = {**(seconds or {}), **answer.seconds}
     return {
@@ -92,24 +98,24 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
         "prompt": answer.question.prompt,
         "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
-        **describe(answer.question),
+        **describe_question(answer.question),
         "notes": list(answer.notes),
         "sampling": asdict(answer.sampling),
         "model": asdict(reply.model),
         "versions": dict(versions()),
-        "seconds": {step: round(taken, 4) for step, taken in timings.items()},
+        "seconds": {step: round(duration, 4) for step, duration in timings.items()},
     }
 
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions that an answer depends on."""
-    # Looked up in files, which takes longer than drawing a mark does. vipcli may run from its sources.
+    """Return the versions that an answer depends on."""
+    # Cached, since each look-up reads files. vipcli's own is constant: it may run without being installed.
     return {"vipcli": __version__, **{name: version(name) for name in ("torch", "transformers")}}
 
 
-def describe(question: Question) -> dict[str, Any]:
-    """The parts of a record that are known before a model has answered."""
+def describe_question(question: Question) -> dict[str, Any]:
+    """Return the part of the record that is known before a model answers."""
     return {
         "form": question.form.name,
         "fit": question.fit,
@@ -118,24 +124,24 @@ def describe(question: Question) -> dict[str, Any]:
     }
 
 
-def describe_marked(marked: Marked) -> dict[str, Any]:
-    """The pictures, and the marks in pixels with their colours, phrases and strokes."""
+def describe_marked(marked: MarkedInput) -> dict[str, Any]:
+    """Return the pictures, and the marks in pixels with their colors, phrases and styles."""
     return {
         "marks": [
             {
                 "number": number,
                 "kind": mark.kind,
-                "typed": one.text,
+                "typed": typed.text,
                 "color": mark.color.name,
                 "rgb": mark.color.hex,
                 "phrase": mark.phrase,
                 **_geometry(mark),
                 "style": asdict(
-                    next(shown.styles[number] for shown in marked.shown if number in shown.marks)
+                    next(shown.styles[number] for shown in marked.pictures if number in shown.marks)
                 ),
-                "images": [place for place, shown in enumerate(marked.shown, 1) if number in shown.marks],
+                "images": [place for place, shown in enumerate(marked.pictures, 1) if number in shown.marks],
             }
-            for number, (one, mark) in enumerate(zip(marked.typed, marked.marks, strict=True), 1)
+            for number, (typed, mark) in enumerate(zip(marked.typed, marked.marks, strict=True), 1)
         ],
         "drawing": asdict(marked.drawing),
         "images": [
@@ -145,7 +151,7 @@ def describe_marked(marked: Marked) -> dict[str, Any]:
                 "height": picture.height,
                 "sha256": picture.sha256,
             }
-            for picture in (shown.picture for shown in marked.shown)
+            for picture in (shown.picture for shown in marked.pictures)
         ],
         "video": None if marked.video is None else asdict(marked.video),
     }
@@ -155,27 +161,27 @@ def _geometry(mark: Mark) -> dict[str, Any]:
     return {entry.name: getattr(mark, entry.name) for entry in fields(mark) if entry.name != "color"}
 
 
-def where(mark: Mark) -> str:
-    """Where a mark lies, short enough for a line."""
+def location(mark: Mark) -> str:
+    """Return a mark's first points, short enough for a line."""
     return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
 
 
-def shown_on(marked: Marked, number: int) -> str:
-    """Where there are several pictures or frames, which of them a mark is on."""
-    places = [place for place, shown in enumerate(marked.shown, 1) if number in shown.marks]
-    if len(marked.shown) == 1:
+def placement(marked: MarkedInput, number: int) -> str:
+    """Say which picture or frame a mark is on, if there are several."""
+    places = [place for place, shown in enumerate(marked.pictures, 1) if number in shown.marks]
+    if len(marked.pictures) == 1:
         return ""
-    what = "frame" if marked.video else "picture"
-    return f" on {what} {places[0]}" if len(places) == 1 else f" on all {what}s"
+    unit = "frame" if marked.video else "picture"
+    return f" on {unit} {places[0]}" if len(places) == 1 else f" on all {unit}s"
 
 
 def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
-    """One line on which model answered, how surely and how fast."""
+    """Describe in one line which model answered, how surely and how fast."""
     model, reply = answer.reply.model, answer.reply
     revision = f" ({model.revision[:12]})" if model.revision else ""
-    sure = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
+    certainty = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
     precision = f"{model.quantize} and {model.dtype}" if model.quantize else model.dtype
     return (
-        f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{sure}; "
+        f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{certainty}; "
         f"loaded in {seconds.get('load', 0):.1f} s, answered in {answer.seconds['answer']:.1f} s."
     )

@@ -1,11 +1,11 @@
-"""What passes from step to step: how to draw, marked pictures, and a question ready for a model."""
+"""What the steps pass on: drawing options, marked pictures, and a question ready for a model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vipcli.asking.interface import Said
+from vipcli.asking.interface import PromptTurn
 from vipcli.checkpoints.prompt_forms import PromptForm
 from vipcli.config import Settings
 from vipcli.errors import Message
@@ -18,7 +18,7 @@ from vipcli.pictures.videos import Video
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How marks are to be drawn: the trained style, or what a person asked for instead."""
+    """How to draw marks; None keeps what the models were trained on."""
 
     width: float | None = None
     alpha: int | None = None
@@ -26,75 +26,78 @@ class Drawing:
 
     @classmethod
     def of(cls, settings: Settings) -> Drawing:
-        """How the settings want marks drawn."""
+        """Take it from the settings."""
         return cls(settings.width, settings.alpha, settings.jitter)
 
 
-TRAINED = Drawing()
+DEFAULT_DRAWING = Drawing()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
-    """One picture, or one frame of a video, with its marks on it."""
+class MarkedPicture:
+    """One picture, or one frame of a video, with its marks drawn."""
 
     picture: Picture
     marks: Mapping[int, Mark]
-    """By their numbers among all marks."""
+    """By number among all marks, from 1."""
     styles: Mapping[int, Style]
     pixels: Pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Marked:
-    """Pictures with their marks on them, and what is worth saying of that."""
+class MarkedInput:
+    """All pictures, or all frames of a video, with their marks drawn, and notes on them."""
 
-    shown: tuple[Shown, ...]
+    pictures: tuple[MarkedPicture, ...]
     typed: tuple[TypedMark, ...]
     drawing: Drawing
     video: Video | None = None
-    """Where the pictures are its frames."""
+    """Set if the pictures are its frames."""
     notes: tuple[Message, ...] = ()
 
     @property
     def marks(self) -> tuple[Mark, ...]:
-        """All marks, in the order in which they were typed."""
-        placed = {number: mark for one in reversed(self.shown) for number, mark in one.marks.items()}
+        """All marks in the order they were typed."""
+        placed = {
+            number: mark for picture in reversed(self.pictures) for number, mark in picture.marks.items()
+        }
         return tuple(placed[number] for number in sorted(placed))
 
     @property
     def picture(self) -> Picture:
-        """The first picture, mostly the only one."""
-        return self.shown[0].picture
+        """The first picture, usually the only one."""
+        return self.pictures[0].picture
 
     @property
     def pixels(self) -> Pixels:
-        """The first picture with its marks."""
-        return self.shown[0].pixels
+        """The first picture with its marks drawn."""
+        return self.pictures[0].pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """All that is settled before a model is needed."""
+    """A question with its marked pictures and its prompt, ready for a model."""
 
     text: str
-    asked: bool
-    marked: Marked
+    by_user: bool
+    """False if it was made up because none was asked."""
+    marked: MarkedInput
     prompt: str
     form: PromptForm
     fit: Fit
-    typed: tuple[str, ...]
+    user_texts: tuple[str, ...]
     notes: tuple[Message, ...] = ()
-    before: tuple[Said, ...] = ()
-    """What was said earlier in a conversation; `prompt` goes on from there."""
-    goes_on: bool = False
-    """Whether anything was said earlier, as tokens or as text."""
+    past_turns: tuple[PromptTurn, ...] = ()
+    """Past turns whose token ids are known; `prompt` begins after the last of them."""
+    is_follow_up: bool = False
+    """Whether there are past turns, as token ids or as text."""
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """A turn of a conversation that is over."""
+class PastTurn:
+    """A finished turn of a conversation."""
 
     question: str
     answer: str
     token_ids: tuple[int, ...] | None
-    """Those of the answer; None where another model wrote it, so that its text must do."""
+    """The answer's; None if another model wrote it, so that only its text is of use."""

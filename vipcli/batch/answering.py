@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Protocol
 
 from vipcli.asking import records
-from vipcli.asking.interface import Reply, Request, Several
+from vipcli.asking.interface import BatchAnswerer, Reply, Request
 from vipcli.asking.records import Answer
 from vipcli.batch.prefetch import Windows
 from vipcli.batch.preparing import Plan, Ready
@@ -30,14 +30,14 @@ _HOPELESS = 8
 class Together:
     """Answers requests side by side as far as memory reaches: a batch that does not fit is halved."""
 
-    def __init__(self, load: Callable[[], Several], together: int) -> None:
+    def __init__(self, load: Callable[[], BatchAnswerer], together: int) -> None:
         self._load = load
         self._most = self._limit = together
         self._successes = 0
         self._failures = 0
 
     @cached_property
-    def answerer(self) -> Several:
+    def answerer(self) -> BatchAnswerer:
         """The model, loaded on first use: a batch that is done needs none."""
         return self._load()
 
@@ -52,7 +52,7 @@ class Together:
     def _batch(self, requests: Sequence[Request]) -> list[Reply | VipcliError]:
         try:
             if len(requests) > 1:
-                replies = self.answerer.answers(requests)
+                replies = self.answerer.answer_batch(requests)
             else:
                 replies = [self.answerer.answer(requests[0])]
         except OutOfMemoryError as error:
@@ -89,7 +89,7 @@ class Together:
 class Asker:
     """Answers what is ready and makes rows of the answers."""
 
-    def __init__(self, load: Callable[[], Several], plan: Plan) -> None:
+    def __init__(self, load: Callable[[], BatchAnswerer], plan: Plan) -> None:
         self._plan = plan
         self._together = Together(load, plan.together)
 
@@ -124,7 +124,7 @@ def unanswered(one: Ready) -> Row:
     head = _head(one)
     if one.question is None:
         return {**head, "error": one.fault}
-    return {**head, "prompt": one.question.prompt, **records.describe(one.question), "error": None}
+    return {**head, "prompt": one.question.prompt, **records.describe_question(one.question), "error": None}
 
 
 def _head(one: Ready) -> Row:
@@ -145,7 +145,7 @@ def _unexpected(error: Exception) -> ModelError:
 def _length(one: Ready) -> tuple[int, int, int]:
     """What tells how many tokens the prompt of one takes, those of its pictures included."""
     assert one.question is not None
-    shown = one.question.marked.shown
+    shown = one.question.marked.pictures
     # Where pictures are cut into tiles, larger ones take more of them; elsewhere all take as many.
     pixels = max(one.picture.width * one.picture.height for one in shown)
     return len(shown), pixels if one.question.form.name == "template" else 0, len(one.question.prompt)

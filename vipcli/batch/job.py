@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vipcli.asking.interface import Several
+from vipcli.asking.interface import BatchAnswerer
 from vipcli.batch import rows
 from vipcli.batch.answering import AnsweredWindows, Asker, Sink, Tally, made, run, unanswered
 from vipcli.batch.items import Job
@@ -32,7 +32,7 @@ Work = Callable[[Job, Done, Callable[[], bool]], AnsweredWindows]
 """Where the work is done: items in, answered windows out, until it is told to stop."""
 
 
-def here(plan: Plan, load: Callable[[], Several]) -> Work:
+def here(plan: Plan, load: Callable[[], BatchAnswerer]) -> Work:
     """Do the work in this process, with a model that is loaded once there is something to ask."""
 
     def work(job: Job, done: Done, stop: Callable[[], bool]) -> AnsweredWindows:

@@ -15,12 +15,12 @@ import numpy as np
 from vipcli.asking import pipeline
 from vipcli.asking.interface import GREEDY, Request, Sampling, Setup
 from vipcli.asking.load_marked import load
-from vipcli.asking.values import TRAINED, Drawing, Marked, Question
+from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, Question
 from vipcli.batch.items import Item
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.errors import OutputError, VipcliError, first_line
-from vipcli.geometry import Fit
+from vipcli.geometry import FitChoice
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, typed
@@ -40,12 +40,12 @@ class Plan:
 
     checkpoint: Checkpoint
     setup: Setup = field(default_factory=Setup)
-    drawing: Drawing = TRAINED
+    drawing: Drawing = DEFAULT_DRAWING
     drawn_as: str | None = None
     """The kind of mark that regions become; None for each its own."""
     prompt: str = "auto"
     system: str | None = None
-    fit: Fit = "pad"
+    fit: FitChoice = "auto"
     sampling: Sampling = GREEDY
     max_pixels: int = DEFAULT_MAX_PIXELS
     frames: int = DEFAULT_FRAMES
@@ -100,13 +100,13 @@ class Reader:
         try:
             marked = self._marked(item)
             # Of a video, every frame tells the same.
-            shown = marked.shown[: len(item.images)]
+            shown = marked.pictures[: len(item.images)]
             identity = self._identity(item, [one.picture.sha256 for one in shown])
             question = self._question(item, marked)
             self._save(item, marked)
             if done is not None and (identity, item.id) in done:
                 return Ready(item, identity, done=True)
-            request = self._shrunk(pipeline.request_of(question, self._plan.sampling))
+            request = self._shrunk(pipeline.build_request(question, self._plan.sampling))
             return Ready(item, identity, _without_pixels(question), request)
         except OutputError:
             # What cannot be written for one cannot be written for the next.
@@ -133,7 +133,7 @@ class Reader:
             "model": self._model,
             "setup": [plan.setup.dtype, plan.setup.quantize, plan.setup.quantize_all],
             "drawing": [*asdict(plan.drawing).values(), plan.drawn_as],
-            "prompt": [plan.prompt, plan.system, plan.fit],
+            "prompt": [plan.prompt, plan.system, plan.checkpoint.fit(plan.fit)],
             "frames": plan.frames if any(is_video(name) for name in item.images) else None,
             # Where the likeliest is taken, no seed plays a part.
             "sampling": asdict(replace(plan.sampling, seed=plan.sampling.seed if chance else 0)),
@@ -141,7 +141,7 @@ class Reader:
         written = json.dumps(told, sort_keys=True).encode()
         return hashlib.blake2b(written, digest_size=16).hexdigest()
 
-    def _question(self, item: Item, marked: Marked) -> Question:
+    def _question(self, item: Item, marked: MarkedInput) -> Question:
         plan = self._plan
         return pipeline.prepare(
             marked,
@@ -152,7 +152,7 @@ class Reader:
             fit=plan.fit,
         )
 
-    def _marked(self, item: Item) -> Marked:
+    def _marked(self, item: Item) -> MarkedInput:
         plan = self._plan
         frames = plan.frames if any(is_video(name) for name in item.images) else None
         pictures, video = load(item.images, frames=frames, max_pixels=plan.max_pixels)
@@ -178,10 +178,10 @@ class Reader:
             return True
         return all(target.exists() for target in self._targets(item, len(item.images)))
 
-    def _save(self, item: Item, marked: Marked) -> None:
+    def _save(self, item: Item, marked: MarkedInput) -> None:
         if self._plan.save_marked is None:
             return
-        for one, target in zip(marked.shown, self._targets(item, len(marked.shown)), strict=True):
+        for one, target in zip(marked.pictures, self._targets(item, len(marked.pictures)), strict=True):
             if any(target.parent.resolve() == Path(name).parent.resolve() for name in item.images):
                 # There, they would be taken for pictures to ask about the next time.
                 raise OutputError(f"The folder {str(target.parent)!r} holds the pictures. Name another one.")
@@ -211,9 +211,9 @@ def _without_pixels(question: Question) -> Question:
         question,
         marked=replace(
             question.marked,
-            shown=tuple(
+            pictures=tuple(
                 replace(one, picture=replace(one.picture, pixels=blank), pixels=blank)
-                for one in question.marked.shown
+                for one in question.marked.pictures
                 for blank in [np.broadcast_to(np.uint8(0), one.picture.pixels.shape)]
             ),
         ),

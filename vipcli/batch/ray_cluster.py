@@ -34,7 +34,7 @@ from vipcli.checkpoints.lookup import fingerprint
 from vipcli.errors import ModelError, UsageError, VipcliError, first_line
 
 if TYPE_CHECKING:
-    from vipcli.asking.interface import Several
+    from vipcli.asking.interface import BatchAnswerer
     from vipcli.batch.job import Work
 
 # Ray reads these when it is imported. What it would say is for whoever runs the cluster, and is in its logs.
@@ -493,7 +493,7 @@ class _Worker:
             )
         return Reader(self._plan), Asker(self._load, self._plan)
 
-    def _load(self) -> Several:
+    def _load(self) -> BatchAnswerer:
         from vipcli.engine.local import LocalModel
 
         return LocalModel(self._plan.checkpoint, self._plan.setup)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vipcli import config
-from vipcli.asking.interface import Answerer, Ended
+from vipcli.asking.interface import Answerer, EndReason
 from vipcli.chat.conversation import Conversation, Exchange, Manner, Scene, manner_of
 from vipcli.checkpoints.catalog import BUNDLED
 from vipcli.checkpoints.lookup import Checkpoint
@@ -136,7 +136,7 @@ class _Exchange(_Part):
     typed: str
     question: str
     answer: str
-    ended: Ended
+    ended: EndReason
     probability: float | None
     phrases: list[str]
     scene: _Scene

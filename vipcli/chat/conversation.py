@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from vipcli.asking import pipeline
-from vipcli.asking.interface import Answerer, Ended, Halted, OnText, Sampling
+from vipcli.asking.interface import Answerer, EndReason, Halted, OnText, Sampling
 from vipcli.asking.records import Answer, doubts
-from vipcli.asking.values import Drawing, Earlier, Marked, Question
+from vipcli.asking.values import Drawing, MarkedInput, PastTurn, Question
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ContextError, Message, UsageError
-from vipcli.geometry import Fit
+from vipcli.geometry import FitChoice
 from vipcli.marks.kinds import Mark, TypedMark, parse_named_mark
 from vipcli.pictures.images import Picture
 from vipcli.pictures.videos import Video
@@ -25,7 +25,7 @@ class Manner:
 
     prompt: str = "auto"
     system: str | None = None
-    fit: Fit = "pad"
+    fit: FitChoice = "auto"
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
@@ -61,7 +61,7 @@ class Scene:
     typed: tuple[TypedMark, ...] = ()
     video: Video | None = None
 
-    def marked(self, drawing: Drawing) -> Marked:
+    def marked(self, drawing: Drawing) -> MarkedInput:
         """The pictures with their marks drawn."""
         return pipeline.mark(self.pictures, self.typed, drawing, video=self.video)
 
@@ -75,7 +75,7 @@ class Exchange:
     answer: str
     token_ids: tuple[int, ...] | None
     """Those of the answer's text; None if another model wrote it."""
-    ended: Ended
+    ended: EndReason
     probability: float | None
     scene: Scene
     manner: Manner
@@ -104,7 +104,7 @@ class Conversation:
         self.exchanges: list[Exchange] = []
         self.forgotten = 0
         """How many of the exchanges the model has no more room for."""
-        self._marked: Marked
+        self._marked: MarkedInput
         self._told: set[Message] = set()
         self.look_at(scene)
 
@@ -113,7 +113,7 @@ class Conversation:
         return self._scene
 
     @property
-    def marked(self) -> Marked:
+    def marked(self) -> MarkedInput:
         """The pictures as the model is shown them."""
         return self._marked
 
@@ -161,8 +161,8 @@ class Conversation:
             prompt=manner.prompt,
             system=manner.system,
             fit=manner.fit,
-            earlier=[
-                Earlier(one.question, one.answer, one.token_ids) for one in self.exchanges[self.forgotten :]
+            past_turns=[
+                PastTurn(one.question, one.answer, one.token_ids) for one in self.exchanges[self.forgotten :]
             ],
         )
 

@@ -71,7 +71,7 @@ def _turns(chat: Conversation) -> Iterator[str]:
 
 def _pictures(one: Exchange) -> Iterator[str]:
     try:
-        marked = one.scene.marked(one.manner.drawing).shown if one.scene.pictures else ()
+        marked = one.scene.marked(one.manner.drawing).pictures if one.scene.pictures else ()
     except VipcliError:
         # A mask's file may have left, too.
         marked = ()

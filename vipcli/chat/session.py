@@ -15,7 +15,7 @@ from types import FrameType
 from vipcli import config
 from vipcli.asking.interface import Answerer, Halted
 from vipcli.asking.load_marked import load
-from vipcli.asking.records import Answer, where
+from vipcli.asking.records import Answer, location
 from vipcli.chat import archive, history, html
 from vipcli.chat.conversation import Conversation, Manner, Scene, manner_of
 from vipcli.errors import ConversationError, Message, OutputError, UsageError
@@ -151,11 +151,11 @@ class Talk:
 
     def _mark(self, kind: str, rest: str) -> None:
         mark = self.chat.mark(parse_mark(kind, _path(rest)))
-        self._note(f"{{{len(self.chat.marks)}}} {mark.phrase}: {mark.kind} {where(mark)}")
+        self._note(f"{{{len(self.chat.marks)}}} {mark.phrase}: {mark.kind} {location(mark)}")
 
     def _marks(self, rest: str) -> None:
         for number, mark in enumerate(self.chat.marks, 1):
-            output.tell(f"{{{number}}} {mark.phrase}: {mark.kind} {where(mark)}")
+            output.tell(f"{{{number}}} {mark.phrase}: {mark.kind} {location(mark)}")
         if not self.chat.marks:
             output.tell("There are no marks. /box 10%,10%,50%,50% draws one.")
 
@@ -167,7 +167,7 @@ class Talk:
         self._note("All marks are gone." if count else "There was no mark.")
 
     def _show(self, rest: str) -> None:
-        for one in self.chat.marked.shown:
+        for one in self.chat.marked.pictures:
             output.show(one.pixels)
 
     def _image(self, rest: str) -> None:

@@ -1,4 +1,4 @@
-"""The Hugging Face cache: what is kept there, fetching into it and taking out of it. No torch."""
+"""The Hugging Face cache: list it, download into it and remove from it. No torch."""
 
 from __future__ import annotations
 
@@ -17,253 +17,263 @@ from typing import Any, TypeVar
 
 from vipcli.errors import ModelError, first_line
 
-# Weights only as safetensors; everything else is text.
-WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt"]
-_UNFINISHED = ".incomplete"
-# Seconds in which a download that goes on has written something.
-_QUIET = 60.0
+# Only safetensors for weights; everything else is text.
+_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt"]
+_PARTIAL = ".incomplete"
+_STALE_AFTER = 60.0
+"""Seconds without a write after which a download counts as stopped."""
 
 T = TypeVar("T")
 
 
-class NotHereError(ModelError):
-    """A checkpoint of the hub that is neither in the cache nor within reach."""
+class NotCachedError(ModelError):
+    """A checkpoint that is not in the cache and cannot be downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedCheckpoint:
     """A checkpoint in the cache."""
 
     name: str
     size: int
-    """Bytes on the disk, without what a download that was stopped left of a single file."""
+    """Bytes on disk, without partial downloads."""
     folder: Path
 
 
-def folder() -> Path:
-    """Where the cache is."""
+def cache_folder() -> Path:
+    """Return the folder of the cache."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
-def fetch(name: str, revision: str | None = None, *, offline: bool = False, bars: bool = False) -> Path:
-    """The folder of a checkpoint of the hub, downloaded as far as it is not here yet.
-
-    With `bars`, a terminal shows how far that is.
-    """
+def fetch(
+    name: str, revision: str | None = None, *, offline: bool = False, show_progress: bool = False
+) -> Path:
+    """Download what is missing of a checkpoint, and return its folder."""
     from huggingface_hub import snapshot_download
 
-    def ask() -> Path:
-        with _ended_at_once():
+    def download() -> Path:
+        with _default_interrupt():
             folder = snapshot_download(
                 name,
                 revision=revision,
-                allow_patterns=WANTED,
+                allow_patterns=_FILE_PATTERNS,
                 local_files_only=offline,
-                tqdm_class=_bar(shown=bars),
+                tqdm_class=_progress_bar(shown=show_progress),
             )
         return Path(folder)
 
-    return _reach(name, revision, offline, ask)
+    return _explain_failure(name, revision, offline, download)
 
 
-def settings(name: str, revision: str | None = None) -> Path:
-    """A checkpoint's config.json alone, downloaded if it is not here yet."""
+def fetch_config(name: str, revision: str | None = None) -> Path:
+    """Download a checkpoint's config.json alone, and return its path."""
     from huggingface_hub import hf_hub_download
 
-    def ask() -> Path:
-        return Path(hf_hub_download(name, "config.json", revision=revision, tqdm_class=_bar(shown=False)))
+    def download() -> Path:
+        return Path(
+            hf_hub_download(name, "config.json", revision=revision, tqdm_class=_progress_bar(shown=False))
+        )
 
-    return _reach(name, revision, False, ask)
+    return _explain_failure(name, revision, False, download)
 
 
-def missing(name: str, revision: str | None = None) -> dict[str, int]:
-    """The files of a checkpoint on the hub, and how many bytes of each are still to be fetched."""
+def download_sizes(name: str, revision: str | None = None) -> dict[str, int]:
+    """Return a checkpoint's files on the hub, and the bytes still to download of each."""
     from huggingface_hub import errors, snapshot_download
 
-    def ask() -> dict[str, int]:
+    def look_up() -> dict[str, int]:
         try:
             files = snapshot_download(
                 name,
                 revision=revision,
-                allow_patterns=WANTED,
+                allow_patterns=_FILE_PATTERNS,
                 dry_run=True,
-                tqdm_class=_bar(shown=False),
+                tqdm_class=_progress_bar(shown=False),
             )
         except errors.DryRunError as error:
-            # What the hub said is wrapped up in it.
+            # It wraps the hub's own answer.
             if isinstance(error.__cause__, errors.HfHubHTTPError):
                 raise error.__cause__ from None
             raise errors.LocalEntryNotFoundError(str(error)) from None
         return {file.filename: file.file_size or 0 if file.will_download else 0 for file in files}
 
-    return _reach(name, revision, False, ask)
+    return _explain_failure(name, revision, False, look_up)
 
 
-def _bar(*, shown: bool) -> Any:
-    """The hub's bars: on a terminal where something is really fetched, else none."""
+def _progress_bar(*, shown: bool) -> Any:
+    """Return the hub's progress bar; even if shown, it appears only in a terminal."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # None leaves it to the terminal.
+            # None disables it outside of a terminal.
             super().__init__(*args, **{**kwargs, "disable": None if shown else True})  # type: ignore[no-untyped-call]
 
     return Bar
 
 
-def sweep(name: str) -> None:
-    """Take away what downloads that were stopped left of single files, but for what is still written.
+def remove_stale_downloads(name: str) -> None:
+    """Delete partial files of stopped downloads, unless one is still being written.
 
-    Of the library's newer versions, none goes on with it; the older ones', which do, are named otherwise.
+    Newer versions of the library never resume them. Older versions do, and name them differently.
     """
     from filelock import FileLock, Timeout
 
-    repository = folder() / f"models--{name.replace('/', '--')}"
-    for left in repository.glob(f"blobs/*.*{_UNFINISHED}"):
-        # The library holds this lock as long as it writes to the file, where the disk has locks at all.
-        lock = folder() / ".locks" / repository.name / f"{left.name.split('.')[0]}.lock"
+    repository = cache_folder() / f"models--{name.replace('/', '--')}"
+    for partial in repository.glob(f"blobs/*.*{_PARTIAL}"):
+        # The library holds this lock while it writes, on file systems that have locks.
+        lock = cache_folder() / ".locks" / repository.name / f"{partial.name.split('.')[0]}.lock"
         try:
-            if time.time() - left.stat().st_mtime > _QUIET:
+            if time.time() - partial.stat().st_mtime > _STALE_AFTER:
                 lock.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(lock, timeout=0):
-                    left.unlink()
-        # What cannot be taken away does no harm beyond the room that it takes.
+                    partial.unlink()
+        # One that cannot be deleted only takes up space.
         except (OSError, Timeout):
             continue
 
 
-def mending(checkpoint: Path) -> str:
-    """What to do about a checkpoint's folder that is damaged: in the cache, it must go to be fetched anew."""
+def repair_advice(checkpoint: Path) -> str:
+    """Say how to repair a damaged checkpoint; one in the cache must be removed first."""
     repository = checkpoint.absolute().parents[1]
     if checkpoint.absolute().parent.name == "snapshots" and repository.name.startswith("models--"):
         name = repository.name.removeprefix("models--").replace("--", "/")
-        return f"Take it away with vipcli models rm {name}, then fetch it again."
-    return "Fetch it again."
+        return f"Remove it with vipcli models rm {name}, then download it again."
+    return "Download it again."
 
 
-def insist_on_room(name: str, wanted: int) -> None:
-    """Refuse to begin a download that the disk cannot hold."""
-    place = folder()
+def check_disk_space(name: str, needed: int) -> None:
+    """Refuse a download that the disk has no space for."""
+    place = cache_folder()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    if wanted > free:
+    if needed > free:
         raise ModelError(
-            f"{name} needs {readable(wanted)} more on the disk, and {place} has {readable(free)} left. "
-            "Make room, or point HF_HOME to another disk."
+            f"{name} needs {format_size(needed)} more on the disk, and {place} has {format_size(free)} left.",
+            "Make room, or set HF_HOME to a folder on another disk.",
         )
 
 
-def kept() -> list[Kept]:
-    """The checkpoints in the cache, by name."""
+def cached_checkpoints() -> list[CachedCheckpoint]:
+    """List the checkpoints in the cache, by name."""
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
-        found = scan_cache_dir()
+        repositories = scan_cache_dir().repos
     except CacheNotFound:
         return []
-    repositories = (one for one in found.repos if one.repo_type == "model")
-    return sorted(
-        (Kept(one.repo_id, _size(one.repo_path), one.repo_path) for one in repositories),
-        key=lambda one: one.name,
+    checkpoints = (
+        CachedCheckpoint(repository.repo_id, _size(repository.repo_path), repository.repo_path)
+        for repository in repositories
+        if repository.repo_type == "model"
     )
+    return sorted(checkpoints, key=lambda checkpoint: checkpoint.name)
 
 
 def remove(name: str) -> int:
-    """Take a checkpoint out of the cache, and return how many bytes that frees."""
-    for one in kept():
-        if one.name == name:
+    """Remove a checkpoint from the cache, and return how many bytes that frees."""
+    for checkpoint in cached_checkpoints():
+        if checkpoint.name == name:
             try:
-                shutil.rmtree(one.folder)
+                shutil.rmtree(checkpoint.folder)
             except OSError as error:
                 raise ModelError(
-                    f"{name} cannot be removed from {one.folder}: {error.strerror or error}."
+                    f"{name} cannot be removed from {checkpoint.folder}: {error.strerror or error}."
                 ) from None
-            return one.size
-    raise ModelError(f"{name} is not in the cache ({folder()}), so there is nothing to remove.")
+            return checkpoint.size
+    raise ModelError(f"{name} is not in the cache ({cache_folder()}), so there is nothing to remove.")
 
 
 def _size(repository: Path) -> int:
-    # Snapshots are links to what lies in blobs.
-    files = (file for file in repository.rglob("*") if not file.is_dir() and file.suffix != _UNFINISHED)
+    # Snapshots only link to the files in blobs.
+    files = (file for file in repository.rglob("*") if not file.is_dir() and file.suffix != _PARTIAL)
     return sum(file.lstat().st_size for file in files)
 
 
-def readable(size: float) -> str:
-    """`14.1 GB`, as disks and downloads are counted."""
+def format_size(size: float) -> str:
+    """Write a size for people: `14.1 GB`, in powers of 1000."""
     power = min(int(math.log(size, 1000)), 4) if size >= 1 else 0
     amount, unit = size / 1000**power, ("bytes", "kB", "MB", "GB", "TB")[power]
     return f"{amount:.0f} {unit}" if amount >= 100 or power == 0 else f"{amount:.1f} {unit}"
 
 
-def _reach(name: str, revision: str | None, offline: bool, action: Callable[[], T]) -> T:
-    """Do what may need the hub, and say in plain words why it failed."""
+def _explain_failure(name: str, revision: str | None, offline: bool, action: Callable[[], T]) -> T:
+    """Run what may need the hub, and raise its errors in plain words."""
     from huggingface_hub import constants, errors
 
     try:
-        with _in_silence():
+        with _quiet_library():
             return action()
-    except errors.GatedRepoError:
-        reason = "asks for consent: accept its terms on its page, then set HF_TOKEN"
-    except errors.RepositoryNotFoundError as error:
-        reason = "is not on the hub, or is private: check its name, or set HF_TOKEN"
-        if _status(error) == 404:
-            reason = "is not on the hub, at least not for you: check its name"
-    except errors.RevisionNotFoundError:
-        reason = f"has no revision {revision or constants.DEFAULT_REVISION!r}"
     except errors.LocalEntryNotFoundError:
-        why = "and the hub cannot be reached"
-        if offline:
-            why = "and offline is on: fetch it with --no-offline"
-        elif constants.HF_HUB_OFFLINE:
-            why = "and HF_HUB_OFFLINE is set: unset it to fetch it"
-        raise NotHereError(f"The checkpoint {name} is not in the cache, {why}.") from None
+        raise _not_cached(name, offline) from None
+    except errors.RevisionNotFoundError:
+        problem, advice = f"has no revision {revision or constants.DEFAULT_REVISION!r}", None
     except errors.HFValidationError:
-        reason = "has a name that no checkpoint of the hub can have"
+        problem, advice = "has a name that no checkpoint of the hub can have", None
     except errors.HfHubHTTPError as error:
-        reason = f"cannot be fetched ({first_line(error)}): try again later"
-        if _status(error) in (401, 403):
-            reason = "asks for consent, or HF_TOKEN is wrong or expired: look at its page and at HF_TOKEN"
+        problem, advice = _explain_refusal(error)
     except OSError as error:
-        full = error.errno == errno.ENOSPC
-        reason = (
-            "does not fit on the disk: make room or point HF_HOME elsewhere"
-            if full
-            else f"cannot be stored in {folder()} ({error.strerror or first_line(error)})"
-        )
-    # The hub's library is built on one HTTP library or another, whose errors share no name.
+        problem = f"cannot be stored in {cache_folder()} ({error.strerror or first_line(error)})"
+        advice = None
+        if error.errno == errno.ENOSPC:
+            problem, advice = "does not fit on the disk", "Make room, or set HF_HOME to a folder elsewhere."
+    # The hub's library uses one of two HTTP libraries, whose errors have no common class.
     except Exception as error:
-        reason = f"cannot be fetched ({first_line(error)}): try again later"
-    raise ModelError(f"The checkpoint {name} {reason}.") from None
+        problem, advice = f"cannot be downloaded ({first_line(error)})", "Try again later."
+    raise ModelError(f"The checkpoint {name} {problem}.", advice) from None
 
 
-def _status(error: Any) -> int | None:
-    """The number that the hub answered with."""
-    return getattr(error.response, "status_code", None)
+def _explain_refusal(error: Any) -> tuple[str, str]:
+    """Return what the hub refused, and what to do about it."""
+    from huggingface_hub import errors
+
+    status = getattr(error.response, "status_code", None)
+    match error:
+        case errors.GatedRepoError():
+            return "asks for consent", "Accept its terms on its page, then set HF_TOKEN."
+        case errors.RepositoryNotFoundError() if status == 404:
+            return "is not on the hub, or hidden from you", "Check its name."
+        case errors.RepositoryNotFoundError():
+            return "is not on the hub, or is private", "Check its name, or set HF_TOKEN."
+    if status in (401, 403):
+        return "asks for consent, or HF_TOKEN is wrong or expired", "Look at its page and at HF_TOKEN."
+    return f"cannot be downloaded ({first_line(error)})", "Try again later."
+
+
+def _not_cached(name: str, offline: bool) -> NotCachedError:
+    from huggingface_hub import constants
+
+    reason, advice = "the hub cannot be reached", None
+    if offline:
+        reason, advice = "offline is on", "To download it, turn off {offline}."
+    elif constants.HF_HUB_OFFLINE:
+        reason, advice = "HF_HUB_OFFLINE is set", "Unset it to download the checkpoint."
+    return NotCachedError(f"The checkpoint {name} is not in the cache, and {reason}.", advice)
 
 
 @contextmanager
-def _ended_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process: the library would first fetch to its end every file that it has begun."""
+def _default_interrupt() -> Iterator[None]:
+    """Let Ctrl-C end the process at once; the library would first finish every file that it has begun."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
 @contextmanager
-def _in_silence() -> Iterator[None]:
-    """What the hub's library would say by the way is either told by us or of no use."""
+def _quiet_library() -> Iterator[None]:
+    """Hide the log messages of the hub's library, which repeat our own errors and notes."""
     log = logging.getLogger("huggingface_hub")
-    before = log.level
+    previous = log.level
     log.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        log.setLevel(before)
+        log.setLevel(previous)

@@ -1,9 +1,8 @@
-"""The checkpoints at hand: what is known of each, and what of it is here. No torch."""
+"""The checkpoints to choose from: what is known of each, and which are in the cache. No torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,76 +12,76 @@ from vipcli.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ListedCheckpoint:
     """A checkpoint in the list."""
 
     name: str
     family: str
     parameters: int | None
     size: int | None
-    """Bytes in the cache; None where it is not here."""
+    """Bytes in the cache; None if it is not there."""
     default: bool
     unfinished: bool = False
     """Whether its download was stopped."""
 
 
-def everything(default: Any) -> list[Row]:
-    """All that is known or in the cache, what comes with vipcli first."""
-    here = {one.name: one.size for one in hub_cache.kept()}
-    bundled = lookup.find(BUNDLED)
-    assert bundled.folder is not None
-    size = sum(file.stat().st_size for file in bundled.folder.iterdir())
-    rows = [Row(BUNDLED, bundled.family.name, _counted(bundled), size, default == BUNDLED)]
+def list_checkpoints(default: Any) -> list[ListedCheckpoint]:
+    """List all checkpoints that are known or in the cache, the bundled one first."""
+    cached_sizes = {checkpoint.name: checkpoint.size for checkpoint in hub_cache.cached_checkpoints()}
+    rows = [_bundled_row(is_default=default == BUNDLED)]
     for known in KNOWN.values():
-        chosen = default in (known.short, known.hub)
-        kept = here.pop(known.hub, None)
-        half = kept is not None and _unfinished(known.hub)
-        rows.append(Row(known.short, known.family.name, known.parameters, kept, chosen, half))
-    rows += [_found(name, size, chosen=default == name) for name, size in here.items()]
+        is_default = default in (known.short_name, known.hub_name)
+        size = cached_sizes.pop(known.hub_name, None)
+        unfinished = size is not None and _is_unfinished(known.hub_name)
+        family = known.family.name
+        rows.append(
+            ListedCheckpoint(known.short_name, family, known.parameters, size, is_default, unfinished)
+        )
+    rows += [_unlisted_row(name, size, is_default=default == name) for name, size in cached_sizes.items()]
     if not any(row.default for row in rows):
-        rows.append(Row(str(default), "", None, None, True))
+        rows.append(ListedCheckpoint(str(default), "", None, None, True))
     return rows
 
 
-def _unfinished(name: str) -> bool:
+def _bundled_row(*, is_default: bool) -> ListedCheckpoint:
+    bundled = lookup.find(BUNDLED)
+    assert bundled.folder is not None
+    size = sum(file.stat().st_size for file in bundled.folder.iterdir())
+    return ListedCheckpoint(BUNDLED, bundled.family.name, _parameter_count(bundled), size, is_default)
+
+
+def _is_unfinished(name: str) -> bool:
     try:
         return lookup.peek(name).folder is None
-    # Damaged is another matter.
+    # One that is damaged is not unfinished.
     except ModelError:
         return False
 
 
-def _found(name: str, size: int, *, chosen: bool) -> Row:
-    """A checkpoint in the cache that is not among the known; other tools keep theirs there, too."""
+def _unlisted_row(name: str, size: int, *, is_default: bool) -> ListedCheckpoint:
+    """Describe a cached checkpoint that vipcli may not know; other tools share the cache."""
     try:
         checkpoint = lookup.peek(name)
         if checkpoint.folder is None:
-            return Row(name, "", None, size, chosen, unfinished=True)
-        return Row(name, checkpoint.family.name, _counted(checkpoint), size, chosen)
+            return ListedCheckpoint(name, "", None, size, is_default, unfinished=True)
+        family = checkpoint.family.name
+        return ListedCheckpoint(name, family, _parameter_count(checkpoint), size, is_default)
     except ModelError:
-        return Row(name, "", None, size, chosen)
+        return ListedCheckpoint(name, "", None, size, is_default)
 
 
-def line(row: Row) -> str:
-    """A checkpoint on one line."""
-    star = "*" if row.default else " "
-    size = "-" if row.size is None else hub_cache.readable(row.size)
-    half = " unfinished" if row.unfinished else ""
-    return f"{star} {row.name:26} {row.family:16} {_billions(row.parameters):>7} {size:>9}{half}"
-
-
-def info(name: str) -> dict[str, Any]:
-    """All that is known of a checkpoint without fetching it."""
+def checkpoint_info(name: str) -> dict[str, Any]:
+    """Return all that is known of a checkpoint without downloading it."""
     checkpoint = lookup.peek(name)
     known = BY_HUB_NAME.get(checkpoint.name)
     family = None if checkpoint.assumed else checkpoint.family
     limits = known.limits if known else family.limits if family else None
     facts: dict[str, Any] = {
         "name": checkpoint.name,
-        "short": None if known is None else known.short,
+        "short": None if known is None else known.short_name,
         "family": family.name if family else None,
         "limits": limits,
-        "parameters": _counted(checkpoint) if known is None else known.parameters,
+        "parameters": _parameter_count(checkpoint) if known is None else known.parameters,
         "prompt": family.form if family else None,
         "input_size": checkpoint.input_size if family else None,
         "revision": checkpoint.revision,
@@ -96,43 +95,12 @@ def info(name: str) -> dict[str, Any]:
         facts |= {"licence": known.licence, "download": known.download, "memory": memory}
     elif checkpoint.folder is not None:
         folder = checkpoint.folder
-        facts["memory"] = {str(bits): lookup.memory(folder, bits) for bits in PRECISIONS}
+        facts["memory"] = {str(bits): lookup.memory_needed(folder, bits) for bits in PRECISIONS}
     return facts
 
 
-def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What `info` found, for people."""
-    short = f" ({facts['short']})" if facts["short"] else ""
-    yield "name", f"{facts['name']}{short}"
-    if facts["family"] is None:
-        yield "family", "not known before it is fetched"
-    else:
-        yield "family", f"{facts['family']}. {facts['limits']}"
-    if facts["parameters"] is not None:
-        yield "parameters", _billions(facts["parameters"])
-    for bits, memory in facts["memory"].items():
-        yield f"{bits} bits", f"takes {hub_cache.readable(memory)} of memory"
-    if facts["family"] is not None:
-        yield "prompt", f"--prompt {facts['prompt']}"
-        yield "input", f"{facts['input_size']} × {facts['input_size']} pixels"
-    if facts["licence"] is not None:
-        yield "licence", facts["licence"]
-    if facts["folder"] is not None:
-        yield "here", facts["folder"]
-    elif facts["download"] is not None:
-        yield "here", f"no; {hub_cache.readable(facts['download'])} to fetch"
-    else:
-        yield "here", "no"
-
-
-def _counted(checkpoint: lookup.Checkpoint) -> int | None:
-    """How many parameters the files of a checkpoint hold."""
+def _parameter_count(checkpoint: lookup.Checkpoint) -> int | None:
+    """Count the parameters in a checkpoint's files; None if it is not downloaded."""
     if checkpoint.folder is None:
         return None
-    return sum(math.prod(shape) for shape in lookup.shapes(checkpoint.folder).values())
-
-
-def _billions(parameters: int | None) -> str:
-    if parameters is None:
-        return "-"
-    return f"{parameters / 1e9:.1f} B" if parameters >= 1e8 else f"{parameters / 1e6:.0f} M"
+    return sum(math.prod(shape) for shape in lookup.weight_shapes(checkpoint.folder).values())

@@ -1,4 +1,4 @@
-"""From a checkpoint's name to its folder, and what the files there say. No torch."""
+"""Find a checkpoint's folder by its name, and read the settings there. No torch."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from vipcli.checkpoints import hub_cache
 from vipcli.checkpoints.catalog import (
     BUNDLED,
     BY_HUB_NAME,
-    BYTES,
+    BYTES_PER_WEIGHT,
     FAMILIES,
     KNOWN,
     VIPLLAVA,
-    WORKING,
+    WORKING_MEMORY,
     Family,
     family_of,
 )
-from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, PromptForm, TemplateForm
+from vipcli.checkpoints.prompt_forms import HUMAN, LLAVA_FORM, VICUNA, PromptForm, TemplateForm
 from vipcli.errors import ModelError, UsageError, first_line
+from vipcli.geometry import Fit, FitChoice
 
 OnFetch = Callable[[str, int], None]
-"""Hears of a download before it begins: the hub's name and how many bytes."""
+"""Called before a download begins, with the checkpoint's name on the hub and the bytes to download."""
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-_READERS = {
+_PROCESSORS = {
     "tokenizer": ("tokenizer.json", "tokenizer.model", "vocab.json"),
     "image processor": ("preprocessor_config.json", "processor_config.json"),
 }
-"""What a checkpoint needs beside its weights, and the files that each can be in."""
-# The mean colour of CLIP's training pictures, which padding takes where a checkpoint names no other.
+"""What a checkpoint needs beside its weights, and the files that may hold each."""
+# The mean color of CLIP's training pictures: the padding where a checkpoint names no other.
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What the files of a checkpoint say; without a folder, what its family says."""
+    """A checkpoint's settings: from its files, or from its family while it is not downloaded."""
 
     name: str
     family: Family = VIPLLAVA
@@ -52,82 +53,96 @@ class Checkpoint:
     image_mean: tuple[float, float, float] = _CLIP_MEAN
     template: TemplateForm | None = None
     vision_layers: tuple[int, ...] | None = None
-    largest: int | None = None
-    """The longest side that tiles can show of a single picture, where the family cuts it into tiles."""
+    max_tiled_side: int | None = None
+    """The longest side of a single picture that is cut into tiles; None if the family uses no tiles."""
 
     @property
     def assumed(self) -> bool:
-        """Whether nothing is known of it, and ViP-LLaVA is only taken for likely."""
+        """Whether its family is unknown before it is downloaded, and ViP-LLaVA is only a guess."""
         return self.folder is None and self.name not in BY_HUB_NAME
 
     @property
     def padding(self) -> tuple[int, int, int]:
-        """The colour that a picture is padded with, as in training."""
+        """The RGB color that pictures are padded with, as in training."""
         red, green, blue = (int(255 * mean) for mean in self.image_mean)
         return red, green, blue
 
     def lacks_template(self, prompt: str) -> bool:
-        """Whether it must be fetched before that prompt form, its own chat template, is known."""
+        """Whether that prompt form is its chat template, which is unknown before it is downloaded."""
         return self.folder is None and (self.family.form if prompt == "auto" else prompt) == "template"
 
     def form(self, name: str = "auto") -> PromptForm:
-        """The prompt form of that name, or the one this family was published with."""
+        """Return the prompt form of that name, or the one that the family was trained with."""
         match self.family.form if name == "auto" else name:
             case "human":
                 return HUMAN
             case "vicuna":
                 return VICUNA
+            case "llava":
+                return LLAVA_FORM
             case _:
                 if self.folder is None:
                     raise UsageError(
-                        f"The checkpoint {self.name} is not here yet, so its chat template is not known. "
-                        "Ask without --dry-run to fetch it, or use --prompt human or vicuna."
+                        f"{self.name} is not downloaded yet, so its chat template is not known.",
+                        "Download it, or use {prompt=human} or {prompt=vicuna}.",
                     )
                 if self.template is None:
                     raise UsageError(
-                        f"The checkpoint {self.name} has no chat template. Use --prompt human or vicuna."
+                        f"The checkpoint {self.name} has no chat template.",
+                        "Use {prompt=human} or {prompt=vicuna}.",
                     )
                 return self.template
+
+    def fit(self, choice: FitChoice = "auto") -> Fit:
+        """Return the chosen way to make a picture square, or the one this family was trained with."""
+        return self.family.fit if choice == "auto" else choice
 
 
 def find(
     name: str, *, revision: str | None = None, offline: bool = False, on_fetch: OnFetch | None = None
 ) -> Checkpoint:
-    """The checkpoint of that name, downloaded if need be."""
+    """Find a checkpoint by name, and download it if needed."""
     local = _local_folder(name)
     if local is not None:
         if revision is not None:
-            raise UsageError(f"--revision goes with a hub name, and {name} is a folder. Leave it out.")
+            raise UsageError(
+                f"A revision goes with a name on the hub, and {name} is a folder.", "Leave it out."
+            )
         return _read(name, local)
     hub = hub_name(name)
     if offline:
         return _read(hub, hub_cache.fetch(hub, revision, offline=True), hub=True)
-    here = peek(hub, revision=revision)
+    cached = peek(hub, revision=revision)
     try:
-        files = hub_cache.missing(hub, revision)
+        files = hub_cache.download_sizes(hub, revision)
     except ModelError:
-        if here.folder is None:
+        if cached.folder is None:
             raise
-        # What is here serves where the hub is out of reach.
-        return here
-    wanted = sum(files.values())
-    if not wanted and (here := peek(hub, revision=revision)).folder is not None:
-        return here
-    _insist_on_use(hub, revision, files)
-    hub_cache.sweep(hub)
-    hub_cache.insist_on_room(hub, wanted)
-    if wanted and on_fetch is not None:
-        on_fetch(hub, wanted)
-    folder = hub_cache.fetch(hub, revision, bars=on_fetch is not None)
-    hub_cache.sweep(hub)
+        # The cached checkpoint will do while the hub cannot be reached.
+        return cached
+    size = sum(files.values())
+    # The hub may have named a newer revision, which is cached too.
+    if not size and (cached := peek(hub, revision=revision)).folder is not None:
+        return cached
+    _check_runnable(hub, revision, files)
+    return _download(hub, revision, size, on_fetch)
+
+
+def _download(hub: str, revision: str | None, size: int, on_fetch: OnFetch | None) -> Checkpoint:
+    hub_cache.remove_stale_downloads(hub)
+    hub_cache.check_disk_space(hub, size)
+    if size and on_fetch is not None:
+        on_fetch(hub, size)
+    folder = hub_cache.fetch(hub, revision, show_progress=on_fetch is not None)
+    hub_cache.remove_stale_downloads(hub)
     return _read(hub, folder, hub=True)
 
 
-def _insist_on_use(hub: str, revision: str | None, files: Iterable[str]) -> None:
-    """Refuse what could not be run once it is here, all gigabytes of it."""
+def _check_runnable(hub: str, revision: str | None, files: Iterable[str]) -> None:
+    """Refuse a checkpoint that vipcli cannot run, before gigabytes are downloaded."""
     if "config.json" not in files:
         raise ModelError(f"{hub} is not a checkpoint: it has no config.json.")
-    _family(hub, _config(hub_cache.settings(hub, revision)))
+    _checked_family(hub, _config(hub_cache.fetch_config(hub, revision)))
     if not any(file.endswith(".safetensors") for file in files):
         raise ModelError(
             f"{hub} has no safetensors on the hub, and vipcli loads no other weights: "
@@ -136,140 +151,142 @@ def _insist_on_use(hub: str, revision: str | None, files: Iterable[str]) -> None
 
 
 def peek(name: str, *, revision: str | None = None) -> Checkpoint:
-    """What is known of a checkpoint without downloading anything."""
+    """Return what is known of a checkpoint without downloading anything."""
     local = _local_folder(name)
     if local is not None:
         return _read(name, local)
     hub = hub_name(name)
     try:
         return _read(hub, hub_cache.fetch(hub, revision, offline=True), hub=True)
-    except (hub_cache.NotHereError, IncompleteError):
+    except (hub_cache.NotCachedError, IncompleteError):
         known = BY_HUB_NAME.get(hub)
         family = VIPLLAVA if known is None else known.family
         return Checkpoint(hub, family, input_size=family.input_size)
 
 
 def is_local(name: str) -> bool:
-    """Whether a name leads to a folder, the bundled model's or another, and not to the hub."""
+    """Whether a name stands for a folder, such as the bundled model's, and not for one on the hub."""
     return name == BUNDLED or (bool(name) and Path(name).expanduser().is_dir())
 
 
 class IncompleteError(ModelError):
-    """A checkpoint's folder that lacks some of its files, as a download that was stopped leaves it."""
+    """A checkpoint's folder that lacks files, as a stopped download leaves it."""
 
 
-def shapes(folder: Path) -> dict[str, list[int]]:
-    """The shapes of all weights in a checkpoint's folder, read without them."""
+def weight_shapes(folder: Path) -> dict[str, list[int]]:
+    """Return the shapes of all weights in a checkpoint's folder, without reading the weights."""
     from safetensors import SafetensorError, safe_open
 
-    found: dict[str, list[int]] = {}
+    shapes: dict[str, list[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="numpy") as weights:
-                found |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
+                shapes |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
         except (OSError, SafetensorError) as error:
             raise ModelError(
-                f"{file} cannot be read ({first_line(error)}). {hub_cache.mending(folder)}"
+                f"{file} cannot be read ({first_line(error)}).", hub_cache.repair_advice(folder)
             ) from None
-    return found
+    return shapes
 
 
 def stamp(checkpoint: Checkpoint) -> str:
-    """What tells a checkpoint's files, as they are now, from any others."""
+    """Return a hash that changes when a checkpoint's files do: of their names, sizes and times."""
     assert checkpoint.folder is not None
-    found = hashlib.blake2b(str(checkpoint.folder.resolve()).encode(errors="backslashreplace"))
+    digest = hashlib.blake2b(str(checkpoint.folder.resolve()).encode(errors="backslashreplace"))
     for file in sorted(checkpoint.folder.iterdir()):
-        told = file.stat()
-        found.update(f"{file.name} {told.st_size} {told.st_mtime_ns}".encode(errors="backslashreplace"))
-    return found.hexdigest()
+        status = file.stat()
+        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode(errors="backslashreplace"))
+    return digest.hexdigest()
 
 
-_LOADED = (".json", ".safetensors", ".model", ".txt", ".jinja")
-_SAMPLES, _SAMPLE = 64, 2**12
+_LOADED_SUFFIXES = (".json", ".safetensors", ".model", ".txt", ".jinja")
+_SAMPLE_COUNT, _SAMPLE_SIZE = 64, 2**12
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
-    """What tells a checkpoint's content from any other's, wherever it lies.
+    """Return a hash of a checkpoint's content, the same wherever its folder is.
 
-    Of large files, samples must do: other weights differ nearly everywhere.
+    Of large files, only samples are read: other weights differ nearly everywhere.
     """
     assert checkpoint.folder is not None
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for path in sorted(checkpoint.folder.iterdir()):
-        if path.is_file() and path.suffix in _LOADED:
+        if path.is_file() and path.suffix in _LOADED_SUFFIXES:
             size = path.stat().st_size
-            found.update(f"{path.name} {size} ".encode(errors="backslashreplace"))
+            digest.update(f"{path.name} {size} ".encode(errors="backslashreplace"))
             with path.open("rb") as file:
-                if size <= _SAMPLES * _SAMPLE:
-                    found.update(file.read())
+                if size <= _SAMPLE_COUNT * _SAMPLE_SIZE:
+                    digest.update(file.read())
                     continue
-                for sample in range(_SAMPLES):
-                    file.seek((size - _SAMPLE) * sample // (_SAMPLES - 1))
-                    found.update(file.read(_SAMPLE))
-    return found.hexdigest()
+                for sample in range(_SAMPLE_COUNT):
+                    file.seek((size - _SAMPLE_SIZE) * sample // (_SAMPLE_COUNT - 1))
+                    digest.update(file.read(_SAMPLE_SIZE))
+    return digest.hexdigest()
 
 
-def memory(folder: Path, bits: int, own: int = 2, *, everything: bool = False) -> int:
-    """Bytes that answering takes with the language model's matrices at so many bits, the rest at `own` bytes.
+def memory_needed(folder: Path, bits: int, unquantized_bytes: int = 2, *, everything: bool = False) -> int:
+    """Return the bytes of memory needed with the language model's matrices at `bits` a weight.
 
-    With `everything`, the matrices of the vision tower are as small.
+    All other weights take `unquantized_bytes` each. With `everything`, the vision tower is quantized too.
     """
     matrices = rest = 0
-    for name, shape in shapes(folder).items():
-        in_layer = len(shape) == 2 and ".layers." in name and ("language_model" in name or everything)
-        if in_layer:
+    for name, shape in weight_shapes(folder).items():
+        quantized = len(shape) == 2 and ".layers." in name and ("language_model" in name or everything)
+        if quantized:
             matrices += math.prod(shape)
         else:
             rest += math.prod(shape)
-    weights = int(matrices * BYTES[bits] + rest * own)
-    return weights + min(WORKING, weights)
+    weights = int(matrices * BYTES_PER_WEIGHT[bits] + rest * unquantized_bytes)
+    return weights + min(WORKING_MEMORY, weights)
 
 
 def _local_folder(name: str) -> Path | None:
     if not name.strip():
-        raise UsageError("The checkpoint's name is empty. vipcli models list shows those that are known.")
+        raise UsageError("The checkpoint's name is empty.", "vipcli models list shows those that are known.")
     if name == BUNDLED:
         return Path(vipcli.__file__).with_name("bundled")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     if folder.is_file():
-        raise ModelError(f"{name} is a file. --model takes a checkpoint's folder or a hub name.")
+        raise ModelError(
+            f"{name} is a file, not a checkpoint.", "Give {model} a checkpoint's folder or a name on the hub."
+        )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(f"There is no checkpoint folder at {name}.")
     return None
 
 
 def hub_name(name: str) -> str:
-    """The hub's name for a short name; a hub name as it is."""
+    """Return a checkpoint's name on the hub: of a short name the full one, any other unchanged."""
     if name == BUNDLED:
-        raise UsageError("The bundled model comes with vipcli: there is nothing to fetch or remove.")
+        raise UsageError("The bundled model is a part of vipcli: there is nothing to download or remove.")
     if name in KNOWN:
-        return KNOWN[name].hub
+        return KNOWN[name].hub_name
     if _HUB_NAME.fullmatch(name):
         return name
     close = difflib.get_close_matches(name, [BUNDLED, *KNOWN], n=1)
-    hint = f"Did you mean {close[0]}?" if close else "vipcli models list shows those that are known."
-    raise ModelError(f"There is no checkpoint called {name!r}. {hint}")
+    advice = f"Did you mean {close[0]}?" if close else "vipcli models list shows those that are known."
+    raise ModelError(f"There is no checkpoint called {name!r}.", advice)
 
 
 def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
     config = _config(folder / "config.json")
-    family = _family(name, config)
-    _insist_on_parts(name, folder, config)
-    _insist_on_safetensors(name, folder)
-    _insist_on_readers(name, folder)
-    images = _image_settings(folder)
+    family = _checked_family(name, config)
+    _check_config_parts(name, folder, config)
+    _check_safetensors(name, folder)
+    _check_processors(name, folder)
+    image_settings = _image_settings(folder)
     return Checkpoint(
         name,
         family,
         folder,
         revision=folder.name if hub else None,
         input_size=_input_size(config, family),
-        image_mean=_image_mean(images),
+        image_mean=_image_mean(image_settings),
         template=_template(folder),
         vision_layers=_vision_layers(config),
-        largest=_largest(images),
+        max_tiled_side=_max_tiled_side(image_settings),
     )
 
 
@@ -279,7 +296,7 @@ def _config(path: Path) -> dict[str, Any]:
     return _json(path)
 
 
-def _family(name: str, config: dict[str, Any]) -> Family:
+def _checked_family(name: str, config: dict[str, Any]) -> Family:
     family = family_of(config)
     if family is None:
         kind = config.get("model_type")
@@ -289,10 +306,10 @@ def _family(name: str, config: dict[str, Any]) -> Family:
         )
     stored = config.get("quantization_config")
     if isinstance(stored, dict) and stored.get("quant_method") != "bitsandbytes":
-        method = stored.get("quant_method", "other means")
+        method = stored.get("quant_method", "an unnamed method")
         raise ModelError(
-            f"The checkpoint {name} was stored with fewer bits by {method}, which vipcli does not run. "
-            "Take the 16-bit checkpoint, with --quantize where memory is short."
+            f"The checkpoint {name} was quantized with {method}, which vipcli does not run.",
+            "Use the 16-bit checkpoint, with {quantize} if memory is short.",
         )
     return family
 
@@ -302,11 +319,11 @@ def _json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    # Brackets within brackets without end are too deep for it.
+    # Too many nested brackets raise RecursionError.
     except (OSError, ValueError, RecursionError):
-        raise ModelError(f"{path} cannot be read. {hub_cache.mending(path.parent)}") from None
+        raise ModelError(f"{path} cannot be read.", hub_cache.repair_advice(path.parent)) from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} does not hold what it should. {hub_cache.mending(path.parent)}")
+        raise ModelError(f"{path} does not hold an object of settings.", hub_cache.repair_advice(path.parent))
     return content
 
 
@@ -319,8 +336,8 @@ _SETTINGS_FILES = frozenset(
 )
 
 
-def damaged(folder: Path) -> Path | None:
-    """The first of a checkpoint's settings that cannot be read."""
+def damaged_config(folder: Path) -> Path | None:
+    """Return the first of a checkpoint's settings files that cannot be read, if any."""
     for path in sorted(path for path in folder.glob("*.json") if path.name in _SETTINGS_FILES):
         try:
             _json(path)
@@ -329,40 +346,42 @@ def damaged(folder: Path) -> Path | None:
     return None
 
 
-def _insist_on_parts(name: str, folder: Path, config: dict[str, Any]) -> None:
-    """Refuse what transformers would fill up with the settings of a model of many gigabytes."""
+def _check_config_parts(name: str, folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a config without its parts: the defaults would be those of a model of many gigabytes."""
     for part in ("text_config", "vision_config"):
         if not isinstance(config.get(part), dict) or not config[part]:
             raise ModelError(
-                f"The checkpoint {name} cannot be used: its config.json lacks {part}. "
-                f"{hub_cache.mending(folder)}"
+                f"The checkpoint {name} cannot be used: its config.json lacks {part}.",
+                hub_cache.repair_advice(folder),
             )
 
 
-def _insist_on_readers(name: str, folder: Path) -> None:
-    """Refuse a checkpoint without what reads words and pictures for it."""
-    for what, files in _READERS.items():
+def _check_processors(name: str, folder: Path) -> None:
+    """Refuse a checkpoint without its tokenizer or image processor."""
+    for processor, files in _PROCESSORS.items():
         if not any((folder / file).exists() for file in files):
             raise IncompleteError(
-                f"The checkpoint {name} lacks its {what}: {folder} holds no {' and no '.join(files)}."
+                f"The checkpoint {name} lacks its {processor}: {folder} holds no {' and no '.join(files)}."
             )
 
 
-def _insist_on_safetensors(name: str, folder: Path) -> None:
+def _check_safetensors(name: str, folder: Path) -> None:
     shards = _json(folder / "model.safetensors.index.json").get("weight_map")
     if isinstance(shards, dict):
         files = {str(file) for file in shards.values()}
-        if lost := sorted(file for file in files if not (folder / file).exists()):
+        if missing := sorted(file for file in files if not (folder / file).exists()):
             raise IncompleteError(
-                f"The checkpoint {name} lacks {len(lost)} of its {len(files)} files of weights, "
-                f"{lost[0]} among them. Fetch it again."
+                f"The checkpoint {name} lacks {len(missing)} of its {len(files)} weight files, "
+                f"{missing[0]} among them.",
+                "Download it again.",
             )
         return
     if any(folder.glob("*.safetensors")):
         return
     if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
         raise ModelError(
-            f"The checkpoint {name} has pickled weights only, which can run code. Convert it to safetensors."
+            f"The checkpoint {name} has only pickled weights, which can run code.",
+            "Convert it to safetensors.",
         )
     raise IncompleteError(f"The checkpoint {name} has no weights: {folder} holds no .safetensors file.")
 
@@ -387,12 +406,12 @@ def _input_size(config: dict[str, Any], family: Family) -> int:
 
 
 def _vision_layers(config: dict[str, Any]) -> tuple[int, ...] | None:
-    """The vision layers that features are taken from, by whichever name transformers wrote them."""
+    """Return the vision layers that features are taken from, under either name that transformers uses."""
     layers = config.get("vision_feature_layers", config.get("vision_feature_layer"))
     return tuple(layers) if isinstance(layers, list) else None
 
 
-def _largest(settings: dict[str, Any]) -> int | None:
+def _max_tiled_side(settings: dict[str, Any]) -> int | None:
     grid = settings.get("image_grid_pinpoints")
     sides = (
         [side for pair in grid if isinstance(pair, list) for side in pair] if isinstance(grid, list) else []

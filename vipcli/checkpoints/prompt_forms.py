@@ -1,4 +1,4 @@
-"""A question, its marks and the turns before it, as the text that a model reads."""
+"""Prompt forms: a conversation as the text that a model reads."""
 
 from __future__ import annotations
 
@@ -16,108 +16,108 @@ SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the human's questions."
 )
 
-# More than any context of these models can hold, and little enough to tokenise at once.
 LONGEST_TEXT = 100_000
+"""Characters of a question, answer or system line: more than any context holds, yet quick to tokenize."""
 
-# What tokenizers of these families read as control tokens, wherever it stands in a text.
+# Tokenizers of these families turn these into control tokens, wherever they stand in a text.
 _CONTROL_WORDS = re.compile(r"</?s>|<image>|<video>|<pad>|<unk>|<\|[a-z_]{1,40}\|>")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
-
-# A heading or a hash in a text is no turn: only one of these words makes it one.
+# "###" alone may be a heading or a hash; only a role after it begins a turn.
 _ROLES = ("Human", "Assistant")
-_TURN = Stop("###", followed_by=_ROLES)
-_TURN_WORDS = rf"###\s*(?:{'|'.join(_ROLES)})"
-_END = Stop("</s>")
+_TURN_STOP = Stop("###", followed_by=_ROLES)
+_TURN_MARKERS = rf"###\s*(?:{'|'.join(_ROLES)})"
+_END_STOP = Stop("</s>")
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a person asked and, except in the last turn, what was answered."""
+    """A question and its answer; the last turn of a prompt has no answer yet."""
 
     question: str
     answer: str | None = None
 
 
 class PromptForm(Protocol):
-    """One way of writing a conversation down for a model."""
+    """A way of writing a conversation as one text."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def stops(self) -> tuple[Stop, ...]:
-        """What ends an answer and is never shown."""
+        """Texts that end an answer and are never shown."""
 
     @property
-    def turn_words(self) -> re.Pattern[str] | None:
-        """What begins a turn, and so may not stand in what people type."""
+    def turn_markers(self) -> re.Pattern[str] | None:
+        """What begins a turn, and so is refused in questions and answers."""
 
     def build(
         self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
     ) -> str:
-        """The whole text; `system` None stands for the form's own line."""
+        """Write the whole prompt; without `system`, with the form's own system line."""
 
 
 @dataclass(frozen=True, slots=True)
 class HumanForm:
-    """`###Human … ###Assistant`: the form of the published documentation."""
+    """`###Human … ###Assistant`, the form of ViP-LLaVA's documentation."""
 
     name: str = "human"
-    stops: tuple[Stop, ...] = (_TURN, _END)
-    turn_words: re.Pattern[str] | None = re.compile(_TURN_WORDS)
+    stops: tuple[Stop, ...] = (_TURN_STOP, _END_STOP)
+    turn_markers: re.Pattern[str] | None = re.compile(_TURN_MARKERS)
 
     def build(
         self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
     ) -> str:
-        text = SYSTEM if system is None else _apart(system)
-        pictures = "<image>\n" * images + "<video>\n" * video
+        text = SYSTEM if system is None else _separate_hash(system)
+        placeholders = "<image>\n" * images + "<video>\n" * video
         for turn in turns:
-            text += f"###Human: {pictures}{_apart(turn.question)}###Assistant:"
-            text += "" if turn.answer is None else f" {_apart(turn.answer)}"
-            pictures = ""
+            text += f"###Human: {placeholders}{_separate_hash(turn.question)}###Assistant:"
+            text += "" if turn.answer is None else f" {_separate_hash(turn.answer)}"
+            placeholders = ""
         return text
 
 
-def _apart(text: str) -> str:
-    """The text, kept from running into the ### that follows it."""
+def _separate_hash(text: str) -> str:
+    """Add a space after a final #, which would otherwise run into the ### that follows."""
     return f"{text} " if text.endswith("#") else text
 
 
 @dataclass(frozen=True, slots=True)
 class VicunaForm:
-    """`USER: … ASSISTANT:`: the form of the released training scripts."""
+    """`USER: … ASSISTANT: …</s>`, the form of the released training scripts."""
 
     name: str = "vicuna"
-    stops: tuple[Stop, ...] = (_END,)
-    turn_words: re.Pattern[str] | None = re.compile(r"\b(?:USER|ASSISTANT):")
+    default_system: str = SYSTEM
+    stops: tuple[Stop, ...] = (_END_STOP,)
+    turn_markers: re.Pattern[str] | None = re.compile(r"\b(?:USER|ASSISTANT):")
 
     def build(
         self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
     ) -> str:
-        text = SYSTEM if system is None else system
-        pictures = "<image>\n" * images + "<video>\n" * video
-        between = " " if text else ""
+        text = self.default_system if system is None else system
+        placeholders = "<image>\n" * images + "<video>\n" * video
+        separator = " " if text else ""
         for turn in turns:
-            text += f"{between}USER: {pictures}{turn.question} ASSISTANT:"
+            text += f"{separator}USER: {placeholders}{turn.question} ASSISTANT:"
             text += "" if turn.answer is None else f" {turn.answer}</s>"
-            pictures = between = ""
+            placeholders = separator = ""
         return text
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateForm:
-    """The chat template that a checkpoint brings, and the special tokens that it names."""
+    """A checkpoint's own chat template, with the special tokens that it may name."""
 
     template: str
     tokens: dict[str, str] = field(default_factory=dict)
     name: str = "template"
-    turn_words: re.Pattern[str] | None = re.compile(rf"\b(?:USER|ASSISTANT):|{_TURN_WORDS}")
+    turn_markers: re.Pattern[str] | None = re.compile(rf"\b(?:USER|ASSISTANT):|{_TURN_MARKERS}")
 
     @property
     def stops(self) -> tuple[Stop, ...]:
-        marks_turns = (_TURN,) if "###" in self.template else ()
-        return (*marks_turns, *(Stop(token) for token in [self.tokens.get("eos_token")] if token))
+        turn_stops = (_TURN_STOP,) if "###" in self.template else ()
+        return (*turn_stops, *(Stop(token) for token in [self.tokens.get("eos_token")] if token))
 
     def build(
         self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
@@ -137,53 +137,55 @@ class TemplateForm:
         import jinja2
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        def refuse(message: str) -> None:
+        def raise_exception(message: str) -> None:
             raise jinja2.TemplateError(message)
 
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
-        environment.globals["raise_exception"] = refuse
+        environment.globals["raise_exception"] = raise_exception
         environment.globals["strftime_now"] = time.strftime
         try:
-            # Marks what training learned from, and does nothing else.
+            # These tags mark the text that counts in the training loss; Jinja does not know them.
             source = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", self.template)
             template = environment.from_string(source)
             return template.render(messages=messages, add_generation_prompt=True, **self.tokens)
-        # A template is a program of somebody's, and can fail like one.
+        # A template is a program from somebody else, and can fail in any way.
         except Exception as error:
             raise ModelError(
-                f"The checkpoint's chat template cannot be filled in ({error}). "
-                "Choose a form with --prompt human or --prompt vicuna."
+                f"The checkpoint's chat template cannot be filled in ({error}).",
+                "Choose another form: {prompt=human} or {prompt=vicuna}.",
             ) from None
 
 
-TOKENS = "\0"
-"""Stands for an answer whose own tokens are put in its place; no text may hold it."""
+ANSWER_TOKENS = "\0"
+"""Placeholder for an answer whose token ids are inserted instead of its text; no text may contain it."""
 
 
-def going_on(
+def continuation(
     form: PromptForm, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
 ) -> str:
-    """The text from the last answer that stands as its tokens to where the next one begins."""
-    return form.build(turns, system, images, video).rpartition(TOKENS)[2]
+    """Write the prompt, and return the part after the last `ANSWER_TOKENS`."""
+    return form.build(turns, system, images, video).rpartition(ANSWER_TOKENS)[2]
 
 
 HUMAN = HumanForm()
 VICUNA = VicunaForm()
+LLAVA_FORM = VicunaForm("llava", default_system="")
+"""The form of LLaVA-1.5's documentation: its chat template leaves out the `</s>` after each answer."""
 
 
 def check_text(text: str, what: str, form: PromptForm) -> str:
-    """The text with plain line ends, or an error if the model could take any of it for more than text."""
+    """Return the text with plain line ends; refuse what the model would read as more than text."""
     if len(text) > LONGEST_TEXT:
-        raise PromptError(f"The {what} has {len(text):,} characters. At most {LONGEST_TEXT:,} can be asked.")
+        raise PromptError(f"The {what} has {len(text):,} characters. The limit is {LONGEST_TEXT:,}.")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if match := _CONTROL_CHARACTERS.search(text):
-        raise PromptError(f"The {what} holds a control character (U+{ord(match[0]):04X}). Take it out.")
-    forged = _CONTROL_WORDS.search(text) or (form.turn_words and form.turn_words.search(text))
+        raise PromptError(f"The {what} holds a control character (U+{ord(match[0]):04X}).", "Take it out.")
+    forged = _CONTROL_WORDS.search(text) or (form.turn_markers and form.turn_markers.search(text))
     if forged:
         raise PromptError(
-            f"The {what} holds {forged[0]!r}, which steers the model instead of reaching it as text. "
-            "Take it out or write it differently."
+            f"The {what} holds {forged[0]!r}, which steers the model instead of reaching it as text.",
+            "Take it out or write it differently.",
         )
     return text

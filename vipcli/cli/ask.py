@@ -180,7 +180,7 @@ def _answer(
 
 def _show_notes(question: Question, first: Question | None = None, *, quiet: bool) -> None:
     """Show the notes on a question, except those already shown for its first version."""
-    if not question.asked and first is None and not quiet:
+    if not question.by_user and first is None and not quiet:
         output.note(f"Asking: {question.text}")
     known = () if first is None else first.notes
     notes([text for text in question.notes if text not in known], quiet=quiet)
@@ -189,7 +189,7 @@ def _show_notes(question: Question, first: Question | None = None, *, quiet: boo
 def _show_view(question: Question, checkpoint: Checkpoint) -> None:
     from vipcli.pictures.fitting import model_view
 
-    for shown in question.marked.shown:
+    for shown in question.marked.pictures:
         output.show(model_view(shown.pixels, question.fit, checkpoint.input_size, checkpoint.padding))
 
 
@@ -197,12 +197,14 @@ def _print_prompt(question: Question, *, as_json: bool) -> None:
     from vipcli.asking import records
 
     if as_json:
-        output.say_json({"question": question.text, "prompt": question.prompt, **records.describe(question)})
+        output.say_json(
+            {"question": question.text, "prompt": question.prompt, **records.describe_question(question)}
+        )
         return
     output.say(question.prompt)
     for number, mark in enumerate(question.marked.marks, 1):
-        on = records.shown_on(question.marked, number)
-        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {records.where(mark)}{on}")
+        on = records.placement(question.marked, number)
+        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {records.location(mark)}{on}")
 
 
 ask_command = command(options.expanded(ask), marks=True)

@@ -83,7 +83,7 @@ def _scene(
 
     marked = load_marks(sources, marks, settings, frames)
     notes(marked.notes, quiet=quiet)
-    return Scene(tuple(shown.picture for shown in marked.shown), marked.typed, marked.video)
+    return Scene(tuple(shown.picture for shown in marked.pictures), marked.typed, marked.video)
 
 
 def _manner(settings: Settings) -> Manner:

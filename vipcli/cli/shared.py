@@ -15,7 +15,7 @@ from vipcli.errors import Message, UsageError
 from vipcli.terminal import output
 
 if TYPE_CHECKING:
-    from vipcli.asking.values import Marked
+    from vipcli.asking.values import MarkedInput
     from vipcli.marks.kinds import TypedMark
 
 
@@ -28,9 +28,9 @@ class TerminalEvents(Events):
     def fetching(self, name: str, size: int) -> None:
         if self._quiet:
             return
-        from vipcli.checkpoints.hub_cache import readable
+        from vipcli.checkpoints.hub_cache import format_size
 
-        output.note(f"Downloading {readable(size)} of {name}. Ctrl-C stops it; finished files are kept.")
+        output.note(f"Downloading {format_size(size)} of {name}. Ctrl-C stops it; finished files are kept.")
 
     def loading(self, name: str) -> AbstractContextManager[None]:
         return output.working(name, self._quiet)
@@ -55,7 +55,7 @@ def notes(messages: Sequence[Message | str], *, quiet: bool) -> None:
 
 def load_marks(
     sources: Sequence[str], typed: Sequence[TypedMark], settings: Settings, frames: int | None = None
-) -> Marked:
+) -> MarkedInput:
     """The pictures that the command line names, marked."""
     from vipcli.asking.load_marked import load_marked
     from vipcli.asking.values import Drawing
@@ -63,26 +63,28 @@ def load_marks(
     return load_marked(sources, typed, Drawing.of(settings), frames=frames, max_pixels=settings.max_pixels)
 
 
-def save_marked(marked: Marked, path: str, *, quiet: bool) -> None:
+def save_marked(marked: MarkedInput, path: str, *, quiet: bool) -> None:
     """Write the marked picture to a file or standard output; several pictures go to numbered files."""
     from vipcli.pictures import images
 
     if path == "-":
         if sys.stdout.isatty():
             raise UsageError("The terminal cannot show binary data. Name a file, or pipe the output.")
-        if len(marked.shown) > 1:
-            raise UsageError(f"Standard output can take one picture, not {len(marked.shown)}. Name a file.")
+        if len(marked.pictures) > 1:
+            raise UsageError(
+                f"Standard output can take one picture, not {len(marked.pictures)}. Name a file."
+            )
         output.say_bytes(images.encode(marked.pixels))
         return
     read = [
-        *(shown.picture.name for shown in marked.shown),
+        *(shown.picture.name for shown in marked.pictures),
         *(mark.file for mark in marked.typed if mark.file is not None),
     ]
     target = Path(path)
     names = [path]
-    if len(marked.shown) > 1:
-        names = [str(target.with_stem(f"{target.stem}-{n}")) for n in range(1, len(marked.shown) + 1)]
-    for shown, name in zip(marked.shown, names, strict=True):
+    if len(marked.pictures) > 1:
+        names = [str(target.with_stem(f"{target.stem}-{n}")) for n in range(1, len(marked.pictures) + 1)]
+    for shown, name in zip(marked.pictures, names, strict=True):
         images.save_picture(shown.pixels, name, sources=read)
     if len(names) > 1 and not quiet:
         output.note(f"The {len(names)} pictures are in {names[0]} to {names[-1]}.")

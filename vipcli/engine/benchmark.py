@@ -17,8 +17,8 @@ import numpy as np
 
 from vipcli.asking.interface import Setup
 from vipcli.asking.records import versions
-from vipcli.checkpoints.catalog import ONEVISION, Known
-from vipcli.checkpoints.hub_cache import readable
+from vipcli.checkpoints.catalog import ONEVISION, KnownCheckpoint
+from vipcli.checkpoints.hub_cache import format_size
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.engine.fast_imports import quick_imports
 from vipcli.engine.loading import compiles, load, random_model, stumbled
@@ -62,11 +62,13 @@ class Measured:
     attention: str
 
 
-def measure(subject: Checkpoint | Known, setup: Setup, plan: Plan, *, plain: bool = False) -> Measured:
+def measure(
+    subject: Checkpoint | KnownCheckpoint, setup: Setup, plan: Plan, *, plain: bool = False
+) -> Measured:
     """Load, warm up and time it; `plain` is the documentation's own loop, with nothing of ours."""
     _forget()
     started = time.perf_counter()
-    model = random_model(subject, setup) if isinstance(subject, Known) else load(subject, setup)[1]
+    model = random_model(subject, setup) if isinstance(subject, KnownCheckpoint) else load(subject, setup)[1]
     _wait(model)
     loaded = time.perf_counter() - started
     try:
@@ -91,8 +93,8 @@ def measure(subject: Checkpoint | Known, setup: Setup, plan: Plan, *, plain: boo
     )
 
 
-def _name(subject: Checkpoint | Known) -> str:
-    return subject.hub if isinstance(subject, Known) else subject.name
+def _name(subject: Checkpoint | KnownCheckpoint) -> str:
+    return subject.hub_name if isinstance(subject, KnownCheckpoint) else subject.name
 
 
 def ratios(ours: Measured, plain: Measured) -> dict[str, float]:
@@ -115,8 +117,8 @@ def _lines(name: str, measured: Measured) -> Iterator[str]:
     yield f"  first token      {measured.first_token:8.3f} s"
     yield f"  tokens a second  {measured.tokens_per_second:8.1f}"
     yield f"  images a second  {measured.images_per_second:8.2f}"
-    yield f"  weights          {readable(measured.weights):>8}"
-    yield f"  peak memory      {readable(measured.peak_memory):>8}"
+    yield f"  weights          {format_size(measured.weights):>8}"
+    yield f"  peak memory      {format_size(measured.peak_memory):>8}"
 
 
 def earned_back(ours: Measured, plain: Measured, plan: Plan) -> int | None:
@@ -125,7 +127,9 @@ def earned_back(ours: Measured, plain: Measured, plan: Plan) -> int | None:
     return math.ceil(max(ours.warm_up - plain.warm_up, 0) / saved) if saved > 0 else None
 
 
-def report(subject: Checkpoint | Known, ours: Measured, plain: Measured | None, plan: Plan) -> Iterator[str]:
+def report(
+    subject: Checkpoint | KnownCheckpoint, ours: Measured, plain: Measured | None, plan: Plan
+) -> Iterator[str]:
     """What was measured and, beside a baseline, how the two compare; for people."""
     yield ", ".join(f"{name} {found}" for name, found in versions().items())
     yield from _lines(_name(subject), ours)
@@ -142,13 +146,15 @@ def report(subject: Checkpoint | Known, ours: Measured, plain: Measured | None, 
         yield f"  warm-up earned back {told}"
 
 
-def record(subject: Checkpoint | Known, ours: Measured, plain: Measured | None, plan: Plan) -> dict[str, Any]:
+def record(
+    subject: Checkpoint | KnownCheckpoint, ours: Measured, plain: Measured | None, plan: Plan
+) -> dict[str, Any]:
     """All of it as one object for scripts."""
     told: dict[str, Any] = {
         "model": {
             "name": _name(subject),
-            "revision": None if isinstance(subject, Known) else subject.revision,
-            "random_weights": isinstance(subject, Known),
+            "revision": None if isinstance(subject, KnownCheckpoint) else subject.revision,
+            "random_weights": isinstance(subject, KnownCheckpoint),
         },
         "plan": asdict(plan),
         "measured": asdict(ours),

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vipcli.checkpoints.catalog import KNOWN, PRECISIONS, Known
-from vipcli.checkpoints.hub_cache import readable
+from vipcli.checkpoints.catalog import KNOWN, PRECISIONS, KnownCheckpoint
+from vipcli.checkpoints.hub_cache import format_size
 from vipcli.engine.fast_imports import quick_imports
 
 with quick_imports():
@@ -63,7 +63,7 @@ def fits(device: Device, precisions: Sequence[int] = PRECISIONS) -> dict[str, in
     return {name: most_bits(known, device.memory, precisions) for name, known in KNOWN.items()}
 
 
-def most_bits(known: Known, memory: int, precisions: Sequence[int] = PRECISIONS) -> int | None:
+def most_bits(known: KnownCheckpoint, memory: int, precisions: Sequence[int] = PRECISIONS) -> int | None:
     """The most bits a weight with which a checkpoint fits into so much memory."""
     return next((bits for bits in precisions if known.memory(bits) <= memory * _SPARE), None)
 
@@ -124,7 +124,7 @@ def lines(report: Report) -> Iterator[str]:
         yield f"{name:16} {found or '-'}"
     for device in report.devices:
         yield ""
-        yield f"{device.name}: {device.description}, {readable(device.memory)} of memory"
+        yield f"{device.name}: {device.description}, {format_size(device.memory)} of memory"
         for name, bits in fits(device).items():
             yield f"  {name:26} {_told(device, bits)}"
 

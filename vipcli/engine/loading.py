@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from vipcli.asking.interface import Setup
-from vipcli.checkpoints.catalog import Known, configuration
-from vipcli.checkpoints.hub_cache import mending, readable
-from vipcli.checkpoints.lookup import Checkpoint, damaged, memory
+from vipcli.checkpoints.catalog import KnownCheckpoint, model_config
+from vipcli.checkpoints.hub_cache import format_size, repair_advice
+from vipcli.checkpoints.lookup import Checkpoint, damaged_config, memory_needed
 from vipcli.engine.fast_imports import quick_imports
 from vipcli.engine.inputs import Inputs, inputs_for
 from vipcli.errors import ModelError, OutOfMemoryError, UsageError, first_line
@@ -77,7 +77,7 @@ def stumbled(name: str, model: Any, error: Exception, smaller: str) -> ModelErro
     return ModelError(f"The checkpoint {name} failed while answering ({first_line(error)}).{advice}")
 
 
-def random_model(known: Known, setup: Setup) -> Any:
+def random_model(known: KnownCheckpoint, setup: Setup) -> Any:
     """The true class in the true shape, with weights that mean nothing: for measuring without a download."""
     from accelerate import init_empty_weights
 
@@ -87,11 +87,11 @@ def random_model(known: Known, setup: Setup) -> Any:
     dtype = _dtype(setup, device)
     _insist_on_attention(setup.attention, device)
     dtype = torch.bfloat16 if isinstance(dtype, str) else dtype
-    checkpoint = Checkpoint(known.hub, known.family)
+    checkpoint = Checkpoint(known.hub_name, known.family)
     need = known.memory(_bits(setup, dtype))
     _refuse_without_room(checkpoint, device, need, known.memory, "take a smaller checkpoint")
     model_class = _class(checkpoint)
-    config = model_class.config_class(**configuration(known))
+    config = model_class.config_class(**model_config(known))
     config._attn_implementation = _ATTENTION[setup.attention]
     with init_empty_weights(include_buffers=False):
         model = model_class(config)
@@ -227,8 +227,8 @@ def _insist_on_room(
     own = 2 if isinstance(dtype, str) else dtype.itemsize
     assert checkpoint.folder is not None
     folder = checkpoint.folder
-    need = memory(folder, _bits(setup, dtype), own, everything=setup.quantize_all)
-    _refuse_without_room(checkpoint, device, need, lambda bits: memory(folder, bits))
+    need = memory_needed(folder, _bits(setup, dtype), own, everything=setup.quantize_all)
+    _refuse_without_room(checkpoint, device, need, lambda bits: memory_needed(folder, bits))
 
 
 def _refuse_without_room(
@@ -247,9 +247,9 @@ def _refuse_without_room(
     advice = f"Nor would 4 bits fit: {otherwise}."
     if fits:
         option, size = next(iter(fits.items()))
-        advice = f"{option} takes {readable(size)}."
+        advice = f"{option} takes {format_size(size)}."
     raise ModelError(
-        f"{checkpoint.name} takes {readable(need)} like this, and {device} has {readable(free)} free. "
+        f"{checkpoint.name} takes {format_size(need)} like this, and {device} has {format_size(free)} free. "
         f"{advice}"
     )
 
@@ -439,7 +439,7 @@ def _too_large(checkpoint: Checkpoint, device: torch.device | None) -> ModelErro
 def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
     assert checkpoint.folder is not None
     why = first_line(error)
-    if (unreadable := damaged(checkpoint.folder)) is not None:
+    if (unreadable := damaged_config(checkpoint.folder)) is not None:
         why = f"{unreadable.name} cannot be read"
     elif isinstance(error, KeyError | TypeError | AttributeError):
         # What such an error says is for whoever wrote the reader.
@@ -452,4 +452,4 @@ def _broken(checkpoint: Checkpoint, part: str, error: Exception) -> ModelError:
 
 def _mending(checkpoint: Checkpoint) -> str:
     assert checkpoint.folder is not None
-    return mending(checkpoint.folder)
+    return repair_advice(checkpoint.folder)

@@ -65,7 +65,7 @@ class LocalModel:
         """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
         return self._answer([request], [on_text], [halted])[0]
 
-    def answers(
+    def answer_batch(
         self,
         requests: Sequence[Request],
         on_texts: Sequence[OnText | None] = (),
@@ -75,7 +75,7 @@ class LocalModel:
         on_texts = on_texts or [None] * len(requests)
         halted = halted or [None] * len(requests)
         # Videos of different lengths have no common shape, and conversations no common beginning.
-        if any(request.frames or request.before for request in requests):
+        if any(request.frames or request.past_turns for request in requests):
             return [self.answer(*one) for one in zip(requests, on_texts, halted, strict=True)]
         return self._answer(requests, on_texts, halted)
 
@@ -97,7 +97,7 @@ class LocalModel:
             raise stumbled(self.checkpoint.name, self._model, error, "Lower --max-new-tokens") from error
         longest = inputs["input_ids"].shape[1]
         (sampling,) = {request.sampling for request in requests}
-        least = max(request.least_room for request in requests)
+        least = max(request.min_answer_tokens for request in requests)
         room = self._room(longest, least)
         if room < sampling.max_new_tokens and len(requests) > 1:
             # Beside a shorter prompt, each has more room.
@@ -171,9 +171,9 @@ class LocalModel:
 
     def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         for request in requests:
-            self._insist_on_plain(request.typed)
+            self._insist_on_plain(request.user_texts)
         found = self._prepare([_opening(request) for request in requests])
-        if requests[0].before:
+        if requests[0].past_turns:
             said = self._said(requests[0])
             found["input_ids"] = torch.cat([found["input_ids"], said], dim=1)
             found["attention_mask"] = torch.ones_like(found["input_ids"])
@@ -185,11 +185,11 @@ class LocalModel:
     def _said(self, request: Request) -> torch.Tensor:
         """The tokens from the first answer to the end of the prompt."""
         known = range(self._model.config.get_text_config().vocab_size)
-        if any(token not in known for turn in request.before for token in turn.token_ids):
+        if any(token not in known for turn in request.past_turns for token in turn.token_ids):
             raise PromptError("The conversation holds tokens that this checkpoint cannot have written.")
-        texts = [*(turn.prompt for turn in request.before[1:]), request.prompt]
+        texts = [*(turn.prompt for turn in request.past_turns[1:]), request.prompt]
         ids: list[int] = []
-        for turn, text in zip(request.before, texts, strict=True):
+        for turn, text in zip(request.past_turns, texts, strict=True):
             # Where a model wrote a picture's token, there is no picture.
             ids += [token for token in turn.token_ids if token not in self._picture_tokens]
             ids += self._going_on(text)
@@ -245,7 +245,7 @@ class LocalModel:
 
 def _opening(request: Request) -> Request:
     """A request up to its first answer."""
-    return replace(request, prompt=request.before[0].prompt) if request.before else request
+    return replace(request, prompt=request.past_turns[0].prompt) if request.past_turns else request
 
 
 def _digest(request: Request) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from vipcli.asking.interface import Ended, OnText
+from vipcli.asking.interface import EndReason, OnText
 from vipcli.checkpoints.stops import Stop, end_of, settled, stop_at
 
 
@@ -36,7 +36,7 @@ class Transcript:
         return self._stopped or (bool(self.tokens) and self.tokens[-1] in self._end_tokens)
 
     @property
-    def ended(self) -> Ended:
+    def ended(self) -> EndReason:
         """How it ended, once no more tokens come."""
         return "stop" if self.over else "length"
 

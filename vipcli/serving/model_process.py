@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from vipcli import __version__
-from vipcli.asking.interface import Setup, Several
+from vipcli.asking.interface import BatchAnswerer, Setup
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import VipcliError
@@ -112,7 +112,7 @@ def _open_port(config: ProcessConfig) -> tuple[list[socket.socket], str | None]:
     return [listener], f"http://{shown_host}:{listener.getsockname()[1]}/v1"
 
 
-def _load(config: ProcessConfig) -> tuple[Checkpoint, Several, str]:
+def _load(config: ProcessConfig) -> tuple[Checkpoint, BatchAnswerer, str]:
     """The checkpoint, the loaded model and the device that it is on."""
     from vipcli.engine.local import LocalModel
 

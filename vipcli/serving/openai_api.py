@@ -11,11 +11,11 @@ from itertools import chain
 from math import isnan
 from typing import Any, Literal
 
-from vipcli.asking.interface import GREEDY, Ended, Reply, Request
-from vipcli.asking.pipeline import mark, prepare, request_of
+from vipcli.asking.interface import GREEDY, EndReason, Reply, Request
+from vipcli.asking.pipeline import build_request, mark, prepare
 from vipcli.asking.questions import default_question, fill_in
 from vipcli.asking.records import Answer, doubts
-from vipcli.asking.values import Earlier, Question
+from vipcli.asking.values import PastTurn, Question
 from vipcli.chat.conversation import Manner, manner_of
 from vipcli.checkpoints.catalog import KNOWN
 from vipcli.checkpoints.lookup import Checkpoint
@@ -54,7 +54,7 @@ MAX_STOPS = 4
 _LONGEST_STOP = 100
 
 _PICTURE_TYPES = ("png", "jpeg", "jpg", "webp", "gif", "bmp", "tiff", "tif")
-_FINISH_REASONS: dict[Ended, Literal["stop", "length"]] = {
+_FINISH_REASONS: dict[EndReason, Literal["stop", "length"]] = {
     "stop": "stop",
     "length": "length",
     "halted": "length",
@@ -123,7 +123,7 @@ def text_chunk(chat: ChatRequest, response: ResponseId, text: str) -> dict[str, 
     return _chunk(chat, response, {"content": text})
 
 
-def last_chunk(chat: ChatRequest, response: ResponseId, ended: Ended) -> dict[str, Any]:
+def last_chunk(chat: ChatRequest, response: ResponseId, ended: EndReason) -> dict[str, Any]:
     """The end of a streamed answer, which says why it ended."""
     return _chunk(chat, response, {}, _FINISH_REASONS[ended])
 
@@ -141,7 +141,7 @@ def model_list(checkpoint: Checkpoint, *, created: int) -> dict[str, Any]:
 
 def check_model(name: str, checkpoint: Checkpoint) -> None:
     """Refuse a name that is neither the checkpoint's nor the short name of it."""
-    if name != checkpoint.name and not (name in KNOWN and KNOWN[name].hub == checkpoint.name):
+    if name != checkpoint.name and not (name in KNOWN and KNOWN[name].hub_name == checkpoint.name):
         raise UnknownModelError(f"The model {name[:100]!r} is not here. This server holds {checkpoint.name}.")
 
 
@@ -226,7 +226,7 @@ def read_request(
     regions = parsed.regions or []
     _check_count(regions, MAX_REGIONS, "regions")
     typed = [_read_region(number, region) for number, region in enumerate(regions, 1)]
-    marked = mark(_read_pictures(conversation.pictures, max_pixels, manner.fit), typed)
+    marked = mark(_read_pictures(conversation.pictures, max_pixels, checkpoint.fit(manner.fit)), typed)
     question = prepare(
         marked,
         _joined(conversation.questions[-1]),
@@ -234,9 +234,9 @@ def read_request(
         prompt=manner.prompt,
         system=_joined(conversation.system),
         fit=manner.fit,
-        earlier=_earlier_turns(conversation, marked.marks, checkpoint.form(manner.prompt)),
+        past_turns=_earlier_turns(conversation, marked.marks, checkpoint.form(manner.prompt)),
     )
-    request = request_of(question, manner.sampling())
+    request = build_request(question, manner.sampling())
     return ChatRequest(
         request=replace(request, stops=(*request.stops, *stops)),
         question=question,
@@ -367,7 +367,7 @@ def _joined(texts: Sequence[str]) -> str | None:
 
 def _earlier_turns(
     conversation: _ConversationTexts, marks: Sequence[Mark], form: PromptForm
-) -> list[Earlier]:
+) -> list[PastTurn]:
     """The turns before the last question, as the model reads them."""
     turns = []
     for texts, answer in zip(conversation.questions[:-1], conversation.answers, strict=True):
@@ -376,7 +376,7 @@ def _earlier_turns(
             question = default_question(marks)
         else:
             question = check_text(fill_in(text.strip(), marks), "question", form)
-        turns.append(Earlier(question, answer, None))
+        turns.append(PastTurn(question, answer, None))
     return turns
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vipcli import errors
-from vipcli.asking.interface import ModelFacts, Reply, Request, Said, Sampling
+from vipcli.asking.interface import ModelFacts, PromptTurn, Reply, Request, Sampling
 from vipcli.checkpoints.stops import Stop
 from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.geometry import Fit
@@ -50,10 +50,10 @@ def unpack_request(data: bytes) -> Request:
         frames=tuple(pictures[len(header.images) :]),
         fit=header.fit,
         stops=tuple(Stop(stop.text, tuple(stop.followed_by)) for stop in header.stops),
-        typed=tuple(header.typed),
+        user_texts=tuple(header.user_texts),
         sampling=Sampling(**header.sampling.model_dump()),
-        before=tuple(Said(turn.prompt, tuple(turn.token_ids)) for turn in header.before),
-        least_room=header.least_room,
+        past_turns=tuple(PromptTurn(turn.prompt, tuple(turn.token_ids)) for turn in header.past_turns),
+        min_answer_tokens=header.min_answer_tokens,
     )
 
 
@@ -120,7 +120,7 @@ class _RequestHeader(_Packed):
     frames: list[tuple[int, int]]
     fit: Fit
     stops: list[_PackedStop]
-    typed: list[str]
+    user_texts: list[str]
     sampling: _PackedSampling
-    before: list[_PackedTurn]
-    least_room: int
+    past_turns: list[_PackedTurn]
+    min_answer_tokens: int

@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from vipcli.asking.interface import OnText, Reply, Request, Several
+from vipcli.asking.interface import BatchAnswerer, OnText, Reply, Request
 from vipcli.errors import ModelError, VipcliError
 
 _BATCH_DELAY = 0.004
@@ -57,14 +57,14 @@ class QueuedRequest:
         """Requests with equal keys can share a batch; None for one that cannot."""
         request = self.request
         # A batch draws its random numbers from one seed, so a sampled answer would differ from one alone.
-        alone = request.frames or request.before or request.sampling.temperature
+        alone = request.frames or request.past_turns or request.sampling.temperature
         return None if alone else request.sampling
 
 
 class Scheduler:
     """A queue of requests and the thread that answers them."""
 
-    def __init__(self, model: Several, *, max_waiting: int, max_batch: int) -> None:
+    def __init__(self, model: BatchAnswerer, *, max_waiting: int, max_batch: int) -> None:
         self._model = model
         self._max_waiting = max_waiting
         self._max_batch = max_batch
@@ -158,7 +158,7 @@ class Scheduler:
 
     def _replies(self, batch: list[QueuedRequest]) -> list[Reply]:
         if len(batch) > 1:
-            return self._model.answers(
+            return self._model.answer_batch(
                 [queued.request for queued in batch],
                 [queued.emit for queued in batch],
                 [queued.should_end for queued in batch],

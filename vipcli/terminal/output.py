@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # A model or a file's name may hold codes that would steer the terminal.
 _CONTROL = {code: None for code in [*range(32), *range(127, 160)] if code not in (9, 10)}
+
+_STEERING = re.compile(r"[\x7f-\x9f]")
 
 _BOLD_RED, _YELLOW, _PLAIN = "\x1b[1;31m", "\x1b[33m", "\x1b[0m"
 _ERASE_LINE = "\r\x1b[K"
@@ -66,22 +69,20 @@ def ended_line() -> Iterator[Callable[[str], None]]:
 def say_json(record: Any) -> None:
     """Put one object on standard output, indented for eyes and on one line for pipes."""
     with _normal_end_if_unread():
-        print(
-            json.dumps(
-                record,
-                # Where a letter has no place, JSON has its own way of writing it.
-                ensure_ascii=not _takes_any_letter(sys.stdout),
-                allow_nan=False,
-                indent=2 if sys.stdout.isatty() else None,
-            ),
-            flush=True,
-        )
+        print(_json(record, indent=2 if sys.stdout.isatty() else None), flush=True)
 
 
 def say_row(row: Any) -> None:
     """Put one object on standard output, on a line of its own."""
     with _normal_end_if_unread():
-        print(json.dumps(row, ensure_ascii=not _takes_any_letter(sys.stdout), allow_nan=False), flush=True)
+        print(_json(row), flush=True)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON for standard output: characters that it cannot encode, or that steer a terminal, are escaped."""
+    text = json.dumps(value, ensure_ascii=not _takes_any_letter(sys.stdout), allow_nan=False, indent=indent)
+    # JSON itself escapes only the control characters below U+0020.
+    return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def flush() -> None:
