@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 import vipcli
-from tests.another_hand import ask, figures
 from tests.commands import run
 from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import find
 from vipcli.engine.local import LocalModel
-from vipcli.training.evaluation import Judged, judge, summary
+from vipcli.training.judging.evaluation import Judged, judge, summary
+from vipcli.training.judging.independent_evaluation import ask, figures
 
 ROOT = Path(__file__).parent.parent
 BUNDLED = Path(vipcli.__file__).with_name("bundled")

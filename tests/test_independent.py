@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.another_hand import ask, figures
-from tests.independent import scenes
 from tests.scripted import ScriptedAnswerer
 from vipcli.checkpoints.prompt_forms import HUMAN
-from vipcli.training.card import FORMS, card
-from vipcli.training.evaluation import summary
+from vipcli.training.judging.card import FORMS, card
+from vipcli.training.judging.evaluation import summary
+from vipcli.training.judging.independent_evaluation import ask, figures
+from vipcli.training.judging.independent_scenes import scenes
 
 
 def test_a_seed_draws_the_same_again() -> None:

@@ -25,25 +25,36 @@ from vipcli.engine.local import LocalModel
 from vipcli.marks.colors import named
 from vipcli.marks.kinds import KINDS as MARKS
 from vipcli.marks.kinds import Arrow, Contour, Scribble, Triangle
-from vipcli.training import bundle, calibrating, recipe, vocabulary
-from vipcli.training.backgrounds import _FOREIGN
-from vipcli.training.calibrating import Belief, balance, calibrate
-from vipcli.training.card import FORMS, card
-from vipcli.training.evaluation import Judged, calibration_error, folded, held_out, judge, summary, worst
-from vipcli.training.failures import contact_sheet
-from vipcli.training.feed import batches
-from vipcli.training.labels import WHO, labels, table
-from vipcli.training.loop import Pace, Run
-from vipcli.training.model import GRID, SIZE, configuration, fresh
-from vipcli.training.painting import paint, shade_of
-from vipcli.training.pointing import MARK_COLORS, _like_another_kind
-from vipcli.training.questions import FAMILIES, conversations
-from vipcli.training.scenes import WORLD, draw_scene
-from vipcli.training.talking import Drawer as TalkDrawer
-from vipcli.training.talking import Scribe, TalkStage, TogetherStage, whole_answers
-from vipcli.training.vision import CROWDED, VisionStage, normal, view
-from vipcli.training.vision import Drawer as VisionDrawer
-from vipcli.training.world import COLORS, KINDS, TEXTURES, alike
+from vipcli.training import recipe
+from vipcli.training.drawing.backgrounds import _FOREIGN
+from vipcli.training.drawing.marking import MARK_COLORS, _like_another_kind
+from vipcli.training.drawing.painting import paint, shade_of
+from vipcli.training.drawing.scenes import WORLD, draw_scene
+from vipcli.training.judging import calibration as calibrating
+from vipcli.training.judging.calibration import Belief, balance, calibrate
+from vipcli.training.judging.card import FORMS, card
+from vipcli.training.judging.contact_sheet import contact_sheet
+from vipcli.training.judging.evaluation import (
+    Judged,
+    calibration_error,
+    folded,
+    held_out,
+    judge,
+    summary,
+    worst,
+)
+from vipcli.training.learning import checkpoint as bundle
+from vipcli.training.learning import tokenizer as vocabulary
+from vipcli.training.learning.answer_training import Drawer as TalkDrawer
+from vipcli.training.learning.answer_training import Scribe, TalkStage, TogetherStage, whole_answers
+from vipcli.training.learning.batches import batches
+from vipcli.training.learning.loop import Pace, Run
+from vipcli.training.learning.model import GRID, SIZE, configuration, fresh
+from vipcli.training.learning.patch_labels import WHO, labels, table
+from vipcli.training.learning.patch_training import CROWDED, VisionStage, normal, view
+from vipcli.training.learning.patch_training import Drawer as VisionDrawer
+from vipcli.training.questions.generator import FAMILIES, conversations
+from vipcli.training.world.facts import COLORS, KINDS, TEXTURES, alike
 
 CPU = torch.device("cpu")
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from vipcli.training.labels import WHO, labels
-from vipcli.training.lessons import HEADS, LOOKING, Lessons, Watched, _held, hint, hints
-from vipcli.training.model import GRID, HEAD
-from vipcli.training.questions import Exchange, ask, conversations
-from vipcli.training.scenes import WORLD, Drawn, draw_scene
-from vipcli.training.world import COLORS, KINDS
+from vipcli.training.drawing.scenes import WORLD, Drawn, draw_scene
+from vipcli.training.learning.auxiliary_losses import HEADS, LOOKING, Lessons, Watched, _held, hint, hints
+from vipcli.training.learning.model import GRID, HEAD
+from vipcli.training.learning.patch_labels import WHO, labels
+from vipcli.training.questions.generator import Exchange, ask, conversations
+from vipcli.training.world.facts import COLORS, KINDS
 
 PATCHES = GRID * GRID
 IMAGE_AT = 3

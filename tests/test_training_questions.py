@@ -14,7 +14,8 @@ import pytest
 from vipcli.asking.questions import default_question
 from vipcli.marks.colors import TRAINED, named
 from vipcli.marks.kinds import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
-from vipcli.training.questions import (
+from vipcli.training.drawing.scenes import WORLD, draw_scene
+from vipcli.training.questions.generator import (
     FAMILIES,
     Exchange,
     ask,
@@ -22,8 +23,7 @@ from vipcli.training.questions import (
     protected,
     roughen,
 )
-from vipcli.training.scenes import WORLD, draw_scene
-from vipcli.training.wordings import (
+from vipcli.training.questions.wordings import (
     AGAIN,
     BRIEFLY,
     FOLLOW_UPS,
@@ -34,7 +34,7 @@ from vipcli.training.wordings import (
     TINTED,
     WORDINGS,
 )
-from vipcli.training.world import (
+from vipcli.training.world.facts import (
     COLORS,
     KINDS,
     LETTERS,
@@ -46,7 +46,7 @@ from vipcli.training.world import (
     Texture,
     Thing,
 )
-from vipcli.training.world import alike as alike_colors
+from vipcli.training.world.facts import alike as alike_colors
 
 SIDE = 600
 DRAWS = 12

@@ -50,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--figures", type=Path, required=True, metavar="FILE", help="what evaluate --json wrote"
     )
     card.add_argument(
-        "--other-hand", type=Path, metavar="FILE", help="what python -m tests.another_hand --json wrote"
+        "--other-hand",
+        type=Path,
+        metavar="FILE",
+        help="what judging.independent_evaluation --json wrote",
     )
     card.set_defaults(run=_card)
 
@@ -89,8 +92,8 @@ def _evaluate(asked: argparse.Namespace) -> None:
     from vipcli.checkpoints.lookup import find
     from vipcli.engine.local import LocalModel
     from vipcli.pictures.images import encode
-    from vipcli.training import evaluation
-    from vipcli.training.failures import contact_sheet
+    from vipcli.training.judging import evaluation
+    from vipcli.training.judging.contact_sheet import contact_sheet
 
     checkpoint = find(asked.model, offline=True)
     model = LocalModel(checkpoint, Setup(device=asked.device))
@@ -116,7 +119,7 @@ def _evaluate(asked: argparse.Namespace) -> None:
 
 
 def _card(asked: argparse.Namespace) -> None:
-    from vipcli.training.card import card
+    from vipcli.training.judging.card import card
     from vipcli.training.recipe import HISTORY
 
     figures = json.loads(asked.figures.read_text())["figures"]

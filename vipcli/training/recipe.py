@@ -15,17 +15,18 @@ import torch
 from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
 from vipcli.files import replace_file
-from vipcli.training import bundle, vocabulary
-from vipcli.training.calibrating import calibrate
-from vipcli.training.feed import batches
-from vipcli.training.loop import Pace, Run
-from vipcli.training.model import configuration, fresh
-from vipcli.training.questions import conversations
-from vipcli.training.scenes import draw_scene
-from vipcli.training.talking import Drawer as TalkDrawer
-from vipcli.training.talking import TalkStage, TogetherStage
-from vipcli.training.vision import Drawer as VisionDrawer
-from vipcli.training.vision import VisionStage, normal
+from vipcli.training.drawing.scenes import draw_scene
+from vipcli.training.judging.calibration import calibrate
+from vipcli.training.learning import checkpoint as bundle
+from vipcli.training.learning import tokenizer as vocabulary
+from vipcli.training.learning.answer_training import Drawer as TalkDrawer
+from vipcli.training.learning.answer_training import TalkStage, TogetherStage
+from vipcli.training.learning.batches import batches
+from vipcli.training.learning.loop import Pace, Run
+from vipcli.training.learning.model import configuration, fresh
+from vipcli.training.learning.patch_training import Drawer as VisionDrawer
+from vipcli.training.learning.patch_training import VisionStage, normal
+from vipcli.training.questions.generator import conversations
 
 HISTORY = "training.json"
 """In a finished checkpoint: the stages that made it."""

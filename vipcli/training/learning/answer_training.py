@@ -17,13 +17,21 @@ from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
-from vipcli.training.labels import labels
-from vipcli.training.lessons import HEADS, LOOKING, RECALLING_LAYER, Hint, Lessons, Watched, hints
-from vipcli.training.model import GRID
-from vipcli.training.questions import WEIGHTS, Ability, Conversation, conversations
-from vipcli.training.scenes import WORLD, draw_scene
-from vipcli.training.vision import EARLY_LAYER, VisionStage, normal, softmax, view
-from vipcli.training.world import Scene
+from vipcli.training.drawing.scenes import WORLD, draw_scene
+from vipcli.training.learning.auxiliary_losses import (
+    HEADS,
+    LOOKING,
+    RECALLING_LAYER,
+    Hint,
+    Lessons,
+    Watched,
+    hints,
+)
+from vipcli.training.learning.model import GRID
+from vipcli.training.learning.patch_labels import labels
+from vipcli.training.learning.patch_training import EARLY_LAYER, VisionStage, normal, softmax, view
+from vipcli.training.questions.generator import WEIGHTS, Ability, Conversation, conversations
+from vipcli.training.world.facts import Scene
 
 ROWS, LENGTH = 6, 64
 _ASKED = 14

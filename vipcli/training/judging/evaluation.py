@@ -15,8 +15,8 @@ from typing import Any
 from vipcli.asking.interface import Answerer, Request, Sampling
 from vipcli.checkpoints.prompt_forms import PromptForm, Turn
 from vipcli.pictures.images import Pixels
-from vipcli.training.questions import Exchange, conversations
-from vipcli.training.scenes import Drawn, Mixture, draw_scene
+from vipcli.training.drawing.scenes import Drawn, Mixture, draw_scene
+from vipcli.training.questions.generator import Exchange, conversations
 
 # Scenes for judging: every size evenly, and marks enough to tell apart.
 HELD_OUT = Mixture(

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vipcli.marks.kinds import KINDS as MARK_KINDS
-from vipcli.training.pointing import OTHERS
-from vipcli.training.questions import FAMILIES, ask
-from vipcli.training.scenes import FLATTEST, LONGEST, SHORTEST, draw_scene
-from vipcli.training.world import (
+from vipcli.training.drawing.marking import OTHERS
+from vipcli.training.drawing.scenes import FLATTEST, LONGEST, SHORTEST, draw_scene
+from vipcli.training.questions.generator import FAMILIES, ask
+from vipcli.training.world.facts import (
     ALIVE,
     BROAD,
     COLORS,
@@ -283,7 +283,7 @@ def _other_hand(figures: dict[str, Any]) -> str:
 
 On pictures that were drawn from this card alone, by code that shares nothing with the training but the marks: **{_percent(figures["all"])}**
 questions, every family about as often. By mark: {marks} %. Most often wrong: {worst}.
-`python -m tests.another_hand` in the repository measures it again."""
+`python -m vipcli.training.judging.independent_evaluation` in the repository measures it again."""
 
 
 def _percent(share: dict[str, Any]) -> str:

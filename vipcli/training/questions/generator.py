@@ -1,6 +1,6 @@
 """Questions about a scene, with the one right answer to each.
 
-A question is only asked where the picture settles it. The wordings are in `vipcli.training.wordings`.
+A question is only asked where the picture settles it. The wordings are in `wordings`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vipcli.checkpoints.catalog import CANNOT_TELL
 from vipcli.marks.colors import ALIASES, NAMED, TRAINED
 from vipcli.marks.kinds import BY_KIND
 from vipcli.marks.kinds import KINDS as MARKS
-from vipcli.training.wordings import (
+from vipcli.training.questions.wordings import (
     AFTER_NOUN_ONLY,
     AGAIN,
     ARGUABLE_USES,
@@ -38,7 +38,7 @@ from vipcli.training.wordings import (
     WORDINGS,
     Wordings,
 )
-from vipcli.training.world import (
+from vipcli.training.world.facts import (
     ALIVE,
     COLORS,
     CORNERS,

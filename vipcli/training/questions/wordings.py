@@ -1,4 +1,4 @@
-"""The wordings of questions: tables only, filled in by `vipcli.training.questions`.
+"""The wordings of questions: tables only, filled in by `vipcli.training.questions.generator`.
 
 A wording's blanks, where it has them:
 

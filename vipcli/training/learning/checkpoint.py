@@ -11,7 +11,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.llava.processing_llava import LlavaProcessor
 from transformers.utils import logging
 
-from vipcli.training.model import PATCH, SIZE
+from vipcli.training.learning.model import PATCH, SIZE
 
 # The published form, with no system line of its own.
 _TEMPLATE = (

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipcli.marks.kinds import KINDS as MARK_KINDS
-from vipcli.training.pointing import MARK_COLORS, Layer
-from vipcli.training.scenes import Drawn
-from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES, Scene, Thing
+from vipcli.training.drawing.marking import MARK_COLORS, Layer
+from vipcli.training.drawing.scenes import Drawn
+from vipcli.training.world.facts import COLORS, KINDS, PLACES, TEXTURES, Scene, Thing
 
 # The finer grid that silhouettes are laid on, per patch and direction.
 _FINE = 4

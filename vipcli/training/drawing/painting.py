@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from vipcli.geometry import Polygon
 from vipcli.marks.colors import RGB
 from vipcli.pictures.images import Pixels
-from vipcli.training.glyphs import glyph
-from vipcli.training.outlines import Part, Role, design, silhouette
-from vipcli.training.world import COLORS, Texture, category
+from vipcli.training.drawing.designs import Part, Role, design, silhouette
+from vipcli.training.drawing.glyphs import glyph
+from vipcli.training.world.facts import COLORS, Texture, category
 
 Points = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vipcli.pictures.images import Pixels
-from vipcli.training.evaluation import HELD_OUT, Judged, held_out
-from vipcli.training.scenes import Mixture
-from vipcli.training.vision import view
+from vipcli.training.drawing.scenes import Mixture
+from vipcli.training.judging.evaluation import HELD_OUT, Judged, held_out
+from vipcli.training.learning.patch_training import view
 
 _TILE, _TEXT, _COLUMNS = 240, 112, 6
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont

@@ -18,7 +18,7 @@ from vipcli.asking.interface import Setup
 from vipcli.checkpoints.lookup import find
 from vipcli.engine.local import LocalModel
 from vipcli.files import replace_file
-from vipcli.training.evaluation import judge
+from vipcli.training.judging.evaluation import judge
 
 # Other scenes than those that a checkpoint is judged on.
 _SEED = -1

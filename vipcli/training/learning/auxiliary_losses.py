@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 
-from vipcli.training.labels import (
+from vipcli.training.learning.model import GRID, HEAD, TEXT_WIDTH
+from vipcli.training.learning.patch_labels import (
     COLOR_NUMBERS,
     KIND_NUMBERS,
     MARK_COLOR_NUMBERS,
@@ -23,9 +24,8 @@ from vipcli.training.labels import (
     WHO,
     table,
 )
-from vipcli.training.model import GRID, HEAD, TEXT_WIDTH
-from vipcli.training.questions import NOTHING, Exchange
-from vipcli.training.world import COLORS, KINDS, PLACES, TEXTURES, Scene
+from vipcli.training.questions.generator import NOTHING, Exchange
+from vipcli.training.world.facts import COLORS, KINDS, PLACES, TEXTURES, Scene
 
 # In these layers some heads look, while an answer is written: at the first mark asked about and at the
 # second, or at a mark for what is nearest to its thing; then at what settles the answer: one head by the

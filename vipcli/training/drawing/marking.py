@@ -16,7 +16,7 @@ from vipcli.marks.drawing import arrow_shape, draw
 from vipcli.marks.kinds import KINDS, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
 from vipcli.marks.styles import Style, fixed_style, jittered_style, relative_size
 from vipcli.pictures.images import Pixels
-from vipcli.training.world import INPUT, Pointed, Scene, Thing, alike
+from vipcli.training.world.facts import INPUT, Pointed, Scene, Thing, alike
 
 OTHERS = ("green", "pink", "brown", "white", "black", "gray", "navy", "teal", "maroon", "violet", "turquoise")
 MARK_COLORS = (*TRAINED, *OTHERS)

@@ -20,7 +20,7 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, Turn
-from vipcli.training.world import KINDS, noun
+from vipcli.training.world.facts import KINDS, noun
 
 SIZE = 1024
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from vipcli.geometry import Bounds
 from vipcli.marks.colors import RGB
 from vipcli.pictures.images import Pixels
-from vipcli.training.backgrounds import background, foreign, weather
-from vipcli.training.painting import paint, shade_of
-from vipcli.training.pointing import Layer, mark_up
-from vipcli.training.world import (
+from vipcli.training.drawing.backgrounds import background, foreign, weather
+from vipcli.training.drawing.marking import Layer, mark_up
+from vipcli.training.drawing.painting import paint, shade_of
+from vipcli.training.world.facts import (
     BROAD,
     COLORS,
     LARGE,

@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig, VipLlavaConfig
 from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
-from vipcli.training.world import INPUT
+from vipcli.training.world.facts import INPUT
 
 SIZE, PATCH = INPUT, 16
 GRID = SIZE // PATCH

@@ -13,9 +13,9 @@ from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vipcli.pictures.fitting import model_view
-from vipcli.training.labels import WHO, labels, table
-from vipcli.training.model import GRID, SIZE, VISION_WIDTH
-from vipcli.training.scenes import Mixture, draw_scene
+from vipcli.training.drawing.scenes import Mixture, draw_scene
+from vipcli.training.learning.model import GRID, SIZE, VISION_WIDTH
+from vipcli.training.learning.patch_labels import WHO, labels, table
 
 PADDING = (122, 116, 104)
 MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -1,4 +1,4 @@
-"""How well a checkpoint does on pictures of another hand: `python -m tests.another_hand`."""
+"""How well a checkpoint does on pictures of another hand."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from tests.independent import scenes
 from vipcli.asking.interface import Answerer, Request, Sampling
 from vipcli.checkpoints.prompt_forms import PromptForm, Turn
 from vipcli.errors import VipcliError
 from vipcli.files import replace_file
-from vipcli.training.evaluation import Share, folded
+from vipcli.training.judging.evaluation import Share, folded
+from vipcli.training.judging.independent_scenes import scenes
 
 SHORT = Sampling(max_new_tokens=48)
 
@@ -44,7 +44,7 @@ class Answered:
 
 
 def ask(answerer: Answerer, form: PromptForm, seed: int, count: int) -> Iterator[Answered]:
-    """That many questions, each on a picture of its own; right as in `vipcli.training.evaluation`."""
+    """That many questions, each on a picture of its own; right as in `vipcli.training.judging.evaluation`."""
     for number, one in enumerate(scenes(seed, count)):
         prompt = form.build([Turn(one.question)])
         said = answerer.answer(Request(prompt, (one.picture,), stops=form.stops, sampling=SHORT)).text
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from vipcli.checkpoints.lookup import find
     from vipcli.engine.local import LocalModel
 
-    parser = argparse.ArgumentParser(prog="python -m tests.another_hand", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}", description=__doc__)
     parser.add_argument("model", nargs="?", default="bundled", help="as for vipcli --model (bundled)")
     parser.add_argument("--each", type=int, default=416, help="questions on each seed's pictures (416)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13, 14, 15, 16], metavar="SEED")
