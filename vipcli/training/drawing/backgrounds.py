@@ -1,4 +1,4 @@
-"""What lies behind things, what becomes of a picture on its way to a file, and pictures of another world."""
+"""Backgrounds of scenes, degradation by camera and file, and foreign pictures with nothing of this world."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ Floats = NDArray[np.float32]
 
 
 def background(width: int, height: int, rng: random.Random) -> tuple[Pixels, tuple[RGB, ...]]:
-    """A flat, graded, noisy or textured ground, and the colours that it ranges over."""
-    base = _ground(rng)
+    """A flat, graded, noisy or textured background, and the colors that it ranges over."""
+    base = _base_color(rng)
     style = rng.choices(("flat", "graded", "noisy", "textured"), (35, 25, 20, 20))[0]
     if style == "flat":
         return _flat(width, height, base), (base,)
     if style == "graded":
         end = tuple(min(max(part + rng.randint(-60, 60), 0), 255) for part in base)
-        return _graded(width, height, base, end, rng), (base, (end[0], end[1], end[2]))
+        return _gradient(width, height, base, end, rng), (base, (end[0], end[1], end[2]))
     if style == "noisy":
         strength = rng.uniform(3, 14)
-        return _clipped(_flat(width, height, base) + _noise(width, height, rng) * strength), (base,)
+        return _to_pixels(_flat(width, height, base) + _noise(width, height, rng) * strength), (base,)
     return _textured(width, height, base, rng), (base,)
 
 
-def _ground(rng: random.Random) -> RGB:
-    """Mostly pale, sometimes strong or dark."""
+def _base_color(rng: random.Random) -> RGB:
+    """A color for a background: mostly pale, sometimes strong or dark."""
     if rng.random() < 0.55:
         tone = rng.randint(195, 255)
-        return _near((tone, tone, tone), rng, 14)
+        return _vary((tone, tone, tone), rng, 14)
     if rng.random() < 0.5:
-        return _near((rng.randint(140, 255), rng.randint(150, 255), rng.randint(140, 255)), rng, 0)
+        return _vary((rng.randint(140, 255), rng.randint(150, 255), rng.randint(140, 255)), rng, 0)
     return rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)
 
 
-def _near(color: RGB, rng: random.Random, spread: int) -> RGB:
+def _vary(color: RGB, rng: random.Random, spread: int) -> RGB:
     red, green, blue = (min(max(part + rng.randint(-spread, spread), 0), 255) for part in color)
     return red, green, blue
 
@@ -52,7 +52,9 @@ def _flat(width: int, height: int, color: RGB) -> Pixels:
     return canvas
 
 
-def _graded(width: int, height: int, start: Sequence[int], end: Sequence[int], rng: random.Random) -> Pixels:
+def _gradient(
+    width: int, height: int, start: Sequence[int], end: Sequence[int], rng: random.Random
+) -> Pixels:
     if rng.random() < 0.7:
         angle = rng.uniform(0, 2 * math.pi)
         across, down = math.cos(angle), math.sin(angle)
@@ -61,7 +63,7 @@ def _graded(width: int, height: int, start: Sequence[int], end: Sequence[int], r
         x, y = rng.uniform(0, 1), rng.uniform(0, 1)
         share = np.sqrt(np.add.outer(np.linspace(-y, 1 - y, 64) ** 2, np.linspace(-x, 1 - x, 64) ** 2))
     mix = np.clip(share, 0, 1).astype(np.float32)[:, :, None]
-    small = _clipped(mix * np.array(end, np.float32) + (1 - mix) * np.array(start, np.float32))
+    small = _to_pixels(mix * np.array(end, np.float32) + (1 - mix) * np.array(start, np.float32))
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
@@ -74,7 +76,7 @@ def _textured(width: int, height: int, base: RGB, rng: random.Random) -> Pixels:
     if style == "clouds":
         coarse = _generator(rng).normal(0, rng.uniform(4, 16), (rng.randint(3, 9), rng.randint(3, 9), 1))
         smooth = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-        return _clipped(canvas + smooth[:, :, None])
+        return _to_pixels(canvas + smooth[:, :, None])
     if style == "checks":
         ys, xs = np.ogrid[0:height, 0:width]
         canvas[((ys // step) + (xs // step)) % 2 == 1] = other
@@ -95,30 +97,30 @@ def _textured(width: int, height: int, base: RGB, rng: random.Random) -> Pixels:
     return canvas
 
 
-def weather(image: Pixels, rng: random.Random) -> Pixels:
-    """The picture as a camera and a file leave it: light, blur, noise and JPEG, each now and then."""
+def degrade(image: Pixels, rng: random.Random) -> Pixels:
+    """Degrade a picture at random as a camera and a file would: brightness, blur, noise and JPEG."""
     if rng.random() < 0.3:
         gain, lift = rng.uniform(0.82, 1.12), rng.uniform(-12, 12)
-        image = _clipped(image.astype(np.float32) * gain + lift)
+        image = _to_pixels(image.astype(np.float32) * gain + lift)
     if rng.random() < 0.2:
         sigma = rng.uniform(0.3, 0.0022 * max(image.shape) + 0.3)
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
     if rng.random() < 0.15:
-        image = _clipped(image + _noise(image.shape[1], image.shape[0], rng) * rng.uniform(2, 8))
+        image = _to_pixels(image + _noise(image.shape[1], image.shape[0], rng) * rng.uniform(2, 8))
     if rng.random() < 0.5:
-        # In a small picture, a block of JPEG is as large as a letter.
+        # In a small picture, a JPEG block is as large as a letter.
         quality = rng.randint(40 if max(image.shape) >= 480 else 65, 95)
         _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
     return image
 
 
-def foreign(width: int, height: int, rng: random.Random) -> Pixels:
-    """A picture with nothing of this world on it."""
-    return rng.choice(_FOREIGN)(width, height, rng)
+def foreign_picture(width: int, height: int, rng: random.Random) -> Pixels:
+    """A picture that shows nothing of this world."""
+    return rng.choice(FOREIGN_PAINTERS)(width, height, rng)
 
 
-def _pure_noise(width: int, height: int, rng: random.Random) -> Pixels:
+def _noise_picture(width: int, height: int, rng: random.Random) -> Pixels:
     grain = rng.choice((1, 1, 2, 4, 8, 16))
     channels = rng.choice((1, 3))
     small = _generator(rng).integers(0, 256, (height // grain + 1, width // grain + 1, channels), np.uint8)
@@ -130,7 +132,7 @@ def _pure_noise(width: int, height: int, rng: random.Random) -> Pixels:
 
 def _strong_gradient(width: int, height: int, rng: random.Random) -> Pixels:
     start, end = ((rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)) for _ in range(2))
-    return _graded(width, height, start, end, rng)
+    return _gradient(width, height, start, end, rng)
 
 
 def _waves(width: int, height: int, rng: random.Random) -> Pixels:
@@ -142,7 +144,7 @@ def _waves(width: int, height: int, rng: random.Random) -> Pixels:
             for _ in range(2)
         ]
         planes.append(128 + 60 * sum(waves))
-    return _clipped(np.stack(planes, 2))
+    return _to_pixels(np.stack(planes, 2))
 
 
 def _blobs(width: int, height: int, rng: random.Random) -> Pixels:
@@ -151,9 +153,9 @@ def _blobs(width: int, height: int, rng: random.Random) -> Pixels:
 
 
 def _scribbled_page(width: int, height: int, rng: random.Random) -> Pixels:
-    canvas = _flat(width, height, _ground(rng))
+    canvas = _flat(width, height, _base_color(rng))
     for _ in range(rng.randint(2, 14)):
-        ink = _near((rng.randint(0, 255),) * 3, rng, 90)
+        ink = _vary((rng.randint(0, 255),) * 3, rng, 90)
         points = _generator(rng).uniform(0, 1, (rng.randint(3, 14), 2)) * (width, height)
         fine = cv2.resize(points.astype(np.float32), (2, 60), interpolation=cv2.INTER_CUBIC)
         stroke = max(round(max(width, height) * rng.uniform(0.003, 0.015)), 1)
@@ -161,12 +163,12 @@ def _scribbled_page(width: int, height: int, rng: random.Random) -> Pixels:
     return canvas
 
 
-def _ramps(width: int, height: int, rng: random.Random) -> Pixels:
-    """Bands of colour, as on a flag or a test card."""
+def _color_bands(width: int, height: int, rng: random.Random) -> Pixels:
+    """Bands of color, as on a flag or a test card."""
     canvas = np.empty((height, width, 3), np.uint8)
     count, upright = rng.randint(3, 14), rng.random() < 0.5
     for band in range(count):
-        color = _near((rng.randint(0, 255),) * 3, rng, 120)
+        color = _vary((rng.randint(0, 255),) * 3, rng, 120)
         if upright:
             canvas[:, band * width // count : (band + 1) * width // count] = color
         else:
@@ -174,22 +176,22 @@ def _ramps(width: int, height: int, rng: random.Random) -> Pixels:
     return canvas
 
 
-def _crossed(width: int, height: int, rng: random.Random) -> Pixels:
+def _crossing_lines(width: int, height: int, rng: random.Random) -> Pixels:
     """Straight lines from edge to edge."""
-    canvas = _flat(width, height, _ground(rng))
+    canvas = _flat(width, height, _base_color(rng))
     for _ in range(rng.randint(6, 40)):
         ends = [(rng.randint(-width, 2 * width), rng.randint(-height, 2 * height)) for _ in range(2)]
-        ink = _near((rng.randint(0, 255),) * 3, rng, 90)
+        ink = _vary((rng.randint(0, 255),) * 3, rng, 90)
         cv2.line(canvas, ends[0], ends[1], ink, max(round(max(width, height) * rng.uniform(0.002, 0.02)), 1))
     return canvas
 
 
-def _bare(width: int, height: int, rng: random.Random) -> Pixels:
+def _plain_background(width: int, height: int, rng: random.Random) -> Pixels:
     return background(width, height, rng)[0]
 
 
-def _rough(width: int, height: int, rng: random.Random, channels: int = 1) -> Floats:
-    """Clouds of every size, from about -1 to 1: the roughness of bark, hills, fur and sky in photographs."""
+def _fractal_noise(width: int, height: int, rng: random.Random, channels: int = 1) -> Floats:
+    """Fractal noise from about -1 to 1: like bark, hills, fur and sky in photographs."""
     generator = _generator(rng)
     total = np.zeros((height, width, channels), np.float32)
     fade = rng.uniform(0.45, 0.75)
@@ -201,21 +203,23 @@ def _rough(width: int, height: int, rng: random.Random, channels: int = 1) -> Fl
     return total / max(float(np.abs(total).max()), 1e-6)
 
 
-def _fractal(width: int, height: int, rng: random.Random) -> Pixels:
+def _fractal_clouds(width: int, height: int, rng: random.Random) -> Pixels:
     color = np.array([rng.randint(40, 215) for _ in range(3)], np.float32)
-    return _clipped(color + _rough(width, height, rng, rng.choice((1, 3))) * rng.uniform(60, 190))
+    return _to_pixels(color + _fractal_noise(width, height, rng, rng.choice((1, 3))) * rng.uniform(60, 190))
 
 
 def _landscape(width: int, height: int, rng: random.Random) -> Pixels:
-    """A sky over rough ground, ridge behind ridge, as outdoor photographs are."""
+    """A sky over several ridges of rough ground, like an outdoor photograph."""
     sky = [rng.randint(90, 255) for _ in range(3)]
-    canvas = _graded(width, height, (sky[0], sky[1], sky[2]), tuple(min(part + 60, 255) for part in sky), rng)
-    texture = _rough(width, height, rng)
+    canvas = _gradient(
+        width, height, (sky[0], sky[1], sky[2]), tuple(min(part + 60, 255) for part in sky), rng
+    )
+    texture = _fractal_noise(width, height, rng)
     rows = np.arange(height)[:, None]
     horizon = rng.uniform(0.2, 0.6)
     for _ in range(rng.randint(1, 4)):
-        ridge = _rough(width, 8, rng)[4, :, 0] * rng.uniform(0.03, 0.15) + horizon
-        ground = _clipped(
+        ridge = _fractal_noise(width, 8, rng)[4, :, 0] * rng.uniform(0.03, 0.15) + horizon
+        ground = _to_pixels(
             np.array([rng.randint(10, 190) for _ in range(3)], np.float32) + texture * rng.uniform(30, 90)
         )
         below = rows > ridge[None] * height
@@ -225,8 +229,8 @@ def _landscape(width: int, height: int, rng: random.Random) -> Pixels:
 
 
 def _out_of_focus(width: int, height: int, rng: random.Random) -> Pixels:
-    """Soft discs of light and large soft shapes, as behind a portrait."""
-    canvas = _fractal(width, height, rng)
+    """Soft discs and large soft shapes, like the background of a portrait."""
+    canvas = _fractal_clouds(width, height, rng)
     longer = max(width, height)
     for _ in range(rng.randint(4, 25)):
         middle = rng.randint(0, width), rng.randint(0, height)
@@ -238,8 +242,8 @@ def _out_of_focus(width: int, height: int, rng: random.Random) -> Pixels:
 
 
 def _collage(width: int, height: int, rng: random.Random) -> Pixels:
-    """Torn pieces that cover one another and everything: no shape that has a name."""
-    canvas = _fractal(width, height, rng)
+    """Overlapping torn pieces over the whole picture, none with a shape that has a name."""
+    canvas = _fractal_clouds(width, height, rng)
     longer = max(width, height)
     for _ in range(rng.randint(12, 60)):
         x, y, reach = rng.uniform(0, width), rng.uniform(0, height), longer * rng.uniform(0.08, 0.4)
@@ -253,19 +257,19 @@ def _collage(width: int, height: int, rng: random.Random) -> Pixels:
         ]
         ink = rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)
         cv2.fillPoly(canvas, [np.round(np.array(points)).astype(np.int32)], ink)
-    return _clipped(canvas + _rough(width, height, rng) * rng.uniform(0, 70))
+    return _to_pixels(canvas + _fractal_noise(width, height, rng) * rng.uniform(0, 70))
 
 
-_FOREIGN = (
-    _pure_noise,
+FOREIGN_PAINTERS = (
+    _noise_picture,
     _strong_gradient,
     _waves,
     _blobs,
     _scribbled_page,
-    _ramps,
-    _crossed,
-    _bare,
-    _fractal,
+    _color_bands,
+    _crossing_lines,
+    _plain_background,
+    _fractal_clouds,
     _landscape,
     _out_of_focus,
     _collage,
@@ -273,7 +277,7 @@ _FOREIGN = (
 
 
 def _noise(width: int, height: int, rng: random.Random) -> Floats:
-    """Grain of one or two pixels, in grey or in colour; one tile of it is enough to cover a picture."""
+    """Grain of one or two pixels, gray or colored, repeated from a single tile."""
     grain = rng.choice((1, 1, 2))
     tile = _generator(rng).standard_normal((192, 192, rng.choice((1, 3))), np.float32)
     tile = np.repeat(np.repeat(tile, grain, 0), grain, 1)
@@ -285,6 +289,6 @@ def _generator(rng: random.Random) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(rng.getrandbits(64)))
 
 
-def _clipped(values: NDArray[np.floating]) -> Pixels:
-    clipped: Pixels = np.clip(values, 0, 255).astype(np.uint8)
-    return clipped
+def _to_pixels(values: NDArray[np.floating]) -> Pixels:
+    pixels: Pixels = np.clip(values, 0, 255).astype(np.uint8)
+    return pixels

@@ -1,7 +1,7 @@
-"""How the shapes and the objects of the bundled model's world are drawn: several designs of each.
+"""How shapes and objects are drawn: several designs of each.
 
-A design function works in any units it likes, y down; `design` mirrors the result at random and fits it
-to [-1, 1].
+A design function may use any units, with y pointing down; `design` mirrors the result at random and scales
+it to [-1, 1].
 """
 
 from __future__ import annotations
@@ -21,58 +21,58 @@ Role = Literal["body", "shade", "tint", "ink", "paper"]
 Points: TypeAlias = NDArray[np.float64]
 Point: TypeAlias = tuple[float, float]
 Path: TypeAlias = Sequence[Point] | Points
-# A part before it is fitted: its points, its role and, of a line, its width.
+# A part before scaling: its points, its role and, for a line, its width.
 Draft: TypeAlias = tuple[Path, Role, float]
 Design: TypeAlias = Callable[[random.Random], list[Draft]]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of a design. The whole design fits in [-1, 1]², x to the right and y down."""
+    """One piece of a design. The whole design fits in [-1, 1]², with x to the right and y down."""
 
     points: Points
     role: Role
     closed: bool = True
-    """Whether it is a filled polygon; an open path is a line of `width`."""
+    """Whether it is a filled polygon rather than a line of `width`."""
     width: float = 0.0
-    """In the units of the points; 0 for a filled polygon."""
+    """Width of the line, in the units of the points; 0 for a filled polygon."""
 
 
 def design(kind: str, rng: random.Random) -> tuple[Part, ...]:
-    """One way of drawing a shape or an object, from the back to the front; every call may choose another."""
-    return _fitted(rng.choice(DESIGNS[kind])(rng), mirrored=rng.random() < 0.5)
+    """A random design of a shape or object, its parts ordered from back to front."""
+    return _scale_to_unit(rng.choice(DESIGNS[kind])(rng), mirrored=rng.random() < 0.5)
 
 
 def silhouette(parts: Iterable[Part]) -> tuple[Points, ...]:
-    """Polygons that together cover the thing; small details are left out, as they lie on larger parts."""
+    """Polygons that together cover the thing, without small details, which lie on larger parts."""
     covering: list[Points] = []
     for part in parts:
         if not part.closed:
-            covering.extend(_thickened(part.points, max(part.width, _THINNEST)))
-        elif part.role == "body" or _spread(part.points) > _DETAIL:
+            covering.extend(_thicken(part.points, max(part.width, _MIN_WIDTH)))
+        elif part.role == "body" or _area(part.points) > _DETAIL_AREA:
             covering.append(part.points)
     return tuple(covering)
 
 
-# Thinner lines are taken to be so wide, as the painter cannot draw less than a pixel.
-_THINNEST = 0.05
-# The area of the upright rectangle around a filled part below which it is a detail.
-_DETAIL = 0.03
+# Minimum width of a line in a silhouette, as no line is painted thinner than a pixel.
+_MIN_WIDTH = 0.05
+# A filled part is a detail if the upright rectangle around it has less than this area.
+_DETAIL_AREA = 0.03
 
 
-def _spread(points: Points) -> float:
+def _area(points: Points) -> float:
     width, height = points.max(axis=0) - points.min(axis=0)
     return float(width * height)
 
 
-def _thickened(points: Points, width: float) -> list[Points]:
-    """A rectangle for each stretch of a line, a little longer so as to leave no gaps at the bends."""
+def _thicken(points: Points, width: float) -> list[Points]:
+    """A rectangle for each segment of a line, slightly longer so that the bends have no gaps."""
     path: list[Point] = [(float(x), float(y)) for x, y in points]
     return [np.array(_bar(a, b, width, width / 2)) for a, b in pairwise(path) if a != b]
 
 
-def _fitted(drafts: list[Draft], *, mirrored: bool) -> tuple[Part, ...]:
-    """The parts with the rectangle around them all centred, and its longer side from -1 to 1."""
+def _scale_to_unit(drafts: list[Draft], *, mirrored: bool) -> tuple[Part, ...]:
+    """Center the parts and scale them so that the longer side of the design runs from -1 to 1."""
     arrays = [np.asarray(path, dtype=np.float64) for path, _, _ in drafts]
     every = np.concatenate(arrays)
     low, high = every.min(axis=0), every.max(axis=0)
@@ -91,14 +91,14 @@ def _fitted(drafts: list[Draft], *, mirrored: bool) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-# --- What designs are made of. Angles are in degrees, clockwise from the right, as y points down. ---
+# --- Building blocks. Angles are in degrees, clockwise from the right, as y points down. ---
 
 _TURNS = np.linspace(0, 2 * math.pi, 28, endpoint=False)
 _UNIT = np.column_stack((np.cos(_TURNS), np.sin(_TURNS)))
 _RAYS = np.linspace(0, 2 * math.pi, 56, endpoint=False)
 _RAY = np.column_stack((np.cos(_RAYS), np.sin(_RAYS)))
 _STEPS = np.arange(5)[:, None] / 5
-# The weights of four neighbouring points in the Catmull-Rom curve between the middle two.
+# Weights of four consecutive points in the Catmull-Rom curve between the middle two.
 _SPLINE = np.hstack(
     (
         (-_STEPS + 2 * _STEPS**2 - _STEPS**3) / 2,
@@ -117,7 +117,7 @@ def _line(path: Path, width: float, role: Role = "ink") -> Draft:
     return path, role, width
 
 
-def _one_of(rng: random.Random, *roles: Role) -> Role:
+def _pick_role(rng: random.Random, *roles: Role) -> Role:
     return rng.choice(roles)
 
 
@@ -139,19 +139,26 @@ def _arc(
 
 
 def _band(
-    x: float, y: float, across: float, down: float, thick: float, start: float, end: float, count: int = 12
+    x: float,
+    y: float,
+    across: float,
+    down: float,
+    thickness: float,
+    start: float,
+    end: float,
+    count: int = 12,
 ) -> list[Point]:
-    """An arc with a thickness, to the inside."""
-    inner = _arc(x, y, across - thick, down - thick, end, start, count)
+    """An arc with a thickness, measured inward."""
+    inner = _arc(x, y, across - thickness, down - thickness, end, start, count)
     return _arc(x, y, across, down, start, end, count) + inner
 
 
-def _bar(a: Point, b: Point, width: float, longer: float = 0.0) -> list[Point]:
-    """A rectangle along the way from a to b."""
+def _bar(a: Point, b: Point, width: float, extension: float = 0.0) -> list[Point]:
+    """A rectangle along the line from a to b."""
     along = (b[0] - a[0], b[1] - a[1])
     length = math.hypot(*along)
     x, y = along[0] / length, along[1] / length
-    side_x, side_y, end_x, end_y = -y * width / 2, x * width / 2, x * longer, y * longer
+    side_x, side_y, end_x, end_y = -y * width / 2, x * width / 2, x * extension, y * extension
     return [
         (a[0] - end_x + side_x, a[1] - end_y + side_y),
         (b[0] + end_x + side_x, b[1] + end_y + side_y),
@@ -185,16 +192,16 @@ def _zigzag(points: int, outer: float, inner: float, start: float = -90) -> list
     ]
 
 
-def _turned(path: Path, degrees: float, x: float = 0.0, y: float = 0.0) -> Points:
-    """The path turned around the origin, which is then moved to x and y."""
+def _rotate(path: Path, degrees: float, x: float = 0.0, y: float = 0.0) -> Points:
+    """The path rotated around the origin and then moved by (x, y)."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     turned: Points = np.asarray(path, dtype=np.float64) @ np.array(((cosine, sine), (-sine, cosine)))
     turned += (x, y)
     return turned
 
 
-def _all_turned(drafts: list[Draft], degrees: float) -> list[Draft]:
-    return [(_turned(path, degrees), role, width) for path, role, width in drafts]
+def _rotate_all(drafts: list[Draft], degrees: float) -> list[Draft]:
+    return [(_rotate(path, degrees), role, width) for path, role, width in drafts]
 
 
 def _curve(path: Path) -> Points:
@@ -202,14 +209,14 @@ def _curve(path: Path) -> Points:
     knots = np.asarray(path, dtype=np.float64)
     around = np.concatenate((knots[-1:], knots, knots[:2]))
     quads = np.stack((around[:-3], around[1:-2], around[2:-1], around[3:]))
-    # Between the two copies of a corner the curve would make a small loop.
+    # Skip the segment between the two copies of a corner, where the curve would make a small loop.
     apart = (quads[1] != quads[2]).any(axis=1)
     curve = np.tensordot(_SPLINE, quads[:, apart], axes=(1, 0))
     return curve.transpose(1, 0, 2).reshape(-1, 2)
 
 
 def _blob(circles: Sequence[tuple[float, float, float]]) -> Points:
-    """The outline of overlapping circles, each of which comes near the origin, as seen from there."""
+    """The outline of overlapping circles around the origin, as seen from there."""
     discs = np.array(circles)
     along = _RAY @ discs[:, :2].T
     inside = along**2 - (discs[:, :2] ** 2).sum(axis=1) + discs[:, 2] ** 2
@@ -219,10 +226,10 @@ def _blob(circles: Sequence[tuple[float, float, float]]) -> Points:
 
 
 def _leaf(x: float, y: float, length: float, width: float, degrees: float) -> Points:
-    """A leaf from its stalk outwards."""
+    """A leaf that grows from its stalk at (x, y)."""
     path = [(0.0, 0.0), (length * 0.3, -width * 0.42), (length * 0.65, -width * 0.38), (length, 0.0)]
     path += [(length * 0.65, width * 0.38), (length * 0.3, width * 0.42)]
-    return _turned(path, degrees, x, y)
+    return _rotate(path, degrees, x, y)
 
 
 # --- Shapes ---
@@ -299,7 +306,7 @@ def _crescent(rng: random.Random) -> list[Draft]:
     back = _arc(centre, 0, centre + edge, centre + edge, 360 - inner, inner, 20)
     moon = _arc(0, 0, 1, 1, horn, 360 - horn, 26) + back
     angle = rng.uniform(-45, 45) if rng.random() < 0.75 else rng.uniform(0, 360)
-    return [_fill(_turned(moon, angle))]
+    return [_fill(_rotate(moon, angle))]
 
 
 # --- Houses ---
@@ -308,7 +315,7 @@ def _crescent(rng: random.Random) -> list[Draft]:
 def _pane(x: float, y: float, half: float, rng: random.Random, role: Role | None = None) -> list[Draft]:
     """A square window, some with bars."""
     parts = [
-        _fill(_box(x - half, y - half, x + half, y + half), role or _one_of(rng, "paper", "ink", "tint"))
+        _fill(_box(x - half, y - half, x + half, y + half), role or _pick_role(rng, "paper", "ink", "tint"))
     ]
     if parts[0][1] != "ink" and rng.random() < 0.5:
         parts.append(_line([(x - half, y), (x + half, y)], half * 0.25))
@@ -321,10 +328,12 @@ def _gabled_house(rng: random.Random) -> list[Draft]:
     over, door = rng.uniform(0.06, 0.2), rng.uniform(0.14, 0.18)
     at = rng.choice((0.0, -half * 0.45))
     parts = [_fill(_box(-half, 0, half, tall))]
-    parts.append(_fill([(-half - over, 0), (0, -roof), (half + over, 0)], _one_of(rng, "body", "shade")))
+    parts.append(_fill([(-half - over, 0), (0, -roof), (half + over, 0)], _pick_role(rng, "body", "shade")))
     if parts[1][1] == "body":
-        parts.append(_line([(-half - over, 0), (half + over, 0)], 0.06, _one_of(rng, "ink", "shade")))
-    parts.append(_fill(_box(at - door, tall * 0.45, at + door, tall), _one_of(rng, "ink", "shade", "paper")))
+        parts.append(_line([(-half - over, 0), (half + over, 0)], 0.06, _pick_role(rng, "ink", "shade")))
+    parts.append(
+        _fill(_box(at - door, tall * 0.45, at + door, tall), _pick_role(rng, "ink", "shade", "paper"))
+    )
     if at:
         return parts + _pane(half * 0.42, tall * 0.48, rng.uniform(0.15, 0.2), rng)
     return parts + _pane(0, -roof * 0.33, 0.11, rng) if rng.random() < 0.5 else parts
@@ -333,16 +342,17 @@ def _gabled_house(rng: random.Random) -> list[Draft]:
 def _bungalow(rng: random.Random) -> list[Draft]:
     tall, roof, inset = rng.uniform(0.66, 0.8), rng.uniform(0.3, 0.38), rng.uniform(0.2, 0.4)
     chimney = rng.uniform(0.35, 0.5)
-    parts = [_fill(_box(chimney, -roof - 0.2, chimney + 0.18, -0.1), _one_of(rng, "body", "shade"))]
+    parts = [_fill(_box(chimney, -roof - 0.2, chimney + 0.18, -0.1), _pick_role(rng, "body", "shade"))]
     parts.append(_fill(_box(-0.9, 0, 0.9, tall)))
     parts.append(
         _fill(
-            [(-1, 0), (-1 + inset, -roof), (1 - inset, -roof), (1, 0)], _one_of(rng, "shade", "body", "body")
+            [(-1, 0), (-1 + inset, -roof), (1 - inset, -roof), (1, 0)],
+            _pick_role(rng, "shade", "body", "body"),
         )
     )
     if parts[2][1] == "body":
         parts.append(_line([(-1, 0), (1, 0)], 0.06))
-    role = _one_of(rng, "ink", "paper")
+    role = _pick_role(rng, "ink", "paper")
     parts.append(_fill(_box(-0.13, tall * 0.28, 0.13, tall), role))
     parts += _pane(-0.52, tall * 0.48, 0.13, rng, role)
     return parts + _pane(0.52, tall * 0.48, 0.13, rng, role)
@@ -353,10 +363,10 @@ def _tall_house(rng: random.Random) -> list[Draft]:
     parts = [_fill(_box(-half, 0, half, 1.5))]
     top = [(-half - 0.1, 0.0), (-half + inset, -roof), (half - inset, -roof), (half + 0.1, 0.0)]
     parts.append(_fill(top, "shade"))
-    role = _one_of(rng, "ink", "paper")
+    role = _pick_role(rng, "ink", "paper")
     for x in (-half * 0.48, half * 0.48):
         parts += _pane(x, 0.4, 0.14, rng, role)
-    parts.append(_fill(_box(-0.15, 0.9, 0.15, 1.5), _one_of(rng, role, "shade")))
+    parts.append(_fill(_box(-0.15, 0.9, 0.15, 1.5), _pick_role(rng, role, "shade")))
     return parts
 
 
@@ -369,9 +379,9 @@ def _home_sign(rng: random.Random) -> list[Draft]:
     )
     parts = [_fill([*left, (0.0, -roof), *right])]
     if rng.random() < 0.6:
-        parts.insert(0, _fill(_box(0.38, -roof * 0.9, 0.6, 0), _one_of(rng, "body", "shade")))
+        parts.insert(0, _fill(_box(0.38, -roof * 0.9, 0.6, 0), _pick_role(rng, "body", "shade")))
     door = rng.uniform(0.16, 0.22)
-    parts.append(_fill(_box(-door, 0.3, door, 0.9), _one_of(rng, "paper", "ink")))
+    parts.append(_fill(_box(-door, 0.3, door, 0.9), _pick_role(rng, "paper", "ink")))
     return parts
 
 
@@ -380,7 +390,9 @@ def _home_sign(rng: random.Random) -> list[Draft]:
 
 def _trunk(top: float, bottom: float, half: float, rng: random.Random) -> Draft:
     foot = half * rng.uniform(1.0, 1.5)
-    return _fill([(-half, top), (half, top), (foot, bottom), (-foot, bottom)], _one_of(rng, "ink", "shade"))
+    return _fill(
+        [(-half, top), (half, top), (foot, bottom), (-foot, bottom)], _pick_role(rng, "ink", "shade")
+    )
 
 
 def _round_tree(rng: random.Random) -> list[Draft]:
@@ -438,7 +450,7 @@ def _pointed_tree(rng: random.Random) -> list[Draft]:
 def _wheels(at: Sequence[float], y: float, radius: float, rng: random.Random) -> list[Draft]:
     parts = [_fill(_oval(x, y, radius), "ink") for x in at]
     if rng.random() < 0.65:
-        hub = _one_of(rng, "paper", "tint")
+        hub = _pick_role(rng, "paper", "tint")
         parts += [_fill(_oval(x, y, radius * 0.42), hub) for x in at]
     return parts
 
@@ -449,7 +461,7 @@ def _sedan(rng: random.Random) -> list[Draft]:
     rear, nose = back - rng.uniform(0.12, 0.25), front + rng.uniform(0.26, 0.36)
     outline = [(-0.97, belt), (rear, belt - 0.03), (back, roof), (front, roof), (nose, belt - 0.02)]
     parts = [_fill([*outline, (0.9, belt + 0.07), (1, belt + 0.18), (1, 0.32), (-1, 0.32), (-1, belt + 0.1)])]
-    glass, middle = _one_of(rng, "paper", "tint", "ink"), (back + front) / 2
+    glass, middle = _pick_role(rng, "paper", "tint", "ink"), (back + front) / 2
     top, low = roof + 0.09, belt - 0.03
     parts.append(
         _fill([(rear + 0.13, low), (back + 0.05, top), (middle - 0.04, top), (middle - 0.04, low)], glass)
@@ -465,7 +477,7 @@ def _van(rng: random.Random) -> list[Draft]:
     front = rng.uniform(0.55, 0.72)
     outline = _arc(-0.88, roof + 0.12, 0.12, 0.12, 180, 270, 5)
     parts = [_fill([*outline, (front, roof), (0.95, belt), (1.0, 0.1), (1.0, 0.35), (-1.0, 0.35)])]
-    glass = _one_of(rng, "paper", "tint", "ink")
+    glass = _pick_role(rng, "paper", "tint", "ink")
     top = roof + 0.13
     parts.append(_fill([(front - 0.2, top), (front - 0.02, top), (0.84, belt), (front - 0.2, belt)], glass))
     for i in range(rng.choice((1, 2))):
@@ -482,7 +494,7 @@ def _beetle(rng: random.Random) -> list[Draft]:
     parts.insert(
         0, _fill([*_arc(-0.06, 0.1, half, high, 180, 360, 14), (half - 0.06, 0.3), (-half - 0.06, 0.3)])
     )
-    glass = _one_of(rng, "paper", "tint", "ink")
+    glass = _pick_role(rng, "paper", "tint", "ink")
     inner, up = half - 0.21, high - 0.32
     parts.append(_fill([*_arc(-0.11, -0.1, inner, up, 180, 270, 7), (-0.11, -0.1)], glass))
     parts.append(_fill([*_arc(-0.01, -0.1, inner, up, 270, 360, 7), (-0.01, -0.1)], glass))
@@ -495,7 +507,7 @@ def _toy_car(rng: random.Random) -> list[Draft]:
     lean, roof = rng.uniform(0.05, 0.2), rng.uniform(-0.6, -0.48)
     parts = [_fill([(left, 0.1), (left + lean, roof), (right - lean, roof), (right, 0.1)])]
     parts.append(_fill(_rounded(-1, -0.14, 1, 0.36, 0.12)))
-    glass = _one_of(rng, "paper", "ink", "tint")
+    glass = _pick_role(rng, "paper", "ink", "tint")
     top, inset = roof + 0.1, lean * 0.85 + 0.07
     middle = (left + right) / 2
     parts.append(
@@ -527,7 +539,7 @@ def _hull(half: float, deck: float, keel: float, rng: random.Random) -> Path:
 def _sloop(rng: random.Random) -> list[Draft]:
     """A sailing boat with a sail on either side of the mast."""
     deck, top, mast = 0.45, rng.uniform(-1.1, -0.85), rng.uniform(-0.15, 0.05)
-    front: Role = _one_of(rng, "body", "tint", "body")
+    front: Role = _pick_role(rng, "body", "tint", "body")
     parts = [_line([(mast, deck), (mast, top - 0.05)], 0.07)]
     parts.append(_fill([(mast + 0.09, top), (mast + rng.uniform(0.7, 0.85), 0.26), (mast + 0.09, 0.26)]))
     parts.append(
@@ -554,15 +566,15 @@ def _dinghy(rng: random.Random) -> list[Draft]:
 def _steamer(rng: random.Random) -> list[Draft]:
     deck, keel = 0.1, rng.uniform(0.6, 0.75)
     slant, cabin = rng.uniform(0.2, 0.3), rng.uniform(-0.4, -0.3)
-    stripe = _one_of(rng, "paper", "ink")
+    stripe = _pick_role(rng, "paper", "ink")
     parts: list[Draft] = []
     for x in rng.choice(((-0.1,), (-0.3, 0.12))):
         top = cabin - rng.uniform(0.4, 0.5)
-        parts.append(_fill(_box(x - 0.13, top, x + 0.13, cabin), _one_of(rng, "shade", "body")))
+        parts.append(_fill(_box(x - 0.13, top, x + 0.13, cabin), _pick_role(rng, "shade", "body")))
         parts.append(_fill(_box(x - 0.13, top + 0.1, x + 0.13, top + 0.22), stripe))
-    parts.append(_fill(_box(-0.6, cabin, 0.45, deck), _one_of(rng, "body", "tint")))
+    parts.append(_fill(_box(-0.6, cabin, 0.45, deck), _pick_role(rng, "body", "tint")))
     parts.append(_fill([(-1, deck), (1.05, deck - rng.uniform(0, 0.12)), (1 - slant, keel), (-0.8, keel)]))
-    role = _one_of(rng, "paper", "ink")
+    role = _pick_role(rng, "paper", "ink")
     parts += [_fill(_oval(x, cabin * 0.4, 0.09), role) for x in (-0.4, -0.07, 0.26)]
     return parts
 
@@ -576,7 +588,7 @@ def _rowing_boat(rng: random.Random) -> list[Draft]:
     hull = [(-1.0, -0.02), (-0.6, 0.08), (0.6, 0.08), (1.0, -0.02)]
     parts.append(_fill([*hull, *_arc(0, 0.08, 0.85, keel - 0.08, 20, 160, 10)]))
     if rng.random() < 0.5:
-        parts.append(_line([(-0.8, 0.26), (0.8, 0.26)], 0.06, _one_of(rng, "shade", "paper", "tint")))
+        parts.append(_line([(-0.8, 0.26), (0.8, 0.26)], 0.06, _pick_role(rng, "shade", "paper", "tint")))
     return parts
 
 
@@ -592,11 +604,13 @@ def _eye(x: float, y: float, size: float, rng: random.Random) -> list[Draft]:
 def _lens_fish(rng: random.Random) -> list[Draft]:
     """An oval with a triangle for its tail."""
     high, tail = rng.uniform(0.4, 0.52), rng.uniform(0.32, 0.45)
-    role = _one_of(rng, "body", "body", "shade")
+    role = _pick_role(rng, "body", "body", "shade")
     parts = [_fill([(-0.45, 0), (-1, -tail), (-1 + rng.uniform(0, 0.15), 0), (-1, tail)], role)]
     parts.append(_fill(_oval(0.15, 0, 0.78, high)))
     if rng.random() < 0.6:
-        parts.append(_line(_arc(0.15, 0, 0.25, high * 0.75, -60, 60, 7), 0.05, _one_of(rng, "shade", "ink")))
+        parts.append(
+            _line(_arc(0.15, 0, 0.25, high * 0.75, -60, 60, 7), 0.05, _pick_role(rng, "shade", "ink"))
+        )
     if rng.random() < 0.5:
         parts.append(_fill([(0.15, 0.05), (-0.2, 0.2), (-0.15, -0.05)], "shade"))
     return parts + _eye(0.6, -high * 0.28, 0.075, rng)
@@ -608,7 +622,7 @@ def _round_fish(rng: random.Random) -> list[Draft]:
     body = [(0.95, 0.02), (0.65, -high * 0.75), (0.15, -high), (-0.35, -high * 0.55), (-0.62, -0.1)]
     tail = [(-1.0, -fork), (-1.0, -fork), (-0.82, 0.0), (-1.0, fork), (-1.0, fork)]
     low = [(-0.62, 0.1), (-0.35, high * 0.55), (0.15, high), (0.65, high * 0.75)]
-    fin: Role = _one_of(rng, "shade", "body")
+    fin: Role = _pick_role(rng, "shade", "body")
     parts = [_fill([(0.35, -high * 0.8), (-0.15, -high - 0.22), (-0.3, -high * 0.5)], fin)]
     parts.append(_fill([(0.2, high * 0.8), (-0.1, high + 0.18), (-0.2, high * 0.6)], fin))
     parts.append(_fill(_curve(body + tail + low)))
@@ -622,7 +636,7 @@ def _slender_fish(rng: random.Random) -> list[Draft]:
     tail = [(-1.0, -end), (-1.0, -end), (-0.9, 0.0), (-1.0, end), (-1.0, end)]
     parts = [_fill(_curve([*upper, *tail, *[(x, -y) for x, y in reversed(upper)]]))]
     gill = [(0.42, -high * 0.7), (0.35, 0.0), (0.42, high * 0.7)]
-    parts.append(_line(gill, 0.05, _one_of(rng, "ink", "shade", "paper")))
+    parts.append(_line(gill, 0.05, _pick_role(rng, "ink", "shade", "paper")))
     if rng.random() < 0.5:
         parts.append(_line([(-0.05, -high * 0.5), (-0.12, 0.0), (-0.05, high * 0.5)], 0.05, parts[1][1]))
     return parts + _eye(0.66, -high * 0.22, 0.065, rng)
@@ -641,7 +655,7 @@ def _angel_fish(rng: random.Random) -> list[Draft]:
         (0.1, high),
         (0.5, 0.4),
     ]
-    parts = [_fill([(-0.4, 0), (-0.95, -0.42), (-0.85, 0), (-0.95, 0.42)], _one_of(rng, "body", "shade"))]
+    parts = [_fill([(-0.4, 0), (-0.95, -0.42), (-0.85, 0), (-0.95, 0.42)], _pick_role(rng, "body", "shade"))]
     parts.append(_fill([(0.3, -0.4), (-0.25, -high - 0.25), (-0.3, -0.3)], "shade"))
     parts.append(_fill([(0.3, 0.4), (-0.25, high + 0.25), (-0.3, 0.3)], "shade"))
     parts.append(_fill(_curve(body)))
@@ -661,14 +675,14 @@ def _steam(top: float, bottom: float, at: Sequence[float]) -> list[Draft]:
 
 def _mug(rng: random.Random) -> list[Draft]:
     half, tall, taper = rng.uniform(0.6, 0.75), rng.uniform(0.75, 0.95), rng.uniform(0, 0.1)
-    thick, reach = rng.uniform(0.13, 0.18), rng.uniform(0.36, 0.46)
-    parts = [_fill(_band(half - 0.05, 0, reach, tall * rng.uniform(0.5, 0.62), thick, -95, 95, 10))]
+    thickness, reach = rng.uniform(0.13, 0.18), rng.uniform(0.36, 0.46)
+    parts = [_fill(_band(half - 0.05, 0, reach, tall * rng.uniform(0.5, 0.62), thickness, -95, 95, 10))]
     foot, low = half - taper - 0.12, tall - 0.12
     base = _arc(foot, low, 0.12, 0.12, 0, 90, 4) + _arc(-foot, low, 0.12, 0.12, 90, 180, 4)
     parts.append(_fill([(-half, -tall), (half, -tall), *base]))
     extra = rng.random()
     if extra < 0.3:
-        parts.append(_fill(_oval(0, -tall, half, 0.17), _one_of(rng, "ink", "shade", "tint")))
+        parts.append(_fill(_oval(0, -tall, half, 0.17), _pick_role(rng, "ink", "shade", "tint")))
     elif extra < 0.65:
         parts += _steam(-tall - 0.6, -tall - 0.12, (-half * 0.4, half * 0.4))
     return parts
@@ -678,14 +692,14 @@ def _tea_cup(rng: random.Random) -> list[Draft]:
     """A bowl with a small handle, on a saucer."""
     deep, half = rng.uniform(0.65, 0.8), rng.uniform(0.65, 0.75)
     parts = [_fill(_band(half - 0.08, 0.24, 0.34, 0.27, 0.12, -110, 110, 9))]
-    parts.append(_fill(_oval(0, deep + 0.05, 0.95, 0.1), _one_of(rng, "shade", "body", "tint")))
+    parts.append(_fill(_oval(0, deep + 0.05, 0.95, 0.1), _pick_role(rng, "shade", "body", "tint")))
     parts.append(
         _fill([(-0.25, deep - 0.1), (0.25, deep - 0.1), (0.32, deep + 0.04), (-0.32, deep + 0.04)], "shade")
     )
     bowl = _arc(0, 0, half, deep, 0, 180, 14)
     parts.append(_fill([(-half, -0.08), (half, -0.08), *bowl]))
     if rng.random() < 0.5:
-        parts.append(_fill(_oval(0, -0.08, half, 0.09), _one_of(rng, "ink", "tint")))
+        parts.append(_fill(_oval(0, -0.08, half, 0.09), _pick_role(rng, "ink", "tint")))
     if rng.random() < 0.4:
         parts += _steam(-0.75, -0.28, (-0.2, 0.2))
     return parts
@@ -700,7 +714,7 @@ def _straight_cup(rng: random.Random) -> list[Draft]:
     parts.append(_fill(_box(-half, -tall, half, tall)))
     if rng.random() < 0.4:
         low = rng.uniform(-0.5, 0.3) * tall
-        parts.append(_fill(_box(-half, low, half, low + 0.2), _one_of(rng, "shade", "paper", "tint")))
+        parts.append(_fill(_box(-half, low, half, low + 0.2), _pick_role(rng, "shade", "paper", "tint")))
     if rng.random() < 0.65:
         at = rng.choice(((-0.2, 0.2), (-0.32, 0.0, 0.32)))
         parts += _steam(-tall - rng.uniform(0.45, 0.6), -tall - 0.12, at)
@@ -713,7 +727,7 @@ def _straight_cup(rng: random.Random) -> list[Draft]:
 def _stem(top: float, rng: random.Random) -> list[Draft]:
     """A stem from under the blossom, with a leaf or two."""
     low = top + rng.uniform(0.9, 1.4)
-    role: Role = _one_of(rng, "ink", "shade")
+    role: Role = _pick_role(rng, "ink", "shade")
     parts = [_line([(0, top), (0, low)], rng.uniform(0.11, 0.15), role)]
     at, size = top + (low - top) * rng.uniform(0.7, 0.9), rng.uniform(0.5, 0.7)
     parts.append(_fill(_leaf(0, at, size, 0.3, -rng.uniform(25, 50)), role))
@@ -724,7 +738,7 @@ def _stem(top: float, rng: random.Random) -> list[Draft]:
 
 def _petals(count: int, petal: Points, role: Role = "body") -> list[Draft]:
     start = -90.0
-    return [_fill(_turned(petal, start + 360 * i / count), role) for i in range(count)]
+    return [_fill(_rotate(petal, start + 360 * i / count), role) for i in range(count)]
 
 
 def _blossom(rng: random.Random) -> list[Draft]:
@@ -734,7 +748,7 @@ def _blossom(rng: random.Random) -> list[Draft]:
     parts = _stem(0.5, rng) if rng.random() < 0.7 else []
     parts += _petals(count, _oval(0.6, 0, max(size, 0.34), size))
     parts.append(_fill(_oval(0, 0, 0.36), "body"))
-    parts.append(_fill(_oval(0, 0, rng.uniform(0.24, 0.32)), _one_of(rng, "paper", "ink", "ink", "shade")))
+    parts.append(_fill(_oval(0, 0, rng.uniform(0.24, 0.32)), _pick_role(rng, "paper", "ink", "ink", "shade")))
     return parts
 
 
@@ -744,7 +758,7 @@ def _daisy(rng: random.Random) -> list[Draft]:
     petal = _oval(0.62, 0, 0.4, rng.uniform(0.19, 0.23))
     parts = _stem(0.5, rng) if rng.random() < 0.8 else []
     parts += _petals(count, petal)
-    parts.append(_fill(_oval(0, 0, rng.uniform(0.26, 0.32)), _one_of(rng, "paper", "ink", "shade")))
+    parts.append(_fill(_oval(0, 0, rng.uniform(0.26, 0.32)), _pick_role(rng, "paper", "ink", "shade")))
     return parts
 
 
@@ -756,7 +770,7 @@ def _tulip(rng: random.Random) -> list[Draft]:
     parts.append(_fill([*cup, (-half, -high), *reversed(points[1:]), (half, -high)]))
     if rng.random() < 0.4:
         middle = _curve([(0, -high), (half * 0.34, -0.2), (0, 0.35), (-half * 0.34, -0.2)])
-        parts.append(_fill(middle, _one_of(rng, "tint", "shade")))
+        parts.append(_fill(middle, _pick_role(rng, "tint", "shade")))
     return parts
 
 
@@ -766,7 +780,7 @@ def _scalloped_flower(rng: random.Random) -> list[Draft]:
     reach = 0.8 + wave * np.cos(count * (_RAYS + math.pi / 2))
     parts = _stem(0.6, rng) if rng.random() < 0.7 else []
     parts.append(_fill(_RAY * reach[:, None]))
-    parts.append(_fill(_oval(0, 0, rng.uniform(0.26, 0.36)), _one_of(rng, "paper", "ink", "shade")))
+    parts.append(_fill(_oval(0, 0, rng.uniform(0.26, 0.36)), _pick_role(rng, "paper", "ink", "shade")))
     return parts
 
 
@@ -779,18 +793,18 @@ def _pointed_sun(rng: random.Random) -> list[Draft]:
     gap = disc + rng.uniform(0.04, 0.12)
     half = gap * math.sin(math.pi / count) * rng.uniform(0.6, 0.85)
     ray = np.array(((gap, -half), (1.0, 0.0), (gap, half)))
-    return [*_petals(count, ray, _one_of(rng, "body", "body", "shade")), _fill(_oval(0, 0, disc))]
+    return [*_petals(count, ray, _pick_role(rng, "body", "body", "shade")), _fill(_oval(0, 0, disc))]
 
 
 def _lined_sun(rng: random.Random) -> list[Draft]:
-    """A disc with strokes around it, some of them every second one shorter."""
+    """A disc with strokes around it; in some, every second stroke is shorter."""
     count, disc = rng.choice((8, 8, 10, 12)), rng.uniform(0.46, 0.58)
     gap, width = disc + rng.uniform(0.1, 0.16), rng.uniform(0.09, 0.15)
     short = rng.choice((0.0, 0.0, 0.12))
     rays = []
     for i in range(count):
         ray = _box(gap, -width / 2, 1 - short * (i % 2), width / 2)
-        rays.append(_fill(_turned(ray, 360 * i / count - 90)))
+        rays.append(_fill(_rotate(ray, 360 * i / count - 90)))
     return [*rays, _fill(_oval(0, 0, disc))]
 
 
@@ -798,14 +812,17 @@ def _jagged_sun(rng: random.Random) -> list[Draft]:
     """A disc on a polygon of many points."""
     count, disc = rng.choice((8, 10, 12)), rng.uniform(0.64, 0.68)
     rays = _zigzag(count, 1, disc + rng.uniform(0.02, 0.06))
-    return [_fill(rays, _one_of(rng, "tint", "shade")), _fill(_oval(0, 0, disc))]
+    return [_fill(rays, _pick_role(rng, "tint", "shade")), _fill(_oval(0, 0, disc))]
 
 
 def _joined_sun(rng: random.Random) -> list[Draft]:
     """Rays that grow out of the disc, which a ring sets off."""
     count, disc = rng.choice((8, 10, 12)), rng.uniform(0.5, 0.56)
     parts = [_fill(_zigzag(count, 1, disc + 0.1)), _fill(_oval(0, 0, disc + 0.1))]
-    return [*parts, _line([*_arc(0, 0, disc, disc, 0, 360, 25)], 0.06, _one_of(rng, "ink", "shade", "paper"))]
+    return [
+        *parts,
+        _line([*_arc(0, 0, disc, disc, 0, 360, 25)], 0.06, _pick_role(rng, "ink", "shade", "paper")),
+    ]
 
 
 # --- Clouds ---
@@ -836,12 +853,12 @@ def _bumpy_cloud(rng: random.Random) -> list[Draft]:
 
 def _arched_cloud(rng: random.Random) -> list[Draft]:
     """A flat base with round ends, under one high arch and a lower one."""
-    thick, high = rng.uniform(0.26, 0.32), rng.uniform(0.42, 0.52)
+    thickness, high = rng.uniform(0.26, 0.32), rng.uniform(0.42, 0.52)
     at = rng.uniform(0.05, 0.25)
-    left = _arc(-0.72, 0.4 - thick, thick, thick, 90, 265, 8)
+    left = _arc(-0.72, 0.4 - thickness, thickness, thickness, 90, 265, 8)
     low = _arc(-0.34, 0.0, 0.34, 0.34, 205, 290, 6)
     arch = _arc(at, -0.1, high, high, 220, 355, 10)
-    right = _arc(0.74, 0.4 - thick, thick, thick, -80, 90, 8)
+    right = _arc(0.74, 0.4 - thickness, thickness, thickness, -80, 90, 8)
     return [_fill(left + low + arch + right)]
 
 
@@ -866,7 +883,7 @@ def _teeth(right: float, half: float, rng: random.Random) -> list[Draft]:
 
 
 def _at_any_angle(drafts: list[Draft], rng: random.Random) -> list[Draft]:
-    return _all_turned(drafts, rng.choice((0, 0, 90, 270, 45, 45, -45, rng.uniform(-60, 60))))
+    return _rotate_all(drafts, rng.choice((0, 0, 90, 270, 45, 45, -45, rng.uniform(-60, 60))))
 
 
 def _ring_key(rng: random.Random) -> list[Draft]:
@@ -883,7 +900,7 @@ def _plate_key(rng: random.Random) -> list[Draft]:
     shape: Path = rng.choice((_oval(-1 + bow, 0, bow), _rounded(-1, -bow, -1 + 2 * bow, bow, 0.14)))
     parts = [_fill(shape), _fill(_box(-1 + 1.75 * bow, -half, 1, half)), *_teeth(1, half, rng)]
     hole = rng.uniform(0.13, 0.17)
-    parts.append(_fill(_oval(-1 + bow * rng.uniform(0.7, 1), 0, hole), _one_of(rng, "ink", "paper")))
+    parts.append(_fill(_oval(-1 + bow * rng.uniform(0.7, 1), 0, hole), _pick_role(rng, "ink", "paper")))
     return _at_any_angle(parts, rng)
 
 
@@ -925,7 +942,7 @@ def _scalloped_umbrella(rng: random.Random) -> list[Draft]:
     high = rng.uniform(0.85, 1.0)
     canopy = _canopy(high, rng.choice((3, 4, 5)), rng.uniform(0.1, 0.18))
     parts = [*_handle(-high - rng.uniform(0.05, 0.14), rng), _fill(canopy)]
-    return _all_turned(parts, rng.choice((0, 0, 0, 25)))
+    return _rotate_all(parts, rng.choice((0, 0, 0, 25)))
 
 
 def _ribbed_umbrella(rng: random.Random) -> list[Draft]:
@@ -935,12 +952,12 @@ def _ribbed_umbrella(rng: random.Random) -> list[Draft]:
     parts = [*_handle(-high - 0.1, rng), _fill(canopy)]
     if rng.random() < 0.4:
         ribs = _arc(0, 0, 0.333, high, 180, 360, 9)
-        parts.append(_fill([*ribs, *_arc(0, 0, 0.333, deep, 0, -180, 6)], _one_of(rng, "shade", "tint")))
+        parts.append(_fill([*ribs, *_arc(0, 0, 0.333, deep, 0, -180, 6)], _pick_role(rng, "shade", "tint")))
     else:
-        role: Role = _one_of(rng, "ink", "shade", "paper")
+        role: Role = _pick_role(rng, "ink", "shade", "paper")
         parts.append(_line(_arc(0, 0, 0.333, high, 180, 270, 6), 0.05, role))
         parts.append(_line(_arc(0, 0, 0.333, high, 270, 360, 6), 0.05, role))
-    return _all_turned(parts, rng.choice((0, 0, 0, 20)))
+    return _rotate_all(parts, rng.choice((0, 0, 0, 20)))
 
 
 def _plain_umbrella(rng: random.Random) -> list[Draft]:
@@ -991,18 +1008,18 @@ def _square_clock(rng: random.Random) -> list[Draft]:
     corner = rng.uniform(0.05, 0.35)
     parts = [_fill(_rounded(-1, -1, 1, 1, corner))]
     if rng.random() < 0.5:
-        parts.append(_line([*_arc(0, 0, 0.84, 0.84, 0, 360, 25)], 0.07, _one_of(rng, "ink", "shade")))
+        parts.append(_line([*_arc(0, 0, 0.84, 0.84, 0, 360, 25)], 0.07, _pick_role(rng, "ink", "shade")))
     return parts + _ticks(0.74, rng.choice((4, 4, 12))) + _hands(0.68, rng)
 
 
 def _alarm_clock(rng: random.Random) -> list[Draft]:
     """A round face with two bells on top and two feet."""
     bell, apart = rng.uniform(0.3, 0.36), rng.uniform(34, 42)
-    role: Role = _one_of(rng, "body", "shade", "ink")
+    role: Role = _pick_role(rng, "body", "shade", "ink")
     parts: list[Draft] = []
     for side in (-1, 1):
         dome = [(x, y - 1.06) for x, y in _arc(0, 0, bell, bell, 180, 360, 9)]
-        parts.append(_fill(_turned(dome, side * apart), role))
+        parts.append(_fill(_rotate(dome, side * apart), role))
         parts.append(_line([(side * 0.55, 0.75), (side * 0.8, 1.1)], 0.16))
     rim: Role | None = rng.choice(("ink", "shade", None))
     if rim:
@@ -1016,7 +1033,7 @@ def _bare_clock(rng: random.Random) -> list[Draft]:
     parts = [_fill(_UNIT)]
     if rng.random() < 0.6:
         parts.append(_line(_arc(0, 0, 0.94, 0.94, 0, 360, 27), 0.1, "ink"))
-    return parts + _hands(0.85, rng, _one_of(rng, "ink", "ink", "paper"))
+    return parts + _hands(0.85, rng, _pick_role(rng, "ink", "ink", "paper"))
 
 
 # --- Books ---
@@ -1028,11 +1045,11 @@ def _open_book(rng: random.Random) -> list[Draft]:
     top = [(0.0, -tall + sag), (0.25, -tall - bend * 0.5), (0.55, -tall - bend * 0.6), (0.95, -tall)]
     page = [*top, *[(x, y + 2 * tall - sag * 0.5) for x, y in reversed(top)]]
     low = tall * 1 - sag * 0.2
-    parts = [_fill(_box(-1.04, -tall + 0.08, 1.04, low + 0.04), _one_of(rng, "shade", "ink"))]
+    parts = [_fill(_box(-1.04, -tall + 0.08, 1.04, low + 0.04), _pick_role(rng, "shade", "ink"))]
     parts += [_fill(page), _fill([(-x, y) for x, y in page])]
     parts.append(_line([(0, -tall + sag), (0, tall + sag * 0.5)], 0.06))
     if rng.random() < 0.7:
-        role: Role = _one_of(rng, "ink", "paper", "shade")
+        role: Role = _pick_role(rng, "ink", "paper", "shade")
         for y in (-0.5, -0.1, 0.3)[: rng.choice((2, 3))]:
             for side in (-1, 1):
                 parts.append(_line([(side * 0.24, y * tall), (side * 0.76, y * tall - 0.02)], 0.06, role))
@@ -1053,30 +1070,38 @@ def _spread_book(rng: random.Random) -> list[Draft]:
 
 def _slanted_book(rng: random.Random) -> list[Draft]:
     """A closed book lying or leaning, with its pages visible below the cover."""
-    lean, thick, tall = rng.uniform(0.2, 0.4), rng.uniform(0.16, 0.24), rng.uniform(0.75, 1.0)
+    lean, thickness, tall = rng.uniform(0.2, 0.4), rng.uniform(0.16, 0.24), rng.uniform(0.75, 1.0)
     left, right = -0.7, 0.7
     top, low = -tall, tall * 0.55
     cover = [(left + lean, top), (right + lean, top), (right, low), (left, low)]
-    parts = [_fill([(left, low), (right, low), (right, low + thick), (left, low + thick)], "paper")]
+    parts = [_fill([(left, low), (right, low), (right, low + thickness), (left, low + thickness)], "paper")]
     parts.append(
-        _fill([(right + lean, top), (right + lean, top + thick), (right, low + thick), (right, low)], "paper")
+        _fill(
+            [(right + lean, top), (right + lean, top + thickness), (right, low + thickness), (right, low)],
+            "paper",
+        )
     )
     parts.append(
         _fill([(left, low - 0.02), (right, low - 0.02), (right, low + 0.05), (left, low + 0.05)], "shade")
     )
     parts.append(_fill(cover))
     parts.append(
-        _line([(left, low + thick), (right, low + thick), (right + lean, top + thick)], 0.08, "shade")
+        _line(
+            [(left, low + thickness), (right, low + thickness), (right + lean, top + thickness)],
+            0.08,
+            "shade",
+        )
     )
     parts.append(
         _fill(
-            [(left + lean, top), (left + lean + 0.17, top), (left + 0.17, low), (left, low + thick)], "shade"
+            [(left + lean, top), (left + lean + 0.17, top), (left + 0.17, low), (left, low + thickness)],
+            "shade",
         )
     )
     if rng.random() < 0.6:
         y = top * 0.45
         x = (left + right) / 2 + lean * 0.65
-        parts.append(_line([(x - 0.28, y), (x + 0.42, y)], 0.1, _one_of(rng, "paper", "ink", "tint")))
+        parts.append(_line([(x - 0.28, y), (x + 0.42, y)], 0.1, _pick_role(rng, "paper", "ink", "tint")))
     return parts
 
 
@@ -1088,14 +1113,14 @@ def _upright_book(rng: random.Random) -> list[Draft]:
     if rng.random() < 0.75:
         parts.append(_fill(_box(-half + 0.1, 0.7, half, 0.88), "paper"))
         parts.append(_line([(-half + 0.1, 0.79), (half, 0.79)], 0.03, "shade"))
-    role: Role = _one_of(rng, "paper", "ink", "tint")
+    role: Role = _pick_role(rng, "paper", "ink", "tint")
     middle = spine / 2
     if rng.random() < 0.5:
         parts.append(_fill(_box(middle - 0.35, -0.65, middle + 0.35, -0.3), role))
     else:
         parts.append(_line([(middle - 0.36, -0.55), (middle + 0.36, -0.55)], 0.11, role))
         parts.append(_line([(middle - 0.22, -0.28), (middle + 0.22, -0.28)], 0.11, role))
-    return _all_turned(parts, rng.choice((0, 0, 0, 12)))
+    return _rotate_all(parts, rng.choice((0, 0, 0, 12)))
 
 
 # --- Apples ---
@@ -1112,7 +1137,7 @@ def _fruit(rng: random.Random) -> Points:
 
 def _stalk(rng: random.Random, *, leaf: bool = True) -> list[Draft]:
     lean, top = rng.uniform(0.02, 0.2), rng.uniform(-1.15, -1.0)
-    role: Role = _one_of(rng, "ink", "ink", "shade")
+    role: Role = _pick_role(rng, "ink", "ink", "shade")
     parts = [_line([(0, -0.5), (lean * 0.3, -0.75), (lean, top)], rng.uniform(0.1, 0.13), "ink")]
     if leaf:
         size = rng.uniform(0.5, 0.65)
@@ -1125,10 +1150,10 @@ def _whole_apple(rng: random.Random) -> list[Draft]:
 
 
 def _shiny_apple(rng: random.Random) -> list[Draft]:
-    light = _turned(_oval(0, 0, 0.1, 0.26), 25, -0.55, -0.25)
+    light = _rotate(_oval(0, 0, 0.1, 0.26), 25, -0.55, -0.25)
     return [
         _fill(_fruit(rng)),
-        _fill(light, _one_of(rng, "paper", "tint")),
+        _fill(light, _pick_role(rng, "paper", "tint")),
         *_stalk(rng, leaf=rng.random() < 0.8),
     ]
 
@@ -1149,7 +1174,7 @@ def _bitten_apple(rng: random.Random) -> list[Draft]:
 def _round_apple(rng: random.Random) -> list[Draft]:
     """Two overlapping ovals, which leave a dip above and below."""
     across, down, apart = rng.uniform(0.58, 0.66), rng.uniform(0.78, 0.88), rng.uniform(0.32, 0.4)
-    lobes = [_fill(_turned(_oval(0, 0, across, down), side * 8, side * apart, 0.1)) for side in (-1, 1)]
+    lobes = [_fill(_rotate(_oval(0, 0, across, down), side * 8, side * apart, 0.1)) for side in (-1, 1)]
     return lobes + _stalk(rng)
 
 
@@ -1158,15 +1183,18 @@ def _round_apple(rng: random.Random) -> list[Draft]:
 
 def _side_chair(rng: random.Random) -> list[Draft]:
     """A chair from the side: the back runs down into the rear leg."""
-    thick, seat, lean = rng.uniform(0.14, 0.2), rng.uniform(0.05, 0.2), rng.uniform(0, 0.15)
+    thickness, seat, lean = rng.uniform(0.14, 0.2), rng.uniform(0.05, 0.2), rng.uniform(0, 0.15)
     deep = rng.uniform(0.55, 0.65)
-    parts = [_fill(_bar((-deep + thick / 2 - lean, -1), (-deep + thick / 2, seat), thick))]
-    parts.append(_fill(_box(-deep, seat - 0.05, -deep + thick, 1)))
-    parts.append(_fill(_box(deep - thick, seat, deep, 1)))
-    parts.append(_fill(_box(-deep, seat - thick / 2, deep + 0.06, seat + thick * 0.7)))
+    parts = [_fill(_bar((-deep + thickness / 2 - lean, -1), (-deep + thickness / 2, seat), thickness))]
+    parts.append(_fill(_box(-deep, seat - 0.05, -deep + thickness, 1)))
+    parts.append(_fill(_box(deep - thickness, seat, deep, 1)))
+    parts.append(_fill(_box(-deep, seat - thickness / 2, deep + 0.06, seat + thickness * 0.7)))
     if rng.random() < 0.4:
         parts.append(
-            _fill(_box(-deep + thick, seat - thick / 2 - 0.12, deep + 0.04, seat - thick / 2), "shade")
+            _fill(
+                _box(-deep + thickness, seat - thickness / 2 - 0.12, deep + 0.04, seat - thickness / 2),
+                "shade",
+            )
         )
     if rng.random() < 0.3:
         parts.append(_fill(_box(-deep, 0.62, deep, 0.7), "shade"))
@@ -1175,37 +1203,38 @@ def _side_chair(rng: random.Random) -> list[Draft]:
 
 def _front_chair(rng: random.Random) -> list[Draft]:
     """A chair from the front: a back with a panel or with slats, a seat and two legs."""
-    half, thick, seat = rng.uniform(0.5, 0.6), rng.uniform(0.13, 0.17), rng.uniform(0.05, 0.2)
+    half, thickness, seat = rng.uniform(0.5, 0.6), rng.uniform(0.13, 0.17), rng.uniform(0.05, 0.2)
     if rng.random() < 0.5:
         parts = [_fill(_rounded(-half, -1, half, seat - 0.2, 0.15))]
         parts += [_fill(_box(x - 0.07, seat - 0.25, x + 0.07, seat)) for x in (-half * 0.6, half * 0.6)]
     else:
         parts = [
-            _fill(_box(x - thick / 2, -1, x + thick / 2, seat)) for x in (-half + thick / 2, half - thick / 2)
+            _fill(_box(x - thickness / 2, -1, x + thickness / 2, seat))
+            for x in (-half + thickness / 2, half - thickness / 2)
         ]
         for y in (-0.96, -0.52):
             parts.append(_fill(_box(-half, y, half, y + rng.uniform(0.18, 0.26))))
-    parts += [_fill(_box(x - thick / 2, seat, x + thick / 2, 1)) for x in (-half, half)]
+    parts += [_fill(_box(x - thickness / 2, seat, x + thickness / 2, 1)) for x in (-half, half)]
     seat_part = [
         (-half, seat - 0.1),
         (half, seat - 0.1),
         (half + 0.15, seat + 0.15),
         (-half - 0.15, seat + 0.15),
     ]
-    return [*parts, _fill(seat_part, _one_of(rng, "body", "shade"))]
+    return [*parts, _fill(seat_part, _pick_role(rng, "body", "shade"))]
 
 
 def _corner_chair(rng: random.Random) -> list[Draft]:
     """A chair seen at an angle: four legs, a slanted seat and a back."""
-    thick, seat = rng.uniform(0.12, 0.16), rng.uniform(0.08, 0.18)
+    thickness, seat = rng.uniform(0.12, 0.16), rng.uniform(0.08, 0.18)
     half, shift = rng.uniform(0.45, 0.52), rng.uniform(0.22, 0.32)
-    legs = [(-half, seat, 0.72), (half - thick, seat, 0.72)]
-    parts = [_fill(_box(x, top, x + thick, low), "shade") for x, top, low in legs]
-    for x in (-half - shift, half - shift - thick):
-        parts.append(_fill(_box(x, seat + 0.25, x + thick, 1)))
+    legs = [(-half, seat, 0.72), (half - thickness, seat, 0.72)]
+    parts = [_fill(_box(x, top, x + thickness, low), "shade") for x, top, low in legs]
+    for x in (-half - shift, half - shift - thickness):
+        parts.append(_fill(_box(x, seat + 0.25, x + thickness, 1)))
     seat_part = [(-half, seat), (half, seat), (half - shift, seat + 0.32), (-half - shift, seat + 0.32)]
     parts.append(_fill(_rounded(-half, -1, half, seat - 0.18, 0.1)))
-    parts += [_fill(_box(x, seat - 0.3, x + thick, seat + 0.04)) for x in (-half, half - thick)]
+    parts += [_fill(_box(x, seat - 0.3, x + thickness, seat + 0.04)) for x in (-half, half - thickness)]
     return [*parts, _fill(seat_part)]
 
 
@@ -1215,7 +1244,7 @@ def _armchair(rng: random.Random) -> list[Draft]:
     parts = [_fill(_box(x - 0.08, 0.6, x + 0.08, 0.98), "ink") for x in (-0.68, 0.68)]
     parts.append(_fill(_rounded(-half, -rng.uniform(0.8, 0.95), half, 0.6, rng.uniform(0.2, 0.35))))
     parts.append(_fill(_box(-0.8, 0.3, 0.8, 0.78), "shade"))
-    parts.append(_fill(_rounded(-half, 0.08, half, 0.38, 0.1), _one_of(rng, "tint", "shade")))
+    parts.append(_fill(_rounded(-half, 0.08, half, 0.38, 0.1), _pick_role(rng, "tint", "shade")))
     top = rng.uniform(-0.25, -0.1)
     for x in (-0.95, 0.95 - arm):
         parts.append(_fill(_rounded(x, top, x + arm, 0.8, arm / 2 - 0.01)))
@@ -1239,7 +1268,7 @@ def _standing_bird(rng: random.Random) -> list[Draft]:
     parts.append(_fill([(0.78, -0.6), (1.14, -0.42), (0.8, -0.33)], "ink"))
     parts.append(_fill(_curve(body + rear + belly)))
     wing = [(0.3, -0.05), (0.15, 0.22), (-0.2, 0.28), (-0.62, 0.12), (-0.62, 0.12), (-0.15, -0.12)]
-    parts.append(_fill(_curve(wing), _one_of(rng, "shade", "shade", "tint")))
+    parts.append(_fill(_curve(wing), _pick_role(rng, "shade", "shade", "tint")))
     return parts + _eye(0.58, -0.5, 0.06, rng)
 
 
@@ -1292,7 +1321,7 @@ def _chick(rng: random.Random) -> list[Draft]:
     parts.append(_fill(_oval(0, 0.2, wide, 0.52)))
     parts.append(_fill(_oval(at, -0.45, head)))
     wing = [*_arc(-0.1, 0.15, 0.36, 0.3, 0, 180, 9), (-0.55, 0.05)]
-    parts.append(_fill(wing, _one_of(rng, "shade", "tint", "shade")))
+    parts.append(_fill(wing, _pick_role(rng, "shade", "tint", "shade")))
     return parts + _eye(at + 0.1, -0.52, 0.06, rng)
 
 

@@ -1,4 +1,4 @@
-"""Digits and capital letters as outlines: many typefaces, and a pen that writes them by hand."""
+"""Digits and capital letters as outlines, in many typefaces and as handwriting."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vipcli.errors import ConfigError
 
 Contours = tuple[NDArray[np.float64], ...]
 
-# Large enough for smooth outlines, small enough to trace at once.
+# Size that characters are rendered at: large enough for smooth outlines, small enough to trace fast.
 _HEIGHT = 96
 
-_FILES = (
+_FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
     "DejaVuSans-Oblique",
@@ -37,10 +37,10 @@ _FILES = (
     "cmss10",
     "cmtt10",
 )
-_OPENCV = tuple((face, weight) for face in ("sans", "italic") for weight in (300, 500, 750))
+_OPENCV_FONTS = tuple((face, weight) for face in ("sans", "italic") for weight in (300, 500, 750))
 
-# One pen stroke a group, on a grid of 4 × 6 with y downwards: "x,y" pairs without their commas.
-_PEN = {
+# Pen strokes of each character, as xy digit pairs on a grid of 4 × 6, y pointing down.
+_PEN_STROKES = {
     "0": ("20 10 01 05 16 26 35 31 20",),
     "1": ("11 20 26",),
     "2": ("01 10 30 41 42 06 46",),
@@ -79,31 +79,33 @@ _PEN = {
 
 
 def glyph(character: str, rng: random.Random) -> Contours:
-    """The outlines of a character in some hand or typeface, holes among them, within -1 to 1."""
+    """The outlines of a character, including holes, within -1 to 1, in a random typeface or handwriting."""
     if rng.random() < 0.2:
-        return _written(character, rng.randrange(40))
-    choice = rng.randrange(len(_FILES) + len(_OPENCV) + 2)
-    return _printed(character, choice)
+        return _write(character, rng.randrange(40))
+    choice = rng.randrange(len(_FONTS) + len(_OPENCV_FONTS) + 2)
+    return _print(character, choice)
 
 
 @functools.cache
-def _printed(character: str, choice: int) -> Contours:
-    if choice < len(_FILES):
-        return _traced(_pillow(character, _font(_FILES[choice]), 0))
-    choice -= len(_FILES)
-    if choice < len(_OPENCV):
-        return _traced(_opencv(character, *_OPENCV[choice]))
-    return _traced(_pillow(character, ImageFont.load_default(_HEIGHT), 2 * (choice - len(_OPENCV))))
+def _print(character: str, choice: int) -> Contours:
+    if choice < len(_FONTS):
+        return _trace(_render_with_pillow(character, _font(_FONTS[choice]), 0))
+    choice -= len(_FONTS)
+    if choice < len(_OPENCV_FONTS):
+        return _trace(_render_with_opencv(character, *_OPENCV_FONTS[choice]))
+    return _trace(
+        _render_with_pillow(character, ImageFont.load_default(_HEIGHT), 2 * (choice - len(_OPENCV_FONTS)))
+    )
 
 
 @functools.cache
-def _written(character: str, seed: int) -> Contours:
-    """The character in one stroke after another of a pen, each hand a little different."""
+def _write(character: str, seed: int) -> Contours:
+    """The character drawn stroke by stroke; each seed is a slightly different handwriting."""
     rng = random.Random(f"{character} {seed}")
     image = np.zeros((3 * _HEIGHT, 3 * _HEIGHT), np.uint8)
     width, tremor = rng.randint(7, 18), rng.uniform(0, 0.18)
     across, down = _HEIGHT / 6 * rng.uniform(0.8, 1.15), _HEIGHT / 6
-    for stroke in _PEN[character]:
+    for stroke in _PEN_STROKES[character]:
         points = [
             (
                 _HEIGHT + across * (int(pair[0]) + rng.gauss(0, tremor)),
@@ -112,14 +114,14 @@ def _written(character: str, seed: int) -> Contours:
             for pair in stroke.split()
         ]
         if rng.random() < 0.5:
-            points = _rounded(points)
+            points = _round_corners(points)
         path = np.round(np.array(points)).astype(np.int32)
         cv2.polylines(image, [path], False, (255,), width)
-    return _traced(image)
+    return _trace(image)
 
 
-def _rounded(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The path with its corners cut, as a quick hand would."""
+def _round_corners(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The path with its corners cut, as in quick handwriting."""
     cut = [points[0]]
     for (xa, ya), (xb, yb) in pairwise(points):
         cut += [(xa * 0.8 + xb * 0.2, ya * 0.8 + yb * 0.2), (xa * 0.2 + xb * 0.8, ya * 0.2 + yb * 0.8)]
@@ -128,17 +130,18 @@ def _rounded(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 @functools.cache
 def _font(name: str) -> ImageFont.FreeTypeFont:
-    found = importlib.util.find_spec("matplotlib")
-    if found is None or found.origin is None:
+    matplotlib = importlib.util.find_spec("matplotlib")
+    if matplotlib is None or matplotlib.origin is None:
         raise ConfigError(
-            "Training draws letters with matplotlib's fonts. Run: pip install 'vipcli[training]'"
+            "Drawing letters for training needs matplotlib's fonts.",
+            "Run: pip install 'vipcli[training]'",
         )
     return ImageFont.truetype(
-        Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf", _HEIGHT
+        Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf", _HEIGHT
     )
 
 
-def _pillow(
+def _render_with_pillow(
     character: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, stroke: int
 ) -> NDArray[np.uint8]:
     image = Image.new("L", (2 * _HEIGHT, 2 * _HEIGHT))
@@ -146,14 +149,14 @@ def _pillow(
     return np.asarray(image)
 
 
-def _opencv(character: str, face: str, weight: int) -> NDArray[np.uint8]:
+def _render_with_opencv(character: str, face: str, weight: int) -> NDArray[np.uint8]:
     image = np.zeros((3 * _HEIGHT, 3 * _HEIGHT, 3), np.uint8)
     white, start = (255, 255, 255), (_HEIGHT, 2 * _HEIGHT)
     cv2.putText(image, character, start, white, cv2.FontFace(face), _HEIGHT, weight)
     return np.asarray(image[:, :, 0])
 
 
-def _traced(image: NDArray[np.uint8]) -> Contours:
+def _trace(image: NDArray[np.uint8]) -> Contours:
     solid = ((image > 127) * 255).astype(np.uint8)
     contours, _ = cv2.findContours(solid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     traced = [cv2.approxPolyDP(contour, 0.6, True)[:, 0].astype(np.float64) for contour in contours]

@@ -1,7 +1,7 @@
-"""Makes a trained checkpoint as sure of its answers as it is right.
+"""Calibrate a trained checkpoint, so that its confidence matches its accuracy.
 
-Dividing all scores by one temperature changes no greedy answer, only how probable it is. The last norm of
-the text model takes the temperature in, so that whatever loads the checkpoint has it.
+Dividing all scores by a temperature changes no greedy answer, only its probability. The temperature is folded
+into the last norm of the text model, so that it takes effect in whatever loads the checkpoint.
 """
 
 from __future__ import annotations
@@ -20,49 +20,51 @@ from vipcli.engine.local import LocalModel
 from vipcli.files import replace_file
 from vipcli.training.judging.evaluation import judge
 
-# Other scenes than those that a checkpoint is judged on.
+# A seed that evaluation does not use.
 _SEED = -1
 _NORM = "language_model.model.norm.weight"
-_COLDEST, _HOTTEST = 0.3, 4.0
-_HALVINGS = 6
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.3, 4.0
+_BISECTIONS = 6
 
 
-class Belief(NamedTuple):
-    """How sure a checkpoint was on the whole, and how often it was right."""
+class Confidence(NamedTuple):
+    """Mean confidence of a checkpoint, and its accuracy."""
 
-    sure: float
-    right: float
+    confidence: float
+    accuracy: float
 
 
 def calibrate(folder: Path, *, scenes: int) -> float:
-    """Find the temperature at which a checkpoint is as sure as it is right, fold it in, and return it."""
+    """Find the temperature that calibrates a checkpoint, fold it in, and return it."""
     weights = folder / "model.safetensors"
     tensors = load_file(weights)
     norm = tensors[_NORM]
 
-    def temper(temperature: float) -> None:
+    def apply(temperature: float) -> None:
         tensors[_NORM] = (norm.float() / temperature).to(norm.dtype)
         replace_file(weights, save(tensors, {"format": "pt"}))
 
-    def belief(temperature: float) -> Belief:
-        temper(temperature)
+    def measure(temperature: float) -> Confidence:
+        apply(temperature)
         checkpoint = find(str(folder), offline=True)
         model = LocalModel(checkpoint, Setup(device="cpu"))
-        judged = judge(model, checkpoint.form(), scenes=scenes, seed=_SEED, without_marks=False)
-        return Belief(fmean(one.probability or 0.0 for one in judged), fmean(one.right for one in judged))
+        answers = judge(model, checkpoint.form(), scenes=scenes, seed=_SEED, without_marks=False)
+        return Confidence(
+            fmean(answer.probability or 0.0 for answer in answers), fmean(answer.right for answer in answers)
+        )
 
-    found = balance(belief)
-    temper(found)
-    return found
+    temperature = find_temperature(measure)
+    apply(temperature)
+    return temperature
 
 
-def balance(belief: Callable[[float], Belief]) -> float:
-    """The temperature at which a checkpoint is as sure as it is right."""
-    low, high = _COLDEST, _HOTTEST
-    for _ in range(_HALVINGS):
+def find_temperature(measure: Callable[[float], Confidence]) -> float:
+    """The temperature at which confidence equals accuracy, by bisection."""
+    low, high = _MIN_TEMPERATURE, _MAX_TEMPERATURE
+    for _ in range(_BISECTIONS):
         middle = math.sqrt(low * high)
-        sure, right = belief(middle)
-        if sure > right:
+        confidence, accuracy = measure(middle)
+        if confidence > accuracy:
             low = middle
         else:
             high = middle

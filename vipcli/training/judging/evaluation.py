@@ -1,6 +1,6 @@
-"""How well a checkpoint does on scenes that no training has seen: questions put to it as a user's are.
+"""Evaluate a checkpoint on held-out scenes, with questions asked as a user would ask them.
 
-A question is right when its answer is exact, but for case and punctuation.
+An answer is right if it matches exactly, apart from case and punctuation.
 """
 
 from __future__ import annotations
@@ -15,23 +15,33 @@ from typing import Any
 from vipcli.asking.interface import Answerer, Request, Sampling
 from vipcli.checkpoints.prompt_forms import PromptForm, Turn
 from vipcli.pictures.images import Pixels
-from vipcli.training.drawing.scenes import Drawn, Mixture, draw_scene
-from vipcli.training.questions.generator import Exchange, conversations
+from vipcli.training.drawing.scenes import DrawnScene, SceneMixture, draw_scene
+from vipcli.training.questions.generator import conversations
+from vipcli.training.questions.question_answer import QuestionAnswer
 
-# Scenes for judging: every size evenly, and marks enough to tell apart.
-HELD_OUT = Mixture(
+# Scenes of all sizes equally often, with enough marks to distinguish.
+HELD_OUT = SceneMixture(
     marks=(1, 4, 4, 3),
     sizes=((128, 320, 1), (320, 640, 1), (640, 1280, 1), (1280, 2000, 1)),
 )
-_SAMPLING = Sampling(max_new_tokens=48)
+SHORT_ANSWERS = Sampling(max_new_tokens=48)
 
-# Families whose answer names what the marked thing is or looks like, so that two marks give two answers.
-TELLING_APART = ("what", "color", "texture", "letter", "number", "read")
+DISPLAY_NAMES = {
+    "the right one of several marks": "right mark among several",
+    "absent marks said absent": "absent marks reported as absent",
+    "marks that are there denied": "present marks reported as absent",
+    "foreign pictures not told": "foreign pictures recognized",
+    "chance": "best fixed answers",
+}
+"""Names of figures for people, where they differ from the keys of the JSON report."""
+
+# Families whose answer names or describes the marked thing, and so depends on which mark is meant.
+IDENTIFYING_FAMILIES = ("what", "color", "texture", "letter", "number", "read")
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One question, what was answered, and where it belongs."""
+class JudgedAnswer:
+    """A question with the model's answer, and how to group it. The fields are keys of the JSON report."""
 
     scene: int
     turn: int
@@ -43,17 +53,18 @@ class Judged:
     family: str
     ability: str
     kinds: tuple[str, ...]
-    """The kinds of the marks that it was about."""
+    """Kinds of the marks that the question is about."""
     marks: int
-    """How many marks there were."""
+    """Number of marks in the picture."""
     shape: str
+    """Shape of the picture."""
     removed: bool
-    """Whether the marks had been left out of the picture."""
+    """Whether the marks were left out of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """So many right of so many."""
+class Accuracy:
+    """Number of right answers among all that were asked for."""
 
     right: int
     asked: int
@@ -63,13 +74,15 @@ class Share:
         return round(100 * self.right / self.asked, 2) if self.asked else None
 
 
-def folded(answer: str) -> str:
+def normalize_answer(answer: str) -> str:
     """An answer without case and punctuation."""
     return " ".join(re.sub(r"[^\w\s]", "", answer.lower()).split())
 
 
-def held_out(seed: int, number: int, mixture: Mixture = HELD_OUT) -> tuple[Drawn, random.Random]:
-    """A scene for judging, and the source of its questions."""
+def held_out_scene(
+    seed: int, number: int, mixture: SceneMixture = HELD_OUT
+) -> tuple[DrawnScene, random.Random]:
+    """A scene for evaluation, and the random numbers for its questions."""
     rng = random.Random(f"held out {seed} {number}")
     return draw_scene(rng, mixture), rng
 
@@ -81,163 +94,173 @@ def judge(
     scenes: int,
     seed: int = 0,
     per_scene: int = 2,
-    mixture: Mixture = HELD_OUT,
+    mixture: SceneMixture = HELD_OUT,
     without_marks: bool = True,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[Judged]:
-    """Put questions on that many scenes; `without_marks` puts some of them again with the marks left out."""
-    judged: list[Judged] = []
+) -> list[JudgedAnswer]:
+    """Ask questions about held-out scenes; `without_marks` repeats some of them with the marks left out."""
+    answers: list[JudgedAnswer] = []
     for number in range(scenes):
-        drawn, rng = held_out(seed, number, mixture)
+        drawn, rng = held_out_scene(seed, number, mixture)
         for conversation in conversations(drawn.scene, rng, per_scene):
-            judged += _converse(answerer, form, drawn, drawn.marked, conversation, number, removed=False)
+            answers += _converse(answerer, form, drawn, conversation, number, removed=False)
             first = conversation[0]
             if without_marks and first.marks and first.ability != "foreign":
-                judged += _converse(answerer, form, drawn, drawn.plain, [first], number, removed=True)
+                answers += _converse(answerer, form, drawn, [first], number, removed=True)
         progress(number + 1)
-    return judged
+    return answers
 
 
 def _converse(
     answerer: Answerer,
     form: PromptForm,
-    drawn: Drawn,
-    picture: Pixels,
-    conversation: Sequence[Exchange],
+    drawn: DrawnScene,
+    conversation: Sequence[QuestionAnswer],
     number: int,
     *,
     removed: bool,
-) -> Iterator[Judged]:
-    """Ask turn by turn, the model's own answers standing in what it reads next."""
+) -> Iterator[JudgedAnswer]:
+    """Ask turn by turn, with the model's own answers as the history."""
+    picture: Pixels = drawn.plain if removed else drawn.marked
     turns: list[Turn] = []
-    for turn, exchange in enumerate(conversation):
-        prompt = form.build([*turns, Turn(exchange.question)])
-        reply = answerer.answer(Request(prompt, (picture,), stops=form.stops, sampling=_SAMPLING))
-        turns.append(Turn(exchange.question, reply.text))
-        yield Judged(
+    for index, turn in enumerate(conversation):
+        prompt = form.build([*turns, Turn(turn.question)])
+        reply = answerer.answer(Request(prompt, (picture,), stops=form.stops, sampling=SHORT_ANSWERS))
+        turns.append(Turn(turn.question, reply.text))
+        yield JudgedAnswer(
             scene=number,
-            turn=turn,
-            question=exchange.question,
-            expected=exchange.answer,
+            turn=index,
+            question=turn.question,
+            expected=turn.answer,
             answered=reply.text,
-            right=folded(reply.text) == folded(exchange.answer),
+            right=normalize_answer(reply.text) == normalize_answer(turn.answer),
             probability=reply.probability,
-            family=exchange.family,
-            ability=exchange.ability,
-            kinds=tuple(drawn.scene.pointed[mark].mark.kind for mark in exchange.marks),
-            marks=len(drawn.scene.pointed),
+            family=turn.family,
+            ability=turn.ability,
+            kinds=tuple(drawn.scene.marks[mark].mark.kind for mark in turn.marks),
+            marks=len(drawn.scene.marks),
             shape=_shape(drawn.scene.width / drawn.scene.height),
             removed=removed,
         )
 
 
-def _shape(ratio: float) -> str:
-    flat = max(ratio, 1 / ratio)
-    if flat < 1.2:
+def _shape(aspect: float) -> str:
+    ratio = max(aspect, 1 / aspect)
+    if ratio < 1.2:
         return "square"
-    side = "wide" if ratio > 1 else "tall"
-    return side if flat < 2 else f"very {side}"
+    shape = "wide" if aspect > 1 else "tall"
+    return shape if ratio < 2 else f"very {shape}"
 
 
-def summary(judged: Sequence[Judged]) -> dict[str, Any]:
-    """All figures, by name; shares as right, asked and percent."""
-    seen = [one for one in judged if not one.removed]
-    about = [one for one in seen if one.kinds and one.ability not in ("absent", "foreign")]
-    several = [one for one in about if one.marks > 1 and len(one.kinds) == 1 and one.family in TELLING_APART]
-    removed = [one for one in judged if one.removed]
+def summary(answers: Sequence[JudgedAnswer]) -> dict[str, Any]:
+    """All figures by name; accuracies as right, asked and percent. The names are keys of the JSON report."""
+    regular = [answer for answer in answers if not answer.removed]
+    removed = [answer for answer in answers if answer.removed]
+    about_marks = [
+        answer for answer in regular if answer.kinds and answer.ability not in ("absent", "foreign")
+    ]
+    one_of_several = [
+        answer
+        for answer in about_marks
+        if answer.marks > 1 and len(answer.kinds) == 1 and answer.family in IDENTIFYING_FAMILIES
+    ]
     figures = {
-        "all": _share(seen),
-        "by ability": _shares(seen, lambda one: [one.ability]),
-        "by mark": _shares(about, lambda one: sorted(set(one.kinds))),
-        "by number of marks": _shares(seen, lambda one: [str(one.marks)]),
-        "by picture shape": _shares(seen, lambda one: [one.shape]),
-        "by family": _shares(seen, lambda one: [one.family]),
-        "the right one of several marks": _share(several),
-        "follow-ups": _share([one for one in seen if one.turn > 0]),
-        "absent marks said absent": _share([one for one in seen if one.ability == "absent"]),
-        "marks that are there denied": Share(sum(_denies(one) for one in about), len(about)),
-        "foreign pictures not told": _share([one for one in seen if one.ability == "foreign"]),
-        "marks removed": _share(removed),
-        "chance": _chance(removed),
-        "calibration": calibration(seen),
-        "calibration error": round(calibration_error(seen), 2),
+        "all": _accuracy(regular),
+        "by ability": _accuracies(regular, lambda answer: [answer.ability]),
+        "by mark": _accuracies(about_marks, lambda answer: sorted(set(answer.kinds))),
+        "by number of marks": _accuracies(regular, lambda answer: [str(answer.marks)]),
+        "by picture shape": _accuracies(regular, lambda answer: [answer.shape]),
+        "by family": _accuracies(regular, lambda answer: [answer.family]),
+        "the right one of several marks": _accuracy(one_of_several),
+        "follow-ups": _accuracy([answer for answer in regular if answer.turn > 0]),
+        "absent marks said absent": _accuracy([answer for answer in regular if answer.ability == "absent"]),
+        "marks that are there denied": Accuracy(
+            sum(_says_absent(answer) for answer in about_marks), len(about_marks)
+        ),
+        "foreign pictures not told": _accuracy([answer for answer in regular if answer.ability == "foreign"]),
+        "marks removed": _accuracy(removed),
+        "chance": _best_fixed_answers(removed),
+        "calibration": calibration(regular),
+        "calibration error": round(calibration_error(regular), 2),
     }
-    return {name: _plain(figure) for name, figure in figures.items()}
+    return {name: _to_json(figure) for name, figure in figures.items()}
 
 
-def _plain(figure: Any) -> Any:
-    if isinstance(figure, Share):
+def _to_json(figure: Any) -> Any:
+    if isinstance(figure, Accuracy):
         return {**asdict(figure), "percent": figure.percent}
     if isinstance(figure, dict):
-        return {name: _plain(value) for name, value in figure.items()}
+        return {name: _to_json(value) for name, value in figure.items()}
     return figure
 
 
-def _share(judged: Sequence[Judged]) -> Share:
-    return Share(sum(one.right for one in judged), len(judged))
+def _accuracy(answers: Sequence[JudgedAnswer]) -> Accuracy:
+    return Accuracy(sum(answer.right for answer in answers), len(answers))
 
 
-def _shares(judged: Sequence[Judged], names: Callable[[Judged], Iterable[str]]) -> dict[str, Share]:
-    groups: dict[str, list[Judged]] = defaultdict(list)
-    for one in judged:
-        for name in names(one):
-            groups[name].append(one)
-    return {name: _share(groups[name]) for name in sorted(groups)}
+def _accuracies(
+    answers: Sequence[JudgedAnswer], groups_of: Callable[[JudgedAnswer], Iterable[str]]
+) -> dict[str, Accuracy]:
+    groups: dict[str, list[JudgedAnswer]] = defaultdict(list)
+    for answer in answers:
+        for name in groups_of(answer):
+            groups[name].append(answer)
+    return {name: _accuracy(groups[name]) for name in sorted(groups)}
 
 
-def _denies(one: Judged) -> bool:
-    return one.answered.startswith("There is no")
+def _says_absent(answer: JudgedAnswer) -> bool:
+    return answer.answered.startswith("There is no")
 
 
-def _chance(judged: Sequence[Judged]) -> Share:
-    """What the best fixed answer to each family would have got."""
-    answers: dict[str, Counter[str]] = defaultdict(Counter)
-    for one in judged:
-        answers[one.family][folded(one.expected)] += 1
-    return Share(sum(max(counts.values()) for counts in answers.values()), len(judged))
+def _best_fixed_answers(answers: Sequence[JudgedAnswer]) -> Accuracy:
+    """The accuracy of giving the most frequent answer of each family."""
+    counts_by_family: dict[str, Counter[str]] = defaultdict(Counter)
+    for answer in answers:
+        counts_by_family[answer.family][normalize_answer(answer.expected)] += 1
+    return Accuracy(sum(max(counts.values()) for counts in counts_by_family.values()), len(answers))
 
 
-def calibration(judged: Sequence[Judged], bins: int = 10) -> list[dict[str, float]]:
-    """By how sure the model was: how often it was right."""
+def calibration(answers: Sequence[JudgedAnswer], bins: int = 10) -> list[dict[str, float]]:
+    """Accuracy against confidence, in bins of equal width."""
     curve = []
     for number in range(bins):
         low, high = number / bins, (number + 1) / bins
         inside = [
-            one
-            for one in judged
-            if one.probability is not None
-            and (low <= one.probability < high or (high == 1 and one.probability == 1))
+            answer
+            for answer in answers
+            if answer.probability is not None
+            and (low <= answer.probability < high or (high == 1 and answer.probability == 1))
         ]
         if inside:
-            sure = sum(one.probability or 0 for one in inside) / len(inside)
+            confidence = sum(answer.probability or 0 for answer in inside) / len(inside)
             curve.append(
                 {
-                    "sure": round(100 * sure, 1),
-                    "right": round(_share(inside).percent or 0.0, 1),
+                    "sure": round(100 * confidence, 1),
+                    "right": round(_accuracy(inside).percent or 0.0, 1),
                     "asked": len(inside),
                 }
             )
     return curve
 
 
-def calibration_error(judged: Sequence[Judged]) -> float:
-    """The mean distance, in points, between how sure it was and how often it was right."""
-    curve = calibration(judged)
+def calibration_error(answers: Sequence[JudgedAnswer]) -> float:
+    """The mean difference between confidence and accuracy, in percentage points."""
+    curve = calibration(answers)
     total = sum(point["asked"] for point in curve)
     return sum(abs(point["sure"] - point["right"]) * point["asked"] for point in curve) / max(total, 1)
 
 
-def worst(judged: Sequence[Judged], most: int) -> list[Judged]:
-    """Failures for looking at, the surest first, every family in turn."""
-    by_family: dict[str, list[Judged]] = defaultdict(list)
-    for one in judged:
-        if not one.right and not one.removed:
-            by_family[one.family].append(one)
+def select_failures(answers: Sequence[JudgedAnswer], limit: int) -> list[JudgedAnswer]:
+    """Wrong answers to inspect, taken from all families in turn, the most confident ones first."""
+    by_family: dict[str, list[JudgedAnswer]] = defaultdict(list)
+    for answer in answers:
+        if not answer.right and not answer.removed:
+            by_family[answer.family].append(answer)
     for failures in by_family.values():
-        failures.sort(key=lambda one: -(one.probability or 0))
-    chosen: list[Judged] = []
-    while len(chosen) < most and any(by_family.values()):
+        failures.sort(key=lambda answer: -(answer.probability or 0))
+    selected: list[JudgedAnswer] = []
+    while len(selected) < limit and any(by_family.values()):
         for failures in by_family.values():
-            if failures and len(chosen) < most:
-                chosen.append(failures.pop(0))
-    return chosen
+            if failures and len(selected) < limit:
+                selected.append(failures.pop(0))
+    return selected

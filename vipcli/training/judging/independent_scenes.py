@@ -1,6 +1,6 @@
-"""Test pictures drawn by another hand than the bundled model's training, from its model card alone.
+"""Test pictures with questions, drawn independently of the training code, from the model card alone.
 
-Nothing here comes from `vipcli.training`; only the marks are drawn by the tool itself, as for a user.
+Nothing is imported from `vipcli.training`; only the marks are drawn by vipcli itself, as for a user.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ CATEGORY: dict[str, str] = {
     for category, names in {"shape": SHAPES, "object": OBJECTS, "number": DIGITS, "letter": LETTERS}.items()
     for name in names
 }
-WRITTEN = ("letter", "number")
+CHARACTERS = ("letter", "number")
 CORNERS = {"circle": 0, "oval": 0, "triangle": 3, "square": 4, "rectangle": 4, "diamond": 4}
 CORNERS |= {"pentagon": 5, "hexagon": 6}
 ALIVE = ("tree", "fish", "flower", "bird")
@@ -80,8 +80,8 @@ OTHER_MARK_COLORS = (
 )
 THIN = ("cross", "crescent", "key", "chair")
 BROAD = (*(name for name in SHAPES if name not in THIN), "fish", "cup", "apple", "cloud")
-GROUNDS = ("flat", "flat", "graded", "noisy", "grid", "lines", "checks", "clouds", "specks")
-# Names that a strict reader may give to one another's things: none is asked about where another would fit.
+BACKGROUNDS = ("flat", "flat", "graded", "noisy", "grid", "lines", "checks", "clouds", "specks")
+# Groups of names that fit each other's things; no question depends on the difference.
 LOOKALIKES = ({"square", "rectangle", "diamond"}, {"circle", "oval"})
 POOLS = {
     "textured": [*SHAPES, *OBJECTS],
@@ -99,18 +99,18 @@ SINGLE_WORD = "\nAnswer the question using a single word or phrase."
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One picture with one question about it, and the only right answer."""
+class IndependentScene:
+    """A picture with a question about it, and the only right answer."""
 
     picture: Pixels
-    """RGB, the marks drawn."""
+    """RGB, with marks."""
     plain: Pixels
-    """The same without its marks."""
+    """The same without marks."""
     question: str
     answer: str
     family: str
     kinds: tuple[str, ...]
-    """The kinds of the marks that the question names."""
+    """Kinds of the marks that the question names."""
 
 
 # ---------------------------------------------------------------- drawing things
@@ -118,10 +118,10 @@ class Asked:
 PAINTS = {"brown": (104, 66, 36), "green": (52, 128, 48), "dark": (38, 36, 42), "light": (244, 242, 232)}
 PAINTS |= {"roof": (92, 62, 54), "glass": (206, 226, 238), "beak": (222, 142, 38)}
 
-# Each thing's designs: parts laid one over another, each a paint and the figures that it fills. `main` is the
-# thing's own colour and texture, `detail` dark or light, whichever shows on it; "-" takes away. Numbers are
-# hundredths of a side: the corners of rect (and its radius), oval, pie and arc (and the degrees from where
-# to where, and its width), the points of poly, the width and the points of line.
+# Designs of each kind of thing: parts from back to front, separated by semicolons, each a paint and figures.
+# `main` is the thing's own color and texture; `detail` is dark or light, whichever contrasts;
+# "-" cuts a figure out. Numbers are hundredths of a side: the corners of rect (and its radius), oval, pie and
+# arc (then start and end in degrees, and the width), the points of poly, the width and points of line.
 DESIGNS = {
     "circle": ("main oval 0 0 100 100",),
     "oval": ("main oval 0 20 100 80", "main oval 22 0 78 100", "main oval 0 26 100 74"),
@@ -248,7 +248,7 @@ FACES = (
     "cmss10",
 )
 BOLD_FACES = ("DejaVuSans-Bold", "DejaVuSerif-Bold", "DejaVuSansMono-Bold", "STIXGeneralBol", "cmb10")
-# How a hand writes each character: strokes through points of a grid of 5 × 7, column and row.
+# Handwriting of each character: strokes through points on a grid of 5 × 7, as column and row.
 HANDWRITING = """
 0:20,10,01,05,16,36,45,41,30,20 1:02,20,26 2:01,10,30,41,42,06,46 3:00,40,22,33,44,45,36,16,05
 4:36,30,04,44 5:40,00,03,33,44,45,36,06 6:40,20,02,05,16,36,45,44,33,03 7:00,40,16
@@ -264,19 +264,19 @@ STROKES = dict(entry.split(":") for entry in HANDWRITING.split())
 ROUND = "023689CGJQSU"
 
 
-class Pad:
-    """A large square sheet on which one thing is drawn, part over part, with a margin around it."""
+class ThingCanvas:
+    """A large square canvas on which a thing is drawn part by part, with a margin around it."""
 
-    def __init__(self, side: int, color: RGB, texture: str, ground: RGB, rng: random.Random) -> None:
+    def __init__(self, side: int, color: RGB, texture: str, background: RGB, rng: random.Random) -> None:
         self.side, self.color, self.texture, self.rng = side, color, texture, rng
         self.image = Image.new("RGBA", (side, side))
         self.shape = Image.new("L", (side, side))
         self.thick = rng.uniform(0.032, 0.046) * side
-        self.tone = _tone(color, ground, rng)
+        self.tone = _pattern_tone(color, background, rng)
         self.pattern = self._pattern() if texture in ("striped", "dotted") else None
 
     def draw(self, design: str) -> None:
-        """Draw what a design says."""
+        """Draw a design."""
         detail = PAINTS["dark" if sum(self.color) > 330 else "light"]
         for part in design.split(";"):
             paint, figures = part.strip().split(" ", 1)
@@ -284,7 +284,7 @@ class Pad:
             self.lay(self.mask(figures), color, self.pattern if paint == "main" else None)
 
     def mask(self, figures: str) -> Image.Image:
-        """Where these figures lie on the sheet."""
+        """The area of these figures on the canvas."""
         mask = Image.new("L", (self.side, self.side))
         pen, unit = ImageDraw.Draw(mask), 0.0072 * self.side
         for figure in figures.split(","):
@@ -312,10 +312,10 @@ class Pad:
         return mask
 
     def lay(self, mask: Image.Image, color: RGB, pattern: Image.Image | None = None) -> None:
-        """Lay a part over what is there; of an outlined thing, its contour in the thing's colour."""
+        """Draw a part on top; for an outlined thing, only its outline in the thing's color."""
         self.shape.paste(255, mask=mask)
         if self.texture == "outlined":
-            # What lies inside an edge by its thickness keeps over 84 % of itself in a blur as wide.
+            # Farther inside than the line's width, a blurred mask keeps over 84% of its value.
             blurred = np.asarray(mask.filter(ImageFilter.GaussianBlur(self.thick)))
             self.image.paste((*self.color, 0), mask=mask)
             color, mask = (
@@ -339,13 +339,13 @@ class Pad:
         return self.mask(",".join(figures)).rotate(turn)
 
     def write(self, name: str) -> None:
-        """Draw a letter or digit, printed or by hand."""
+        """Draw a letter or digit, in a typeface or handwritten."""
         if self.rng.random() < 0.2:
             self.texture, width = "plain", self.rng.uniform(9, 15)
             for stroke in STROKES[name].split("|"):
                 points = [(20 + int(step[0]) * 15.0, 5 + int(step[1]) * 15.0) for step in stroke.split(",")]
                 points = [(x + self.rng.gauss(0, 1), y + self.rng.gauss(0, 1)) for x, y in points]
-                points = _rounded(points) if name in ROUND else points
+                points = _cut_corners(points) if name in ROUND else points
                 self.draw(f"main line {width} " + " ".join(f"{x} {y}" for x, y in points))
             return
         bold = self.texture == "outlined" or self.rng.random() < 0.5
@@ -358,14 +358,14 @@ class Pad:
 
 
 def typefaces() -> Path:
-    """The folder of the typefaces that come with matplotlib."""
+    """The folder of matplotlib's typefaces."""
     spec = importlib.util.find_spec("matplotlib")
     assert spec is not None and spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / "mpl-data" / "fonts" / "ttf"
 
 
-def _rounded(points: list[XY]) -> list[XY]:
-    """The same line with its corners cut twice."""
+def _cut_corners(points: list[XY]) -> list[XY]:
+    """The line with its corners cut twice."""
     for _ in range(2):
         cut = [
             (a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share)
@@ -376,16 +376,16 @@ def _rounded(points: list[XY]) -> list[XY]:
     return points
 
 
-def _tone(color: RGB, ground: RGB, rng: random.Random) -> RGB:
-    """The colour of stripes and dots: a lighter or darker tone, or white; not the ground's, if possible."""
+def _pattern_tone(color: RGB, background: RGB, rng: random.Random) -> RGB:
+    """The color of stripes and dots: lighter, darker or white, and unlike the background if possible."""
     light = sum(color) / 3
     tones = [_mix(color, (255, 255, 255), 0.55), (250, 250, 250)] if light < 180 else []
     tones += [_mix(color, (0, 0, 0), 0.45)] if light > 70 else []
-    return rng.choice([tone for tone in tones if math.dist(tone, ground) > 70] or tones)
+    return rng.choice([tone for tone in tones if math.dist(tone, background) > 70] or tones)
 
 
-def _mix(one: RGB, other: RGB, share: float) -> RGB:
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+def _mix(first: RGB, second: RGB, share: float) -> RGB:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
@@ -393,8 +393,8 @@ def _mix(one: RGB, other: RGB, share: float) -> RGB:
 
 
 @dataclass
-class Thing:
-    """A thing of the card's world; `nothing` is a place that is kept bare."""
+class PlacedThing:
+    """A thing of the card's world with its place in the picture; `nothing` is a place that is kept empty."""
 
     name: str
     color: str
@@ -411,11 +411,11 @@ class Thing:
 
     @property
     def noun(self) -> str:
-        """Its name after an adjective: `circle`, `letter A`."""
-        return f"{self.category} {self.name}" if self.category in WRITTEN else self.name
+        """Its name as it follows an adjective: `circle`, `letter A`."""
+        return f"{self.category} {self.name}" if self.category in CHARACTERS else self.name
 
     @property
-    def centre(self) -> XY:
+    def center(self) -> XY:
         return self.left + self.shape.shape[1] / 2, self.top + self.shape.shape[0] / 2
 
     @property
@@ -423,23 +423,23 @@ class Thing:
         return self.left, self.top, self.left + self.shape.shape[1], self.top + self.shape.shape[0]
 
     @classmethod
-    def drawn(
-        cls, name: str, color: str, texture: str, size: str, longer: int, ground: RGB, rng: random.Random
-    ) -> Thing:
-        """A thing in its size on a picture of that longer side."""
+    def create(
+        cls, name: str, color: str, texture: str, size: str, longer: int, background: RGB, rng: random.Random
+    ) -> PlacedThing:
+        """Draw a thing at its size for a picture with that longer side."""
         target = round(longer * rng.uniform(*((0.153, 0.177) if size == "small" else (0.23, 0.34))))
         light = rng.uniform(0.94, 1.02)
         red, green, blue = (min(round(part * light) + rng.randint(0, 6), 255) for part in COLORS[color])
-        pad, category = (
-            Pad(round(4 * target / 0.72), (red, green, blue), texture, ground, rng),
+        canvas, category = (
+            ThingCanvas(round(4 * target / 0.72), (red, green, blue), texture, background, rng),
             CATEGORY.get(name),
         )
-        if category in WRITTEN:
-            pad.write(name)
+        if category in CHARACTERS:
+            canvas.write(name)
         else:
-            pad.draw(rng.choice(DESIGNS.get(name, DESIGNS["circle"])))
-        layers = [pad.image, pad.shape]
-        if category not in WRITTEN and name != "clock" and rng.random() < 0.5:
+            canvas.draw(rng.choice(DESIGNS.get(name, DESIGNS["circle"])))
+        layers = [canvas.image, canvas.shape]
+        if category not in CHARACTERS and name != "clock" and rng.random() < 0.5:
             layers = [layer.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for layer in layers]
         lean = rng.choice((0, rng.uniform(-1, 1))) * {"object": 5, "shape": 14}.get(category or "", 12)
         layers = [layer.rotate(lean, Image.Resampling.BICUBIC) for layer in layers]
@@ -450,10 +450,10 @@ class Thing:
         return cls(name, color, texture, size, image, np.asarray(shape) > 127)
 
 
-def called(name: str) -> str:
-    """What the card answers for a thing of this name: `a circle`, `an apple`, `the letter A`."""
+def noun_phrase(name: str) -> str:
+    """The answer for a thing of this name: `a circle`, `an apple`, `the letter A`."""
     category = CATEGORY.get(name)
-    if category in WRITTEN:
+    if category in CHARACTERS:
         return f"the {category} {name}"
     return _article(name) if category else name
 
@@ -462,9 +462,11 @@ def _article(words: str) -> str:
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
-def _placed(things: list[Thing], asked: int, width: int, height: int, rng: random.Random) -> list[Thing]:
-    """Place things apart, the asked ones whole; others may be cut by the edge, or left out."""
-    placed = list[Thing]()
+def _place(
+    things: list[PlacedThing], asked: int, width: int, height: int, rng: random.Random
+) -> list[PlacedThing]:
+    """Place the things apart. Those asked about are whole; others may be cut by the edge, or left out."""
+    placed = list[PlacedThing]()
     gap, cut = rng.choice((0.03, 0.03, 0.03, 0.0)) * max(width, height), rng.random() < 0.15
     for index, thing in enumerate(things):
         tall, wide = thing.shape.shape
@@ -472,7 +474,7 @@ def _placed(things: list[Thing], asked: int, width: int, height: int, rng: rando
         for _ in range(60):
             thing.left = round(rng.uniform(-over * wide, width - wide + over * wide))
             thing.top = round(rng.uniform(-over * tall, height - tall + over * tall))
-            if not any(_common(thing.bounds, other.bounds, gap) for other in placed):
+            if not any(_overlap(thing.bounds, other.bounds, gap) for other in placed):
                 placed.append(thing)
                 break
         else:
@@ -481,15 +483,15 @@ def _placed(things: list[Thing], asked: int, width: int, height: int, rng: rando
     return placed
 
 
-def _common(one: Sequence[float], other: Sequence[float], gap: float = 0.0) -> float:
-    """The area that two rectangles have in common, the one widened by a gap."""
-    wide = min(one[2] + gap, other[2]) - max(one[0] - gap, other[0])
-    tall = min(one[3] + gap, other[3]) - max(one[1] - gap, other[1])
+def _overlap(first: Sequence[float], second: Sequence[float], gap: float = 0.0) -> float:
+    """The area of the intersection of two rectangles, the first one widened by a gap."""
+    wide = min(first[2] + gap, second[2]) - max(first[0] - gap, second[0])
+    tall = min(first[3] + gap, second[3]) - max(first[1] - gap, second[1])
     return max(wide, 0.0) * max(tall, 0.0)
 
 
 def _two_tones(rng: random.Random) -> tuple[RGB, RGB]:
-    """A pale, strong or dark colour for a ground and another tone of it."""
+    """A pale, strong or dark color for a background, and another tone of it."""
     saturation, value = rng.choice(
         (
             (rng.uniform(0.02, 0.22), rng.uniform(0.84, 0.98)),
@@ -502,8 +504,8 @@ def _two_tones(rng: random.Random) -> tuple[RGB, RGB]:
     return (red, green, blue), _mix((red, green, blue), other, rng.uniform(0.06, 0.14))
 
 
-def _ground(style: str, colors: tuple[RGB, RGB], width: int, height: int, rng: random.Random) -> Pixels:
-    """A ground of two colours, mixed as its style says."""
+def _background(style: str, colors: tuple[RGB, RGB], width: int, height: int, rng: random.Random) -> Pixels:
+    """A background in two colors, mixed according to its style."""
     gen, longer = np.random.default_rng(rng.getrandbits(64)), max(width, height)
     y, x = np.mgrid[0:height, 0:width] / longer
     step, turn = rng.uniform(0.03, 0.09), rng.uniform(0, 2 * math.pi)
@@ -530,17 +532,19 @@ def _ground(style: str, colors: tuple[RGB, RGB], width: int, height: int, rng: r
             share = slope // (2 * step) % 3 / 2
         case _:
             pass
-    one, other = (np.array(color, float) for color in colors)
-    mixed: Pixels = np.clip(one + (other - one) * share[..., None], 0, 255).astype(np.uint8)
+    first, second = (np.array(color, float) for color in colors)
+    mixed: Pixels = np.clip(first + (second - first) * share[..., None], 0, 255).astype(np.uint8)
     return mixed
 
 
-def _foreign(width: int, height: int, rng: random.Random) -> Pixels:
-    """A picture that holds nothing of the card's world."""
+def _foreign_picture(width: int, height: int, rng: random.Random) -> Pixels:
+    """A picture that shows nothing of the card's world."""
     colors = [_two_tones(rng)[0] for _ in range(5)]
     style = rng.choice(("noisy", "clouds", "waves", "bands", "lines", "scribbles", "hills", "lights"))
-    ground = _ground("flat" if style == "lines" else style, (colors[0], colors[1]), width, height, rng)
-    image, longer = Image.fromarray(ground), max(width, height)
+    background = _background(
+        "flat" if style == "lines" else style, (colors[0], colors[1]), width, height, rng
+    )
+    image, longer = Image.fromarray(background), max(width, height)
     pen = ImageDraw.Draw(image)
     spots = [(rng.uniform(0, width), rng.uniform(0, height)) for _ in range(60)]
     for index, (color, (x, y)) in enumerate(zip(colors[1:] * 8, spots, strict=False)):
@@ -549,7 +553,7 @@ def _foreign(width: int, height: int, rng: random.Random) -> Pixels:
             case "lines":
                 pen.line([(x, y), spots[-index]], color, max(longer // 150, 1))
             case "scribbles":
-                pen.line(_rounded(spots[index : index + 5]), color, max(longer // 120, 1))
+                pen.line(_cut_corners(spots[index : index + 5]), color, max(longer // 120, 1))
             case "lights":
                 pen.ellipse((x - r, y - r, x + r, y + r), color)
             case "hills" if index < 4:
@@ -561,8 +565,8 @@ def _foreign(width: int, height: int, rng: random.Random) -> Pixels:
     return np.array(image.filter(ImageFilter.GaussianBlur(longer / 35)) if style == "lights" else image)
 
 
-def _worn(picture: Pixels, rng: random.Random) -> Pixels:
-    """The picture as a file might have it: blurred, noisy, in another light, saved as a JPEG."""
+def _degrade(picture: Pixels, rng: random.Random) -> Pixels:
+    """Degrade a picture at random: blur, noise, brightness, JPEG."""
     image = Image.fromarray(picture)
     if rng.random() < 0.15:
         image = image.filter(ImageFilter.GaussianBlur(max(image.size) / 1000))
@@ -580,9 +584,9 @@ def _worn(picture: Pixels, rng: random.Random) -> Pixels:
 # ---------------------------------------------------------------- marks
 
 
-def _mark(kind: str, color: Color, thing: Thing, size: XY, rng: random.Random) -> Mark:
-    """A mark of this kind on a thing, as loose as a hand's."""
-    (x, y), (x1, y1, x2, y2) = thing.centre, thing.bounds
+def _mark(kind: str, color: Color, thing: PlacedThing, size: XY, rng: random.Random) -> Mark:
+    """A mark of this kind on a thing, as loosely placed as by hand."""
+    (x, y), (x1, y1, x2, y2) = thing.center, thing.bounds
     wide, tall, turn = x2 - x1, y2 - y1, rng.uniform(0, 2 * math.pi)
     match kind:
         case "box" | "ellipse" | "triangle":
@@ -594,10 +598,12 @@ def _mark(kind: str, color: Color, thing: Thing, size: XY, rng: random.Random) -
                 color, left, top, right, bottom
             )
         case "point":
-            return Point(color, *_on(thing, x + rng.gauss(0, 0.09) * wide, y + rng.gauss(0, 0.09) * tall))
+            return Point(
+                color, *_nearest_point(thing, x + rng.gauss(0, 0.09) * wide, y + rng.gauss(0, 0.09) * tall)
+            )
         case "arrow":
             out, reach = rng.uniform(0, 0.42), rng.uniform(0.1, 0.2) * max(size)
-            tip = _on(thing, x + out * wide * math.cos(turn), y + out * tall * math.sin(turn))
+            tip = _nearest_point(thing, x + out * wide * math.cos(turn), y + out * tall * math.sin(turn))
             return Arrow(color, tip, (tip[0] + reach * math.cos(turn), tip[1] + reach * math.sin(turn)))
         case "scribble":
             path, count, flat = list[XY](), rng.randint(4, 7), rng.random() < 0.5
@@ -606,19 +612,19 @@ def _mark(kind: str, color: Color, thing: Thing, size: XY, rng: random.Random) -
                 path.append((x + (along if flat else off) * wide, y + (off if flat else along) * tall))
             return Scribble(color, tuple(path))
         case _:
-            return (Contour if kind == "contour" else Mask)(color, (_around(thing, rng),))
+            return (Contour if kind == "contour" else Mask)(color, (_rough_outline(thing, rng),))
 
 
-def _on(thing: Thing, x: float, y: float) -> XY:
-    """The point of a thing that is nearest to this one."""
+def _nearest_point(thing: PlacedThing, x: float, y: float) -> XY:
+    """The point of a thing that is nearest to (x, y)."""
     rows, columns = thing.shape.nonzero()
     best = int(np.argmin((columns + thing.left - x) ** 2 + (rows + thing.top - y) ** 2))
     return float(columns[best] + thing.left), float(rows[best] + thing.top)
 
 
-def _around(thing: Thing, rng: random.Random) -> tuple[XY, ...]:
-    """A rough outline of a thing as seen from its middle, a little beyond it as the card has it."""
-    (x, y), (rows, columns) = thing.centre, thing.shape.nonzero()
+def _rough_outline(thing: PlacedThing, rng: random.Random) -> tuple[XY, ...]:
+    """A rough outline of a thing as seen from its center, slightly enlarged as in the card."""
+    (x, y), (rows, columns) = thing.center, thing.shape.nonzero()
     down, right = rows + thing.top - y, columns + thing.left - x
     reach = np.full(36, 0.12 * max(thing.shape.shape))
     np.maximum.at(reach, (np.arctan2(down, right) * 18 / math.pi).astype(int) % 36, np.hypot(right, down))
@@ -629,34 +635,34 @@ def _around(thing: Thing, rng: random.Random) -> tuple[XY, ...]:
     )
 
 
-def _kinds(things: list[Thing]) -> list[str]:
-    """The kinds of mark whose words could not mean one of these things instead."""
+def _usable_mark_kinds(things: list[PlacedThing]) -> list[str]:
+    """The kinds of mark whose names could not mean one of these things instead."""
     names = {thing.name for thing in things}
     taken = {"box": "rectangle", "ellipse": "oval", "triangle": "triangle"}
     return [kind for kind in BY_KIND if taken.get(kind) not in names]
 
 
 @dataclass
-class Scene:
-    """A picture's things, and the marks on the first of them."""
+class MarkedPicture:
+    """A picture with its things, and marks on the first of them."""
 
     plain: Pixels
-    things: list[Thing]
+    things: list[PlacedThing]
     marks: list[Mark] = field(default_factory=list)
     styles: list[Style] = field(default_factory=list)
     covers: list[NDArray[np.bool_]] = field(default_factory=list)
 
-    def add_mark(self, target: Thing, color_matters: bool, rng: random.Random) -> bool:
-        """Put a mark on a thing so that nobody can take it for another's."""
+    def add_mark(self, target: PlacedThing, color_matters: bool, rng: random.Random) -> bool:
+        """Add a clear and unambiguous mark to a thing; False if none was found."""
         height, width = self.plain.shape[:2]
         for _ in range(25):
             color = named(rng.choice([*TRAINED] if rng.random() < 0.8 else OTHER_MARK_COLORS))
-            mark = _mark(rng.choice(_kinds(self.things)), color, target, (width, height), rng)
+            mark = _mark(rng.choice(_usable_mark_kinds(self.things)), color, target, (width, height), rng)
             jitter = rng.choice((None, rng.getrandbits(32)))
             style = styles_for([mark], width, height, jitter=jitter)[0]
-            # The card warns of strokes under two pixels at 192 × 192, although the default style has them.
+            # The card warns about strokes under two pixels at 192 × 192, although the default style has them.
             thin = jitter is not None and 0 < style.stroke < max(width, height) / 96
-            # Under a strong mask, a thing's colour is anybody's guess.
+            # Under a strong mask, a thing's color cannot be recognized.
             strong = mark.kind == "mask" and color_matters and style.alpha > 90
             if not thin and not strong and self._fits(mark, style, target):
                 self.marks.append(mark)
@@ -664,11 +670,11 @@ class Scene:
                 return True
         return False
 
-    def _fits(self, mark: Mark, style: Style, target: Thing) -> bool:
-        """Whether a mark is plain to see, hides no thing, and is on this one alone."""
+    def _fits(self, mark: Mark, style: Style, target: PlacedThing) -> bool:
+        """Whether a mark is clearly visible, hides no thing, and marks only this one."""
         height, width = self.plain.shape[:2]
         size = max(height, width) / 336
-        if not all(_apart(mark.color, other.color) for other in self.marks):
+        if not all(_contrasts(mark.color, other.color) for other in self.marks):
             return False
         if target.color in COLORS and math.dist(mark.color.rgb, COLORS[target.color]) < 90:
             return False
@@ -682,21 +688,21 @@ class Scene:
         covered = change > 0
         if covered.sum() < 60 * size**2 or change[covered].mean() < (35 if mark.kind == "mask" else 60):
             return False
-        # As the card has it: three quarters of a mark differ plainly from what is under them.
+        # As the card says: three quarters of a mark contrast clearly with the pixels underneath.
         plainly = change[covered] > (32 if mark.kind in ("mask", "point") else 42)
         if plainly.mean() < 0.75:
             return False
-        if not _told_by_kind(mark.kind, covered, max(height, width) / 192):
+        if not _is_recognizable(mark.kind, covered, max(height, width) / 192):
             return False
-        if mark.kind != "mask" and _hidden(covered, target) > (0.25 if style.alpha > 160 else 0.45):
+        if mark.kind != "mask" and _covered_share(covered, target) > (0.25 if style.alpha > 160 else 0.45):
             return False
-        (rows, columns), (x, y) = covered.nonzero(), target.centre
+        (rows, columns), (x, y) = covered.nonzero(), target.center
         bounds = (columns.min(), rows.min(), columns.max(), rows.max())
         if mark.kind == "triangle" and not (bounds[0] < x < bounds[2] and bounds[1] < y < bounds[3]):
             return False
         for other in self.things:
-            framed = 0.0 if mark.kind == "arrow" else _common(bounds, other.bounds) / other.shape.size
-            if other is not target and (framed > 0.12 or _hidden(covered, other) > 0.03):
+            framed = 0.0 if mark.kind == "arrow" else _overlap(bounds, other.bounds) / other.shape.size
+            if other is not target and (framed > 0.12 or _covered_share(covered, other) > 0.03):
                 return False
         if any((covered & cover).sum() > 0.1 * min(covered.sum(), cover.sum()) for cover in self.covers):
             return False
@@ -704,8 +710,8 @@ class Scene:
         return True
 
 
-def _told_by_kind(kind: str, covered: NDArray[np.bool_], size: float) -> bool:
-    """Whether a mark has the size that the card says it needs, and could not be taken for another kind."""
+def _is_recognizable(kind: str, covered: NDArray[np.bool_], size: float) -> bool:
+    """Whether a mark has the minimum size in the card, and does not look like another kind."""
     hull = cv2.convexHull(np.argwhere(covered)[:, ::-1].astype(np.int32))
     area, (_, sides, _) = cv2.contourArea(hull), cv2.minAreaRect(hull)
     short, long = sorted(sides)
@@ -723,12 +729,12 @@ def _told_by_kind(kind: str, covered: NDArray[np.bool_], size: float) -> bool:
             return True
 
 
-def _apart(one: Color, other: Color) -> bool:
-    return math.dist(one.rgb, other.rgb) > 150
+def _contrasts(first: Color, second: Color) -> bool:
+    return math.dist(first.rgb, second.rgb) > 150
 
 
-def _hidden(covered: NDArray[np.bool_], thing: Thing) -> float:
-    """How much of a thing is covered."""
+def _covered_share(covered: NDArray[np.bool_], thing: PlacedThing) -> float:
+    """The share of a thing that is covered."""
     (x1, y1, x2, y2), (height, width) = thing.bounds, covered.shape
     shape = thing.shape[max(-y1, 0) : height - y1, max(-x1, 0) : width - x1]
     return float((covered[max(y1, 0) : y2, max(x1, 0) : x2] & shape).sum() / max(shape.sum(), 1))
@@ -736,7 +742,7 @@ def _hidden(covered: NDArray[np.bool_], thing: Thing) -> float:
 
 # ---------------------------------------------------------------- questions
 
-LOOSE = {
+INFORMAL_REFERENCES = {
     "box": ("in the {c} box", "inside the {c} frame", "with the {c} box around it"),
     "ellipse": ("in the {c} oval", "inside the {c} ellipse", "circled in {c}"),
     "triangle": ("inside the {c} triangle", "marked with the {c} triangle"),
@@ -746,7 +752,7 @@ LOOSE = {
     "contour": ("inside the {c} contour", "that the {c} contour follows"),
     "mask": ("under the {c} mask", "covered by the {c} mask"),
 }
-# Of each family: what the things asked about are, and wordings. {a} and {b} are the things with their marks.
+# For each family: which things it asks about, and templates in which {a} and {b} are the marked things.
 FAMILIES: dict[str, tuple[list[str], list[str]]] = {
     family.strip(): (needs.split(), [wording.strip() for wording in wordings.split(" / ")])
     for family, needs, wordings in (
@@ -808,30 +814,30 @@ NUMBERS = [family for family, (needs, _) in FAMILIES.items() if "number" in need
 NOUNS = {family: ["number", "digit"] for family in NUMBERS}
 NOUNS |= {"letter": ["letter"], "vowel": ["letter"], "read": ["character"], "corners": ["shape"]}
 SENTENCES = ("description", "picture", "absent", "foreign")
-Found = tuple[dict[str, str], str]
+ValuesAndAnswer = tuple[dict[str, str], str]
 
 
 def _yes(truth: bool) -> str:
     return "yes" if truth else "no"
 
 
-def _alike(one: str, other: str) -> bool:
-    """Whether a strict reader might call the one thing by the other's name."""
-    return one == other or any(one in group and other in group for group in LOOKALIKES)
+def _could_be_called(first: str, second: str) -> bool:
+    """Whether one thing could be called by the other's name."""
+    return first == second or any(first in group and second in group for group in LOOKALIKES)
 
 
 def _other_name(rng: random.Random, names: Sequence[str]) -> str:
-    """A name that nobody could give to any of these, often of the same category."""
-    pool = [name for name in CATEGORY if not any(_alike(name, present) for present in names)]
+    """A name that fits none of these, often of the same category."""
+    pool = [name for name in CATEGORY if not any(_could_be_called(name, present) for present in names)]
     near = [name for name in pool if CATEGORY[name] == CATEGORY[names[0]]]
     return rng.choice(near if near and rng.random() < 0.6 else pool)
 
 
-def _answer(family: str, things: list[Thing], size: XY, rng: random.Random) -> Found | None:
-    """What else the question names, and its answer; None where the card leaves it open."""
+def _answer(family: str, things: list[PlacedThing], size: XY, rng: random.Random) -> ValuesAndAnswer | None:
+    """Values for the template's other blanks, and the answer; None if the card leaves it open."""
     a, b, coin = things[0], things[min(1, len(things) - 1)], rng.random() < 0.5
     facts = {
-        "what": called(a.name),
+        "what": noun_phrase(a.name),
         "nothing": "nothing",
         "color": a.color,
         "texture": a.texture,
@@ -853,40 +859,40 @@ def _answer(family: str, things: list[Thing], size: XY, rng: random.Random) -> F
     match family.split("-"):
         case ["is" | "choose" as form, what]:
             options = {"color": list(COLORS), "texture": list(TEXTURES), "size": ["small", "large"]}
-            options |= {"use": list(USES.values()), "what": [called(_other_name(rng, [a.name]))]}
+            options |= {"use": list(USES.values()), "what": [noun_phrase(_other_name(rng, [a.name]))]}
             true = facts[what]
             other = rng.choice([option for option in options[what] if option != true])
             x, y = (true, other) if coin else (other, true)
             return {"x": x, "y": y}, true if form == "choose" else _yes(coin)
         case ["same", what]:
-            if what == "kind" and a.name != b.name and _alike(a.name, b.name):
+            if what == "kind" and a.name != b.name and _could_be_called(a.name, b.name):
                 return None
             return {}, _yes(a.name == b.name if what == "kind" else a.color == b.color)
         case ["bigger"]:
-            return ({}, called((a if a.size == "large" else b).name)) if a.name != b.name else None
+            return ({}, noun_phrase((a if a.size == "large" else b).name)) if a.name != b.name else None
         case ["which", "color"]:
             if a.color == b.color or a.name == b.name:
                 return None
-            return {"x": (a if coin else b).color}, called((a if coin else b).name)
+            return {"x": (a if coin else b).color}, noun_phrase((a if coin else b).name)
         case ["picture"] | ["count" | "has" | "kind" | "color", *_]:
             return _whole(family, things, max(size), rng)
         case _:
             return _relation(family, things, size, rng)
 
 
-def _sum(family: str, one: int, two: int) -> Found | None:
-    answers = {"sum": str(one + two), "plus-one": str(one + 1), "parity": ("even", "odd")[one % 2]}
-    if family not in answers and one == two:
+def _sum(family: str, first: int, second: int) -> ValuesAndAnswer | None:
+    answers = {"sum": str(first + second), "plus-one": str(first + 1), "parity": ("even", "odd")[first % 2]}
+    if family not in answers and first == second:
         return None
-    answers |= {"difference": str(abs(one - two)), "larger-number": str(max(one, two))}
-    answers |= {"smaller-number": str(min(one, two)), "is-larger-number": _yes(one > two)}
+    answers |= {"difference": str(abs(first - second)), "larger-number": str(max(first, second))}
+    answers |= {"smaller-number": str(min(first, second)), "is-larger-number": _yes(first > second)}
     return {}, answers[family]
 
 
-def _relation(family: str, things: list[Thing], size: XY, rng: random.Random) -> Found | None:
-    """Questions about where things lie."""
+def _relation(family: str, things: list[PlacedThing], size: XY, rng: random.Random) -> ValuesAndAnswer | None:
+    """Answer questions about where things are."""
     a, b, longer = things[0], things[min(1, len(things) - 1)], max(size)
-    dx, dy = a.centre[0] - b.centre[0], a.centre[1] - b.centre[1]
+    dx, dy = a.center[0] - b.center[0], a.center[1] - b.center[1]
     match family:
         case "left-of" | "right-of":
             return None if abs(dx) < 0.12 * longer else ({}, _yes((dx < 0) == (family == "left-of")))
@@ -898,36 +904,38 @@ def _relation(family: str, things: list[Thing], size: XY, rng: random.Random) ->
             across, down = "left" if dx < 0 else "right", "above" if dy < 0 else "below"
             return {}, across if abs(dx) > abs(dy) else down
         case "nearest":
-            others = sorted(things[1:], key=lambda thing: math.dist(thing.centre, a.centre))
-            ways = [math.dist(thing.centre, a.centre) for thing in others]
-            return ({}, called(others[0].name)) if len(ways) > 1 and ways[0] < 0.7 * ways[1] else None
+            others = sorted(things[1:], key=lambda thing: math.dist(thing.center, a.center))
+            ways = [math.dist(thing.center, a.center) for thing in others]
+            return ({}, noun_phrase(others[0].name)) if len(ways) > 1 and ways[0] < 0.7 * ways[1] else None
         case _:
             borders = [
                 (where, side * part / 3)
-                for where, side in zip(a.centre, size, strict=True)
+                for where, side in zip(a.center, size, strict=True)
                 for part in (1, 2)
             ]
             if any(abs(where - border) < 0.04 * longer for where, border in borders):
                 return None
-            x, y = (where / side for where, side in zip(a.centre, size, strict=True))
+            x, y = (where / side for where, side in zip(a.center, size, strict=True))
             ninth = (
                 f"{('top', '', 'bottom')[int(3 * y)]} {('left', '', 'right')[int(3 * x)]}".strip() or "middle"
             )
             if family == "place":
                 return {}, ninth
-            texture = [a.texture] if a.texture != "plain" and a.category not in WRITTEN else []
+            texture = [a.texture] if a.texture != "plain" and a.category not in CHARACTERS else []
             at = "at" if ninth in ("top", "bottom", "left", "right") else "in"
             return {}, f"A {' '.join([a.size, a.color, *texture, a.noun])} {at} the {ninth} of the picture."
 
 
-def _whole(family: str, things: list[Thing], longer: float, rng: random.Random) -> Found | None:
-    """Questions about the whole picture."""
+def _whole(
+    family: str, things: list[PlacedThing], longer: float, rng: random.Random
+) -> ValuesAndAnswer | None:
+    """Answer questions about the whole picture."""
     names, colors, coin = [t.name for t in things], [t.color for t in things], rng.random() < 0.5
     color = rng.choice(colors if coin or family == "kind-of" else list(COLORS))
     name = rng.choice(names) if family != "has-kind" or coin else _other_name(rng, names)
     category = rng.choice(("shape", "number", "letter"))
-    noun = f"{CATEGORY[name]} {name}" if CATEGORY[name] in WRITTEN else name
-    odd = any(name != other and _alike(name, other) for other in names)
+    noun = f"{CATEGORY[name]} {name}" if CATEGORY[name] in CHARACTERS else name
+    odd = any(name != other and _could_be_called(name, other) for other in names)
     match family:
         case "count-things":
             return {}, str(len(things))
@@ -939,7 +947,7 @@ def _whole(family: str, things: list[Thing], longer: float, rng: random.Random) 
             plural = name + ("es" if name == "cross" else "s")
             return (
                 None
-                if odd or CATEGORY[name] in WRITTEN or name == "fish"
+                if odd or CATEGORY[name] in CHARACTERS or name == "fish"
                 else ({"x": plural}, str(names.count(name)))
             )
         case "has-color":
@@ -947,14 +955,16 @@ def _whole(family: str, things: list[Thing], longer: float, rng: random.Random) 
         case "has-kind":
             return None if odd else ({"x": _article(noun)}, _yes(name in names))
         case "kind-of":
-            return ({"x": color}, called(names[colors.index(color)])) if colors.count(color) == 1 else None
+            return (
+                ({"x": color}, noun_phrase(names[colors.index(color)])) if colors.count(color) == 1 else None
+            )
         case "color-of":
             unique = names.count(name) == 1 and not odd
             return ({"x": f"the {noun}"}, colors[names.index(name)]) if unique else None
         case _:
-            row = sorted(things, key=lambda thing: thing.centre[0])
+            row = sorted(things, key=lambda thing: thing.center[0])
             if len(row) > 3 or any(
-                right.centre[0] - left.centre[0] < 0.12 * longer for left, right in pairwise(row)
+                right.center[0] - left.center[0] < 0.12 * longer for left, right in pairwise(row)
             ):
                 return None
             *parts, last = [_article(f"{thing.color} {thing.noun}") for thing in row]
@@ -962,20 +972,20 @@ def _whole(family: str, things: list[Thing], longer: float, rng: random.Random) 
             return {}, text[0].upper() + text[1:]
 
 
-def _phrase(mark: Mark, noun: str, marks: list[Mark], rng: random.Random) -> str:
-    """A thing named by its mark: as the tool does, more loosely, or by as little as is enough."""
+def _refer(mark: Mark, noun: str, marks: list[Mark], rng: random.Random) -> str:
+    """Refer to a thing by its mark: with the mark's phrase, informally, or with as little as is enough."""
     if rng.random() < 0.6:
         return f"the {noun} {mark.phrase}"
     if len(marks) == 1 and rng.random() < 0.3:
         return f"the marked {noun}"
     if [other.kind for other in marks].count(mark.kind) == 1 and rng.random() < 0.4:
         return f"the {noun} {mark.relation} the {mark.noun}"
-    return f"the {noun} {rng.choice(LOOSE[mark.kind]).format(c=mark.color.name)}"
+    return f"the {noun} {rng.choice(INFORMAL_REFERENCES[mark.kind]).format(c=mark.color.name)}"
 
 
-def _question(family: str, words: dict[str, str], rng: random.Random) -> str:
-    """A question of this family, now and then in small letters or with the instruction after it."""
-    text: str = rng.choice(FAMILIES[family][1]).format(**words)
+def _question(family: str, values: dict[str, str], rng: random.Random) -> str:
+    """A question of this family, now and then in lower case or with the instruction appended."""
+    text: str = rng.choice(FAMILIES[family][1]).format(**values)
     text = text[0].upper() + text[1:]
     text = text.replace("colour", "color") if rng.random() < 0.5 else text
     if rng.random() < 0.08 and not any(name in text.split() for name in LETTERS):
@@ -983,36 +993,44 @@ def _question(family: str, words: dict[str, str], rng: random.Random) -> str:
     return text + SINGLE_WORD if rng.random() < 0.1 and family not in SENTENCES else text
 
 
-def _absent(scene: Scene, rng: random.Random) -> tuple[str, str, tuple[str, ...]] | None:
-    """A question about a mark that is not there."""
+def _absent(picture: MarkedPicture, rng: random.Random) -> tuple[str, str, tuple[str, ...]] | None:
+    """A question about an absent mark."""
     mark = _mark(
-        rng.choice(_kinds(scene.things)), named(rng.choice([*TRAINED])), scene.things[0], (999, 999), rng
+        rng.choice(_usable_mark_kinds(picture.things)),
+        named(rng.choice([*TRAINED])),
+        picture.things[0],
+        (999, 999),
+        rng,
     )
-    if not all(_apart(mark.color, other.color) for other in scene.marks):
+    if not all(_contrasts(mark.color, other.color) for other in picture.marks):
         return None
-    noun, throw = rng.choice(("thing", "object", "item")), rng.random()
-    words, name = f"the {noun} {mark.phrase}", mark.name
-    if throw < 0.2 and not scene.marks:
-        words, name = f"the marked {noun}", "mark"
-    elif throw < 0.35 and mark.kind not in [other.kind for other in scene.marks]:
-        words, name = f"the {noun} {mark.relation} the {mark.noun}", mark.noun
-    question = _question(rng.choice(ASKED_OF_ALL), {"a": words}, rng)
+    noun, roll = rng.choice(("thing", "object", "item")), rng.random()
+    reference, name = f"the {noun} {mark.phrase}", mark.name
+    if roll < 0.2 and not picture.marks:
+        reference, name = f"the marked {noun}", "mark"
+    elif roll < 0.35 and mark.kind not in [other.kind for other in picture.marks]:
+        reference, name = f"the {noun} {mark.relation} the {mark.noun}", mark.noun
+    question = _question(rng.choice(ASKED_OF_ALL), {"a": reference}, rng)
     return question, f"There is no {name} in the picture.", (mark.kind,)
 
 
-# ---------------------------------------------------------------- all together
+# ---------------------------------------------------------------- pictures with questions
 
 
-def _things(family: str, grounds: tuple[RGB, RGB], longer: int, rng: random.Random) -> list[Thing]:
-    """Things for a question of this family, those asked about first, in colours that the ground lets see."""
+def _things(family: str, backgrounds: tuple[RGB, RGB], longer: int, rng: random.Random) -> list[PlacedThing]:
+    """Things for a question of this family, those asked about first, in colors that stand out."""
     needs = FAMILIES[family][0]
     fewest = {"nearest": 3, "nothing": 2}.get(family, max(len(needs), 1))
     count = min(
         max(fewest, rng.choice((1, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9))), 3 if family == "picture" else 9
     )
-    colors = [name for name, rgb in COLORS.items() if min(math.dist(rgb, ground) for ground in grounds) > 115]
+    colors = [
+        name
+        for name, rgb in COLORS.items()
+        if min(math.dist(rgb, background) for background in backgrounds) > 115
+    ]
     colors = rng.sample(colors, min(len(colors), 4)) if family.startswith("count") else colors
-    sizes, things = rng.sample(("small", "large"), 2), list[Thing]()
+    sizes, things = rng.sample(("small", "large"), 2), list[PlacedThing]()
     same = rng.random() < 0.5
     for index in range(count):
         pool = POOLS.get(needs[index] if index < len(needs) else "any")
@@ -1027,67 +1045,87 @@ def _things(family: str, grounds: tuple[RGB, RGB], longer: int, rng: random.Rand
             texture = rng.choice(TEXTURES)
         else:
             texture = rng.choice(("plain", "plain", "outlined"))
-        things.append(Thing.drawn(name, color, texture, size, longer, grounds[0], rng))
+        things.append(PlacedThing.create(name, color, texture, size, longer, backgrounds[0], rng))
     return things
 
 
-def _try(family: str, rng: random.Random) -> Asked | None:
-    """One picture and question of this family, if the first throw of the dice allows it."""
+def _picture_size(rng: random.Random) -> tuple[int, int]:
     longer = rng.choice((140, 1200)) if rng.random() < 0.06 else round(200 * 4 ** rng.random())
     shorter = round(longer / rng.choice((1, 1, 1.25, 4 / 3, 1.5, 16 / 9, rng.uniform(1.8, 2.9))))
-    width, height = (longer, shorter) if rng.random() < 0.65 else (shorter, longer)
-    foreign, grounds, asked = family == "foreign", _two_tones(rng), len(FAMILIES[family][0])
-    things = _things("nothing" if foreign else family, grounds, longer, rng)
+    return (longer, shorter) if rng.random() < 0.65 else (shorter, longer)
+
+
+def _generate(family: str, rng: random.Random) -> IndependentScene | None:
+    """Try to make a picture and a question of this family."""
+    size = _picture_size(rng)
+    foreign, backgrounds, asked = family == "foreign", _two_tones(rng), len(FAMILIES[family][0])
+    things = _things("nothing" if foreign else family, backgrounds, max(size), rng)
     things = things[:1] if foreign else things
-    if not all(max(thing.shape.shape) < 0.9 * shorter for thing in things):
+    if not all(max(thing.shape.shape) < 0.9 * min(size) for thing in things):
         return None
-    found, placed = None, list[Thing]()
-    for _ in range(8):
-        placed = placed if found else _placed(things, max(asked, 1), width, height, rng)
-        seen = [thing for thing in placed if thing.category != "nothing"]
-        if placed and not found:
-            found = (
-                ({}, "I can't tell.")
-                if foreign
-                else _answer(family, placed if asked else seen, (width, height), rng)
-            )
-    if found is None:
+    arranged = _arrange(family, things, asked, size, rng)
+    if arranged is None:
         return None
-    canvas = Image.fromarray(_ground(rng.choice(GROUNDS), grounds, width, height, rng))
-    for thing in seen:
-        canvas.paste(thing.image, (thing.left, thing.top), thing.image)
-    plain = _worn(_foreign(width, height, rng) if foreign else np.array(canvas), rng)
-    scene, (words, answer), wording = Scene(plain, placed), found, family
+    placed, (values, answer) = arranged
+    canvas = Image.fromarray(_background(rng.choice(BACKGROUNDS), backgrounds, *size, rng))
+    for thing in placed:
+        if thing.category != "nothing":
+            canvas.paste(thing.image, (thing.left, thing.top), thing.image)
+    plain = _degrade(_foreign_picture(*size, rng) if foreign else np.array(canvas), rng)
+    picture, template = MarkedPicture(plain, placed), family
     if foreign:
-        wording = rng.choice((*ASKED_OF_ALL, "count-things", "picture"))
-        asked = len(FAMILIES[wording][0])
-    more = rng.choice((0, 0, 1, 2) if asked else (0, 0, 1, 2, 3)) if not foreign else 0
-    for index, thing in enumerate(placed[: min(asked + more, 3)]):
-        if (
-            not scene.add_mark(thing, "color" in family or family in (*SENTENCES, "kind-of"), rng)
-            and index < asked
-        ):
-            return None
-    kinds = tuple(mark.kind for mark in scene.marks[:asked])
+        template = rng.choice((*ASKED_OF_ALL, "count-things", "picture"))
+        asked = len(FAMILIES[template][0])
+    if not _add_marks(picture, family, asked, rng):
+        return None
+    kinds = tuple(mark.kind for mark in picture.marks[:asked])
     if family == "absent":
-        absent = _absent(scene, rng)
+        absent = _absent(picture, rng)
         if absent is None:
             return None
         question, answer, kinds = absent
     else:
         noun = rng.choice(NOUNS.get(family, ["thing", "thing", "object", "item"]))
-        for key, mark in zip("ab", scene.marks[:asked], strict=False):
-            words[key] = _phrase(mark, noun, scene.marks, rng)
-        question = _question(wording, words, rng)
-    return Asked(draw(plain, scene.marks, scene.styles), plain, question, answer, family, kinds)
+        for blank, mark in zip("ab", picture.marks[:asked], strict=False):
+            values[blank] = _refer(mark, noun, picture.marks, rng)
+        question = _question(template, values, rng)
+    marked = draw(plain, picture.marks, picture.styles)
+    return IndependentScene(marked, plain, question, answer, family, kinds)
 
 
-def scenes(seed: int, count: int) -> Iterator[Asked]:
-    """That many pictures with a question each, of all families in turn, the same for the same seed."""
+def _arrange(
+    family: str, things: list[PlacedThing], asked: int, size: tuple[int, int], rng: random.Random
+) -> tuple[list[PlacedThing], ValuesAndAnswer] | None:
+    """Place the things so that the question has an answer."""
+    for _ in range(8):
+        placed = _place(things, max(asked, 1), *size, rng)
+        if not placed:
+            continue
+        if family == "foreign":
+            return placed, ({}, "I can't tell.")
+        visible = [thing for thing in placed if thing.category != "nothing"]
+        answer = _answer(family, placed if asked else visible, size, rng)
+        if answer is not None:
+            return placed, answer
+    return None
+
+
+def _add_marks(picture: MarkedPicture, family: str, asked: int, rng: random.Random) -> bool:
+    """Mark the things asked about, and maybe others; False if one asked about cannot be marked."""
+    more = rng.choice((0, 0, 1, 2) if asked else (0, 0, 1, 2, 3)) if family != "foreign" else 0
+    color_matters = "color" in family or family in (*SENTENCES, "kind-of")
+    for index, thing in enumerate(picture.things[: min(asked + more, 3)]):
+        if not picture.add_mark(thing, color_matters, rng) and index < asked:
+            return False
+    return True
+
+
+def independent_scenes(seed: int, count: int) -> Iterator[IndependentScene]:
+    """Generate `count` pictures with a question each, from all families in turn; the seed determines them."""
     rng, queue = random.Random(seed), list[str]()
     for _ in range(count):
         queue = queue or rng.sample([*FAMILIES], len(FAMILIES))
-        family, asked = queue.pop(), None
-        while asked is None:
-            asked = _try(family, rng)
-        yield asked
+        family, scene = queue.pop(), None
+        while scene is None:
+            scene = _generate(family, rng)
+        yield scene

@@ -1,7 +1,7 @@
-"""What the text model is told beside the right answers: where to look for them, and what is to be seen there.
+"""Auxiliary losses of the text model: where its heads should attend, and what they should find there.
 
-By itself a model of this size sits on what is usually answered for hours before it looks anywhere. All of
-this is thrown away once the model has learned, as the vision tower's readers are.
+Trained on answers alone, a model of this size gives the most frequent answers for hours before it uses the
+picture. Everything in `AuxiliaryLosses` is discarded after training, as are the classifiers of patches.
 """
 
 from __future__ import annotations
@@ -17,65 +17,71 @@ from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 from vipcli.training.learning.model import GRID, HEAD, TEXT_WIDTH
 from vipcli.training.learning.patch_labels import (
     COLOR_NUMBERS,
+    INSTANCE_COLUMNS,
     KIND_NUMBERS,
     MARK_COLOR_NUMBERS,
     MARK_NUMBERS,
     TEXTURE_NUMBERS,
-    WHO,
-    table,
+    label_columns,
 )
-from vipcli.training.questions.generator import NOTHING, Exchange
-from vipcli.training.world.facts import COLORS, KINDS, PLACES, TEXTURES, Scene
+from vipcli.training.questions.question_answer import NOTHING, QuestionAnswer
+from vipcli.training.world.facts import COLORS, KINDS, PLACES, TEXTURES
+from vipcli.training.world.scene import Scene
 
-# In these layers some heads look, while an answer is written: at the first mark asked about and at the
-# second, or at a mark for what is nearest to its thing; then at what settles the answer: one head by the
-# kinds of things, one by all else about them.
-_FIRST, _SECOND, _NEAR, _OF_KIND, _OF_LOOKS = range(5)
-LOOKING = {2: (_FIRST, _SECOND, _NEAR), 3: (_OF_KIND, _OF_LOOKS)}
-HEADS = max(len(roles) for roles in LOOKING.values())
-# The first heads of both layers write what a thing is called.
-_NAMING = 2
-RECALLING_LAYER = 2
+# Roles of heads while an answer is generated. In the third layer, heads attend to the first mark of the
+# question, to the second one, and, for questions about the nearest thing, to the mark. In the last layer they
+# attend to the evidence for the answer: one head finds it by kind, the other by all other attributes.
+_FIRST_MARK, _SECOND_MARK, _NEAREST, _BY_KIND, _BY_ATTRIBUTE = range(5)
+SUPERVISED_HEADS = {2: (_FIRST_MARK, _SECOND_MARK, _NEAREST), 3: (_BY_KIND, _BY_ATTRIBUTE)}
+MAX_HEADS = max(len(roles) for roles in SUPERVISED_HEADS.values())
+# The first heads of both layers must output the words for a thing.
+_NAMING_HEADS = 2
+MIDDLE_LAYER = 2
 
-# Of the columns of `_asked`, those that a head does not go by.
-_LEFT_TO_OTHERS = {_NEAR: (2, 3, 4, 5), _OF_KIND: (3, 4, 5), _OF_LOOKS: (2,)}
+# Columns of `_sought_values` that a head with this role ignores.
+_IGNORED_COLUMNS = {_NEAREST: (2, 3, 4, 5), _BY_KIND: (3, 4, 5), _BY_ATTRIBUTE: (2,)}
 
-# What is nearest is seldom asked: beside those questions, looking nowhere counts so little.
-_SELDOM = 0.03
-# By how much less it counts where an answer's later tokens look.
-_LESS = 0.7
+# Weight of tokens for which the head of the nearest thing should attend to nothing, since most are like that.
+_NOT_NEAREST_WEIGHT = 0.03
+# By how much the weight of an answer's later tokens is reduced.
+_LATER_DISCOUNT = 0.7
 
-# Where things are counted, the place that shows nothing gets as much attention as so many of them: then its
-# share tells middling numbers apart best.
-_UNCOUNTED = 3.0
+# When things are counted, the token that shows nothing gets as much attention as this many things. Its share
+# then separates medium counts best.
+_NOTHING_WHEN_COUNTING = 3.0
 
-# How much each lesson counts beside the answers.
-_LOOK, _NAME, _MATCH, _RECALL, _COMPARE = 1.0, 0.3, 0.3, 0.15, 0.15
+# Weights of the auxiliary losses, relative to the loss of the answers.
+_ATTENTION_WEIGHT = 1.0
+_NAMING_WEIGHT = 0.3
+_MATCHING_WEIGHT = 0.3
+_RECALL_WEIGHT = 0.15
+_COMPARISON_WEIGHT = 0.15
 
-# Places to look at are sets, as bits: the first token of all, which shows nothing; things; marks.
+# Sets of places to attend to are bit sets: bit 0 is the first token, which shows nothing; then come the
+# things, and from this bit on the marks.
 _NOWHERE = 1
-_OF_MARKS = 16
+_MARK_BIT = 16
 
-_COLUMNS = {label.name: number for number, label in enumerate(table(GRID))}
+_COLUMNS = {column.name: index for index, column in enumerate(label_columns(GRID))}
 _MARK, _MARKED_BY, _TARGET, _NEIGHBOR = (
     _COLUMNS[name] for name in ("mark", "marked by", "target kind", "neighbor")
 )
-_WORDS_OF_THINGS = ("kind", "color", "texture", "size")
-_RECALLED = (*_WORDS_OF_THINGS, "column", "row")
+_ATTRIBUTES = ("kind", "color", "texture", "size")
+_RECALLED = (*_ATTRIBUTES, "column", "row")
 
 
-class Hint(NamedTuple):
-    """What a token of an answer is about: where to look, and the class numbers of what is asked for."""
+class TokenTargets(NamedTuple):
+    """Auxiliary targets of a token of an answer. Class numbers count from 1; 0 means no target."""
 
-    first: int = 0
-    second: int = 0
-    near: int = 0
-    of_kind: int = 0
-    of_looks: int = 0
+    first_mark: int = 0
+    second_mark: int = 0
+    nearest: int = 0
+    by_kind: int = 0
+    by_attribute: int = 0
     counted: int = 0
-    """Whether the things to look at are to be counted, so that each middle must get the same attention."""
+    """Whether the things to attend to are counted, so that each must get the same attention."""
     later: int = 0
-    """Whether it is not the answer's first token, which settles most of what follows."""
+    """Whether it is not the first token, which determines most of the rest."""
     first_kind: int = 0
     first_color: int = 0
     second_kind: int = 0
@@ -95,323 +101,366 @@ class Hint(NamedTuple):
     number: int = 0
 
 
-# Of the fields of a Hint: where those of marks by name begin, of what is asked for by name, and of how two
-# things compare or what several come to; and among how many classes.
-_NAMED, _WANTED = Hint._fields.index("first_kind"), Hint._fields.index("kind")
-_COMPARED = Hint._fields.index("across")
+# Groups of fields of TokenTargets: the names of the marks, the attributes that the question mentions, and the
+# comparisons of two things or the number of several, with their numbers of classes.
+_FIRST_NAME, _FIRST_MENTIONED = TokenTargets._fields.index("first_kind"), TokenTargets._fields.index("kind")
+_FIRST_COMPARISON = TokenTargets._fields.index("across")
 _COMPARISONS = dict.fromkeys(("across", "down", "same_color", "same_kind", "larger", "greater"), 2)
 _COMPARISONS |= {"total": 19, "difference": 10, "number": 10}
-# Closer than this share of the picture's longer side, neither thing is left of or above the other.
-_LEVEL = 0.05
-# In a list of things, what stands before each but the first, and before its end.
-_BETWEEN = re.compile(r", | and |\.$")
-_COUNTED, _LATER = Hint._fields.index("counted"), Hint._fields.index("later")
+_COUNTED, _LATER = TokenTargets._fields.index("counted"), TokenTargets._fields.index("later")
+# Things closer than this share of the longer side are not left of or above one another.
+_MIN_OFFSET = 0.05
+# Separators in a list of things, including its end.
+_SEPARATOR = re.compile(r", | and |\.$")
 
 
-class Watched(NamedTuple):
-    """What the looking heads of a layer did: shares of attention to the opening, and what went into them."""
+class HeadRecord(NamedTuple):
+    """Intermediate results of the supervised heads of a layer, as far as they concern the opening."""
 
     shares: torch.Tensor
-    """Picture × head × row × place × opening."""
+    """Picture × head × row × position × opening."""
     query: torch.Tensor
-    """Picture × head × row × place × width."""
+    """Picture × head × row × position × width."""
     key: torch.Tensor
     """Picture × head × opening × width."""
     value: torch.Tensor
 
 
-_NUMBERS_OF_MARKS = MARK_NUMBERS, MARK_COLOR_NUMBERS
-_NUMBERS_OF_WORDS = KIND_NUMBERS, COLOR_NUMBERS, TEXTURE_NUMBERS, {"small": 1, "large": 2}
+_MARK_NAME_NUMBERS = MARK_NUMBERS, MARK_COLOR_NUMBERS
+_ATTRIBUTE_NUMBERS = KIND_NUMBERS, COLOR_NUMBERS, TEXTURE_NUMBERS, {"small": 1, "large": 2}
 
 
-def hints(exchange: Exchange, scene: Scene, ends: Sequence[int]) -> list[Hint]:
-    """What is told of each token of an answer; `ends` is where in the answer they end."""
-    told = hint(exchange, scene)
-    if exchange.family == "picture":
-        return _in_turn(exchange, scene, told, ends)
-    return [told._replace(later=int(place > 0)) for place in range(len(ends))]
+def answer_targets(turn: QuestionAnswer, scene: Scene, ends: Sequence[int]) -> list[TokenTargets]:
+    """The targets of each token of an answer; `ends` are the offsets at which the tokens end."""
+    targets = first_token_targets(turn, scene)
+    if turn.family == "picture":
+        return _list_targets(turn, scene, targets, ends)
+    return [targets._replace(later=int(index > 0)) for index in range(len(ends))]
 
 
-def _in_turn(exchange: Exchange, scene: Scene, told: Hint, ends: Sequence[int]) -> list[Hint]:
-    """Of a list of things from left to right: where the last one is, then where the next one is."""
-    things = sorted(exchange.shows or (), key=lambda number: scene.things[number].centre[0])
-    places = [_NOWHERE, *(1 << number + 1 for number in things), _NOWHERE]
-    starts = [match.start() for match in _BETWEEN.finditer(exchange.answer)]
-    each, before = [], -1
+def _list_targets(
+    turn: QuestionAnswer, scene: Scene, first: TokenTargets, ends: Sequence[int]
+) -> list[TokenTargets]:
+    """For a list of things from left to right: attend to the previous thing, then to the next one."""
+    things = sorted(turn.evidence or (), key=lambda index: scene.things[index].center[0])
+    places = [_NOWHERE, *(1 << index + 1 for index in things), _NOWHERE]
+    separators = [match.start() for match in _SEPARATOR.finditer(turn.answer)]
+    targets, earlier_item = [], -1
     for end in ends:
-        which = sum(start < end for start in starts)
-        last, here = places[which : which + 2]
-        each.append(
-            told._replace(first=last, second=last, of_kind=here, of_looks=here, later=int(which == before))
+        item = sum(separator < end for separator in separators)
+        previous, current = places[item : item + 2]
+        targets.append(
+            first._replace(
+                first_mark=previous,
+                second_mark=previous,
+                by_kind=current,
+                by_attribute=current,
+                later=int(item == earlier_item),
+            )
         )
-        before = which
-    return each
+        earlier_item = item
+    return targets
 
 
-def hint(exchange: Exchange, scene: Scene) -> Hint:
-    """What is told of the first token of that answer."""
-    wanted = (numbers.get(exchange.wants, 0) for numbers in _NUMBERS_OF_WORDS)
-    counted = exchange.family.startswith("count-")
-    found = Hint(*_aims(exchange), counted, 0, *_names(exchange), *wanted, *_compared(exchange, scene))
-    return found._replace(number=1 + int(exchange.answer)) if counted else found
+def first_token_targets(turn: QuestionAnswer, scene: Scene) -> TokenTargets:
+    """The targets of the first token of an answer."""
+    mentioned = (numbers.get(turn.mentioned, 0) for numbers in _ATTRIBUTE_NUMBERS)
+    counted = turn.family.startswith("count-")
+    targets = TokenTargets(
+        *_places(turn), counted, 0, *_mark_names(turn), *mentioned, *_comparisons(turn, scene)
+    )
+    return targets._replace(number=1 + int(turn.answer)) if counted else targets
 
 
-def _aims(exchange: Exchange) -> tuple[int, int, int, int, int]:
-    if exchange.ability in ("absent", "foreign"):
+def _places(turn: QuestionAnswer) -> tuple[int, int, int, int, int]:
+    """Where the head of each role should attend, as bit sets."""
+    if turn.ability in ("absent", "foreign"):
         return (_NOWHERE,) * 5
-    if exchange.family == "nearest":
-        return _NOWHERE, _NOWHERE, 1 << _OF_MARKS + exchange.marks[0], 0, 0
-    settling = 0
-    if exchange.shows is not None:
-        settling = sum(1 << thing + 1 for thing in exchange.shows) or _NOWHERE
-    # Asked for by name, it takes the head that goes by such names; else both may look.
-    of_kind = 0 if exchange.wants and exchange.wants not in KIND_NUMBERS else settling
-    of_looks = 0 if exchange.wants in KIND_NUMBERS else settling
-    if not exchange.marks:
-        return settling, settling, _NOWHERE, of_kind, of_looks
-    first, second = exchange.marks[0], exchange.marks[-1]
-    return 1 << _OF_MARKS + first, 1 << _OF_MARKS + second, _NOWHERE, of_kind, of_looks
+    if turn.family == "nearest":
+        return _NOWHERE, _NOWHERE, 1 << _MARK_BIT + turn.marks[0], 0, 0
+    evidence = 0
+    if turn.evidence is not None:
+        evidence = sum(1 << thing + 1 for thing in turn.evidence) or _NOWHERE
+    # Evidence mentioned by name is left to the head that finds it by such names; otherwise both may attend.
+    by_kind = 0 if turn.mentioned and turn.mentioned not in KIND_NUMBERS else evidence
+    by_attribute = 0 if turn.mentioned in KIND_NUMBERS else evidence
+    if not turn.marks:
+        return evidence, evidence, _NOWHERE, by_kind, by_attribute
+    first, second = turn.marks[0], turn.marks[-1]
+    return 1 << _MARK_BIT + first, 1 << _MARK_BIT + second, _NOWHERE, by_kind, by_attribute
 
 
-def _compared(exchange: Exchange, scene: Scene) -> Iterator[int]:
-    """How the two things asked about compare, whatever is asked; nothing where there are not two."""
-    targets = [scene.pointed[mark].target for mark in exchange.marks]
+def _comparisons(turn: QuestionAnswer, scene: Scene) -> Iterator[int]:
+    """How the two things of the question compare, whatever it asks; nothing if there are not two."""
+    targets = [scene.marks[mark].target for mark in turn.marks]
     if len(targets) != 2 or None in targets:
         return
-    one, other = (scene.things[target] for target in targets if target is not None)
+    first, second = (scene.things[target] for target in targets if target is not None)
     longer = max(scene.width, scene.height)
-    for here, there in zip(one.centre, other.centre, strict=True):
-        yield 0 if abs(here - there) < _LEVEL * longer else 1 + (here > there)
-    yield 1 + (one.color == other.color)
-    yield 1 + (one.kind == other.kind)
-    yield 0 if one.large == other.large else 1 + one.large
-    if one.category == other.category == "number":
-        first, second = int(one.kind), int(other.kind)
-        yield 0 if first == second else 1 + (first > second)
-        yield 1 + first + second
-        yield 1 + abs(first - second)
+    for a, b in zip(first.center, second.center, strict=True):
+        yield 0 if abs(a - b) < _MIN_OFFSET * longer else 1 + (a > b)
+    yield 1 + (first.color == second.color)
+    yield 1 + (first.kind == second.kind)
+    yield 0 if first.large == second.large else 1 + first.large
+    if first.category == second.category == "number":
+        a, b = int(first.kind), int(second.kind)
+        yield 0 if a == b else 1 + (a > b)
+        yield 1 + a + b
+        yield 1 + abs(a - b)
 
 
-def _names(exchange: Exchange) -> Iterator[int]:
-    named = (exchange.names[0], exchange.names[-1]) if exchange.names else (("", ""),) * 2
-    for name in named:
-        for numbers, word in zip(_NUMBERS_OF_MARKS, name, strict=True):
+def _mark_names(turn: QuestionAnswer) -> Iterator[int]:
+    names = (turn.mark_names[0], turn.mark_names[-1]) if turn.mark_names else (("", ""),) * 2
+    for name in names:
+        for numbers, word in zip(_MARK_NAME_NUMBERS, name, strict=True):
             yield numbers.get(word, 0)
 
 
-class Lessons(nn.Module):
-    """The losses of all lessons, over what the text model has just done with a batch."""
+class AuxiliaryLosses(nn.Module):
+    """All auxiliary losses, computed from what the text model has just recorded for a batch."""
 
-    def __init__(self, tokenizer: Any, image_at: int) -> None:
+    def __init__(self, tokenizer: Any, image_start: int) -> None:
         super().__init__()
-        self._image = slice(image_at, image_at + GRID * GRID)
+        self._image = slice(image_start, image_start + GRID * GRID)
         groups = (*KINDS, NOTHING), COLORS, TEXTURES, ("small", "large"), _PLACE_WORDS
         self._words = [
             [tokenizer.encode(f" {word}", add_special_tokens=False)[-1] for word in words] for words in groups
         ]
-        # One vector for each kind, colour …, which what asks for it and what shows it both point to.
-        sizes = [len(names) for names in (*_NUMBERS_OF_MARKS, *_NUMBERS_OF_WORDS)]
+        # A vector for each kind, color …, which the queries that look for it and the keys that show it match.
+        sizes = [len(names) for names in (*_MARK_NAME_NUMBERS, *_ATTRIBUTE_NUMBERS)]
         self.vectors = nn.ModuleDict(
-            {str(layer): nn.ParameterList(torch.randn(size, HEAD) for size in sizes) for layer in LOOKING}
+            {
+                str(layer): nn.ParameterList(torch.randn(size, HEAD) for size in sizes)
+                for layer in SUPERVISED_HEADS
+            }
         )
-        classes = [table(GRID)[_COLUMNS[name]].classes + 1 for name in _RECALLED]
+        classes = [label_columns(GRID)[_COLUMNS[name]].classes + 1 for name in _RECALLED]
         self.recall = nn.ModuleList(nn.Linear(TEXT_WIDTH, sum(classes)) for _ in range(2))
         self._classes = classes
-        self.compare = nn.Linear(TEXT_WIDTH, sum(_COMPARISONS.values()))
+        self.comparison = nn.Linear(TEXT_WIDTH, sum(_COMPARISONS.values()))
 
     def forward(
-        self, model: Any, states: torch.Tensor, hints: torch.Tensor, told: torch.Tensor
+        self, model: Any, states: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss of all lessons. `states` are those of the rows' tokens after the recalling layer."""
-        told = told.long()
+        """The weighted sum of all losses; `states` are those of the rows' tokens after the middle layer."""
+        labels = labels.long()
         layers = model.model.language_model.layers
-        looking, looked = self._look(layers, hints, told)
-        naming, named = self._name(model, told)
-        matching, matched = self._match(layers, hints, told)
-        recalling, recalled = self._recall(states, hints, told)
-        comparing, compared = self._compare(states, hints)
-        loss = _LOOK * looking + _NAME * naming + _MATCH * matching + _RECALL * recalling
-        return loss + _COMPARE * comparing, looked | named | matched | recalled | compared
+        attention_loss, attention = self._attention_loss(layers, targets, labels)
+        naming_loss, naming = self._naming_loss(model, labels)
+        matching_loss, matching = self._matching_loss(layers, targets, labels)
+        recall_loss, recall = self._recall_loss(states, targets, labels)
+        comparison_loss, comparison = self._comparison_loss(states, targets)
+        loss = _ATTENTION_WEIGHT * attention_loss + _NAMING_WEIGHT * naming_loss
+        loss = loss + _MATCHING_WEIGHT * matching_loss + _RECALL_WEIGHT * recall_loss
+        loss = loss + _COMPARISON_WEIGHT * comparison_loss
+        return loss, attention | naming | matching | recall | comparison
 
-    def _look(
-        self, layers: Any, hints: torch.Tensor, told: torch.Tensor
+    def _attention_loss(
+        self, layers: Any, targets: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """How little of the looking heads' attention falls where it should, and the share that does."""
-        loss, found = torch.zeros((), device=told.device), {}
-        for layer, roles in LOOKING.items():
-            shares = layers[layer].self_attn.watched.shares
-            places = torch.zeros(len(told), shares.shape[-1], dtype=torch.long, device=told.device)
-            places[:, self._image] = _held(told)
-            middles = torch.zeros_like(places)
-            middles[:, self._image] = _bit(told[:, :, -1], 0)
-            places[:, 0] = middles[:, 0] = _NOWHERE
+        """The loss of the heads' attention, and the shares of it that are in the right places."""
+        loss, metrics = torch.zeros((), device=labels.device), {}
+        for layer, roles in SUPERVISED_HEADS.items():
+            shares = layers[layer].self_attn.record.shares
+            contents, centers = self._opening_contents(labels, shares.shape[-1])
             for head, role in enumerate(roles):
-                counting = (hints[..., _COUNTED] > 0) & (hints[..., role] > _NOWHERE)
-                if counting.any():
-                    loss = loss + self._count(shares[:, head], counting, hints[..., role], middles) / 2
-                picture, row, place = ((hints[..., role] > 0) & ~counting).nonzero(as_tuple=True)
-                there = (places[picture] & hints[picture, row, place, role, None]) > 0
-                held = (shares[picture, head, row, place].float() * there).sum(-1)
-                weight = 1 - _LESS * hints[picture, row, place, _LATER].to(held.dtype)
-                if role == _NEAR:
-                    weight[hints[picture, row, place, role] == _NOWHERE] *= _SELDOM
+                counted = (targets[..., _COUNTED] > 0) & (targets[..., role] > _NOWHERE)
+                if counted.any():
+                    loss = (
+                        loss + self._counting_loss(shares[:, head], counted, targets[..., role], centers) / 2
+                    )
+                picture, row, position = ((targets[..., role] > 0) & ~counted).nonzero(as_tuple=True)
+                token = targets[picture, row, position]
+                right = (contents[picture] & token[:, role, None]) > 0
+                share = (shares[picture, head, row, position].float() * right).sum(-1)
+                weight = 1 - _LATER_DISCOUNT * token[:, _LATER].to(share.dtype)
+                if role == _NEAREST:
+                    weight[token[:, role] == _NOWHERE] *= _NOT_NEAREST_WEIGHT
                 total = weight.sum().clamp(min=1e-4)
-                loss = loss - (weight * held.clamp(min=1e-4).log()).sum() / total / 2
-                found[f"looks {role}"] = float((weight * held.detach()).sum() / total)
-        return loss, found
+                loss = loss - (weight * share.clamp(min=1e-4).log()).sum() / total / 2
+                metrics[f"attends {role}"] = float((weight * share.detach()).sum() / total)
+        return loss, metrics
 
-    def _count(
-        self, shares: torch.Tensor, counting: torch.Tensor, aim: torch.Tensor, middles: torch.Tensor
+    def _opening_contents(self, labels: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Bit sets for each token of the opening: all that it shows, and the thing whose center it holds."""
+        contents = torch.zeros(len(labels), size, dtype=torch.long, device=labels.device)
+        contents[:, self._image] = patch_contents(labels)
+        centers = torch.zeros_like(contents)
+        centers[:, self._image] = _bit(labels[:, :, -1], 0)
+        contents[:, 0] = centers[:, 0] = _NOWHERE
+        return contents, centers
+
+    def _counting_loss(
+        self, shares: torch.Tensor, counted: torch.Tensor, places: torch.Tensor, centers: torch.Tensor
     ) -> torch.Tensor:
-        """How uneven attention is over the middles of all things to count, and the place that shows nothing.
+        """How unevenly attention is spread over the centers of all things to count and the first token.
 
-        Where each middle, a single patch, gets the same, the share of that place tells their number.
+        If every center, a single patch, gets the same share, the first token's share tells the number.
         """
-        picture, row, place = counting.nonzero(as_tuple=True)
-        wanted = ((middles[picture] & (aim[picture, row, place, None] | _NOWHERE)) > 0).float()
-        wanted[:, 0] = _UNCOUNTED
-        uneven = -shares[picture, row, place].float().clamp(min=1e-4).log() * wanted
-        return (uneven.sum(1) / wanted.sum(1)).mean()
+        picture, row, position = counted.nonzero(as_tuple=True)
+        wanted = ((centers[picture] & (places[picture, row, position, None] | _NOWHERE)) > 0).float()
+        wanted[:, 0] = _NOTHING_WHEN_COUNTING
+        cross_entropy = -shares[picture, row, position].float().clamp(min=1e-4).log() * wanted
+        return (cross_entropy.sum(1) / wanted.sum(1)).mean()
 
-    def _name(self, model: Any, told: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        """How badly the words for a patch fit what the looking heads make of it; the share of kinds right."""
-        things = _things(told)
-        picture, patch = (things[:, :, 0] > 0).nonzero(as_tuple=True)
-        loss, named = torch.zeros((), device=told.device), {}
-        for layer in LOOKING:
-            written = self._written(model, layer, slice(_NAMING), picture, patch)
+    def _naming_loss(self, model: Any, labels: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss of the words that the heads would output for patches, and their accuracy on kinds."""
+        attributes = _visible_attributes(labels)
+        picture, patch = (attributes[:, :, 0] > 0).nonzero(as_tuple=True)
+        loss, metrics = torch.zeros((), device=labels.device), {}
+        for layer in SUPERVISED_HEADS:
+            output = self._head_output(model, layer, slice(_NAMING_HEADS), picture, patch)
             for column, words in enumerate(self._words):
-                scores = F.linear(written, model.lm_head.weight[words])
-                one, right = _classify(scores, things[picture, patch, column] - 1)
-                loss = loss + one / len(LOOKING)
+                scores = F.linear(output, model.lm_head.weight[words])
+                word_loss, right = _classification_loss(scores, attributes[picture, patch, column] - 1)
+                loss = loss + word_loss / len(SUPERVISED_HEADS)
                 if column == 0:
-                    named[f"names {layer}"] = right
-        picture, patch = (told[:, :, _NEIGHBOR] > 0).nonzero(as_tuple=True)
-        written = self._written(model, RECALLING_LAYER, slice(_NEAR, _NEAR + 1), picture, patch)
-        scores = F.linear(written, model.lm_head.weight[self._words[0]])
-        one, named["names near"] = _classify(scores, told[picture, patch, _NEIGHBOR] - 1)
-        return loss + one, named
+                    metrics[f"names {layer}"] = right
+        picture, patch = (labels[:, :, _NEIGHBOR] > 0).nonzero(as_tuple=True)
+        output = self._head_output(model, MIDDLE_LAYER, slice(_NEAREST, _NEAREST + 1), picture, patch)
+        scores = F.linear(output, model.lm_head.weight[self._words[0]])
+        neighbor_loss, right = _classification_loss(scores, labels[picture, patch, _NEIGHBOR] - 1)
+        metrics["names nearest"] = right
+        return loss + neighbor_loss, metrics
 
-    def _written(
+    def _head_output(
         self, model: Any, layer: int, heads: slice, picture: torch.Tensor, patch: torch.Tensor
     ) -> torch.Tensor:
-        """What these heads of a layer would write of patches, as the words are read at the end."""
+        """What these heads of a layer would add for patches, normalized as at the end of the model."""
         text = model.model.language_model
         attention = text.layers[layer].self_attn
-        values = attention.watched.value[picture, heads, self._image.start + patch].flatten(1)
+        values = attention.record.value[picture, heads, self._image.start + patch].flatten(1)
         columns = slice((heads.start or 0) * HEAD, heads.stop * HEAD)
-        written: torch.Tensor = text.norm(F.linear(values, attention.o_proj.weight[:, columns]))
-        return written
+        output: torch.Tensor = text.norm(F.linear(values, attention.o_proj.weight[:, columns]))
+        return output
 
-    def _match(
-        self, layers: Any, hints: torch.Tensor, told: torch.Tensor
+    def _matching_loss(
+        self, layers: Any, targets: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """How badly questions and patches tell, in the looking heads, what is asked for and what is there."""
-        of_thing = told[:, :, _MARKED_BY : _MARKED_BY + 1] > 0
-        marks = torch.where(of_thing, told[:, :, _MARKED_BY : _MARKED_BY + 2], told[:, :, _MARK : _MARK + 2])
-        shown = torch.cat([marks, told[:, :, : len(_WORDS_OF_THINGS)]], 2)
+        """How badly queries encode what is sought and keys encode what is shown, in the supervised heads."""
+        shown = _shown_values(labels)
         picture, patch = (shown > 0).any(2).nonzero(as_tuple=True)
         shown = shown[picture, patch]
-        loss = torch.zeros((), device=told.device)
-        matched: dict[str, float] = {}
-        for layer, roles in LOOKING.items():
-            watched = layers[layer].self_attn.watched
-            keys = watched.key[picture, : len(roles), self._image.start + patch]
-            asked = torch.stack([_asked(hints, role) for role in roles], 3)
-            asked_of, row, place = (asked > 0).flatten(3).any(3).nonzero(as_tuple=True)
-            asked = asked[asked_of, row, place]
-            queries = watched.query[asked_of, : len(roles), row, place]
-            each: Any = self.vectors[str(layer)]
-            for column, vectors in enumerate(each):
+        loss = torch.zeros((), device=labels.device)
+        metrics: dict[str, float] = {}
+        for layer, roles in SUPERVISED_HEADS.items():
+            record = layers[layer].self_attn.record
+            keys = record.key[picture, : len(roles), self._image.start + patch]
+            sought = torch.stack([_sought_values(targets, role) for role in roles], 3)
+            token_picture, row, position = (sought > 0).flatten(3).any(3).nonzero(as_tuple=True)
+            sought = sought[token_picture, row, position]
+            queries = record.query[token_picture, : len(roles), row, position]
+            layer_vectors: Any = self.vectors[str(layer)]
+            for column, vectors in enumerate(layer_vectors):
                 heads = [
-                    head for head, role in enumerate(roles) if column not in _LEFT_TO_OTHERS.get(role, ())
+                    head for head, role in enumerate(roles) if column not in _IGNORED_COLUMNS.get(role, ())
                 ]
-                asks, right = _classify(
-                    queries[:, heads] @ vectors.T * HEAD**-0.5, asked[:, heads, column] - 1
+                query_loss, sought_right = _classification_loss(
+                    queries[:, heads] @ vectors.T * HEAD**-0.5, sought[:, heads, column] - 1
                 )
                 truth = shown[:, column, None].expand(-1, len(heads)) - 1
-                shows, seen = _classify(keys[:, heads] @ vectors.T * HEAD**-0.5, truth)
-                loss = loss + (asks + shows) / len(LOOKING)
+                key_loss, shown_right = _classification_loss(keys[:, heads] @ vectors.T * HEAD**-0.5, truth)
+                loss = loss + (query_loss + key_loss) / len(SUPERVISED_HEADS)
                 if column in (0, 2):
-                    matched |= {f"asks {layer}.{column}": right, f"shows {layer}.{column}": seen}
-        return loss, matched
+                    metrics |= {
+                        f"asks {layer}.{column}": sought_right,
+                        f"shows {layer}.{column}": shown_right,
+                    }
+        return loss, metrics
 
-    def _recall(
-        self, states: torch.Tensor, hints: torch.Tensor, told: torch.Tensor
+    def _recall_loss(
+        self, states: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """How badly an answer's tokens, once they have looked, know what they looked at."""
-        things = torch.cat([told[:, :, : len(_WORDS_OF_THINGS)], told[:, :, 5:7]], 2)
-        loss, recalled = torch.zeros((), device=told.device), {}
-        for role, reader in enumerate(self.recall):
-            aim = hints[..., role]
-            one_place = (aim > _NOWHERE) & ((aim & (aim - 1)) == 0)
-            picture, row, place = one_place.nonzero(as_tuple=True)
-            there = (_held(told)[picture] & hints[picture, row, place, role, None]) > 0
-            there &= told[picture, :, 0] > 0
+        """How badly an answer's tokens encode the thing that they have just attended to."""
+        things = torch.cat([labels[:, :, : len(_ATTRIBUTES)], labels[:, :, 5:7]], 2)
+        loss, metrics = torch.zeros((), device=labels.device), {}
+        for role, readout in enumerate(self.recall):
+            place = targets[..., role]
+            is_single = (place > _NOWHERE) & ((place & (place - 1)) == 0)
+            picture, row, position = is_single.nonzero(as_tuple=True)
+            there = (patch_contents(labels)[picture] & targets[picture, row, position, role, None]) > 0
+            there &= labels[picture, :, 0] > 0
             first = there.to(torch.uint8).argmax(1)
-            # Of a mark at nothing there is nothing to recall.
+            # There is nothing to recall for a mark on empty ground.
             truth = things[picture, first] * there.any(1)[:, None]
-            scores = reader(F.rms_norm(states[picture, row, place], (TEXT_WIDTH,)))
-            for column, some in enumerate(scores.split(self._classes, 1)):
-                one, right = _classify(some, torch.where(truth[:, column] > 0, truth[:, column], -1))
-                loss = loss + one
+            all_scores = readout(F.rms_norm(states[picture, row, position], (TEXT_WIDTH,)))
+            for column, scores in enumerate(all_scores.split(self._classes, 1)):
+                column_loss, right = _classification_loss(
+                    scores, torch.where(truth[:, column] > 0, truth[:, column], -1)
+                )
+                loss = loss + column_loss
                 if column == 0:
-                    recalled[f"recalls {role}"] = right
-        return loss, recalled
+                    metrics[f"recalls {role}"] = right
+        return loss, metrics
 
-    def _compare(self, states: torch.Tensor, hints: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        """How badly an answer's tokens know how two things compare, or how many there are."""
-        truth = hints[..., _COMPARED:]
+    def _comparison_loss(
+        self, states: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """How badly an answer's tokens encode how two things compare, or how many there are."""
+        truth = targets[..., _FIRST_COMPARISON:]
         known = (truth > 0).any(-1)
-        scores = self.compare(F.rms_norm(states[known], (TEXT_WIDTH,)))
-        loss, compared = torch.zeros((), device=states.device), {}
-        each = zip(_COMPARISONS, scores.split(list(_COMPARISONS.values()), 1), truth[known].T, strict=True)
-        for name, some, right in each:
-            one, compared[name] = _classify(some, right - 1)
-            loss = loss + one
-        return loss, {name: compared[name] for name in ("across", "same_kind", "total", "number")}
+        all_scores = self.comparison(F.rms_norm(states[known], (TEXT_WIDTH,)))
+        loss, metrics = torch.zeros((), device=states.device), {}
+        comparisons = zip(
+            _COMPARISONS, all_scores.split(list(_COMPARISONS.values()), 1), truth[known].T, strict=True
+        )
+        for name, scores, classes in comparisons:
+            comparison_loss, metrics[name] = _classification_loss(scores, classes - 1)
+            loss = loss + comparison_loss
+        return loss, {name: metrics[name] for name in ("across", "same_kind", "total", "number")}
 
 
-def _asked(hints: torch.Tensor, role: int) -> torch.Tensor:
-    """What a head in that role has to find: a mark by its name, what settles the answer by its own too."""
-    mark, other = hints[..., _NAMED : _NAMED + 2], hints[..., _NAMED + 2 : _WANTED]
-    wanted = hints[..., _WANTED:_COMPARED]
-    if role in (_OF_KIND, _OF_LOOKS):
-        return torch.cat([mark, wanted], -1)
-    # A mark is looked for by the head for what is nearest to it, or by the others.
-    near = hints[..., _NEAR, None] > _NOWHERE
-    if role == _SECOND:
-        mark = other
-    mark = mark * (near if role == _NEAR else ~near)
-    return torch.cat([mark, wanted * (mark[..., :1] == 0)], -1)
+def _shown_values(labels: torch.Tensor) -> torch.Tensor:
+    """For each patch, the kind and color of the mark on its thing or of its stroke, then its attributes."""
+    is_marked_thing = labels[:, :, _MARKED_BY : _MARKED_BY + 1] > 0
+    marks = torch.where(
+        is_marked_thing, labels[:, :, _MARKED_BY : _MARKED_BY + 2], labels[:, :, _MARK : _MARK + 2]
+    )
+    return torch.cat([marks, labels[:, :, : len(_ATTRIBUTES)]], 2)
 
 
-def _classify(scores: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """The loss where there is a truth, -1 being none, and the share that is right there."""
+def _sought_values(targets: torch.Tensor, role: int) -> torch.Tensor:
+    """What the head of a role looks for: kind and color of a mark, then the attributes of the evidence."""
+    first, second = (
+        targets[..., _FIRST_NAME : _FIRST_NAME + 2],
+        targets[..., _FIRST_NAME + 2 : _FIRST_MENTIONED],
+    )
+    mentioned = targets[..., _FIRST_MENTIONED:_FIRST_COMPARISON]
+    if role in (_BY_KIND, _BY_ATTRIBUTE):
+        return torch.cat([first, mentioned], -1)
+    # A mark is found by the head of the nearest thing or by the others, never by both.
+    asks_nearest = targets[..., _NEAREST, None] > _NOWHERE
+    mark = second if role == _SECOND_MARK else first
+    mark = mark * (asks_nearest if role == _NEAREST else ~asks_nearest)
+    return torch.cat([mark, mentioned * (mark[..., :1] == 0)], -1)
+
+
+def _classification_loss(scores: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """The mean loss and the accuracy, ignoring a truth of -1."""
     scores, truth = scores.float().flatten(0, -2), truth.flatten()
     known = int((truth >= 0).sum())
     loss = F.cross_entropy(scores, truth, ignore_index=-1, reduction="sum") / max(known, 1)
     return loss, int((scores.argmax(1) == truth).sum()) / max(known, 1)
 
 
-def _held(told: torch.Tensor) -> torch.Tensor:
-    """Of each patch, the bits of the thing and the marks that it is part of."""
-    owner, stroke, marked_by, *_ = told[:, :, -WHO:].unbind(2)
-    of_marks = _bit(stroke, _OF_MARKS - 1) | _bit(marked_by, _OF_MARKS - 1)
-    return _bit(owner, 0) | of_marks
+def patch_contents(labels: torch.Tensor) -> torch.Tensor:
+    """For each patch, the bit set of the thing and the marks that it is part of."""
+    owner, stroke, marked_by, *_ = labels[:, :, -INSTANCE_COLUMNS:].unbind(2)
+    marks = _bit(stroke, _MARK_BIT - 1) | _bit(marked_by, _MARK_BIT - 1)
+    return _bit(owner, 0) | marks
 
 
 def _bit(number: torch.Tensor, base: int) -> torch.Tensor:
     return (number > 0) * (1 << number + base)
 
 
-# Of each place, the number of its first word among those.
+# For each place, the number of its first word among these words.
 _PLACE_WORDS = tuple(dict.fromkeys(place.split()[0] for row in PLACES for place in row))
 _FIRST_WORDS = (0, *(_PLACE_WORDS.index(place.split()[0]) + 1 for row in PLACES for place in row))
 
 
-def _things(told: torch.Tensor) -> torch.Tensor:
-    """Kind, colour, texture, size and place of each patch's thing; on a mark beside it, kind and colour."""
-    things, targets = told[:, :, :5].clone(), F.pad(told[:, :, _TARGET : _TARGET + 2], (0, 3))
-    things[:, :, 4] = torch.tensor(_FIRST_WORDS, device=told.device)[things[:, :, 4]]
+def _visible_attributes(labels: torch.Tensor) -> torch.Tensor:
+    """Kind, color, texture, size and place of each patch's thing; for a stroke beside it, kind and color."""
+    things, targets = labels[:, :, :5].clone(), F.pad(labels[:, :, _TARGET : _TARGET + 2], (0, 3))
+    things[:, :, 4] = torch.tensor(_FIRST_WORDS, device=labels.device)[things[:, :, 4]]
     return torch.where(things[:, :, :1] > 0, things, targets)

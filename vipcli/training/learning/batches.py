@@ -1,4 +1,4 @@
-"""Batches, drawn by other processes while the model learns. A batch follows from its number and the seed."""
+"""Batches made by worker processes while the model trains. The seed and a batch's number determine it."""
 
 from __future__ import annotations
 
@@ -11,34 +11,36 @@ from typing import Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-Batch = TypeVar("Batch")
+BatchType = TypeVar("BatchType")
 
 
 @dataclass(frozen=True)
-class _Numbered(Dataset[Batch], Generic[Batch]):
-    make: Callable[[random.Random], Batch]
-    name: str
+class _NumberedBatches(Dataset[BatchType], Generic[BatchType]):
+    make: Callable[[random.Random], BatchType]
+    seed: str
 
-    def __getitem__(self, number: int) -> Batch:
-        return self.make(random.Random(f"{self.name} {number}"))
+    def __getitem__(self, number: int) -> BatchType:
+        return self.make(random.Random(f"{self.seed} {number}"))
 
 
-def batches(make: Callable[[random.Random], Batch], name: str, start: int, workers: int) -> Iterator[Batch]:
-    """Endless batches from number `start` on; `workers` 0 draws them in this process."""
+def batches(
+    make: Callable[[random.Random], BatchType], seed: str, start: int, workers: int
+) -> Iterator[BatchType]:
+    """Endless batches from number `start` on; with no workers they are made in this process."""
     loader = DataLoader(
-        _Numbered(make, name),
+        _NumberedBatches(make, seed),
         batch_size=None,
         sampler=range(start, start + 10_000_000),
         num_workers=workers,
         prefetch_factor=3 if workers else None,
-        worker_init_fn=_quiet,
+        worker_init_fn=_set_up_worker,
         multiprocessing_context="spawn" if workers else None,
     )
     return iter(loader)
 
 
-def _quiet(_: int) -> None:
-    """One thread a worker: there is a worker for each spare core. Ctrl-C is for the process that learns."""
+def _set_up_worker(_: int) -> None:
+    """Use one thread per worker, and leave Ctrl-C to the training process."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,176 +1,190 @@
-"""What each patch of the model's input shows: the first stage learns to see from these.
+"""Labels of the patches of the model's input, which the first stage of training learns to predict.
 
-A grid of patches lies over the padded square. Every label is a class number, 0 for "nothing to say here".
+A grid of patches covers the padded square. Every label is a class number; 0 means that no class applies.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vipcli.geometry import XY
 from vipcli.marks.kinds import KINDS as MARK_KINDS
-from vipcli.training.drawing.marking import MARK_COLORS, Layer
-from vipcli.training.drawing.scenes import Drawn
-from vipcli.training.world.facts import COLORS, KINDS, PLACES, TEXTURES, Scene, Thing
+from vipcli.training.drawing.marking import MARK_COLORS, DrawnMark
+from vipcli.training.drawing.scenes import DrawnScene
+from vipcli.training.world.facts import COLORS, KINDS, PLACES, TEXTURES
+from vipcli.training.world.scene import Scene, Thing
 
-# The finer grid that silhouettes are laid on, per patch and direction.
-_FINE = 4
-# Centres are told to half a patch.
+# Cells per patch and direction of the finer grid that silhouettes are drawn on.
+_CELLS = 4
+# Centers are labeled to a half of a patch.
 _HALVES = 2
 
 KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS, 1)}
 COLOR_NUMBERS = {color: number for number, color in enumerate(COLORS, 1)}
 TEXTURE_NUMBERS: dict[str, int] = {texture: number for number, texture in enumerate(TEXTURES, 1)}
-_PLACES = {place: number for number, place in enumerate((p for row in PLACES for p in row), 1)}
+_PLACE_NUMBERS = {place: number for number, place in enumerate((p for row in PLACES for p in row), 1)}
 MARK_NUMBERS = {kind.kind: number for number, kind in enumerate(MARK_KINDS, 1)}
 MARK_COLOR_NUMBERS = {color: number for number, color in enumerate(MARK_COLORS, 1)}
 
 
-# After the columns of `table`, who is who, counted from 1: the thing that fills a patch, the mark whose
-# stroke crosses it, the mark that its thing is marked by, the thing that its mark points out, the thing
-# nearest to its own, and the thing whose middle it is.
-WHO = 6
-_THING, _STROKE, _MARKED_BY, _TARGET, _NEAREST, _MIDDLE = range(-WHO, 0)
+INSTANCE_COLUMNS = 6
+"""Number of columns after the class labels that identify things and marks, counted from 1: the thing that
+fills the patch, the mark whose stroke crosses it, the mark on its thing, the thing under its mark, the thing
+nearest to its own, and the thing whose center it holds."""
+_THING, _STROKE, _MARKED_BY, _TARGET, _NEAREST, _CENTER = range(-INSTANCE_COLUMNS, 0)
 
 
-class Label(NamedTuple):
-    """One thing to tell of a patch, and among how many classes besides 0."""
+class LabelColumn(NamedTuple):
+    """A label of a patch, and its number of classes besides 0."""
 
     name: str
     classes: int
-    background: bool
-    """Whether 0 is an answer to learn, rather than no question."""
+    learn_zero: bool
+    """Whether 0 is a class to be learned, instead of being ignored."""
 
 
-def table(grid: int) -> tuple[Label, ...]:
-    """Everything that is told of a patch, in the order of `labels`' columns."""
-    centres = grid * _HALVES
+def label_columns(grid: int) -> tuple[LabelColumn, ...]:
+    """The class labels of a patch, in the order of the columns of `patch_labels`."""
+    centers = grid * _HALVES
     return (
-        Label("kind", len(KINDS), True),
-        Label("color", len(COLORS), False),
-        Label("texture", len(TEXTURES), False),
-        Label("size", 2, False),
-        Label("place", len(_PLACES), False),
-        Label("column", centres, False),
-        Label("row", centres, False),
-        Label("middle", 1, True),
-        Label("mark", len(MARK_KINDS), True),
-        Label("mark color", len(MARK_COLORS), False),
-        Label("mark column", centres, False),
-        Label("mark row", centres, False),
-        Label("marked by", len(MARK_KINDS), True),
-        Label("marked in", len(MARK_COLORS), False),
-        Label("target kind", len(KINDS) + 1, False),
-        Label("target color", len(COLORS), False),
-        Label("neighbor", len(KINDS), False),
+        LabelColumn("kind", len(KINDS), True),
+        LabelColumn("color", len(COLORS), False),
+        LabelColumn("texture", len(TEXTURES), False),
+        LabelColumn("size", 2, False),
+        LabelColumn("place", len(_PLACE_NUMBERS), False),
+        LabelColumn("column", centers, False),
+        LabelColumn("row", centers, False),
+        LabelColumn("middle", 1, True),
+        LabelColumn("mark", len(MARK_KINDS), True),
+        LabelColumn("mark color", len(MARK_COLORS), False),
+        LabelColumn("mark column", centers, False),
+        LabelColumn("mark row", centers, False),
+        LabelColumn("marked by", len(MARK_KINDS), True),
+        LabelColumn("marked in", len(MARK_COLORS), False),
+        LabelColumn("target kind", len(KINDS) + 1, False),
+        LabelColumn("target color", len(COLORS), False),
+        LabelColumn("neighbor", len(KINDS), False),
     )
 
 
-def labels(drawn: Drawn, grid: int) -> NDArray[np.uint8]:
-    """The class numbers: grid² patches × the columns of `table`, and the `WHO` that are no classes."""
-    scene = drawn.scene
-    scale, offset = _fit(scene, grid)
-    told = np.zeros((grid * grid, len(table(grid)) + WHO), np.uint8)
-    owners = _owners(scene.things, grid, scale, offset)
-    marks_of: dict[int, int] = {}
-    for number, layer in enumerate(drawn.layers):
-        if layer.pointed.target is not None:
-            marks_of[layer.pointed.target] = number
-    for number, thing in enumerate(scene.things):
-        patches = owners == number
-        column, row = _bins(thing.centre, grid, scale, offset)
-        marked = marks_of.get(number)
-        told[patches, :7] = (
-            KIND_NUMBERS[thing.kind],
-            COLOR_NUMBERS[thing.color],
-            TEXTURE_NUMBERS[thing.texture],
-            1 + thing.large,
-            _PLACES[scene.place(thing) or ""] if scene.place(thing) else 0,
-            column,
-            row,
+@dataclass(frozen=True, slots=True)
+class _PatchGrid:
+    """A grid of patches over a picture that is padded to a square."""
+
+    size: int
+    scale: float
+    """Patches per pixel."""
+    offset: XY
+    """Padding at the left and at the top, in pixels."""
+
+    @classmethod
+    def over(cls, scene: Scene, size: int) -> _PatchGrid:
+        longer = max(scene.width, scene.height)
+        offset = ((longer - scene.width) / 2, (longer - scene.height) / 2)
+        return cls(size, size / longer, offset)
+
+    def half_patch(self, point: XY) -> tuple[int, int]:
+        """Column and row of a point, in half patches, counted from 1."""
+        column, row = (
+            min(max(int((value + shift) * self.scale * _HALVES), 0), self.size * _HALVES - 1) + 1
+            for value, shift in zip(point, self.offset, strict=True)
         )
-        middle = (row - 1) // _HALVES * grid + (column - 1) // _HALVES
-        told[middle, 7] = 1
-        told[middle, _MIDDLE] = number + 1
-        told[patches, _THING] = number + 1
-        near = scene.nearest(thing)
-        if near is not None:
-            told[patches, 16] = KIND_NUMBERS[scene.things[near].kind]
-            told[patches, _NEAREST] = near + 1
-        if marked is not None:
-            mark = drawn.layers[marked].pointed.mark
-            told[patches, 12:14] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name]
-            told[patches, _MARKED_BY] = marked + 1
-    for number, layer in enumerate(drawn.layers, 1):
-        patches = _touched(layer, grid, scale, offset)
-        told[patches, _STROKE] = number
-        _label_layer(told, patches, layer, drawn, grid, scale, offset)
-    return told
+        return column, row
 
 
-def _fit(scene: Scene, grid: int) -> tuple[float, tuple[float, float]]:
-    """Patches a pixel, and how far the padding moves the picture, in pixels."""
-    longer = max(scene.width, scene.height)
-    return grid / longer, ((longer - scene.width) / 2, (longer - scene.height) / 2)
+def patch_labels(drawn: DrawnScene, size: int) -> NDArray[np.uint8]:
+    """Class numbers of size² patches × the columns of `label_columns`, followed by the instance columns."""
+    grid = _PatchGrid.over(drawn.scene, size)
+    labels = np.zeros((size * size, len(label_columns(size)) + INSTANCE_COLUMNS), np.uint8)
+    owners = _owners(drawn.scene.things, grid)
+    marks_of = {
+        mark.placed.target: index for index, mark in enumerate(drawn.marks) if mark.placed.target is not None
+    }
+    for index in range(len(drawn.scene.things)):
+        _label_thing(labels, owners == index, index, marks_of.get(index), drawn, grid)
+    for index, mark in enumerate(drawn.marks):
+        patches = _stroke_patches(mark, grid)
+        labels[patches, _STROKE] = index + 1
+        _label_mark(labels, patches, mark, drawn.scene, grid)
+    return labels
 
 
-def _touched(layer: Layer, grid: int, scale: float, offset: tuple[float, float]) -> NDArray[np.bool_]:
-    ys, xs = np.nonzero(layer.changed)
-    columns = ((xs * layer.step + offset[0]) * scale).astype(np.int64).clip(0, grid - 1)
-    rows = ((ys * layer.step + offset[1]) * scale).astype(np.int64).clip(0, grid - 1)
-    hits = np.bincount(rows * grid + columns, minlength=grid * grid)
-    # A patch that the stroke barely grazes shows nothing of it.
-    per_patch = (1 / scale / layer.step) ** 2
+def _label_thing(
+    labels: NDArray[np.uint8],
+    patches: NDArray[np.bool_],
+    index: int,
+    marked_by: int | None,
+    drawn: DrawnScene,
+    grid: _PatchGrid,
+) -> None:
+    scene, thing = drawn.scene, drawn.scene.things[index]
+    column, row = grid.half_patch(thing.center)
+    place = scene.place(thing)
+    labels[patches, :7] = (
+        KIND_NUMBERS[thing.kind],
+        COLOR_NUMBERS[thing.color],
+        TEXTURE_NUMBERS[thing.texture],
+        1 + thing.large,
+        _PLACE_NUMBERS[place] if place else 0,
+        column,
+        row,
+    )
+    center = (row - 1) // _HALVES * grid.size + (column - 1) // _HALVES
+    labels[center, 7] = 1
+    labels[center, _CENTER] = index + 1
+    labels[patches, _THING] = index + 1
+    nearest = scene.nearest(thing)
+    if nearest is not None:
+        labels[patches, 16] = KIND_NUMBERS[scene.things[nearest].kind]
+        labels[patches, _NEAREST] = nearest + 1
+    if marked_by is not None:
+        mark = drawn.marks[marked_by].placed.mark
+        labels[patches, 12:14] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name]
+        labels[patches, _MARKED_BY] = marked_by + 1
+
+
+def _label_mark(
+    labels: NDArray[np.uint8], patches: NDArray[np.bool_], drawn: DrawnMark, scene: Scene, grid: _PatchGrid
+) -> None:
+    mark, target = drawn.placed.mark, drawn.placed.target
+    column, row = grid.half_patch(drawn.aim)
+    thing = None if target is None else scene.things[target]
+    labels[patches, 8:12] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name], column, row
+    labels[patches, 14] = len(KIND_NUMBERS) + 1 if thing is None else KIND_NUMBERS[thing.kind]
+    labels[patches, 15] = 0 if thing is None else COLOR_NUMBERS[thing.color]
+    labels[patches, _TARGET] = 0 if target is None else target + 1
+
+
+def _stroke_patches(mark: DrawnMark, grid: _PatchGrid) -> NDArray[np.bool_]:
+    """The patches that a mark's stroke crosses, apart from those that it barely touches."""
+    ys, xs = np.nonzero(mark.changed)
+    columns = ((xs * mark.step + grid.offset[0]) * grid.scale).astype(np.int64).clip(0, grid.size - 1)
+    rows = ((ys * mark.step + grid.offset[1]) * grid.scale).astype(np.int64).clip(0, grid.size - 1)
+    hits = np.bincount(rows * grid.size + columns, minlength=grid.size * grid.size)
+    per_patch = (1 / grid.scale / mark.step) ** 2
     return np.asarray(hits > 0.03 * per_patch)
 
 
-def _label_layer(
-    told: NDArray[np.uint8],
-    patches: NDArray[np.bool_],
-    layer: Layer,
-    drawn: Drawn,
-    grid: int,
-    scale: float,
-    offset: tuple[float, float],
-) -> None:
-    mark = layer.pointed.mark
-    column, row = _bins(layer.aim, grid, scale, offset)
-    target = layer.pointed.target
-    thing = None if target is None else drawn.scene.things[target]
-    told[patches, 8:12] = MARK_NUMBERS[mark.kind], MARK_COLOR_NUMBERS[mark.color.name], column, row
-    told[patches, 14] = len(KIND_NUMBERS) + 1 if thing is None else KIND_NUMBERS[thing.kind]
-    told[patches, 15] = 0 if thing is None else COLOR_NUMBERS[thing.color]
-    told[patches, _TARGET] = 0 if target is None else target + 1
-
-
-def _owners(
-    things: tuple[Thing, ...], grid: int, scale: float, offset: tuple[float, float]
-) -> NDArray[np.int64]:
-    """The number of the thing that fills most of each patch, -1 where there is hardly any."""
-    fine = grid * _FINE
-    canvas = np.zeros((fine, fine), np.uint8)
+def _owners(things: tuple[Thing, ...], grid: _PatchGrid) -> NDArray[np.int64]:
+    """The index of the thing that fills most of each patch; -1 for patches with hardly any of a thing."""
+    patches, cells = grid.size * grid.size, grid.size * _CELLS
+    canvas = np.zeros((cells, cells), np.uint8)
     for number, thing in enumerate(things, 1):
-        polygons = [(np.array(polygon) + offset) * (scale * _FINE * 16) for polygon in thing.outline]
+        polygons = [
+            (np.array(polygon) + grid.offset) * (grid.scale * _CELLS * 16) for polygon in thing.outline
+        ]
         for polygon in polygons:
             cv2.fillPoly(canvas, [np.round(polygon - 8).astype(np.int32)], (number,), cv2.LINE_8, 4)
-    cells = canvas.reshape(grid, _FINE, grid, _FINE).transpose(0, 2, 1, 3).reshape(grid * grid, -1)
-    best = np.full(grid * grid, -1)
-    most = np.full(grid * grid, 1)
+    by_patch = canvas.reshape(grid.size, _CELLS, grid.size, _CELLS).transpose(0, 2, 1, 3).reshape(patches, -1)
+    best = np.full(patches, -1)
+    most = np.full(patches, 1)
     for number in range(1, len(things) + 1):
-        count = (cells == number).sum(1)
+        count = (by_patch == number).sum(1)
         better = count > most
         best[better], most[better] = number - 1, count[better]
     return best
-
-
-def _bins(
-    point: tuple[float, float], grid: int, scale: float, offset: tuple[float, float]
-) -> tuple[int, int]:
-    column, row = (
-        min(max(int((value + shift) * scale * _HALVES), 0), grid * _HALVES - 1) + 1
-        for value, shift in zip(point, offset, strict=True)
-    )
-    return column, row

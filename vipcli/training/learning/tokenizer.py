@@ -1,4 +1,4 @@
-"""The bundled model's own tokenizer: BPE over the world's words, with single bytes for everything else."""
+"""The bundled model's tokenizer: BPE trained on the world's words, with single bytes for everything else."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ SIZE = 1024
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
 _SPACE = "▁"
 
-# A word with the space before it; a digit; the marks that begin a turn; any other character alone.
-# Nothing is ever merged across these, so a text in pieces has the same tokens as in one.
-_WORDS = rf"{_SPACE}?\p{{L}}+|{_SPACE}?\p{{N}}|#+|{_SPACE}?[^\p{{L}}\p{{N}}#{_SPACE}\n]|\n|{_SPACE}"
+# A word with the space before it; a digit; the # characters that begin a turn; any other single character.
+# Tokens never cross these boundaries, so a text encoded in pieces has the same tokens as the whole.
+_PRE_TOKENS = rf"{_SPACE}?\p{{L}}+|{_SPACE}?\p{{N}}|#+|{_SPACE}?[^\p{{L}}\p{{N}}#{_SPACE}\n]|\n|{_SPACE}"
 
 
-def learn(texts: Iterable[str]) -> Any:
-    """A tokenizer that has learned its words from `texts`."""
-    # Names that a picture is full of are seldom asked for by name, and still deserve a token each.
+def train_tokenizer(texts: Iterable[str]) -> Any:
+    """Train a tokenizer on `texts`."""
+    # Questions rarely mention some kinds by name, but every name should be a single token.
     names = [f"the {noun(kind)}" for kind in KINDS]
-    framing = [form.build([Turn("What is it?", "a circle"), Turn("Why?")]) for form in (HUMAN, VICUNA)]
-    learned = _plain(models.BPE())
-    learned.train_from_iterator(
-        [*texts, *framing * 200, *names * 1000],
+    prompts = [form.build([Turn("What is it?", "a circle"), Turn("Why?")]) for form in (HUMAN, VICUNA)]
+    trained = _bare_tokenizer(models.BPE())
+    trained.train_from_iterator(
+        [*texts, *prompts * 200, *names * 1000],
         trainers.BpeTrainer(
             vocab_size=SIZE - len(SPECIAL) - 256,
             special_tokens=[],
@@ -46,10 +46,10 @@ def learn(texts: Iterable[str]) -> Any:
             show_progress=False,
         ),
     )
-    model = json.loads(learned.to_str())["model"]
+    model = json.loads(trained.to_str())["model"]
     pieces = sorted(model["vocab"], key=model["vocab"].get)
     words = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
-    tokenizer = _plain(
+    tokenizer = _bare_tokenizer(
         models.BPE(
             {word: number for number, word in enumerate(words)},
             [tuple(pair) for pair in model["merges"]],
@@ -73,8 +73,8 @@ def learn(texts: Iterable[str]) -> Any:
     )
 
 
-def _plain(model: Any) -> Any:
+def _bare_tokenizer(model: Any) -> Any:
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PRE_TOKENS), "isolated")
     return tokenizer

@@ -1,15 +1,15 @@
-"""The wordings of questions: tables only, filled in by `vipcli.training.questions.generator`.
+"""The wordings of questions, as templates.
 
-A wording's blanks, where it has them:
+Blanks in a template:
 
     {x} {y}        a thing by its mark: `the thing within the red rectangle`
-    {at}           a mark alone, fit to follow `what is`: `within the red rectangle`
-    {ref}          a mark alone, fit to follow a noun: `that the red arrow points at`
+    {at}           a mark alone, to follow `what is`: `within the red rectangle`
+    {ref}          a mark alone, to follow a noun: `that the red arrow points at`
     {pair}         two things by their marks: `the things at the red point and in the blue box`
     {here}         the picture: `in the picture`
-    anything else  what the family fills in
+    anything else  filled in by the question's family
 
-A wording begins in lower case where it may; whoever fills it in gives it its capital.
+Templates begin in lower case; the first letter is capitalized when the blanks are filled.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 # --------------------------------------------------------------------------- marks
 
-# How people speak of a mark. What begins with a word of AFTER_NOUN_ONLY cannot follow "what is".
+# Informal references to a mark. Those that begin with a word of AFTER_NOUN_ONLY cannot follow "what is".
 AFTER_NOUN_ONLY = ("that ", "with ", "which ")
-LOOSE: dict[str, tuple[str, ...]] = {
+INFORMAL_REFERENCES: dict[str, tuple[str, ...]] = {
     "box": (
         "in the {color} rectangle",
         "inside the {color} rectangle",
@@ -109,8 +109,8 @@ LOOSE: dict[str, tuple[str, ...]] = {
         "with the {color} mask over it",
     ),
 }
-# These name a mark by little more than its colour, and so need that colour to be no other mark's.
-TINTED: dict[str, tuple[str, ...]] = {
+# References by color, which no other mark may share.
+COLOR_REFERENCES: dict[str, tuple[str, ...]] = {
     "box": ("framed in {color}", "boxed in {color}"),
     "ellipse": ("circled in {color}", "encircled in {color}"),
     "contour": ("outlined in {color}", "traced in {color}"),
@@ -118,7 +118,7 @@ TINTED: dict[str, tuple[str, ...]] = {
     "mask": ("highlighted in {color}", "shaded in {color}"),
 }
 
-# Things that somebody could take for a mark of the kind: by what they are, and by their texture.
+# Things that could be taken for a mark of each kind: by their kind, and by their texture.
 LOOKALIKES: dict[str, tuple[str, ...]] = {
     "box": ("rectangle", "square"),
     "ellipse": ("circle", "oval"),
@@ -127,7 +127,7 @@ LOOKALIKES: dict[str, tuple[str, ...]] = {
 }
 LOOKALIKE_TEXTURES = {"contour": "outlined", "point": "dotted"}
 
-# Kinds of mark that look too much alike to deny the one where the other stands in the same colour.
+# Kinds of mark so similar that one cannot be called absent if the other is there in the same color.
 SIMILAR_MARKS: tuple[tuple[str, str], ...] = (
     ("box", "contour"),
     ("ellipse", "contour"),
@@ -138,13 +138,13 @@ SIMILAR_MARKS: tuple[tuple[str, str], ...] = (
     ("ellipse", "point"),
     ("ellipse", "scribble"),
 )
-# Kinds of thing of which one could be called the other.
+# Kinds of thing that could be called by each other's name.
 SIMILAR_KINDS: tuple[tuple[str, str], ...] = (
     ("square", "rectangle"),
     ("circle", "oval"),
     ("square", "diamond"),
 )
-# What else a thing might be said to be for: too close to ask for a "no".
+# Uses of a thing that are arguable, so that no question expects "no" for them.
 ARGUABLE_USES: dict[str, tuple[str, ...]] = {
     "house": ("sitting", "reading", "eating", "drinking", "keeping dry"),
     "car": ("sitting", "keeping dry", "living in"),
@@ -157,8 +157,8 @@ ARGUABLE_USES: dict[str, tuple[str, ...]] = {
 
 PLURALS = {"fish": "fish", "cross": "crosses"}
 
-HERE = ("in the picture", "in this picture", "in the image", "here")
-# What a sentence says of a place.
+IN_THE_PICTURE = ("in the picture", "in this picture", "in the image", "here")
+# Prepositions in front of a place in a description; elsewhere "in the".
 PREPOSITIONS = {"left": "at the", "right": "at the", "top": "at the", "bottom": "at the"}
 
 SIDES: dict[str, tuple[str, ...]] = {
@@ -178,20 +178,20 @@ CHARACTERS = ("character", "symbol")
 
 @dataclass(frozen=True, slots=True)
 class Wordings:
-    """The ways of asking one thing."""
+    """The templates of one family: plain questions, and clauses set into frames."""
 
     direct: tuple[str, ...]
     framed: tuple[str, ...] = ()
     nouns: tuple[str, ...] = THINGS
-    """What {x} calls the thing."""
+    """Nouns that {x} may use for the thing."""
 
     @property
     def all(self) -> tuple[str, ...]:
         return self.direct + self.framed
 
 
-# Around "what colour it is".
-_ASKING = (
+# Frames for a clause such as "what color it is".
+_QUESTION_FRAMES = (
     "can you tell me {clause}?",
     "could you tell me {clause}?",
     "please tell me {clause}.",
@@ -201,8 +201,8 @@ _ASKING = (
     "do you know {clause}?",
     "could you say {clause}?",
 )
-# Around "it is red".
-_CLAIMING = (
+# Frames for a statement such as "it is red".
+_YES_NO_FRAMES = (
     "is it true that {clause}?",
     "is it right that {clause}?",
     "would you say that {clause}?",
@@ -216,7 +216,7 @@ _CLAIMING = (
     "please say if {clause}.",
     "I would like to know whether {clause}.",
 )
-_ASKING_MORE = (
+_FOLLOW_UP_FRAMES = (
     "and can you tell me {clause}?",
     "could you also tell me {clause}?",
     "now tell me {clause}.",
@@ -224,7 +224,7 @@ _ASKING_MORE = (
     "I would also like to know {clause}.",
     "and do you see {clause}?",
 )
-_CLAIMING_MORE = (
+_YES_NO_FOLLOW_UP_FRAMES = (
     "and is it true that {clause}?",
     "and would you say that {clause}?",
     "so {clause}, right?",
@@ -232,27 +232,27 @@ _CLAIMING_MORE = (
 )
 
 
-def _within(frames: tuple[str, ...], clauses: tuple[str, ...]) -> tuple[str, ...]:
+def _fill_frames(frames: tuple[str, ...], clauses: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(frame.replace("{clause}", clause) for clause in clauses for frame in frames)
 
 
-def _asked(direct: tuple[str, ...], *clauses: str, nouns: tuple[str, ...] = THINGS) -> Wordings:
-    return Wordings(direct, _within(_ASKING, clauses), nouns)
+def _question(direct: tuple[str, ...], *clauses: str, nouns: tuple[str, ...] = THINGS) -> Wordings:
+    return Wordings(direct, _fill_frames(_QUESTION_FRAMES, clauses), nouns)
 
 
-def _claimed(direct: tuple[str, ...], *clauses: str, nouns: tuple[str, ...] = THINGS) -> Wordings:
-    return Wordings(direct, _within(_CLAIMING, clauses), nouns)
+def _yes_no(direct: tuple[str, ...], *clauses: str, nouns: tuple[str, ...] = THINGS) -> Wordings:
+    return Wordings(direct, _fill_frames(_YES_NO_FRAMES, clauses), nouns)
 
 
-def _more(direct: tuple[str, ...], *clauses: str) -> Wordings:
-    return Wordings(direct, _within(_ASKING_MORE, clauses))
+def _follow_up(direct: tuple[str, ...], *clauses: str) -> Wordings:
+    return Wordings(direct, _fill_frames(_FOLLOW_UP_FRAMES, clauses))
 
 
-def _claimed_more(direct: tuple[str, ...], *clauses: str) -> Wordings:
-    return Wordings(direct, _within(_CLAIMING_MORE, clauses))
+def _yes_no_follow_up(direct: tuple[str, ...], *clauses: str) -> Wordings:
+    return Wordings(direct, _fill_frames(_YES_NO_FOLLOW_UP_FRAMES, clauses))
 
 
-_WHAT = _asked(
+_WHAT = _question(
     (
         "what is the object {ref}?",
         "what is {x}?",
@@ -275,7 +275,7 @@ _WHAT = _asked(
     "what {x} is",
     "what is {at}",
 )
-_COLOR = _asked(
+_COLOR = _question(
     (
         "what colour is {x}?",
         "which colour is {x}?",
@@ -291,7 +291,7 @@ _COLOR = _asked(
     "what colour {x} is",
     "which colour {x} has",
 )
-_COUNT = _asked(
+_COUNT = _question(
     (
         "how many {kinds} are there {here}?",
         "how many {kinds} are {here}?",
@@ -304,7 +304,7 @@ _COUNT = _asked(
     "how many {kinds} there are {here}",
     "the number of {kinds} {here}",
 )
-_SIDE = _claimed(
+_SIDE = _yes_no(
     (
         "is {x} {side} {y}?",
         "is {x} located {side} {y}?",
@@ -321,7 +321,7 @@ WORDINGS: dict[str, Wordings] = {
     "what": _WHAT,
     "nothing": _WHAT,
     "color": _COLOR,
-    "texture": _asked(
+    "texture": _question(
         (
             "is {x} plain, striped, dotted or outlined?",
             "what texture does {x} have?",
@@ -339,7 +339,7 @@ WORDINGS: dict[str, Wordings] = {
         "which texture {x} has",
         "whether {x} is plain, striped, dotted or outlined",
     ),
-    "size": _asked(
+    "size": _question(
         (
             "is {x} small or large?",
             "is {x} large or small?",
@@ -354,7 +354,7 @@ WORDINGS: dict[str, Wordings] = {
         "what size {x} is",
         "whether {x} is small or large",
     ),
-    "is-what": _claimed(
+    "is-what": _yes_no(
         (
             "is {x} {kind}?",
             "is the object {ref} {kind}?",
@@ -367,7 +367,7 @@ WORDINGS: dict[str, Wordings] = {
         "{x} is {kind}",
         "what is {at} is {kind}",
     ),
-    "is-color": _claimed(
+    "is-color": _yes_no(
         (
             "is {x} {color}?",
             "is the colour of {x} {color}?",
@@ -378,7 +378,7 @@ WORDINGS: dict[str, Wordings] = {
         "{x} is {color}",
         "the colour of {x} is {color}",
     ),
-    "is-texture": _claimed(
+    "is-texture": _yes_no(
         (
             "is {x} {texture}?",
             "is the texture of {x} {texture}?",
@@ -388,7 +388,7 @@ WORDINGS: dict[str, Wordings] = {
         "{x} is {texture}",
         "the texture of {x} is {texture}",
     ),
-    "is-size": _claimed(
+    "is-size": _yes_no(
         (
             "is {x} {size}?",
             "is {x} {size} in size?",
@@ -398,7 +398,7 @@ WORDINGS: dict[str, Wordings] = {
         "{x} is {size}",
         "{x} is a {size} one",
     ),
-    "category": _asked(
+    "category": _question(
         (
             "is {x} {options}?",
             "is it {options} that is {at}?",
@@ -422,7 +422,7 @@ WORDINGS: dict[str, Wordings] = {
         "which of these {x} is: {options}",
         nouns=("thing", "item"),
     ),
-    "choose-what": _asked(
+    "choose-what": _question(
         (
             "is {x} {one} or {two}?",
             "which is {x}, {one} or {two}?",
@@ -438,7 +438,7 @@ WORDINGS: dict[str, Wordings] = {
         "whether {x} is {one} or {two}",
         "what {x} is, {one} or {two}",
     ),
-    "choose-color": _asked(
+    "choose-color": _question(
         (
             "is {x} {one} or {two}?",
             "is the colour of {x} {one} or {two}?",
@@ -451,7 +451,7 @@ WORDINGS: dict[str, Wordings] = {
         "whether {x} is {one} or {two}",
         "what colour {x} is, {one} or {two}",
     ),
-    "letter": _asked(
+    "letter": _question(
         (
             "which letter is {at}?",
             "what letter is {at}?",
@@ -471,7 +471,7 @@ WORDINGS: dict[str, Wordings] = {
         "what letter is {at}",
         nouns=LETTERS,
     ),
-    "number": _asked(
+    "number": _question(
         (
             "which number is {at}?",
             "what number is {at}?",
@@ -492,7 +492,7 @@ WORDINGS: dict[str, Wordings] = {
         "what number is {at}",
         nouns=NUMBERS,
     ),
-    "read": _asked(
+    "read": _question(
         (
             "read what is {at}.",
             "read {x}.",
@@ -508,7 +508,7 @@ WORDINGS: dict[str, Wordings] = {
         "which character is {at}",
         nouns=CHARACTERS,
     ),
-    "corners": _asked(
+    "corners": _question(
         (
             "how many corners does {x} have?",
             "how many corners are there on {x}?",
@@ -522,7 +522,7 @@ WORDINGS: dict[str, Wordings] = {
         "how many corners there are on {x}",
         nouns=("shape", "thing", "object"),
     ),
-    "alive": _claimed(
+    "alive": _yes_no(
         (
             "is {x} alive?",
             "is {x} a living thing?",
@@ -533,7 +533,7 @@ WORDINGS: dict[str, Wordings] = {
         "{x} is alive",
         "{x} is a living thing",
     ),
-    "use": _asked(
+    "use": _question(
         (
             "what is {x} used for?",
             "what is {x} good for?",
@@ -547,7 +547,7 @@ WORDINGS: dict[str, Wordings] = {
         "what {x} is used for",
         "what people use {x} for",
     ),
-    "is-use": _claimed(
+    "is-use": _yes_no(
         (
             "is {x} used for {use}?",
             "is {x} good for {use}?",
@@ -558,7 +558,7 @@ WORDINGS: dict[str, Wordings] = {
         "{x} is used for {use}",
         "people use {x} for {use}",
     ),
-    "vowel": _asked(
+    "vowel": _question(
         (
             "is {x} a vowel or a consonant?",
             "is {x} a consonant or a vowel?",
@@ -573,7 +573,7 @@ WORDINGS: dict[str, Wordings] = {
         "which {x} is, a vowel or a consonant",
         nouns=LETTERS,
     ),
-    "parity": _asked(
+    "parity": _question(
         (
             "is {x} odd or even?",
             "is {x} even or odd?",
@@ -590,7 +590,7 @@ WORDINGS: dict[str, Wordings] = {
         "whether {x} is an even or an odd number",
         nouns=NUMBERS,
     ),
-    "sum": _asked(
+    "sum": _question(
         (
             "what is the sum of {x} and {y}?",
             "what is the sum of {pair}?",
@@ -607,7 +607,7 @@ WORDINGS: dict[str, Wordings] = {
         "what {pair} add up to",
         nouns=NUMBERS,
     ),
-    "difference": _asked(
+    "difference": _question(
         (
             "what is the difference between {x} and {y}?",
             "what is the difference between {pair}?",
@@ -622,7 +622,7 @@ WORDINGS: dict[str, Wordings] = {
         "by how much {pair} differ",
         nouns=NUMBERS,
     ),
-    "larger-number": _asked(
+    "larger-number": _question(
         (
             "which is larger, {x} or {y}?",
             "which is greater, {x} or {y}?",
@@ -638,7 +638,7 @@ WORDINGS: dict[str, Wordings] = {
         "which of {pair} is greater",
         nouns=NUMBERS,
     ),
-    "smaller-number": _asked(
+    "smaller-number": _question(
         (
             "which is smaller, {x} or {y}?",
             "which is less, {x} or {y}?",
@@ -654,7 +654,7 @@ WORDINGS: dict[str, Wordings] = {
         "which of {pair} is less",
         nouns=NUMBERS,
     ),
-    "is-larger-number": _claimed(
+    "is-larger-number": _yes_no(
         (
             "is {x} larger than {y}?",
             "is {x} greater than {y}?",
@@ -665,7 +665,7 @@ WORDINGS: dict[str, Wordings] = {
         "{x} is greater than {y}",
         nouns=NUMBERS,
     ),
-    "plus-one": _asked(
+    "plus-one": _question(
         (
             "what is {x} plus 1?",
             "what is {x} plus one?",
@@ -679,7 +679,7 @@ WORDINGS: dict[str, Wordings] = {
         "how much {x} plus one is",
         nouns=NUMBERS,
     ),
-    "where": _asked(
+    "where": _question(
         (
             "where is {x} relative to {y}?",
             "where is {x} in relation to {y}?",
@@ -697,7 +697,7 @@ WORDINGS: dict[str, Wordings] = {
     "right-of": _SIDE,
     "above": _SIDE,
     "below": _SIDE,
-    "same-color": _claimed(
+    "same-color": _yes_no(
         (
             "do {pair} have the same colour?",
             "do {x} and {y} have the same colour?",
@@ -711,7 +711,7 @@ WORDINGS: dict[str, Wordings] = {
         "{pair} have the same colour",
         "{x} has the same colour as {y}",
     ),
-    "same-kind": _claimed(
+    "same-kind": _yes_no(
         (
             "are {pair} of the same kind?",
             "are {x} and {y} of the same kind?",
@@ -724,7 +724,7 @@ WORDINGS: dict[str, Wordings] = {
         "{pair} are of the same kind",
         "{x} is the same kind of thing as {y}",
     ),
-    "bigger": _asked(
+    "bigger": _question(
         (
             "which is bigger, {x} or {y}?",
             "what is bigger, {x} or {y}?",
@@ -739,7 +739,7 @@ WORDINGS: dict[str, Wordings] = {
         "which is bigger, {x} or {y}",
         "which of {pair} is bigger",
     ),
-    "which-color": _asked(
+    "which-color": _question(
         (
             "which of the two is {color}, {x} or {y}?",
             "which is {color}, {x} or {y}?",
@@ -753,7 +753,7 @@ WORDINGS: dict[str, Wordings] = {
         "which is {color}, {x} or {y}",
         "which of {pair} is {color}",
     ),
-    "nearest": _asked(
+    "nearest": _question(
         (
             "what is nearest to {x}?",
             "what is closest to {x}?",
@@ -766,7 +766,7 @@ WORDINGS: dict[str, Wordings] = {
         "what is nearest to {x}",
         "which thing is closest to {x}",
     ),
-    "place": _asked(
+    "place": _question(
         (
             "where in the picture is {x}?",
             "where is {x} in the picture?",
@@ -810,7 +810,7 @@ WORDINGS: dict[str, Wordings] = {
     "count-color": _COUNT,
     "count-kind": _COUNT,
     "count-category": _COUNT,
-    "has-kind": _claimed(
+    "has-kind": _yes_no(
         (
             "is there {kind} {here}?",
             "do you see {kind} {here}?",
@@ -823,7 +823,7 @@ WORDINGS: dict[str, Wordings] = {
         "there is {kind} {here}",
         "the picture shows {kind}",
     ),
-    "has-color": _claimed(
+    "has-color": _yes_no(
         (
             "is there any {color} thing {here}?",
             "is any of the things {here} {color}?",
@@ -837,7 +837,7 @@ WORDINGS: dict[str, Wordings] = {
         "the picture shows {a_color} thing",
     ),
     "color-of": _COLOR,
-    "kind-of": _asked(
+    "kind-of": _question(
         (
             "what is the {color} thing?",
             "what is the {color} thing {here}?",
@@ -852,7 +852,7 @@ WORDINGS: dict[str, Wordings] = {
         "what the {color} thing is",
         "which thing {here} is {color}",
     ),
-    "picture": _asked(
+    "picture": _question(
         (
             "what is shown in this picture?",
             "what is in the picture?",
@@ -874,9 +874,9 @@ WORDINGS: dict[str, Wordings] = {
 
 # --------------------------------------------------------------------------- later turns
 
-# About the thing that the turn before was about.
+# Questions about the thing that the previous turn was about.
 FOLLOW_UPS: dict[str, Wordings] = {
-    "what": _more(
+    "what": _follow_up(
         (
             "and what is it?",
             "what is it?",
@@ -892,7 +892,7 @@ FOLLOW_UPS: dict[str, Wordings] = {
         "what it is",
         "what that is",
     ),
-    "color": _more(
+    "color": _follow_up(
         (
             "and what colour is it?",
             "what colour is it?",
@@ -908,7 +908,7 @@ FOLLOW_UPS: dict[str, Wordings] = {
         "what colour it is",
         "which colour it has",
     ),
-    "texture": _more(
+    "texture": _follow_up(
         (
             "is it plain, striped, dotted or outlined?",
             "and is it plain, striped, dotted or outlined?",
@@ -923,7 +923,7 @@ FOLLOW_UPS: dict[str, Wordings] = {
         "what texture it has",
         "whether it is plain, striped, dotted or outlined",
     ),
-    "size": _more(
+    "size": _follow_up(
         (
             "is it small or large?",
             "and is it small or large?",
@@ -938,7 +938,7 @@ FOLLOW_UPS: dict[str, Wordings] = {
         "how big it is",
         "whether it is small or large",
     ),
-    "place": _more(
+    "place": _follow_up(
         (
             "where is it?",
             "and where is it?",
@@ -949,7 +949,7 @@ FOLLOW_UPS: dict[str, Wordings] = {
         ),
         "where it is",
     ),
-    "corners": _more(
+    "corners": _follow_up(
         (
             "how many corners does it have?",
             "and how many corners does it have?",
@@ -959,32 +959,32 @@ FOLLOW_UPS: dict[str, Wordings] = {
         ),
         "how many corners it has",
     ),
-    "letter": _more(
+    "letter": _follow_up(
         ("which letter is it?", "and which letter is it?", "what letter is that?", "read it."),
         "which letter it is",
     ),
-    "number": _more(
+    "number": _follow_up(
         ("which number is it?", "and which number is it?", "what number is that?", "read it."),
         "which number it is",
     ),
-    "is-what": _claimed_more(
+    "is-what": _yes_no_follow_up(
         ("is it {kind}?", "and is it {kind}?", "is that {kind}?", "so is it {kind}?"), "it is {kind}"
     ),
-    "is-color": _claimed_more(
+    "is-color": _yes_no_follow_up(
         ("is it {color}?", "and is it {color}?", "is that {color}?", "is its colour {color}?"),
         "it is {color}",
     ),
-    "is-texture": _claimed_more(
+    "is-texture": _yes_no_follow_up(
         ("is it {texture}?", "and is it {texture}?", "is that {texture}?", "is its texture {texture}?"),
         "it is {texture}",
     ),
-    "is-size": _claimed_more(
+    "is-size": _yes_no_follow_up(
         ("is it {size}?", "and is it {size}?", "is that {size}?", "is it a {size} one?"), "it is {size}"
     ),
 }
 
-# The question of the turn before, put to another mark.
-AGAIN = (
+# The previous question, asked about another mark.
+SAME_QUESTION = (
     "and {x}?",
     "what about {x}?",
     "and what about {x}?",
@@ -997,11 +997,11 @@ AGAIN = (
     "and the same for {x}?",
 )
 
-# --------------------------------------------------------------------------- the surface
+# --------------------------------------------------------------------------- typing noise
 
-BRIEFLY = "Answer the question using a single word or phrase."
-# Each with whether the question goes on in lower case.
-LEADS: tuple[tuple[str, bool], ...] = (
+SHORT_ANSWER_REQUEST = "Answer the question using a single word or phrase."
+# Each with whether the question continues in lower case.
+LEAD_INS: tuple[tuple[str, bool], ...] = (
     ("please, ", True),
     ("Please: ", True),
     ("hey, ", True),
@@ -1009,8 +1009,8 @@ LEADS: tuple[tuple[str, bool], ...] = (
     ("Look at the picture. ", False),
     ("Look at this picture: ", True),
 )
-# Words that a question turns on, besides names of colours, kinds and marks.
-TELLING = (
+# Words that carry the meaning of a question, besides the names of colors, kinds and marks.
+SIGNIFICANT_WORDS = (
     "contour outline circle oval frame square squiggle triangle plain striped dotted outlined small large "
     "shape number letter object digit left right above below higher lower larger smaller bigger greater "
     "lesser there three vowel consonant corners alive living colour color texture pattern difference nearest "

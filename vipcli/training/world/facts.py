@@ -1,18 +1,13 @@
-"""All that the bundled model knows of: things, colours, textures, sizes, places, and what is true of them.
+"""Everything the bundled model knows about: kinds, colors, textures, sizes, places, and facts about them.
 
-The model card describes this world in words; the two must say the same.
+The model card describes this world in words; keep the two in agreement.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from vipcli.geometry import Bounds, Polygon
 from vipcli.marks.colors import RGB
-from vipcli.marks.kinds import Mark
 
 Category = Literal["shape", "number", "letter", "object"]
 Texture = Literal["plain", "striped", "dotted", "outlined"]
@@ -32,7 +27,7 @@ SHAPES = (
     "crescent",
 )
 NUMBERS = tuple("0123456789")
-# Without I and O, which are 1 and 0 to the eye.
+# Without I and O, which look like 1 and 0.
 LETTERS = tuple("ABCDEFGHJKLMNPQRSTUVWXYZ")
 OBJECTS = (
     "house",
@@ -54,7 +49,7 @@ OBJECTS = (
 )
 KINDS = SHAPES + NUMBERS + LETTERS + OBJECTS
 
-# The middle of each colour; scenes vary around it without reaching a neighbour.
+# The center of each color's range. Scenes vary around it without reaching another color.
 COLORS: dict[str, RGB] = {
     "red": (214, 32, 32),
     "orange": (244, 130, 22),
@@ -69,8 +64,8 @@ COLORS: dict[str, RGB] = {
     "white": (246, 246, 246),
     "gray": (136, 136, 138),
 }
-# Colour names for what looks much the same once it is drawn half transparent.
-_ALIKE: tuple[tuple[str, ...], ...] = (
+# Color names that are hard to tell apart once they are drawn half transparent.
+_SIMILAR_COLORS: tuple[tuple[str, ...], ...] = (
     ("red", "orange", "crimson", "maroon", "brown", "coral", "salmon"),
     ("orange", "coral", "salmon", "gold", "tan", "brown"),
     ("yellow", "gold", "orange"),
@@ -92,11 +87,11 @@ _ALIKE: tuple[tuple[str, ...], ...] = (
 )
 TEXTURES: tuple[Texture, ...] = ("plain", "striped", "dotted", "outlined")
 
-# Too thin to be anything but plain; and what has room for stripes and dots, where it is large.
+# Kinds too thin to be anything but plain, and kinds with room for stripes and dots when large.
 THIN = ("cross", "crescent", "key", "chair")
 BROAD = (*(shape for shape in SHAPES if shape not in THIN), "fish", "cup", "apple", "cloud")
 
-# A thing's longer side over the picture's longer side. The gap between the two keeps sizes plain to see.
+# A thing's longer side as a share of the picture's longer side. The gap keeps the two sizes distinct.
 SMALL = (0.15, 0.18)
 LARGE = (0.225, 0.36)
 
@@ -125,87 +120,23 @@ USES = {
 }
 VOWELS = ("A", "E", "U")
 
-INPUT = 192
-"""The side of the square that the model sees."""
+INPUT_SIZE = 192
+"""Side of the square picture that the model receives, in pixels."""
 
 PLACES = (
     ("top left", "top", "top right"),
     ("left", "middle", "right"),
     ("bottom left", "bottom", "bottom right"),
 )
-# A centre nearer than this share of a side to the border between two places is in neither for certain.
-VAGUE = 0.04
-# How far off the nearest thing may be, beside the next, to be nearest for certain.
-NEARER = 0.7
+# A center this close to the border between two places, as a share of the side, belongs to neither.
+BORDER_MARGIN = 0.04
+# The nearest thing must be less than this share as far away as the next one to count as the nearest.
+NEAREST_RATIO = 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """One thing in a scene. Coordinates are pixels of the picture, as a mark's are."""
-
-    kind: str
-    color: str
-    texture: Texture
-    large: bool
-    bounds: Bounds
-    """The smallest upright rectangle around what of it is inside the picture."""
-    outline: tuple[Polygon, ...]
-    """Its silhouette."""
-
-    @property
-    def category(self) -> Category:
-        return category(self.kind)
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        x1, y1, x2, y2 = self.bounds
-        return (x1 + x2) / 2, (y1 + y2) / 2
-
-    @property
-    def noun(self) -> str:
-        """`circle`, `letter A`, `number 7`."""
-        return noun(self.kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Pointed:
-    """A mark in a scene, and the number of the thing that it points out; None where it points at nothing."""
-
-    mark: Mark
-    target: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What is in a picture. `things` is empty, and `foreign` set, for a picture that is not of this world."""
-
-    width: int
-    height: int
-    things: tuple[Thing, ...]
-    pointed: tuple[Pointed, ...] = ()
-    foreign: bool = False
-
-    def place(self, thing: Thing) -> str | None:
-        """Which ninth of the picture the thing is in; None where that is not certain."""
-        x, y = thing.centre
-        column, row = _third(x / self.width), _third(y / self.height)
-        return None if column is None or row is None else PLACES[row][column]
-
-    def nearest(self, thing: Thing) -> int | None:
-        """The number of the thing nearest to one; None where that is not certain."""
-        near = sorted(
-            (math.dist(thing.centre, other.centre), number)
-            for number, other in enumerate(self.things)
-            if other is not thing
-        )
-        if not near or (len(near) > 1 and near[0][0] >= NEARER * near[1][0]):
-            return None
-        return near[0][1]
-
-
-def alike(one: str, other: str) -> bool:
-    """Whether somebody could take the one colour name for the other."""
-    return one == other or any(one in group and other in group for group in _ALIKE)
+def similar_colors(first: str, second: str) -> bool:
+    """Whether someone could take one of the color names for the other."""
+    return first == second or any(first in group and second in group for group in _SIMILAR_COLORS)
 
 
 def category(kind: str) -> Category:
@@ -217,18 +148,11 @@ def category(kind: str) -> Category:
 
 
 def noun(kind: str) -> str:
-    found = category(kind)
-    return f"{found} {kind}" if found in ("number", "letter") else kind
+    """`circle`, `letter A`, `number 7`."""
+    group = category(kind)
+    return f"{group} {kind}" if group in ("number", "letter") else kind
 
 
-def article(words: Sequence[str] | str) -> str:
-    """`a` or `an`, for what follows it."""
-    first = words if isinstance(words, str) else words[0]
-    return "an" if first[0] in "aeiou" else "a"
-
-
-def _third(share: float) -> int | None:
-    for border in (1 / 3, 2 / 3):
-        if abs(share - border) < VAGUE:
-            return None
-    return int(share * 3) if 0 <= share < 1 else None
+def article(word: str) -> str:
+    """`a` or `an`, whichever goes before the word."""
+    return "an" if word[0] in "aeiou" else "a"
