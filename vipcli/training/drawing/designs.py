@@ -301,9 +301,9 @@ def _crescent(rng: random.Random) -> list[Draft]:
     horn = rng.uniform(42, 78)
     edge = 1 - rng.uniform(0.45, 0.75)
     cosine = math.cos(math.radians(horn))
-    centre = (1 - edge**2) / (2 * (cosine + edge))
-    inner = math.degrees(math.atan2(math.sin(math.radians(horn)), cosine - centre))
-    back = _arc(centre, 0, centre + edge, centre + edge, 360 - inner, inner, 20)
+    center = (1 - edge**2) / (2 * (cosine + edge))
+    inner = math.degrees(math.atan2(math.sin(math.radians(horn)), cosine - center))
+    back = _arc(center, 0, center + edge, center + edge, 360 - inner, inner, 20)
     moon = _arc(0, 0, 1, 1, horn, 360 - horn, 26) + back
     angle = rng.uniform(-45, 45) if rng.random() < 0.75 else rng.uniform(0, 360)
     return [_fill(_rotate(moon, angle))]
@@ -742,7 +742,7 @@ def _petals(count: int, petal: Points, role: Role = "body") -> list[Draft]:
 
 
 def _blossom(rng: random.Random) -> list[Draft]:
-    """Round petals around a centre."""
+    """Round petals around a center."""
     count = rng.choice((5, 5, 6, 6, 7, 8))
     size = 0.62 * math.sin(math.pi / count) * rng.uniform(1.0, 1.2)
     parts = _stem(0.5, rng) if rng.random() < 0.7 else []
