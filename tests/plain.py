@@ -1,4 +1,4 @@
-"""What every error message must be: one or two plain sentences that name what was wrong."""
+"""Check error messages: one or two plain sentences that name what is wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ LONGEST = 250
 
 
 def assert_plain(error: VipcliError, *naming: str) -> None:
-    """The message is a short, whole sentence or two on one line, and holds every one of `naming`."""
+    """The message is one or two short sentences on one line, and contains all of `naming`."""
     message = str(error)
     assert message.isprintable(), message
     assert message == message.strip()

@@ -16,19 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.plain import LONGEST, assert_plain
+from tests.annotated import assert_sound, disc, photo
+from tests.plain import assert_plain
 from vipcli.annotations.reading import FORMS, Annotated, form_of, read
 from vipcli.errors import FAILED, AnnotationError, ImageError
 from vipcli.marks.regions import Region, typed
 from vipcli.pictures.images import load_picture, size_of
 
 Pixels = NDArray[np.uint8]
-
-
-def photo(path: Path, width: int = 64, height: int = 48, **options: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(path, **options)
-    return path
 
 
 def turned(path: Path, width: int = 64, height: int = 48) -> Path:
@@ -57,18 +52,6 @@ def only(source: Path, images: Path | None = None, form: str | None = None) -> A
     (item,) = every(source, images, form)
     assert item.fault is None, item.fault
     return item
-
-
-def assert_sound(item: Annotated) -> None:
-    """What holds for every item, however damaged its file."""
-    assert item.image.isprintable() and item.id.isprintable()
-    if item.fault is not None:
-        assert item.regions == ()
-        assert item.fault.isprintable(), item.fault
-        assert item.fault.endswith((".", "?")) and len(item.fault) < 2 * LONGEST, item.fault
-    for region in item.regions:
-        assert region.label.isprintable() and region.id.isprintable()
-        assert region.file is not None or region.bounds is not None
 
 
 # COCO
@@ -132,13 +115,6 @@ def test_coco_polygons(folder: Path) -> None:
     region = region_of(folder, segmentation=segmentation[0], bbox=[1, 1, 8, 8])
     assert region == Region("box", ((1, 1), (9, 9)), polygons[:1], label="cat", id="1")
     assert typed(region, "mask").polygons == polygons[:1]
-
-
-def disc() -> NDArray[np.bool_]:
-    """A disc with a hole and a speck beside it, 48 rows by 64 columns."""
-    y, x = np.mgrid[:48, :64]
-    distance = np.hypot(x - 30, y - 25)
-    return np.asarray(((distance < 15) & (distance > 6)) | ((x == 60) & (y > 40)))
 
 
 def filled(region: Region) -> NDArray[np.bool_]:

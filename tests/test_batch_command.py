@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.test_cli import Ran, vipcli
-from vipcli.training.scenes import draw_scene
+from vipcli.training.drawing.scenes import draw_scene
 
 BOX = ("--question", "What is {1}?", "--box", "25%,25%,75%,75%")
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.clips import make_clip
 from tests.commands import Ran, run
-from tests.test_videos import make_clip
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tests.test_annotations import assert_sound, disc, photo
+from tests.annotated import assert_sound, disc, photo
 from vipcli.annotations.reading import FORMS, form_of, read
 from vipcli.errors import MarkError, VipcliError
 from vipcli.marks.kinds import BY_KIND

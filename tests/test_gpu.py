@@ -36,7 +36,7 @@ from vipcli.engine.loading import load as load_checkpoint
 from vipcli.engine.local import LocalModel
 from vipcli.errors import OutOfMemoryError
 from vipcli.pictures.images import Pixels, save_picture
-from vipcli.training.scenes import draw_scene
+from vipcli.training.drawing.scenes import draw_scene
 
 # Read when the module is: the tests' own home hides the variables of whoever runs them.
 DEVICE = os.environ.get("VIPCLI_GPU", "cuda")

@@ -1,4 +1,4 @@
-"""Questions about a scene: true, balanced, varied, and the same for the same seed."""
+"""Questions about a scene are true, balanced, varied, and the same for the same seed."""
 
 from __future__ import annotations
 
@@ -14,39 +14,33 @@ import pytest
 from vipcli.asking.questions import default_question
 from vipcli.marks.colors import TRAINED, named
 from vipcli.marks.kinds import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
-from vipcli.training.questions import (
-    FAMILIES,
-    Exchange,
-    ask,
-    conversations,
-    protected,
-    roughen,
-)
-from vipcli.training.scenes import WORLD, draw_scene
-from vipcli.training.wordings import (
-    AGAIN,
-    BRIEFLY,
+from vipcli.training.drawing.scenes import DEFAULT_MIXTURE, draw_scene
+from vipcli.training.questions.families import FAMILIES
+from vipcli.training.questions.generator import ask, conversations
+from vipcli.training.questions.question_answer import QuestionAnswer
+from vipcli.training.questions.typing_noise import add_typing_noise, is_protected
+from vipcli.training.questions.wordings import (
+    COLOR_REFERENCES,
     FOLLOW_UPS,
+    INFORMAL_REFERENCES,
     LOOKALIKES,
-    LOOSE,
+    SAME_QUESTION,
+    SHORT_ANSWER_REQUEST,
     SIMILAR_KINDS,
     SIMILAR_MARKS,
-    TINTED,
     WORDINGS,
 )
-from vipcli.training.world import (
+from vipcli.training.world.facts import (
     COLORS,
     KINDS,
     LETTERS,
     NUMBERS,
     OBJECTS,
     SHAPES,
-    Pointed,
-    Scene,
     Texture,
-    Thing,
+    similar_colors,
 )
-from vipcli.training.world import alike as alike_colors
+from vipcli.training.world.scene import Scene, SceneMark, Thing
 
 SIDE = 600
 DRAWS = 12
@@ -55,17 +49,17 @@ DRAWS = 12
 def thing(
     kind: str, color: str, x: float, y: float, *, texture: Texture = "plain", large: bool = False
 ) -> Thing:
-    """A thing around that point."""
+    """A thing centered at (x, y)."""
     reach = 75 if large else 35
     return Thing(kind, color, texture, large, (x - reach, y - reach, x + reach, y + reach), ())
 
 
 def mark(kind: str, color: str, around: Thing | None = None) -> Mark:
-    """A mark around that thing."""
+    """A mark on a thing, or in a corner of the picture."""
     x1, y1, x2, y2 = around.bounds if around else (5.0, 5.0, 25.0, 25.0)
     paint, middle = named(color), ((x1 + x2) / 2, (y1 + y2) / 2)
     corners = ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
-    made: dict[str, Mark] = {
+    marks: dict[str, Mark] = {
         "box": Box(paint, x1, y1, x2, y2),
         "ellipse": Ellipse(paint, x1, y1, x2, y2),
         "triangle": Triangle(paint, x1, y1, x2, y2),
@@ -75,34 +69,34 @@ def mark(kind: str, color: str, around: Thing | None = None) -> Mark:
         "contour": Contour(paint, (corners,)),
         "mask": Mask(paint, (corners,)),
     }
-    return made[kind]
+    return marks[kind]
 
 
 def scene(*things: Thing, marks: str = "", empty: str = "", foreign: bool = False) -> Scene:
-    """Things under marks given like `red box, blue arrow`, in order, then marks at nothing."""
-    pointed = []
+    """Things with marks such as `red box, blue arrow`, in order, then marks on empty ground."""
+    scene_marks = []
     for number, name in enumerate(filter(None, marks.split(", "))):
         color, kind = name.split()
-        pointed.append(
-            Pointed(mark(kind, color, None if foreign else things[number]), None if foreign else number)
+        scene_marks.append(
+            SceneMark(mark(kind, color, None if foreign else things[number]), None if foreign else number)
         )
     for name in filter(None, empty.split(", ")):
         color, kind = name.split()
-        pointed.append(Pointed(mark(kind, color), None))
-    return Scene(SIDE, SIDE, things, tuple(pointed), foreign)
+        scene_marks.append(SceneMark(mark(kind, color), None))
+    return Scene(SIDE, SIDE, things, tuple(scene_marks), foreign)
 
 
-def draws(of: Scene, family: str, count: int = DRAWS) -> list[Exchange]:
-    """Questions of a family about a scene, none where it offers none."""
+def ask_often(about: Scene, family: str, count: int = DRAWS) -> list[QuestionAnswer]:
+    """Questions of a family about a scene; empty if the scene offers none."""
     rng = random.Random(family)
-    asked = [ask(of, family, rng) for _ in range(count)]
-    found = [exchange for exchange in asked if exchange is not None]
-    assert len(found) in (0, count)
-    return found
+    drawn = [ask(about, family, rng) for _ in range(count)]
+    turns = [turn for turn in drawn if turn is not None]
+    assert len(turns) in (0, count)
+    return turns
 
 
 def random_scene(rng: random.Random, marks: int | None = None) -> Scene:
-    """Things on a grid, with marks of different colours on some."""
+    """Things on a grid, with marks of different colors on some of them."""
     cells = rng.sample(range(16), rng.randint(2, 9))
     things = []
     for cell in cells:
@@ -190,11 +184,11 @@ ONE_MARK: list[tuple[Thing, str, str | None]] = [
 
 @pytest.mark.parametrize(("marked", "family", "answer"), ONE_MARK)
 def test_answers_about_one_thing(marked: Thing, family: str, answer: str | None) -> None:
-    found = draws(scene(marked, marks="lime arrow"), family)
-    assert {exchange.answer for exchange in found} == ({answer} if answer else set())
-    assert all(exchange.marks == (0,) for exchange in found)
-    assert all(exchange.family == family for exchange in found)
-    assert all(exchange.ability == FAMILIES[family].ability for exchange in found)
+    turns = ask_often(scene(marked, marks="lime arrow"), family)
+    assert {turn.answer for turn in turns} == ({answer} if answer else set())
+    assert all(turn.marks == (0,) for turn in turns)
+    assert all(turn.family == family for turn in turns)
+    assert all(turn.ability == FAMILIES[family].ability for turn in turns)
 
 
 TWO_MARKS: list[tuple[Thing, Thing, str, set[str]]] = [
@@ -225,10 +219,10 @@ TWO_MARKS: list[tuple[Thing, Thing, str, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("one", "two", "family", "answers"), TWO_MARKS)
-def test_answers_about_two_things(one: Thing, two: Thing, family: str, answers: set[str]) -> None:
-    found = draws(scene(one, two, marks="lime arrow, purple arrow"), family, 24)
-    assert {exchange.answer for exchange in found} == answers
+@pytest.mark.parametrize(("first", "second", "family", "answers"), TWO_MARKS)
+def test_answers_about_two_things(first: Thing, second: Thing, family: str, answers: set[str]) -> None:
+    turns = ask_often(scene(first, second, marks="lime arrow, purple arrow"), family, 24)
+    assert {turn.answer for turn in turns} == answers
 
 
 WHOLE: list[tuple[tuple[Thing, ...], str, set[tuple[str, str]]]] = [
@@ -251,67 +245,67 @@ def test_answers_about_the_whole_picture(
 ) -> None:
     rng = random.Random(1)
     asked = [ask(scene(*things), family, rng) for _ in range(60)]
-    said = {(exchange.question, exchange.answer) for exchange in asked if exchange}
-    for question, answer in said:
+    pairs = {(turn.question, turn.answer) for turn in asked if turn}
+    for question, answer in pairs:
         assert answer == "0" or any(word in question and answer == right for word, right in expected)
-    assert {answer for _, answer in said} - {"0"} == {answer for _, answer in expected} - {"0"}
-    assert all(exchange.marks == () for exchange in asked if exchange)
+    assert {answer for _, answer in pairs} - {"0"} == {answer for _, answer in expected} - {"0"}
+    assert all(turn.marks == () for turn in asked if turn)
 
 
 def test_yes_and_no_are_true() -> None:
     pair = scene(CIRCLE, FISH, SEVEN, FOUR, marks="lime box, purple arrow")
-    for exchange in draws(pair, "is-color", 60):
-        color = ("red", "orange")[exchange.marks[0]]
-        assert (exchange.answer == "yes") == bool(re.search(rf"\b{color}\b", exchange.question))
-    for exchange in draws(pair, "above", 30):
-        assert (exchange.answer == "yes") == (exchange.marks == (0, 1))
-    for exchange in draws(pair, "has-kind", 60):
-        there = any(word in exchange.question for word in ("circle", "fish", "number 7", "number 4"))
-        assert (exchange.answer == "yes") == there
+    for turn in ask_often(pair, "is-color", 60):
+        color = ("red", "orange")[turn.marks[0]]
+        assert (turn.answer == "yes") == bool(re.search(rf"\b{color}\b", turn.question))
+    for turn in ask_often(pair, "above", 30):
+        assert (turn.answer == "yes") == (turn.marks == (0, 1))
+    for turn in ask_often(pair, "has-kind", 60):
+        there = any(word in turn.question for word in ("circle", "fish", "number 7", "number 4"))
+        assert (turn.answer == "yes") == there
     numbers = scene(SEVEN, FOUR, marks="lime box, purple arrow")
-    for exchange in draws(numbers, "is-larger-number", 30):
-        assert (exchange.answer == "yes") == (exchange.marks == (0, 1))
+    for turn in ask_often(numbers, "is-larger-number", 30):
+        assert (turn.answer == "yes") == (turn.marks == (0, 1))
 
 
 def test_nearest_needs_to_be_much_nearer() -> None:
     alike = scene(SEVEN, FOUR, thing("star", "pink", 80, 310), marks="lime box")
-    assert draws(alike, "nearest") == []
+    assert ask_often(alike, "nearest") == []
     plain = scene(SEVEN, thing("star", "pink", 300, 420), FOUR, CIRCLE, marks="lime box")
-    assert {exchange.answer for exchange in draws(plain, "nearest")} == {"a star"}
+    assert {turn.answer for turn in ask_often(plain, "nearest")} == {"a star"}
 
 
 def test_description_facts_are_in_the_sentence() -> None:
-    (exchange, *_) = draws(scene(CIRCLE, marks="lime mask"), "description")
-    assert exchange.facts == ("small", "red", "striped", "circle", "top left")
-    (exchange, *_) = draws(scene(SEVEN, marks="lime mask"), "description")
-    assert exchange.facts == ("large", "blue", "number 7", "middle")
+    (turn, *_) = ask_often(scene(CIRCLE, marks="lime mask"), "description")
+    assert turn.facts == ("small", "red", "striped", "circle", "top left")
+    (turn, *_) = ask_often(scene(SEVEN, marks="lime mask"), "description")
+    assert turn.facts == ("large", "blue", "number 7", "middle")
 
 
-def test_marks_at_nothing() -> None:
+def test_marks_on_empty_ground() -> None:
     empty = scene(CIRCLE, empty="red box")
-    assert {exchange.answer for exchange in draws(empty, "nothing")} == {"nothing"}
-    assert draws(empty, "color") == []
+    assert {turn.answer for turn in ask_often(empty, "nothing")} == {"nothing"}
+    assert ask_often(empty, "color") == []
 
 
-def test_two_marks_on_one_thing_are_never_set_against_each_other() -> None:
+def test_two_marks_on_one_thing_are_never_compared() -> None:
     both = Scene(
-        SIDE, SIDE, (SEVEN, FOUR), (Pointed(mark("box", "red"), 0), Pointed(mark("arrow", "blue"), 0))
+        SIDE, SIDE, (SEVEN, FOUR), (SceneMark(mark("box", "red"), 0), SceneMark(mark("arrow", "blue"), 0))
     )
-    assert all(not draws(both, name) for name, family in FAMILIES.items() if family.marks == 2)
+    assert all(not ask_often(both, name) for name, family in FAMILIES.items() if family.marks == 2)
 
 
-def test_marks_of_one_name_are_never_asked_about() -> None:
+def test_marks_with_the_same_name_are_never_asked_about() -> None:
     twins = scene(CIRCLE, HOUSE, marks="red box, red box")
     rng = random.Random(3)
-    assert all(not turn.marks for talk in conversations(twins, rng, 60) for turn in talk)
+    assert all(not turn.marks for conversation in conversations(twins, rng, 60) for turn in conversation)
 
 
-def test_foreign_pictures_cannot_be_told() -> None:
+def test_the_answer_about_a_foreign_picture_is_always_the_same() -> None:
     foreign = scene(marks="red box, blue arrow", foreign=True)
-    talks = conversations(foreign, random.Random(4), 200)
-    assert {turn.answer for talk in talks for turn in talk} == {"I can't tell."}
-    assert {turn.family for talk in talks for turn in talk} == {"foreign"}
-    assert {len(turn.marks) for talk in talks for turn in talk} == {0, 1, 2}
+    turns = [turn for conversation in conversations(foreign, random.Random(4), 200) for turn in conversation]
+    assert {turn.answer for turn in turns} == {"I can't tell."}
+    assert {turn.family for turn in turns} == {"foreign"}
+    assert {len(turn.marks) for turn in turns} == {0, 1, 2}
 
 
 # --------------------------------------------------------------------------- absent marks
@@ -324,39 +318,37 @@ def test_absent_marks_are_certainly_absent() -> None:
     seen = Counter[bool]()
     for _ in range(1500):
         where = random_scene(rng)
-        exchange = ask(where, "absent", rng)
-        if exchange is None:
+        turn = ask(where, "absent", rng)
+        if turn is None:
             continue
-        assert exchange.marks == ()
-        matched = re.fullmatch(
-            r"There is no (?:(\w+) )??(mask contour|\w+) in the picture\.", exchange.answer
-        )
+        assert turn.marks == ()
+        matched = re.fullmatch(r"There is no (?:(\w+) )??(mask contour|\w+) in the picture\.", turn.answer)
         assert matched is not None
         color, name = matched.groups()
         seen[color is None] += 1
         if name == "mark":
-            assert not where.pointed
+            assert not where.marks
             continue
         kind = kinds[name]
-        for pointed in where.pointed:
-            other = pointed.mark
-            alike = other.kind == kind or frozenset((other.kind, kind)) in similar
-            assert not (alike and (color is None or alike_colors(color, other.color.name)))
-        for one in where.things:
-            alike = one.kind in LOOKALIKES.get(kind, ())
-            assert not (alike and (color is None or alike_colors(color, one.color)))
+        for placed in where.marks:
+            other = placed.mark
+            similar_mark = other.kind == kind or frozenset((other.kind, kind)) in similar
+            assert not (similar_mark and (color is None or similar_colors(color, other.color.name)))
+        for thing in where.things:
+            similar_thing = thing.kind in LOOKALIKES.get(kind, ())
+            assert not (similar_thing and (color is None or similar_colors(color, thing.color)))
     assert seen[True] > 30
 
 
 def test_absent_marks_are_named_in_the_question() -> None:
     rng = random.Random(6)
     for _ in range(400):
-        exchange = ask(random_scene(rng), "absent", rng)
-        if exchange is None:
+        turn = ask(random_scene(rng), "absent", rng)
+        if turn is None:
             continue
-        words = exchange.answer.removeprefix("There is no ").split()
+        words = turn.answer.removeprefix("There is no ").split()
         if len(words) > 4 and words[0] in TRAINED:
-            assert words[0] in exchange.question
+            assert words[0] in turn.question
 
 
 # --------------------------------------------------------------------------- references
@@ -364,61 +356,61 @@ def test_absent_marks_are_named_in_the_question() -> None:
 
 def test_the_default_question_is_among_the_wordings() -> None:
     of = scene(CIRCLE, marks="red box")
-    asked = {exchange.question for exchange in draws(of, "what", 2000)}
-    assert default_question([of.pointed[0].mark]) in asked
-    assert default_question([]) in {exchange.question for exchange in draws(scene(CIRCLE), "picture", 300)}
+    asked = {turn.question for turn in ask_often(of, "what", 2000)}
+    assert default_question([of.marks[0].mark]) in asked
+    assert default_question([]) in {turn.question for turn in ask_often(scene(CIRCLE), "picture", 300)}
 
 
 def test_marks_are_mostly_named_by_their_phrase() -> None:
     of = scene(CIRCLE, HOUSE, marks="lime box, aqua box")
-    asked = draws(of, "color", 1000)
-    exact = sum(of.pointed[exchange.marks[0]].mark.phrase in exchange.question for exchange in asked)
+    asked = ask_often(of, "color", 1000)
+    exact = sum(of.marks[turn.marks[0]].mark.phrase in turn.question for turn in asked)
     assert 520 < exact < 680
     # Two boxes, told apart by nothing but their colour.
-    for exchange in asked:
-        assert ("lime", "aqua")[exchange.marks[0]] in exchange.question
+    for turn in asked:
+        assert ("lime", "aqua")[turn.marks[0]] in turn.question
 
 
-def test_a_lone_kind_may_go_without_its_colour() -> None:
+def test_the_only_mark_of_a_kind_may_be_named_without_its_color() -> None:
     of = scene(HOUSE, FISH, marks="lime box, aqua arrow")
-    asked = draws(of, "color", 1000)
-    bare = sum("lime" not in exchange.question and "aqua" not in exchange.question for exchange in asked)
-    assert 60 < bare < 140
-    assert not any("marked thing" in exchange.question for exchange in asked)
-    alone = draws(scene(HOUSE, marks="lime box"), "color", 1000)
-    assert 15 < sum("the marked" in exchange.question for exchange in alone) < 140
+    asked = ask_often(of, "color", 1000)
+    colorless = sum("lime" not in turn.question and "aqua" not in turn.question for turn in asked)
+    assert 60 < colorless < 140
+    assert not any("marked thing" in turn.question for turn in asked)
+    alone = ask_often(scene(HOUSE, marks="lime box"), "color", 1000)
+    assert 15 < sum("the marked" in turn.question for turn in alone) < 140
 
 
-def test_every_kind_of_mark_has_loose_names() -> None:
+def test_every_kind_of_mark_has_informal_references() -> None:
     for kind in BY_KIND:
-        forms = LOOSE[kind]
+        forms = INFORMAL_REFERENCES[kind]
         assert len(forms) >= 6
         assert all("{color} " in form for form in forms)
-    assert set(TINTED) <= set(BY_KIND)
+    assert set(COLOR_REFERENCES) <= set(BY_KIND)
 
 
 # --------------------------------------------------------------------------- balance and variety
 
 
 @cache
-def talk() -> tuple[tuple[Scene, tuple[Exchange, ...]], ...]:
+def random_conversations() -> tuple[tuple[Scene, tuple[QuestionAnswer, ...]], ...]:
     """Conversations about many scenes."""
     rng = random.Random(7)
-    found = []
+    pairs = []
     for _ in range(1200):
         where = random_scene(rng)
-        found += [(where, conversation) for conversation in conversations(where, rng, 5)]
-    return tuple(found)
+        pairs += [(where, conversation) for conversation in conversations(where, rng, 5)]
+    return tuple(pairs)
 
 
-def turns() -> Iterator[tuple[Scene, Exchange]]:
-    for where, conversation in talk():
-        for exchange in conversation:
-            yield where, exchange
+def random_turns() -> Iterator[tuple[Scene, QuestionAnswer]]:
+    for where, conversation in random_conversations():
+        for turn in conversation:
+            yield where, turn
 
 
 def test_yes_is_as_frequent_as_no() -> None:
-    answers = Counter(exchange.answer for _, exchange in turns())
+    answers = Counter(turn.answer for _, turn in random_turns())
     assert answers["yes"] + answers["no"] > 1500
     assert 0.46 < answers["yes"] / (answers["yes"] + answers["no"]) < 0.54
 
@@ -426,15 +418,15 @@ def test_yes_is_as_frequent_as_no() -> None:
 @pytest.mark.parametrize(
     "family", ["is-what", "is-color", "is-texture", "is-size", "is-use", "has-kind", "has-color"]
 )
-def test_chosen_answers_are_even(family: str) -> None:
+def test_yes_is_as_frequent_as_no_within_a_family(family: str) -> None:
     rng = random.Random(family)
     of = scene(HOUSE, FISH, thing("cup", "pink", 300, 300), marks="lime box")
-    answers = Counter(exchange.answer for _ in range(2000) if (exchange := ask(of, family, rng)))
+    answers = Counter(turn.answer for _ in range(2000) if (turn := ask(of, family, rng)))
     assert 930 < answers["yes"] < 1070
 
 
 def test_every_family_comes_up() -> None:
-    seen = {exchange.family for _, exchange in turns()}
+    seen = {turn.family for _, turn in random_turns()}
     assert set(FAMILIES) - seen <= {
         "foreign",
         "nothing",
@@ -448,35 +440,31 @@ def test_every_family_comes_up() -> None:
     }
 
 
-def test_turns() -> None:
-    lengths = Counter(len(conversation) for _, conversation in talk())
+def test_shares_of_longer_conversations() -> None:
+    lengths = Counter(len(conversation) for _, conversation in random_conversations())
     total = sum(lengths.values())
     assert 0.31 < (lengths[2] + lengths[3]) / total < 0.39
     assert 0.05 < lengths[3] / total < 0.11
-    for _, conversation in talk():
-        assert [exchange.follow_up for exchange in conversation] == [
-            place > 0 for place in range(len(conversation))
-        ]
+    for _, conversation in random_conversations():
+        assert [turn.follow_up for turn in conversation] == [place > 0 for place in range(len(conversation))]
 
 
-def test_it_only_speaks_of_the_mark_before() -> None:
-    speaks_of_it = {
-        wording for wordings in FOLLOW_UPS.values() for wording in wordings.all if "{" not in wording
-    }
-    for _, conversation in talk():
+def test_it_only_refers_to_the_mark_of_the_previous_turn() -> None:
+    about_it = {wording for wordings in FOLLOW_UPS.values() for wording in wordings.all if "{" not in wording}
+    for _, conversation in random_conversations():
         for before, after in pairwise(conversation):
-            if after.question.lower() in speaks_of_it:
+            if after.question.lower() in about_it:
                 assert after.marks == before.marks
                 assert before.family not in ("nearest", "nothing", "absent")
                 assert len(after.marks) == 1
 
 
 def test_every_description_holds_its_facts() -> None:
-    described = [exchange for _, exchange in turns() if exchange.family == "description"]
+    described = [turn for _, turn in random_turns() if turn.family == "description"]
     assert described
-    for exchange in described:
-        assert all(fact in exchange.answer for fact in exchange.facts)
-        assert BRIEFLY not in exchange.question
+    for turn in described:
+        assert all(fact in turn.answer for fact in turn.facts)
+        assert SHORT_ANSWER_REQUEST not in turn.question
 
 
 @pytest.mark.parametrize("family", sorted(WORDINGS))
@@ -487,16 +475,16 @@ def test_every_family_has_many_wordings(family: str) -> None:
 def test_later_turns_have_many_wordings() -> None:
     for family, wordings in FOLLOW_UPS.items():
         assert len(set(wordings.all)) >= (20 if family in ("what", "color", "texture", "size") else 8)
-    assert len(set(AGAIN)) >= 8
+    assert len(set(SAME_QUESTION)) >= 8
 
 
-def test_wordings_are_filled_to_the_last_blank() -> None:
-    for _, exchange in turns():
-        assert not set("{}") & set(exchange.question)
-        assert "  " not in exchange.question
+def test_every_blank_is_filled() -> None:
+    for _, turn in random_turns():
+        assert not set("{}") & set(turn.question)
+        assert "  " not in turn.question
 
 
-def test_one_family_has_one_form_of_answer() -> None:
+def test_a_family_has_one_form_of_answer() -> None:
     form = {
         "what": r"an? [a-z]+|the (letter [A-Z]|number \d)",
         "count-color": r"\d",
@@ -506,91 +494,93 @@ def test_one_family_has_one_form_of_answer() -> None:
         "is-what": "yes|no",
         "place": "(top|bottom)( left| right)?|left|right|middle",
     }
-    for _, exchange in turns():
-        assert re.fullmatch(form.get(exchange.family, ".*"), exchange.answer)
+    for _, turn in random_turns():
+        assert re.fullmatch(form.get(turn.family, ".*"), turn.answer)
 
 
-def test_no_question_is_of_one_kind_for_another_of_its_sort() -> None:
+def test_no_question_offers_a_similar_kind_as_the_wrong_one() -> None:
     rng = random.Random(8)
-    for one, two in SIMILAR_KINDS:
-        of = scene(thing(one, "red", 90, 90), thing(two, "blue", 500, 500), marks="lime arrow")
+    for first, second in SIMILAR_KINDS:
+        of = scene(thing(first, "red", 90, 90), thing(second, "blue", 500, 500), marks="lime arrow")
         for family in ("is-what", "choose-what"):
             asked = [ask(of, family, rng) for _ in range(60)]
-            assert not any(exchange and re.search(rf"\ban? {two}\b", exchange.question) for exchange in asked)
+            assert not any(turn and re.search(rf"\ban? {second}\b", turn.question) for turn in asked)
 
 
-# --------------------------------------------------------------------------- the surface
+# --------------------------------------------------------------------------- typing noise
 
 
-def test_slips_spare_the_words_that_matter() -> None:
+def test_typos_spare_the_words_that_matter() -> None:
     rng = random.Random(9)
     text = "Is the thing within the turquoise mask contour a rectangle or the letter A or the number 7?"
-    kept = [word for word in re.findall(r"\w+", text) if protected(word)]
+    expected = [word for word in re.findall(r"\w+", text) if is_protected(word)]
     for _ in range(2000):
-        rough = roughen(text, rng)
-        words = re.findall(r"\w+", rough.lower())
-        assert all(word.lower() in words for word in [*kept, "A", "7"])
+        noisy = add_typing_noise(text, rng)
+        words = re.findall(r"\w+", noisy.lower())
+        assert all(word.lower() in words for word in [*expected, "A", "7"])
 
 
 @pytest.mark.parametrize(
     "word", [*COLORS, *TRAINED, *(kind for kind in KINDS if len(kind) > 1), "circles", "houses"]
 )
 def test_names_are_protected(word: str) -> None:
-    assert protected(word)
+    assert is_protected(word)
 
 
-def test_most_questions_stay_as_they_are() -> None:
+def test_most_questions_have_no_typing_noise() -> None:
     rng = random.Random(10)
     text = "What is the object within the red rectangle?"
-    rough = Counter(roughen(text, rng) for _ in range(4000))
-    assert 0.50 < rough[text] / 4000 < 0.60
-    assert any(one.endswith(BRIEFLY) for one in rough)
-    assert any(one.isupper() for one in rough)
-    assert any(one.islower() for one in rough)
+    variants = Counter(add_typing_noise(text, rng) for _ in range(4000))
+    assert 0.50 < variants[text] / 4000 < 0.60
+    assert any(variant.endswith(SHORT_ANSWER_REQUEST) for variant in variants)
+    assert any(variant.isupper() for variant in variants)
+    assert any(variant.islower() for variant in variants)
 
 
-def test_no_short_answer_is_asked_for_where_none_is_given() -> None:
+def test_no_short_answer_is_requested_for_a_description() -> None:
     rng = random.Random(11)
-    assert not any(BRIEFLY in roughen("Describe it.", rng, brief=False) for _ in range(500))
+    assert not any(
+        SHORT_ANSWER_REQUEST in add_typing_noise("Describe it.", rng, brief=False) for _ in range(500)
+    )
 
 
-def test_the_same_seed_asks_the_same() -> None:
+def test_the_seed_determines_the_questions() -> None:
     where = random_scene(random.Random(12), marks=3)
     assert conversations(where, random.Random(1), 50) == conversations(where, random.Random(1), 50)
     assert conversations(where, random.Random(1), 50) != conversations(where, random.Random(2), 50)
 
 
-def test_colour_is_spelled_both_ways() -> None:
-    asked = " ".join(exchange.question for exchange in draws(scene(HOUSE, marks="red box"), "color", 60))
+def test_color_is_spelled_both_ways() -> None:
+    asked = " ".join(turn.question for turn in ask_often(scene(HOUSE, marks="red box"), "color", 60))
     assert "colour" in asked
     assert "color " in asked
 
 
-def test_an_eager_family_is_asked_more_often() -> None:
-    scenes = [draw_scene(random.Random(f"eager {number}"), WORLD).scene for number in range(30)]
+def test_a_boosted_family_is_asked_more_often() -> None:
+    scenes = [draw_scene(random.Random(f"boosts {number}"), DEFAULT_MIXTURE).scene for number in range(30)]
 
-    def share(eager: dict[str, int]) -> float:
+    def share(boosts: dict[str, int]) -> float:
         asked = [
-            one[0].family == "count-things"
+            conversation[0].family == "count-things"
             for number, scene in enumerate(scenes)
-            for one in conversations(scene, random.Random(number), 12, eager=eager)
+            for conversation in conversations(scene, random.Random(number), 12, boosts=boosts)
         ]
         return sum(asked) / len(asked)
 
     assert share({"count-things": 6}) > 2 * share({}) > 0
 
 
-def test_what_is_alive_is_asked_of_living_things_as_often_as_of_others() -> None:
+def test_alive_is_asked_about_living_and_lifeless_things_equally_often() -> None:
     answers = Counter(
-        one[0].answer
+        conversation[0].answer
         for number in range(250)
-        for one in conversations(
-            draw_scene(random.Random(f"alive {number}"), WORLD).scene,
+        for conversation in conversations(
+            draw_scene(random.Random(f"alive {number}"), DEFAULT_MIXTURE).scene,
             random.Random(number),
             8,
-            eager={"alive": 4},
+            boosts={"alive": 4},
         )
-        if one[0].family == "alive"
+        if conversation[0].family == "alive"
     )
     assert set(answers) == {"yes", "no"}
     assert 0.7 < answers["yes"] / answers["no"] < 1.4

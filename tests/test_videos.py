@@ -8,19 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.clips import make_clip
 from vipcli.errors import ImageError
 from vipcli.pictures.videos import is_video, load_video
 
 ALL = 10**9
-
-
-def make_clip(path: Path, frames: int = 30, size: tuple[int, int] = (160, 120)) -> Path:
-    """A clip whose frames grow redder by 8 a frame."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, size)
-    for number in range(frames):
-        writer.write(np.full((size[1], size[0], 3), (0, 0, 8 * number), np.uint8))
-    writer.release()
-    return path
 
 
 @pytest.fixture(scope="module")

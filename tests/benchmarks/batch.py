@@ -27,7 +27,7 @@ from vipcli.batch.preparing import Plan, Reader
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.marks.kinds import parse_mark
-from vipcli.training.scenes import draw_scene
+from vipcli.training.drawing.scenes import draw_scene
 
 QUESTION = "What is within the red rectangle?"
 BOX = "25%,25%,75%,75%"

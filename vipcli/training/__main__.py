@@ -1,4 +1,4 @@
-"""`python -m vipcli.training train | evaluate | card`: make the bundled model, measure it, tell of it."""
+"""Train the bundled model, evaluate a checkpoint, and write its model card."""
 
 from __future__ import annotations
 
@@ -10,144 +10,210 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported anywhere: spinning threads starve the process that draws.
+# Set before anything imports torch: busy-waiting threads would slow down the processes that draw.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from rich.console import Console
+from rich.progress import Progress, track
 from rich.table import Table
 
 from vipcli.errors import INTERRUPTED, VipcliError
 from vipcli.files import replace_file
 
+_INDEPENDENT_SEEDS = [11, 12, 13, 14, 15, 16]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m vipcli.training", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-
-    train = commands.add_parser("train", help="train the bundled model, or go on where training stopped")
-    train.add_argument("folder", type=Path, help="where checkpoints, log and the finished model go")
-    train.add_argument("--minutes", type=float, required=True, help="time to spend on all stages together")
-    train.add_argument("--shares", type=float, nargs=3, default=(0.6, 0.3, 0.1), help="of each stage")
-    train.add_argument("--start", type=Path, help="a trained checkpoint to go on from")
-    train.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
-    train.add_argument("--workers", type=int, help="processes that draw (one core is left)")
-    train.add_argument("--batch", type=int, default=96, help="pictures a step (96)")
-    train.add_argument("--seed", type=int, default=0)
-    train.set_defaults(run=_train)
-
-    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on scenes held out from training")
-    evaluate.add_argument("model", nargs="?", default="bundled", help="as for vipcli --model (bundled)")
-    evaluate.add_argument("--scenes", type=int, default=500, help="how many scenes to ask about (500)")
-    evaluate.add_argument("--seed", type=int, default=0)
-    evaluate.add_argument("--device", default="auto")
-    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write all figures and every answer")
-    evaluate.add_argument("--failures", type=Path, metavar="PNG", help="draw a contact sheet of what failed")
-    evaluate.set_defaults(run=_evaluate)
-
-    card = commands.add_parser("card", help="write the model card of a checkpoint")
-    card.add_argument("folder", type=Path, help="the checkpoint, with its training.json and answers.json")
-    card.add_argument(
-        "--figures", type=Path, required=True, metavar="FILE", help="what evaluate --json wrote"
-    )
-    card.add_argument(
-        "--other-hand", type=Path, metavar="FILE", help="what python -m tests.another_hand --json wrote"
-    )
-    card.set_defaults(run=_card)
-
-    asked = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        asked.run(asked)
+        options.run(options)
     except VipcliError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        print("Stopped. Run the same command again to resume from the last checkpoint.", file=sys.stderr)
         return INTERRUPTED
     return 0
 
 
-def _train(asked: argparse.Namespace) -> None:
-    from vipcli.training.recipe import Plan, spare_cores, train
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vipcli.training", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    _add_train(commands.add_parser("train", help="train the bundled model, or resume its training"))
+    _add_evaluate(commands.add_parser("evaluate", help="evaluate a checkpoint on held-out scenes"))
+    _add_evaluate_independent(
+        commands.add_parser(
+            "evaluate-independent", help="evaluate a checkpoint on pictures drawn by independent code"
+        )
+    )
+    _add_card(commands.add_parser("card", help="write the model card of a checkpoint"))
+    return parser
 
-    plan = Plan(
-        folder=asked.folder,
-        minutes=asked.minutes,
-        seed=asked.seed,
-        device=asked.device,
-        workers=spare_cores() if asked.workers is None else asked.workers,
-        batch=asked.batch,
-        start=asked.start,
-        shares=tuple(asked.shares),
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.add_argument("folder", type=Path, help="folder for checkpoints, log and the finished model")
+    train.add_argument("--minutes", type=float, required=True, help="training time of all stages together")
+    train.add_argument(
+        "--shares", type=float, nargs=3, default=(0.6, 0.3, 0.1), help="share of the time for each stage"
+    )
+    train.add_argument("--start", type=Path, help="trained checkpoint to start from")
+    train.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    train.add_argument("--workers", type=int, help="processes that draw pictures (all cores but one)")
+    train.add_argument("--batch", type=int, default=96, help="pictures per step (96)")
+    train.add_argument("--seed", type=int, default=0)
+    train.set_defaults(run=_train)
+
+
+def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
+    _add_model(evaluate)
+    evaluate.add_argument("--scenes", type=int, default=500, help="number of scenes (500)")
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--failures", type=Path, metavar="PNG", help="draw a contact sheet of failures")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_evaluate_independent(evaluate: argparse.ArgumentParser) -> None:
+    _add_model(evaluate)
+    evaluate.add_argument("--each", type=int, default=416, help="number of pictures per seed (416)")
+    evaluate.add_argument("--seeds", type=int, nargs="+", default=_INDEPENDENT_SEEDS, metavar="SEED")
+    evaluate.set_defaults(run=_evaluate_independent)
+
+
+def _add_model(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.add_argument("model", nargs="?", default="bundled", help="as for vipcli --model (bundled)")
+    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write all figures and answers")
+
+
+def _add_card(card: argparse.ArgumentParser) -> None:
+    card.add_argument("folder", type=Path, help="checkpoint with training.json and answers.json")
+    card.add_argument("--figures", type=Path, required=True, metavar="FILE", help="output of evaluate --json")
+    card.add_argument("--other-hand", type=Path, metavar="FILE", help="output of evaluate-independent --json")
+    card.set_defaults(run=_card)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from vipcli.training.recipe import TrainingPlan, spare_cores, train
+
+    plan = TrainingPlan(
+        folder=options.folder,
+        minutes=options.minutes,
+        seed=options.seed,
+        device=options.device,
+        workers=spare_cores() if options.workers is None else options.workers,
+        batch=options.batch,
+        start=options.start,
+        shares=tuple(options.shares),
     )
     print(train(plan))
 
 
-def _evaluate(asked: argparse.Namespace) -> None:
-    from rich.progress import Progress
-
+def _load(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The checkpoint and its loaded model."""
     from vipcli.asking.interface import Setup
     from vipcli.checkpoints.lookup import find
     from vipcli.engine.local import LocalModel
-    from vipcli.pictures.images import encode
-    from vipcli.training import evaluation
-    from vipcli.training.failures import contact_sheet
 
-    checkpoint = find(asked.model, offline=True)
-    model = LocalModel(checkpoint, Setup(device=asked.device))
+    checkpoint = find(options.model, offline=True)
+    return checkpoint, LocalModel(checkpoint, Setup(device=options.device))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from vipcli.pictures.images import encode
+    from vipcli.training.judging.contact_sheet import contact_sheet
+    from vipcli.training.judging.evaluation import judge, select_failures, summary
+
+    checkpoint, model = _load(options)
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("Asking", total=asked.scenes)
-        judged = evaluation.judge(
+        task = progress.add_task("Asking", total=options.scenes)
+        answers = judge(
             model,
             checkpoint.form(),
-            scenes=asked.scenes,
-            seed=asked.seed,
+            scenes=options.scenes,
+            seed=options.seed,
             progress=lambda done: progress.update(task, completed=done),
         )
-    figures = evaluation.summary(judged)
-    if asked.json:
-        record = {"model": asked.model, "seed": asked.seed, "scenes": asked.scenes, "figures": figures}
-        answers = [{name: getattr(one, name) for name in one.__dataclass_fields__} for one in judged]
-        text = json.dumps({**record, "answers": answers}, ensure_ascii=False, indent=1)
-        replace_file(asked.json, text.encode())
-    if asked.failures:
-        sheet = contact_sheet(evaluation.worst(judged, 60), asked.seed)
-        replace_file(asked.failures, encode(sheet))
-    Console().print(_table(figures))
+    figures = summary(answers)
+    if options.json:
+        report = {
+            "model": options.model,
+            "seed": options.seed,
+            "scenes": options.scenes,
+            "figures": figures,
+        }
+        _write_report(options.json, report, answers)
+    if options.failures:
+        sheet = contact_sheet(select_failures(answers, 60), options.seed)
+        replace_file(options.failures, encode(sheet))
+    Console().print(_table("Held-out scenes", figures))
 
 
-def _card(asked: argparse.Namespace) -> None:
-    from vipcli.training.card import card
+def _evaluate_independent(options: argparse.Namespace) -> None:
+    from vipcli.training.judging.independent_evaluation import (
+        IndependentAnswer,
+        independent_summary,
+        judge_independent,
+    )
+
+    checkpoint, model = _load(options)
+    answers: list[IndependentAnswer] = []
+    for seed in options.seeds:
+        judged = judge_independent(model, checkpoint.form(), seed, options.each)
+        answers += track(judged, f"Seed {seed}", options.each, console=Console(stderr=True))
+    figures = independent_summary(answers)
+    if options.json:
+        report = {
+            "model": options.model,
+            "seeds": options.seeds,
+            "each": options.each,
+            "figures": figures,
+        }
+        _write_report(options.json, report, answers)
+    Console().print(_table("Independent pictures", figures))
+
+
+def _write_report(file: Path, report: dict[str, Any], answers: Sequence[Any]) -> None:
+    rows = [{name: getattr(answer, name) for name in answer.__dataclass_fields__} for answer in answers]
+    text = json.dumps({**report, "answers": rows}, ensure_ascii=False, indent=1)
+    replace_file(file, text.encode())
+
+
+def _card(options: argparse.Namespace) -> None:
+    from vipcli.training.judging.card import card
     from vipcli.training.recipe import HISTORY
 
-    figures = json.loads(asked.figures.read_text())["figures"]
-    other_hand = json.loads(asked.other_hand.read_text())["figures"] if asked.other_hand else None
-    made = json.loads((asked.folder / HISTORY).read_text())
-    examples = json.loads((asked.folder / "answers.json").read_text())
-    replace_file(asked.folder / "README.md", card(figures, made, examples, other_hand).encode())
+    figures = json.loads(options.figures.read_text())["figures"]
+    independent = json.loads(options.other_hand.read_text())["figures"] if options.other_hand else None
+    history = json.loads((options.folder / HISTORY).read_text())
+    examples = json.loads((options.folder / "answers.json").read_text())
+    replace_file(options.folder / "README.md", card(figures, history, examples, independent).encode())
 
 
-def _table(figures: dict[str, Any]) -> Table:
-    table = Table("what", "right", "asked", "%", title="Held-out scenes")
+def _table(title: str, figures: dict[str, Any]) -> Table:
+    from vipcli.training.judging.evaluation import DISPLAY_NAMES
+
+    table = Table("figure", "right", "asked", "%", title=title)
     for name, figure in figures.items():
+        label = DISPLAY_NAMES.get(name, name)
         if isinstance(figure, dict) and "percent" in figure:
-            table.add_row(name, *_cells(figure), style="bold")
+            table.add_row(label, *_cells(figure), style="bold")
         elif isinstance(figure, dict):
             table.add_section()
-            for part, share in figure.items():
-                table.add_row(f"{name.removeprefix('by ')}: {part}", *_cells(share))
+            for group, accuracy in figure.items():
+                table.add_row(f"{name.removeprefix('by ')}: {group}", *_cells(accuracy))
             table.add_section()
         elif isinstance(figure, list):
             for point in figure:
-                sure = f"sure {point['sure']:.0f} %"
-                table.add_row(f"{name}: {sure}", "", f"{point['asked']:.0f}", f"{point['right']:.1f}")
+                confidence = f"{point['sure']:.0f}% confidence"
+                table.add_row(f"{name}: {confidence}", "", f"{point['asked']:.0f}", f"{point['right']:.1f}")
         else:
-            table.add_row(name, "", "", f"{figure}")
+            table.add_row(label, "", "", f"{figure}")
     return table
 
 
-def _cells(share: dict[str, Any]) -> tuple[str, str, str]:
-    percent = "–" if share["percent"] is None else f"{share['percent']:.1f}"
-    return str(share["right"]), str(share["asked"]), percent
+def _cells(accuracy: dict[str, Any]) -> tuple[str, str, str]:
+    percent = "–" if accuracy["percent"] is None else f"{accuracy['percent']:.1f}"
+    return str(accuracy["right"]), str(accuracy["asked"]), percent
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From nothing to the bundled model: its words, then seeing, then answering, each resumable."""
+"""The recipe of the bundled model: tokenizer, vision, answers, both together, calibration; all resumable."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ import torch
 from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
 from vipcli.files import replace_file
-from vipcli.training import bundle, vocabulary
-from vipcli.training.calibrating import calibrate
-from vipcli.training.feed import batches
-from vipcli.training.loop import Pace, Run
-from vipcli.training.model import configuration, fresh
-from vipcli.training.questions import conversations
-from vipcli.training.scenes import draw_scene
-from vipcli.training.talking import Drawer as TalkDrawer
-from vipcli.training.talking import TalkStage, TogetherStage
-from vipcli.training.vision import Drawer as VisionDrawer
-from vipcli.training.vision import VisionStage, normal
+from vipcli.training.drawing.scenes import draw_scene
+from vipcli.training.judging.calibration import calibrate
+from vipcli.training.learning.answer_training import AnswerBatchMaker, AnswerStage, JointStage
+from vipcli.training.learning.batches import batches
+from vipcli.training.learning.checkpoint import load_tokenizer, save_checkpoint
+from vipcli.training.learning.loop import LearningRates, StageRun
+from vipcli.training.learning.model import initialize, model_config
+from vipcli.training.learning.patch_training import PatchBatchMaker, VisionStage, normalize
+from vipcli.training.learning.tokenizer import train_tokenizer
+from vipcli.training.questions.generator import conversations
 
 HISTORY = "training.json"
-"""In a finished checkpoint: the stages that made it."""
+"""File of a finished checkpoint with the stages that made it."""
 
-_SCENES_OF_WORDS = 2500
-_SCENES_OF_BELIEF = 120
-_PICTURES_FOR_EYES = 200
+_TOKENIZER_SCENES = 2500
+_CALIBRATION_SCENES = 120
+_WHITENING_PICTURES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to spend, and where."""
+class TrainingPlan:
+    """How long to train, on what, and where to put the results."""
 
     folder: Path
     minutes: float
@@ -46,71 +45,72 @@ class Plan:
     workers: int = 1
     batch: int = 96
     start: Path | None = None
-    """A trained checkpoint to go on from, instead of from nothing."""
+    """A trained checkpoint to start from, instead of random weights."""
     shares: tuple[float, float, float] = (0.6, 0.3, 0.1)
-    """Of the time: learning to see, to answer with what is seen, and both together."""
+    """Shares of the time for vision, for answers, and for both together."""
 
 
-# Seeing from nothing takes large steps; what was learned since then must not be lost to them.
-_SEEING = Pace(matrices=6e-3, others=2e-3, decline=0.85)
-_ANSWERING = Pace(matrices=4e-3, others=1.5e-3, decline=0.75)
-_TOGETHER = Pace(matrices=8.75e-4, others=3.5e-4, decline=0.95)
+# Training from random weights takes high rates; later stages must not destroy what was learned before.
+_VISION_RATES = LearningRates(matrices=6e-3, others=2e-3, decay=0.85)
+_ANSWER_RATES = LearningRates(matrices=4e-3, others=1.5e-3, decay=0.75)
+_JOINT_RATES = LearningRates(matrices=8.75e-4, others=3.5e-4, decay=0.95)
 
 
-def train(plan: Plan) -> Path:
-    """Run the stages, or what is left of them, and return the checkpoint folder."""
+def train(plan: TrainingPlan) -> Path:
+    """Run the stages that are not finished yet, and return the checkpoint folder."""
     torch.manual_seed(plan.seed)
     plan.folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(plan)
     model = _model(tokenizer, plan)
-    seeing, answering, together = (plan.minutes * share for share in plan.shares)
+    vision_minutes, answer_minutes, joint_minutes = (plan.minutes * share for share in plan.shares)
     with ExitStack() as stack:
         log = stack.enter_context((plan.folder / "log.txt").open("a", encoding="utf-8"))
-        eyes = VisionStage(model)
-        talk = TalkDrawer(plan.batch // 3, tokenizer)
-        done = [_stage(eyes, _SEEING, VisionDrawer(plan.batch), seeing, plan, log)]
-        speech = TalkStage(model, tokenizer)
-        done.append(_stage(speech, _ANSWERING, talk, answering, plan, log))
+        vision = VisionStage(model)
+        history = [_run(vision, _VISION_RATES, PatchBatchMaker(plan.batch), vision_minutes, plan, log)]
+        answers = AnswerStage(model, tokenizer)
+        make_answers = AnswerBatchMaker(plan.batch // 3, tokenizer)
+        history.append(_run(answers, _ANSWER_RATES, make_answers, answer_minutes, plan, log))
         before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-        done.append(_stage(TogetherStage(speech, eyes), _TOGETHER, talk, together, plan, log))
-        _go_half_back(model, before)
+        joint = JointStage(answers, vision)
+        history.append(_run(joint, _JOINT_RATES, make_answers, joint_minutes, plan, log))
+        _average_weights(model, before)
     finished = plan.folder / "model"
     model.set_attn_implementation("eager")
-    bundle.save(model.cpu(), tokenizer, finished)
-    done.append(
-        {"stage": "calibration", "temperature": round(calibrate(finished, scenes=_SCENES_OF_BELIEF), 3)}
-    )
-    history = json.dumps(_history(plan) + done, indent=1)
-    replace_file(finished / HISTORY, history.encode())
+    save_checkpoint(model.cpu(), tokenizer, finished)
+    temperature = calibrate(finished, scenes=_CALIBRATION_SCENES)
+    history.append({"stage": "calibration", "temperature": round(temperature, 3)})
+    replace_file(finished / HISTORY, json.dumps(_earlier_history(plan) + history, indent=1).encode())
     return finished
 
 
-def _go_half_back(model: torch.nn.Module, before: dict[str, torch.Tensor]) -> None:
-    """Take the mean of what was before the last stage and after, which does better than either."""
+def _average_weights(model: torch.nn.Module, before: dict[str, torch.Tensor]) -> None:
+    """Average the weights before and after the last stage, which does better than either."""
     with torch.no_grad():
-        # By parameter, since words share their weights between reading and writing.
+        # Named parameters list the tied word embeddings only once.
         for name, weight in model.named_parameters():
             weight.lerp_(before[name].to(weight.device), 0.5)
 
 
-def _history(plan: Plan) -> list[dict[str, Any]]:
-    """What the weights had been through before."""
-    told = None if plan.start is None else plan.start / HISTORY
-    return json.loads(told.read_text()) if told is not None and told.exists() else []
+def _earlier_history(plan: TrainingPlan) -> list[dict[str, Any]]:
+    """The stages that made the checkpoint that training starts from."""
+    file = None if plan.start is None else plan.start / HISTORY
+    return json.loads(file.read_text()) if file is not None and file.exists() else []
 
 
-def _stage(stage: Any, pace: Pace, draw: Any, minutes: float, plan: Plan, log: TextIO) -> dict[str, Any]:
-    """Run a stage for its minutes, and say what it came to."""
-    run = Run(stage, stage.name, plan.folder, pace, torch.device(plan.device))
+def _run(
+    stage: Any, rates: LearningRates, make_batch: Any, minutes: float, plan: TrainingPlan, log: TextIO
+) -> dict[str, Any]:
+    """Run a stage for its remaining minutes, and return its entry in the history."""
+    run = StageRun(stage, stage.name, plan.folder, rates, torch.device(plan.device))
     run.resume()
     if run.progress.seconds < minutes * 60:
-        name = f"{stage.name} {plan.seed}"
-        run.train(batches(draw, name, run.progress.step, plan.workers), minutes, log)
+        seed = f"{stage.name} {plan.seed}"
+        run.train(batches(make_batch, seed, run.progress.step, plan.workers), minutes, log)
     return {
         "stage": stage.name,
         "steps": run.progress.step,
         "minutes": round(run.progress.seconds / 60, 1),
-        "pictures": run.progress.step * draw.size,
+        "pictures": run.progress.step * make_batch.size,
         "on": _hardware(plan.device),
     }
 
@@ -121,35 +121,35 @@ def _hardware(device: str) -> str:
     return f"{os.cpu_count()} CPU cores"
 
 
-def _tokenizer(plan: Plan) -> Any:
-    known = plan.folder / "tokenizer"
+def _tokenizer(plan: TrainingPlan) -> Any:
+    folder = plan.folder / "tokenizer"
     if plan.start is not None:
-        return bundle.load_tokenizer(plan.start)
-    if not known.exists():
-        vocabulary.learn(_words(plan.seed)).save_pretrained(known)
-    return bundle.load_tokenizer(known)
+        return load_tokenizer(plan.start)
+    if not folder.exists():
+        train_tokenizer(_texts(plan.seed)).save_pretrained(folder)
+    return load_tokenizer(folder)
 
 
-def _words(seed: int) -> Iterator[str]:
-    """Questions and answers as the stages will meet them."""
-    for number in range(_SCENES_OF_WORDS):
+def _texts(seed: int) -> Iterator[str]:
+    """Questions and answers like those that the stages train on."""
+    for number in range(_TOKENIZER_SCENES):
         rng = random.Random(f"words {seed} {number}")
         for conversation in conversations(draw_scene(rng).scene, rng, 14):
-            for exchange in conversation:
-                yield exchange.question
-                yield f" {exchange.answer}"
+            for turn in conversation:
+                yield turn.question
+                yield f" {turn.answer}"
 
 
-def _model(tokenizer: Any, plan: Plan) -> Any:
+def _model(tokenizer: Any, plan: TrainingPlan) -> Any:
     ids = tokenizer.convert_tokens_to_ids(["<image>", "<s>", "</s>", "<pad>"])
     if plan.start is not None:
         return VipLlavaForConditionalGeneration.from_pretrained(
             plan.start, dtype=torch.float32, local_files_only=True
         )
-    eyes = VisionDrawer(_PICTURES_FOR_EYES)(random.Random(f"eyes {plan.seed}")).pixels
-    return fresh(configuration(len(tokenizer), *ids), normal(eyes))
+    pictures = PatchBatchMaker(_WHITENING_PICTURES)(random.Random(f"eyes {plan.seed}")).pixels
+    return initialize(model_config(len(tokenizer), *ids), normalize(pictures))
 
 
 def spare_cores() -> int:
-    """Processes that may draw while one trains."""
+    """The number of worker processes that leaves one core for training."""
     return max((os.cpu_count() or 2) - 1, 1)
