@@ -14,17 +14,17 @@ from PIL import Image
 
 from tests.scripted import SideBySide
 from vipcli.asking.interface import Request, Setup
-from vipcli.batch.answering import Asker, Made, Tally, made, run
+from vipcli.batch.answering import ItemResult, RowBuilder, Tally, answer_windows, run
 from vipcli.batch.items import Item
-from vipcli.batch.prefetch import Done, windows
-from vipcli.batch.preparing import Plan, Reader, Ready
+from vipcli.batch.prefetch import EarlierRows, prepared_windows
+from vipcli.batch.preparing import BatchConfig, ItemPreparer, PreparedItem
 from vipcli.batch.rows import Row
 from vipcli.checkpoints.lookup import find, fingerprint
 from vipcli.errors import ModelError, OutOfMemoryError, OutputError, PromptError
 from vipcli.marks.kinds import parse_mark
 from vipcli.marks.regions import Region
 
-PLAN = Plan(find("bundled"), together=4, readers=2)
+PLAN = BatchConfig(find("bundled"), batch_size=4, readers=2)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,15 @@ def grey(request: Request) -> str:
 
 
 def answered(
-    asked: Sequence[Item], model: SideBySide | None = None, plan: Plan = PLAN, done: Done | None = None
+    asked: Sequence[Item],
+    model: SideBySide | None = None,
+    plan: BatchConfig = PLAN,
+    done: EarlierRows | None = None,
 ) -> list[Row]:
-    found = made(windows(asked, Reader(plan), plan, done), Asker(lambda: model or SideBySide(grey), plan))
+    found = answer_windows(
+        prepared_windows(asked, ItemPreparer(plan), plan, done),
+        RowBuilder(lambda: model or SideBySide(grey), plan),
+    )
     return [one.row for window in found for one in window if one.row is not None]
 
 
@@ -66,7 +72,9 @@ def test_rows_come_in_order_and_are_bound_to_their_pixels(photos: list[str]) -> 
 def test_pictures_are_as_small_as_the_model_takes_them(photos: list[str], tmp_path: Path) -> None:
     big = tmp_path / "big.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 1000, 3), np.uint8)).save(big)
-    ready = Reader(PLAN).ready(Item("big", (str(big),), typed=(parse_mark("box", "10%,10%,90%,90%"),)))
+    ready = ItemPreparer(PLAN).prepare(
+        Item("big", (str(big),), marks=(parse_mark("box", "10%,10%,90%,90%"),))
+    )
     assert ready.request is not None
     assert ready.question is not None
     size = PLAN.checkpoint.input_size
@@ -102,10 +110,10 @@ def test_a_batch_that_does_not_fit_is_halved_and_grows_back(photos: list[str]) -
     assert [row["answer"] for row in rows] == [f"grey {number}" for number in range(20)]
     assert set(model.together) == {1}
     model = SideBySide(grey, most=3)
-    asker = Asker(lambda: model, PLAN)
+    asker = RowBuilder(lambda: model, PLAN)
     for _ in range(9):
         model.most = 3 if len(model.together) < 3 else 1000
-        list(made(windows(items(photos[:8]), Reader(PLAN), PLAN), asker))
+        list(answer_windows(prepared_windows(items(photos[:8]), ItemPreparer(PLAN), PLAN), asker))
     assert model.together[:2] == [2, 2]
     assert model.together[-1] == 4
 
@@ -161,7 +169,9 @@ def test_a_model_that_cannot_be_loaded_is_no_fault_of_the_items(photos: list[str
         raise PromptError("The orders for the model make no sense.")
 
     with pytest.raises(PromptError, match="no sense"):
-        list(made(windows(items(photos), Reader(PLAN), PLAN), Asker(load, PLAN)))
+        list(
+            answer_windows(prepared_windows(items(photos), ItemPreparer(PLAN), PLAN), RowBuilder(load, PLAN))
+        )
     assert len(tries) == 1
 
 
@@ -177,9 +187,9 @@ FAULTS = [
     (Item("x", ("missing.png",), "What?"), "missing.png"),
     (Item("x", (), "What?", fault="Line 3 is no JSON object."), "Line 3"),
     (Item("x", ("HERE",), "What is {2}?"), "{2}"),
-    (Item("x", ("HERE",), "What?", typed=(parse_mark("box", "900,900,950,950"),)), "outside"),
+    (Item("x", ("HERE",), "What?", marks=(parse_mark("box", "900,900,950,950"),)), "outside"),
     (Item("x", ("HERE",), "###Human: no"), "###"),
-    (Item("x", ("HERE",), "What?", typed=(parse_mark("mask", "no-mask.png"),)), "no-mask.png"),
+    (Item("x", ("HERE",), "What?", marks=(parse_mark("mask", "no-mask.png"),)), "no-mask.png"),
     (Item("x", ("HERE", "missing.png"), "What?"), "missing.png"),
     (Item("x", ("HERE", "clip.mp4"), "What?"), "video"),
 ]
@@ -226,9 +236,9 @@ def test_a_mask_image_is_a_region(photos: list[str], tmp_path: Path) -> None:
     assert (round(box["x1"]), round(box["y1"]), round(box["x2"]), round(box["y2"])) == (30, 20, 59, 39)
 
 
-CHANGES: list[Callable[[Item, Plan], tuple[Item, Plan]]] = [
+CHANGES: list[Callable[[Item, BatchConfig], tuple[Item, BatchConfig]]] = [
     lambda item, plan: (replace(item, question="Who is it?"), plan),
-    lambda item, plan: (replace(item, typed=(parse_mark("box", "1,1,20,20"),)), plan),
+    lambda item, plan: (replace(item, marks=(parse_mark("box", "1,1,20,20"),)), plan),
     lambda item, plan: (replace(item, regions=(Region("box", ((1, 1), (20, 20))),)), plan),
     lambda item, plan: (replace(item, images=item.images * 2), plan),
     lambda item, plan: (item, replace(plan, fit="crop")),
@@ -243,21 +253,21 @@ CHANGES: list[Callable[[Item, Plan], tuple[Item, Plan]]] = [
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_an_answer_changes_the_identity(
-    photos: list[str], change: Callable[[Item, Plan], tuple[Item, Plan]]
+    photos: list[str], change: Callable[[Item, BatchConfig], tuple[Item, BatchConfig]]
 ) -> None:
     item = items(photos)[0]
     changed, plan = change(item, PLAN)
-    assert Reader(PLAN).ready(item).identity != Reader(plan).ready(changed).identity
+    assert ItemPreparer(PLAN).prepare(item).identity != ItemPreparer(plan).prepare(changed).identity
 
 
 def test_what_changes_no_answer_keeps_it(photos: list[str], tmp_path: Path) -> None:
     copy = tmp_path / "other name.png"
     copy.write_bytes(Path(photos[0]).read_bytes())
     item = items(photos)[0]
-    first = Reader(PLAN).ready(item).identity
+    first = ItemPreparer(PLAN).prepare(item).identity
     other = replace(
         PLAN,
-        together=1,
+        batch_size=1,
         readers=5,
         save_marked=tmp_path / "out",
         max_pixels=10**6,
@@ -265,12 +275,14 @@ def test_what_changes_no_answer_keeps_it(photos: list[str], tmp_path: Path) -> N
         sampling=replace(PLAN.sampling, seed=7),
         checkpoint=replace(PLAN.checkpoint, name="elsewhere", revision="x"),
     )
-    assert Reader(other).ready(Item("y", (str(copy),), item.question, extra={"a": 1})).identity == first
+    assert (
+        ItemPreparer(other).prepare(Item("y", (str(copy),), item.question, extra={"a": 1})).identity == first
+    )
 
 
 def test_what_has_a_row_is_not_asked_again(photos: list[str]) -> None:
     rows = answered(items(photos))
-    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows[:13]))
+    done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows[:13]))
     model = SideBySide(grey)
     rest = answered(items(photos), model, done=done)
     assert rest == rows[13:]
@@ -281,10 +293,13 @@ def test_the_same_twice_has_two_rows(photos: list[str]) -> None:
     twice = [item for item in items(photos[:3]) for _ in range(3)]
     rows = answered(twice)
     assert len(rows) == 9
-    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows[:4]))
+    done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows[:4]))
     found = [
         one
-        for window in made(windows(twice, Reader(PLAN), PLAN, done), Asker(lambda: SideBySide(grey), PLAN))
+        for window in answer_windows(
+            prepared_windows(twice, ItemPreparer(PLAN), PLAN, done),
+            RowBuilder(lambda: SideBySide(grey), PLAN),
+        )
         for one in window
     ]
     assert [one.place for one in found] == [0, 1, 2, 3, -1, -1, -1, -1, -1]
@@ -295,14 +310,14 @@ def test_the_same_content_under_two_names_is_two_rows(photos: list[str]) -> None
     one, two = (Item(name, (photos[0],), "What?") for name in ("a", "b"))
     rows = answered([one, two])
     assert rows[0]["identity"] == rows[1]["identity"]
-    done = Done([(0, rows[1]["identity"], "b")])
+    done = EarlierRows([(0, rows[1]["identity"], "b")])
     (fresh,) = answered([one, two], done=done)
     assert fresh["id"] == "a"
 
 
 def test_a_folder_that_was_moved_keeps_its_rows(photos: list[str]) -> None:
     (row,) = answered([Item("photos/a.png", (photos[0],), "What?")])
-    done = Done([(0, row["identity"], row["id"])])
+    done = EarlierRows([(0, row["identity"], row["id"])])
     assert answered([Item("/elsewhere/photos/a.png", (photos[0],), "What?")], done=done) == []
 
 
@@ -323,24 +338,27 @@ def test_weights_are_told_by_their_middle_too(tmp_path: Path) -> None:
 
 
 def test_windows_begin_where_they_would_have(photos: list[str]) -> None:
-    whole = [[one.item.id for one in window] for window in windows(items(photos), Reader(PLAN), PLAN)]
+    whole = [
+        [one.item.id for one in window]
+        for window in prepared_windows(items(photos), ItemPreparer(PLAN), PLAN)
+    ]
     assert [len(window) for window in whole] == [8, 8, 4]
     rows = answered(items(photos))
-    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows[:8]))
+    done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows[:8]))
     rest = [
         [one.item.id for one in window if not one.done]
-        for window in windows(items(photos), Reader(PLAN), PLAN, done)
+        for window in prepared_windows(items(photos), ItemPreparer(PLAN), PLAN, done)
     ]
     assert [window for window in rest if window] == whole[1:]
 
 
 def test_it_ends_when_it_is_told_to(photos: list[str]) -> None:
-    told: list[Ready] = []
+    told: list[PreparedItem] = []
 
     def stop() -> bool:
         return bool(told)
 
-    for window in windows(items(photos), Reader(PLAN), PLAN, stop=stop):
+    for window in prepared_windows(items(photos), ItemPreparer(PLAN), PLAN, stop=stop):
         told += window
     assert [one.item.id for one in told] == [f"{number:02}.png" for number in range(PLAN.window)]
 
@@ -353,7 +371,7 @@ def test_a_slow_list_is_answered_as_it_comes_and_can_be_ended(photos: list[str])
         assert more.wait(30)
         yield from items(photos[3:5])
 
-    source = windows(slow(), Reader(PLAN), PLAN)
+    source = prepared_windows(slow(), ItemPreparer(PLAN), PLAN)
     told += next(source)
     assert len(told) == 3
     more.set()
@@ -361,7 +379,7 @@ def test_a_slow_list_is_answered_as_it_comes_and_can_be_ended(photos: list[str])
     assert len(told) == 5
     assert next(source, None) is None
     more.clear()
-    ended = windows(slow(), Reader(PLAN), PLAN, stop=lambda: True)
+    ended = prepared_windows(slow(), ItemPreparer(PLAN), PLAN, stop=lambda: True)
     assert next(ended, None) is None
     more.set()
 
@@ -378,9 +396,9 @@ def test_what_goes_wrong_while_listing_ends_the_batch(photos: list[str]) -> None
 def test_a_window_does_not_grow_with_what_was_done_before(photos: list[str]) -> None:
     item = items(photos)[0]
     (row,) = answered([item])
-    done = Done((place, row["identity"], row["id"]) for place in range(3000))
+    done = EarlierRows((place, row["identity"], row["id"]) for place in range(3000))
     many = [replace(item, question="Another?"), *[item] * 3000]
-    sizes = [len(window) for window in windows(many, Reader(PLAN), PLAN, done)]
+    sizes = [len(window) for window in prepared_windows(many, ItemPreparer(PLAN), PLAN, done)]
     assert max(sizes) <= 1024
     assert sum(sizes) == 3001
 
@@ -394,7 +412,7 @@ def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
             taken += 1
             yield items(photos[:1])[0]
 
-    source = windows(endless(), Reader(PLAN), PLAN)
+    source = prepared_windows(endless(), ItemPreparer(PLAN), PLAN)
     for _ in range(3):
         next(source)
     # Beside those that are read ahead, some wait in line, of which nothing is known but their names.
@@ -423,7 +441,7 @@ def test_marked_pictures_stay_in_their_folder(photos: list[str], tmp_path: Path,
 def test_pictures_that_are_missing_are_kept_for_old_rows_too(photos: list[str], tmp_path: Path) -> None:
     plan = replace(PLAN, save_marked=tmp_path / "out")
     rows = answered(items(photos[:3]))
-    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows))
+    done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows))
     assert answered(items(photos[:3]), plan=plan, done=done) == []
     assert len(list((tmp_path / "out").iterdir())) == 3
 
@@ -437,7 +455,7 @@ def test_a_picture_that_cannot_be_kept_ends_the_batch(photos: list[str], tmp_pat
 def test_nothing_is_told_of_before_it_is_safe() -> None:
     events: list[str] = []
 
-    class Sink:
+    class RowSink:
         def append(self, rows: Sequence[Row]) -> Sequence[int]:
             events.append(f"kept {len(rows)}")
             return range(100, 100 + len(rows))
@@ -445,8 +463,8 @@ def test_nothing_is_told_of_before_it_is_safe() -> None:
     tally = Tally()
     row = {"error": None}
     run(
-        [[Made(0, row), Made(1, None, 7)], [Made(2, {"error": "No."})]],
-        Sink(),
+        [[ItemResult(0, row), ItemResult(1, None, 7)], [ItemResult(2, {"error": "No."})]],
+        RowSink(),
         tally,
         lambda rows: events.append(f"told {len(rows)}"),
         {7},

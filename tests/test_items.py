@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.plain import assert_plain
-from vipcli.batch.items import Item, Orders
+from vipcli.batch.items import Item, ItemOptions
 from vipcli.batch.rows import JsonLines
 from vipcli.batch.sources import PHOTOS, gather
 from vipcli.errors import UsageError
@@ -20,7 +20,7 @@ from vipcli.marks.kinds import parse_mark
 def items(*sources: str | Path, stdin: bytes | None = None, **orders: object) -> list[Item]:
     job = gather(
         [str(source) for source in sources],
-        Orders(**orders),  # type: ignore[arg-type]
+        ItemOptions(**orders),  # type: ignore[arg-type]
         None if stdin is None else io.BytesIO(stdin),
     )
     found = list(job.items)
@@ -45,7 +45,7 @@ def test_a_folder_is_walked_by_name(photos: Path) -> None:
 
 
 def test_videos_are_taken_where_they_are_asked_for(photos: Path) -> None:
-    assert "photos/clip.mp4" in [item.id for item in items("photos", videos=True)]
+    assert "photos/clip.mp4" in [item.id for item in items("photos", include_videos=True)]
 
 
 def test_linked_folders_are_followed_once(photos: Path) -> None:
@@ -127,10 +127,10 @@ ROWS = [
 def test_the_marks_of_a_task(photos: Path, row: object, marks: list[tuple[str, str]]) -> None:
     (photos / "tasks.jsonl").write_text(json.dumps(row))
     last = parse_mark("box", "9,9,10,10")
-    (item,) = items("photos/tasks.jsonl", typed=(last,))
+    (item,) = items("photos/tasks.jsonl", marks=(last,))
     assert item.fault is None
     assert item.images == ("photos/b.jpg",)
-    assert item.typed == (*(parse_mark(kind, text) for kind, text in marks), last)
+    assert item.marks == (*(parse_mark(kind, text) for kind, text in marks), last)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_what_else_a_task_says_is_carried(photos: Path) -> None:
         '{"image": "b.jpg", "id": "x", "question": "Who?", "gold": [1], "answer": "me"}\n\n'
         '{"image": "a.PNG"}\n'
     )
-    job = gather(["photos/tasks.jsonl"], Orders(question="What is in {file}?"))
+    job = gather(["photos/tasks.jsonl"], ItemOptions(question="What is in {file}?"))
     one, two = job.items
     assert (one.id, one.question, dict(one.extra)) == ("x", "Who?", {"gold": [1], "answer": "me"})
     assert (two.id, two.question, dict(two.extra)) == ("3", "What is in a.PNG?", {})
@@ -186,8 +186,8 @@ def test_a_table_of_tasks(photos: Path) -> None:
         b"2,a.PNG,,,hm\r\n3,b.jpg\r\n"
     )
     one, two, three = items("photos/tasks.csv", question="What?")
-    assert (one.id, one.question, one.typed) == ("1", 'Who, "you"?', (parse_mark("box", "1,2,3,4"),))
-    assert (two.question, two.typed, dict(two.extra)) == ("What?", (), {"note": "hm"})
+    assert (one.id, one.question, one.marks) == ("1", 'Who, "you"?', (parse_mark("box", "1,2,3,4"),))
+    assert (two.question, two.marks, dict(two.extra)) == ("What?", (), {"note": "hm"})
     assert three.fault is not None
     assert "Row 3" in three.fault
 
@@ -197,12 +197,12 @@ def test_several_pictures_of_a_task_and_a_mask_beside_it(photos: Path) -> None:
     (photos / "tasks.jsonl").write_text('{"images": ["a.PNG", "b.jpg"], "mask": "m.png:red"}')
     (item,) = items("photos/tasks.jsonl")
     assert item.images == ("photos/a.PNG", "photos/b.jpg")
-    assert item.typed[0].file == "photos/m.png"
+    assert item.marks[0].file == "photos/m.png"
 
 
 def test_pictures_in_another_folder(photos: Path) -> None:
     Path("tasks.jsonl").write_text('{"image": "b.jpg"}\n{"image": "/abs.png"}\n{"image": "http://x.test/a"}')
-    assert [item.images[0] for item in items("tasks.jsonl", images=photos)] == [
+    assert [item.images[0] for item in items("tasks.jsonl", image_folder=photos)] == [
         str(photos / "b.jpg"),
         "/abs.png",
         "http://x.test/a",
@@ -258,10 +258,10 @@ def test_only_some_regions(photos: Path) -> None:
     from vipcli.marks.regions import Wanted
 
     (photos / "coco.json").write_text(json.dumps(COCO))
-    (dog,) = items("photos/coco.json", wanted=Wanted(labels=("DOG",)))
-    (cat,) = items("photos/coco.json", wanted=Wanted(least_size=100))
+    (dog,) = items("photos/coco.json", region_filter=Wanted(labels=("DOG",)))
+    (cat,) = items("photos/coco.json", region_filter=Wanted(least_size=100))
     assert (dog.regions[0].label, cat.regions[0].label) == ("dog", "cat")
-    assert items("photos/coco.json", wanted=Wanted(labels=("bird",))) == []
+    assert items("photos/coco.json", region_filter=Wanted(labels=("bird",))) == []
 
 
 def test_a_benchmark_speaks_of_its_regions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,10 +270,10 @@ def test_a_benchmark_speaks_of_its_regions(monkeypatch: pytest.MonkeyPatch) -> N
     from vipcli.marks.regions import Region
 
     regions = tuple(Region("box", ((1, 2), (3, 4)), label=name) for name in ("<obj>", "obj1"))
-    (item,) = _asked_of(Annotated("a.png", regions, "v1_0", "Is <obj1> left of <obj>?", {}), Orders())
+    (item,) = _asked_of(Annotated("a.png", regions, "v1_0", "Is <obj1> left of <obj>?", {}), ItemOptions())
     assert item.question == "Is {2} left of {1}?"
     assert item.regions == regions
-    (item,) = _asked_of(Annotated("a.png", (), "v1_0", "Who is in the red box?", {}), Orders())
+    (item,) = _asked_of(Annotated("a.png", (), "v1_0", "Who is in the red box?", {}), ItemOptions())
     assert (item.question, item.id) == ("Who is in the red box?", "v1_0")
 
 
@@ -288,7 +288,7 @@ def test_numbers_that_json_does_not_know_are_null(photos: Path) -> None:
         '{"image": "b.jpg", "box": NaN, "gold": [NaN, Infinity, {"x": -Infinity}, 1e999, 1.5, -0.25e1]}'
     )
     (item,) = items("photos/tasks.jsonl")
-    assert (item.fault, item.typed) == (None, ())
+    assert (item.fault, item.marks) == (None, ())
     assert item.extra == {"gold": [None, None, {"x": None}, None, 1.5, -2.5]}
     assert written(item)
 
@@ -327,7 +327,7 @@ def test_null_says_nothing(photos: Path, name: str) -> None:
 def test_a_list_may_hold_tasks(photos: Path, mark: bytes) -> None:
     content = mark + b'{"image": "b.jpg", "gold": 1}\n\n{"image": "a.PNG"}\n'
     (photos / "list.txt").write_bytes(content)
-    job = gather(["photos/list.txt"], Orders())
+    job = gather(["photos/list.txt"], ItemOptions())
     assert [item.images for item in job.items] == [("photos/b.jpg",), ("photos/a.PNG",)]
     assert (job.total, job.columns) == (2, ("gold",))
     assert [item.images for item in items("-", stdin=content)] == [("b.jpg",), ("a.PNG",)]
@@ -355,11 +355,11 @@ def test_impossible_names_within_files_are_items(photos: Path, name: str) -> Non
     (photos / "tasks.jsonl").write_text(json.dumps({"image": name, "mask": LONG}))
     (photos / "list.txt").write_text(f"b.jpg\n{name}\n")
     (task,) = items("photos/tasks.jsonl")
-    assert (task.images, task.typed[0].file, task.fault) == ((f"photos/{name}",), LONG, None)
+    assert (task.images, task.marks[0].file, task.fault) == ((f"photos/{name}",), LONG, None)
     if "\0" not in name:
         assert [item.id for item in items("photos/list.txt")] == ["photos/b.jpg", f"photos/{name}"]
         assert [item.id for item in items("-", stdin=name.encode())] == [name]
-    (task,) = items("photos/tasks.jsonl", images=Path(LONG))
+    (task,) = items("photos/tasks.jsonl", image_folder=Path(LONG))
     assert task.images == (str(Path(LONG) / name),)
 
 
@@ -385,7 +385,7 @@ def test_files_that_cannot_be_read(photos: Path, name: str, monkeypatch: pytest.
 
 def test_tasks_that_vanish_half_way(photos: Path) -> None:
     (photos / "tasks.jsonl").write_text('{"image": "b.jpg"}')
-    job = gather(["photos/tasks.jsonl"], Orders())
+    job = gather(["photos/tasks.jsonl"], ItemOptions())
     (photos / "tasks.jsonl").unlink()
     with pytest.raises(UsageError, match=r"tasks\.jsonl.*No such file"):
         list(job.items)
@@ -409,7 +409,7 @@ class Breaking(io.BytesIO):
 @pytest.mark.parametrize("pieces", [0, 1])
 def test_standard_input_that_cannot_be_read(content: bytes, pieces: int) -> None:
     with pytest.raises(UsageError) as caught:
-        list(gather(["-"], Orders(), Breaking(content, pieces)).items)
+        list(gather(["-"], ItemOptions(), Breaking(content, pieces)).items)
     assert_plain(caught.value, "Standard input", "Is a directory")
 
 
@@ -428,7 +428,7 @@ def test_a_folder_within_that_cannot_be_read(photos: Path, monkeypatch: pytest.M
         os.chdir(name)
     Path("never.png").touch()
     monkeypatch.chdir(photos.parent)
-    job = gather(["photos"], Orders(question="What?"))
+    job = gather(["photos"], ItemOptions(question="What?"))
     first, second, bad, last = job.items
     assert job.total == 4
     assert [item.id for item in (first, second, last)] == [
@@ -454,16 +454,21 @@ def test_a_folder_that_cannot_be_read(photos: Path, monkeypatch: pytest.MonkeyPa
 def test_a_folder_that_the_batch_writes_to_is_left_out(photos: Path) -> None:
     Path("link").symlink_to(photos / "deep")
     left_out = (Path("link"), Path("to-come"))
-    assert [item.id for item in items("photos", leave_out=left_out)] == ["photos/a.PNG", "photos/b.jpg"]
-    assert [item.id for item in items("photos/*", leave_out=left_out)] == [
+    assert [item.id for item in items("photos", excluded_folders=left_out)] == [
+        "photos/a.PNG",
+        "photos/b.jpg",
+    ]
+    assert [item.id for item in items("photos/*", excluded_folders=left_out)] == [
         "photos/a.PNG",
         "photos/b.jpg",
         "photos/clip.mp4",
         "photos/notes.md",
     ]
-    assert [item.id for item in items("photos/deep", "photos/b.jpg", leave_out=left_out)] == ["photos/b.jpg"]
+    assert [item.id for item in items("photos/deep", "photos/b.jpg", excluded_folders=left_out)] == [
+        "photos/b.jpg"
+    ]
     with pytest.raises(UsageError) as caught:
-        items("photos/deep", leave_out=left_out)
+        items("photos/deep", excluded_folders=left_out)
     assert_plain(caught.value, "'photos/deep'", "writes")
 
 
@@ -489,7 +494,7 @@ def test_an_address_in_ids_and_questions(photos: Path, address: str, id: str, fi
 
 def test_a_folder_of_annotations_is_told_of(photos: Path) -> None:
     (photos / "coco.json").write_text(json.dumps(COCO))
-    job = gather([str(photos)], Orders())
+    job = gather([str(photos)], ItemOptions())
     assert len(list(job.items)) == 2
     assert job.notes == (
         f"The folder {str(photos)!r} is read as annotations (coco). "

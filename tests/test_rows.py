@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.plain import assert_plain
-from vipcli.batch.rows import RowFile, form_for, write_parquet
+from vipcli.batch.rows import RowFile, row_format_for, write_parquet
 from vipcli.errors import OutputError, UsageError
 
 
@@ -40,7 +40,7 @@ FORMS = [".jsonl", ".csv", ".tsv"]
 
 
 def opened(path: Path, *, resume: bool = True) -> RowFile:
-    return RowFile(path, form_for(path, ("gold", "id")), resume=resume)
+    return RowFile(path, row_format_for(path, ("gold", "id")), resume=resume)
 
 
 def ids(path: Path) -> list[str]:
@@ -437,7 +437,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_names_that_say_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        form_for(tmp_path / "rows.xlsx", ())
+        row_format_for(tmp_path / "rows.xlsx", ())
     assert_plain(caught.value, ".jsonl")
 
 
@@ -485,7 +485,7 @@ def test_parquet_is_whole_or_not_there(tmp_path: Path) -> None:
 def test_no_two_columns_have_one_name(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     carried = {"answer": "1", "task_answer": "2", "gold": "3"}
-    with RowFile(path, form_for(path, tuple(carried)), resume=True) as file:
+    with RowFile(path, row_format_for(path, tuple(carried)), resume=True) as file:
         file.append([row(1, extra=carried)])
     with path.open(newline="") as text:
         head, cells = csv.reader(text)

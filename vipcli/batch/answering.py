@@ -16,7 +16,7 @@ from vipcli.asking import records
 from vipcli.asking.interface import Reply, Request, Several
 from vipcli.asking.records import Answer
 from vipcli.batch.prefetch import Windows
-from vipcli.batch.preparing import Plan, Ready
+from vipcli.batch.preparing import BatchConfig, PreparedItem
 from vipcli.batch.rows import IDENTITY, Row
 from vipcli.errors import ModelError, OutOfMemoryError, VipcliError, first_line
 from vipcli.pictures.images import without_password
@@ -27,7 +27,7 @@ _HOPELESS = 8
 """When the model itself fails so often in a row, it will not do better with the next picture."""
 
 
-class Together:
+class BatchAnswerer:
     """Answers requests side by side as far as memory reaches: a batch that does not fit is halved."""
 
     def __init__(self, load: Callable[[], Several], together: int) -> None:
@@ -86,14 +86,14 @@ class Together:
         return error
 
 
-class Asker:
+class RowBuilder:
     """Answers what is ready and makes rows of the answers."""
 
-    def __init__(self, load: Callable[[], Several], plan: Plan) -> None:
+    def __init__(self, load: Callable[[], Several], plan: BatchConfig) -> None:
         self._plan = plan
-        self._together = Together(load, plan.together)
+        self._together = BatchAnswerer(load, plan.batch_size)
 
-    def rows(self, window: Sequence[Ready]) -> list[Row]:
+    def rows(self, window: Sequence[PreparedItem]) -> list[Row]:
         """A row for each, in their order."""
         asked = [number for number, one in enumerate(window) if one.question is not None]
         if asked:
@@ -105,7 +105,7 @@ class Asker:
         found = dict(zip(asked, self._together.replies(requests), strict=True))
         return [self._row(one, found.get(number)) for number, one in enumerate(window)]
 
-    def _row(self, one: Ready, reply: Reply | VipcliError | None) -> Row:
+    def _row(self, one: PreparedItem, reply: Reply | VipcliError | None) -> Row:
         head = _head(one)
         if one.question is None or not isinstance(reply, Reply):
             why = one.fault if one.question is None else str(reply)
@@ -119,7 +119,7 @@ class Asker:
         return {**head, **told, "error": None, IDENTITY: one.identity}
 
 
-def unanswered(one: Ready) -> Row:
+def unanswered(one: PreparedItem) -> Row:
     """As much of a row as is known without a model."""
     head = _head(one)
     if one.question is None:
@@ -127,7 +127,7 @@ def unanswered(one: Ready) -> Row:
     return {**head, "prompt": one.question.prompt, **records.describe(one.question), "error": None}
 
 
-def _head(one: Ready) -> Row:
+def _head(one: PreparedItem) -> Row:
     item = one.item
     return {
         "id": item.id,
@@ -142,7 +142,7 @@ def _unexpected(error: Exception) -> ModelError:
     return ModelError(f"The model failed ({type(error).__name__}: {first_line(error)}).")
 
 
-def _length(one: Ready) -> tuple[int, int, int]:
+def _length(one: PreparedItem) -> tuple[int, int, int]:
     """What tells how many tokens the prompt of one takes, those of its pictures included."""
     assert one.question is not None
     shown = one.question.marked.shown
@@ -152,7 +152,7 @@ def _length(one: Ready) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ItemResult:
     """What became of one item."""
 
     number: int
@@ -163,10 +163,10 @@ class Made:
     """Where that row begins."""
 
 
-AnsweredWindows = Generator[list[Made], None, None]
+ResultWindows = Generator[list[ItemResult], None, None]
 
 
-def made(found: Windows, asker: Asker) -> AnsweredWindows:
+def answer_windows(found: Windows, asker: RowBuilder) -> ResultWindows:
     """Windows of items, answered."""
     number = 0
     with closing(found):
@@ -174,12 +174,12 @@ def made(found: Windows, asker: Asker) -> AnsweredWindows:
             rows = iter(asker.rows([one for one in window if not one.done]))
             answered = []
             for one in window:
-                answered.append(Made(number, None if one.done else next(rows), one.place))
+                answered.append(ItemResult(number, None if one.done else next(rows), one.place))
                 number += 1
             yield answered
 
 
-class Sink(Protocol):
+class RowSink(Protocol):
     """Where rows go."""
 
     def append(self, rows: Sequence[Row]) -> Sequence[int]:
@@ -211,8 +211,8 @@ class Tally:
 
 
 def run(
-    windows: Iterable[Sequence[Made]],
-    sink: Sink,
+    windows: Iterable[Sequence[ItemResult]],
+    sink: RowSink,
     tally: Tally,
     tell: Callable[[Sequence[Row]], None],
     errors_before: Container[int] = frozenset(),

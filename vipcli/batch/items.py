@@ -25,7 +25,7 @@ class Item:
     question: str | None = None
     regions: tuple[Region, ...] = ()
     """The annotated regions to mark, before the typed ones."""
-    typed: tuple[TypedMark, ...] = ()
+    marks: tuple[TypedMark, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What else was told of it, to be carried to its row."""
     fault: str | None = None
@@ -33,28 +33,28 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class ItemOptions:
     """What holds for all items."""
 
     question: str | None = None
     """With `{label}`, `{id}` and `{file}` where theirs belong; a row's own question comes first."""
-    typed: tuple[TypedMark, ...] = ()
+    marks: tuple[TypedMark, ...] = ()
     """Marks on every picture, after those of its own."""
-    images: Path | None = None
+    image_folder: Path | None = None
     """Where pictures are that a file names."""
     form: str | None = None
     """Of annotations, or PHOTOS; None where the files tell."""
     joint: bool = False
     """Whether all of a picture's regions are asked about at once."""
-    wanted: Wanted = field(default_factory=Wanted)
-    videos: bool = False
+    region_filter: Wanted = field(default_factory=Wanted)
+    include_videos: bool = False
     """Whether a folder's videos are asked about, too."""
-    leave_out: tuple[Path, ...] = ()
+    excluded_folders: tuple[Path, ...] = ()
     """Folders that are not walked into: those that the batch writes to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ItemStream:
     """All items of a batch."""
 
     items: Iterable[Item]
@@ -66,8 +66,8 @@ class Job:
     """How a source was understood that could have been meant otherwise."""
 
 
-def item_of(image: str, orders: Orders) -> Item:
-    return fill(Item(public_name(image), (image,), orders.question, typed=orders.typed))
+def item_for(image: str, orders: ItemOptions) -> Item:
+    return fill(Item(public_name(image), (image,), orders.question, marks=orders.marks))
 
 
 def public_name(image: str) -> str:
@@ -106,12 +106,12 @@ def _file_name(image: str) -> str:
     return PurePosixPath(path).name
 
 
-def locate(name: str, orders: Orders, folder: Path | None) -> str:
+def locate(name: str, orders: ItemOptions, folder: Path | None) -> str:
     """Where a picture is that a file names: in the folder for pictures, else beside the file, else here."""
     if "://" in name or Path(name).is_absolute():
         return name
-    if orders.images is not None:
-        return str(orders.images / name)
+    if orders.image_folder is not None:
+        return str(orders.image_folder / name)
     if folder is not None and folder != Path() and (exists(folder / name) or not exists(Path(name))):
         return str(folder / name)
     return name

@@ -18,26 +18,26 @@ from typing import Any
 
 from vipcli.asking.interface import Several
 from vipcli.batch import rows
-from vipcli.batch.answering import AnsweredWindows, Asker, Sink, Tally, made, run, unanswered
-from vipcli.batch.items import Job
-from vipcli.batch.prefetch import Done, windows
-from vipcli.batch.preparing import Plan, Reader
+from vipcli.batch.answering import ResultWindows, RowBuilder, RowSink, Tally, answer_windows, run, unanswered
+from vipcli.batch.items import ItemStream
+from vipcli.batch.prefetch import EarlierRows, prepared_windows
+from vipcli.batch.preparing import BatchConfig, ItemPreparer
 from vipcli.batch.rows import IDENTITY, Row, RowFile
 from vipcli.errors import OutputError, UsageError, VipcliError
 from vipcli.files import replace_file
 from vipcli.terminal import output
 from vipcli.terminal.progress import Progress, span
 
-Work = Callable[[Job, Done, Callable[[], bool]], AnsweredWindows]
+Work = Callable[[ItemStream, EarlierRows, Callable[[], bool]], ResultWindows]
 """Where the work is done: items in, answered windows out, until it is told to stop."""
 
 
-def here(plan: Plan, load: Callable[[], Several]) -> Work:
+def here(plan: BatchConfig, load: Callable[[], Several]) -> Work:
     """Do the work in this process, with a model that is loaded once there is something to ask."""
 
-    def work(job: Job, done: Done, stop: Callable[[], bool]) -> AnsweredWindows:
-        asker = Asker(load, plan)
-        return made(windows(job.items, Reader(plan), plan, done, stop), asker)
+    def work(job: ItemStream, done: EarlierRows, stop: Callable[[], bool]) -> ResultWindows:
+        asker = RowBuilder(load, plan)
+        return answer_windows(prepared_windows(job.items, ItemPreparer(plan), plan, done, stop), asker)
 
     return work
 
@@ -124,7 +124,7 @@ class Target:
         """Refuse before the work what could only fail after it."""
         if self.path is None:
             return
-        rows.form_for(self.kept_in, ())
+        rows.row_format_for(self.kept_in, ())
         _insist_on_folder(self.path)
         if not self.resume and any(_holds_something(path) for path in (self.path, self.kept_in)):
             raise UsageError(
@@ -153,16 +153,16 @@ class Target:
             _write_coco(*self.coco, (row for _, row in file.rows()))
 
 
-def carry_out(job: Job, target: Target, work: Work, *, quiet: bool) -> Outcome:
+def carry_out(job: ItemStream, target: Target, work: Work, *, quiet: bool) -> Outcome:
     """Answer all items that have no row yet, each row safe before it counts."""
     if target.path is None:
         # A bar would get between the answers that a terminal shows.
         shown = sys.stdout.isatty()
-        return _work(job, _Printed(as_json=target.as_json), work, Done(()), quiet=quiet or shown)
-    form = rows.form_for(target.kept_in, job.columns)
+        return _work(job, _Printed(as_json=target.as_json), work, EarlierRows(()), quiet=quiet or shown)
+    form = rows.row_format_for(target.kept_in, job.columns)
     with RowFile(target.kept_in, form, resume=target.resume) as file:
         failed: set[int] = set()
-        done = Done(_kept(file, failed, retry=target.retry_failed))
+        done = EarlierRows(_kept(file, failed, retry=target.retry_failed))
         try:
             outcome = _work(job, file, work, done, failed, quiet=quiet)
         except VipcliError:
@@ -195,7 +195,13 @@ def _kept(file: RowFile, failed: set[int], *, retry: bool) -> Iterator[tuple[int
 
 
 def _work(
-    job: Job, sink: Sink, work: Work, done: Done, failed: set[int] | None = None, *, quiet: bool
+    job: ItemStream,
+    sink: RowSink,
+    work: Work,
+    done: EarlierRows,
+    failed: set[int] | None = None,
+    *,
+    quiet: bool,
 ) -> Outcome:
     tally = Tally()
     alike, told = _Alike(tally), list[Row]()
@@ -288,16 +294,16 @@ def _interrupts(*, quiet: bool) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def first_of(job: Job, most: int) -> Job:
+def first_of(job: ItemStream, most: int) -> ItemStream:
     """The first so many items."""
     total = most if job.total is None else min(job.total, most)
-    return Job(islice(job.items, most), total, job.columns)
+    return ItemStream(islice(job.items, most), total, job.columns)
 
 
-def print_questions(job: Job, plan: Plan, *, as_json: bool) -> int:
+def print_questions(job: ItemStream, plan: BatchConfig, *, as_json: bool) -> int:
     """Print what would be asked of each item, and return of how many nothing can be asked."""
     items = failed = 0
-    with contextlib.closing(windows(job.items, Reader(plan), plan)) as found:
+    with contextlib.closing(prepared_windows(job.items, ItemPreparer(plan), plan)) as found:
         for row in (unanswered(one) for window in found for one in window):
             items += 1
             failed += row["error"] is not None

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 from vipcli.batch.items import Item
-from vipcli.batch.preparing import Plan, Reader, Ready
+from vipcli.batch.preparing import BatchConfig, ItemPreparer, PreparedItem
 
 WINDOWS_AHEAD = 2
 """So many windows of pictures are held ready for the model, and no more: that bounds the memory."""
@@ -20,7 +20,7 @@ _MOST = 1024
 """So many items are handed on together at most, where few or none of them are for the model."""
 
 
-class Done:
+class EarlierRows:
     """The rows that earlier runs have written and where each begins, to be taken by one item each.
 
     A row is an item's that has both its content and its name: the same picture may be there twice.
@@ -63,21 +63,21 @@ def row_key(identity: str, id: str) -> int:
     return int.from_bytes(hashlib.blake2b(told, digest_size=16).digest())
 
 
-Windows = Generator[list[Ready], None, None]
+Windows = Generator[list[PreparedItem], None, None]
 
 
-def windows(
+def prepared_windows(
     items: Iterable[Item],
-    reader: Reader,
-    plan: Plan,
-    done: Done | None = None,
+    reader: ItemPreparer,
+    plan: BatchConfig,
+    done: EarlierRows | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Windows:
     """The items in their order, read ahead by several threads, so many questions at a time.
 
     It ends early once `stop` says so. Where an earlier run ended, windows begin as they would have.
     """
-    window: list[Ready] = []
+    window: list[PreparedItem] = []
     asked = fresh = 0
     with closing(_read_ahead(items, reader, plan, done)) as ahead:
         for one in ahead:
@@ -97,23 +97,23 @@ def windows(
 
 
 def _read_ahead(
-    items: Iterable[Item], reader: Reader, plan: Plan, done: Done | None
-) -> Generator[Ready | None, None, None]:
+    items: Iterable[Item], reader: ItemPreparer, plan: BatchConfig, done: EarlierRows | None
+) -> Generator[PreparedItem | None, None, None]:
     """What is ready, in order; None when nothing more has come for a while."""
-    ahead: deque[Future[Ready]] = deque()
+    ahead: deque[Future[PreparedItem]] = deque()
     with ThreadPoolExecutor(plan.readers, "reader") as pool, closing(_Source(items)) as source:
         try:
             while True:
                 most = plan.window * WINDOWS_AHEAD
                 while len(ahead) < most and (item := source.next(wait=not ahead)) is not None:
                     # Where there are no rows, nothing need be known of a picture before it is read.
-                    ahead.append(pool.submit(reader.ready, item, done or None))
+                    ahead.append(pool.submit(reader.prepare, item, done or None))
                 if ahead:
                     one = ahead.popleft().result()
                     if one.done and done is not None:
                         place = done.take(one.identity, one.item.id)
                         # Another item that asks the same may have taken the row that was there.
-                        one = reader.ready(one.item) if place is None else replace(one, place=place)
+                        one = reader.prepare(one.item) if place is None else replace(one, place=place)
                     yield one
                 elif source.over:
                     return

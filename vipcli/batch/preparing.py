@@ -35,7 +35,7 @@ _LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchConfig:
     """All that rows depend on beside their items, and how many are answered side by side."""
 
     checkpoint: Checkpoint
@@ -49,18 +49,18 @@ class Plan:
     sampling: Sampling = GREEDY
     max_pixels: int = DEFAULT_MAX_PIXELS
     frames: int = DEFAULT_FRAMES
-    together: int = 8
+    batch_size: int = 8
     readers: int = 2
     save_marked: Path | None = None
 
     @property
     def window(self) -> int:
         """How many questions are sorted into batches at a time."""
-        return self.together * (_BATCHES_A_WINDOW if self.together > 1 else 1)
+        return self.batch_size * (_BATCHES_A_WINDOW if self.batch_size > 1 else 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ready:
+class PreparedItem:
     """An item as far as it comes without a model."""
 
     item: Item
@@ -75,28 +75,28 @@ class Ready:
     """Where that row is, once it is known to be this item's."""
 
 
-class Known(Protocol):
+class RowLookup(Protocol):
     """Rows that are there, by the identity and the id of their items."""
 
     def __contains__(self, row: tuple[str, str], /) -> bool: ...
 
 
-class Reader:
+class ItemPreparer:
     """Reads, marks and prepares items, in any thread."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BatchConfig) -> None:
         self._plan = plan
         self._model = fingerprint(plan.checkpoint)
 
-    def ready(self, item: Item, done: Known | None = None) -> Ready:
+    def prepare(self, item: Item, done: RowLookup | None = None) -> PreparedItem:
         """The item with its marked pictures and its prompt, or why there is none."""
         identity = ""
         if done is not None or item.fault is not None:
             identity = self._identity(item, [_hash(name) for name in item.images])
             if done is not None and (identity, item.id) in done and self._has_pictures(item):
-                return Ready(item, identity, done=True)
+                return PreparedItem(item, identity, done=True)
         if item.fault is not None:
-            return Ready(item, identity, fault=item.fault)
+            return PreparedItem(item, identity, fault=item.fault)
         try:
             marked = self._marked(item)
             # Of a video, every frame tells the same.
@@ -105,9 +105,9 @@ class Reader:
             question = self._question(item, marked)
             self._save(item, marked)
             if done is not None and (identity, item.id) in done:
-                return Ready(item, identity, done=True)
+                return PreparedItem(item, identity, done=True)
             request = self._shrunk(pipeline.request_of(question, self._plan.sampling))
-            return Ready(item, identity, _without_pixels(question), request)
+            return PreparedItem(item, identity, _without_pixels(question), request)
         except OutputError:
             # What cannot be written for one cannot be written for the next.
             raise
@@ -117,7 +117,7 @@ class Reader:
         except Exception as error:
             fault = f"It could not be prepared ({type(error).__name__}: {first_line(error)})."
         identity = identity or self._identity(item, [_hash(name) for name in item.images])
-        return Ready(item, identity, fault=fault)
+        return PreparedItem(item, identity, fault=fault)
 
     def _identity(self, item: Item, hashes: Sequence[str | None]) -> str:
         """What a row comes from: the bytes of its pictures, marks and question, model and settings."""
@@ -127,7 +127,7 @@ class Reader:
             # Where there is no picture, its name is all that there is.
             "names": [name for name, found in zip(item.images, hashes, strict=True) if found is None],
             "regions": [_region(region) for region in item.regions],
-            "marks": [_typed(one) for one in item.typed],
+            "marks": [_typed(one) for one in item.marks],
             "question": item.question,
             "fault": item.fault,
             "model": self._model,
@@ -157,13 +157,13 @@ class Reader:
         frames = plan.frames if any(is_video(name) for name in item.images) else None
         pictures, video = load(item.images, frames=frames, max_pixels=plan.max_pixels)
         if video is not None:
-            return pipeline.mark(pictures, item.typed, plan.drawing, video=video)
+            return pipeline.mark(pictures, item.marks, plan.drawing, video=video)
         size = pictures[0].width, pictures[0].height
         regions = [
             typed(region, plan.drawn_as, trace=lambda file: trace(load_mask(file, *size)))
             for region in item.regions
         ]
-        return pipeline.mark(pictures, [*regions, *item.typed], plan.drawing)
+        return pipeline.mark(pictures, [*regions, *item.marks], plan.drawing)
 
     def _targets(self, item: Item, count: int) -> list[Path]:
         """Where the marked pictures of an item are kept: under its name, of several with their numbers."""

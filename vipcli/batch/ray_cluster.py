@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vipcli.batch.answering import Asker, Made
-from vipcli.batch.items import Item, Job
-from vipcli.batch.prefetch import Done, row_key
-from vipcli.batch.preparing import Plan, Reader
+from vipcli.batch.answering import ItemResult, RowBuilder
+from vipcli.batch.items import Item, ItemStream
+from vipcli.batch.prefetch import EarlierRows, row_key
+from vipcli.batch.preparing import BatchConfig, ItemPreparer
 from vipcli.batch.rows import Row
 from vipcli.checkpoints.catalog import FAMILIES
 from vipcli.checkpoints.lookup import fingerprint
@@ -84,7 +84,7 @@ _Told = list[tuple[int, str, Row | None]]
 """Of each item of a block its number, identity and row; None where an earlier run has one."""
 
 
-def on_ray(plan: Plan, workers: int | None, tell: Callable[[str], None]) -> Work:
+def on_ray(plan: BatchConfig, workers: int | None, tell: Callable[[str], None]) -> Work:
     """Do the work on a Ray cluster: by so many workers, or one a GPU, or without GPUs one a machine."""
     if os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
         raise UsageError(
@@ -92,10 +92,10 @@ def on_ray(plan: Plan, workers: int | None, tell: Callable[[str], None]) -> Work
             "Start it there, without RAY_ADDRESS."
         )
 
-    def work(job: Job, done: Done, stop: Callable[[], bool]) -> Generator[list[Made]]:
+    def work(job: ItemStream, done: EarlierRows, stop: Callable[[], bool]) -> Generator[list[ItemResult]]:
         try:
             with _connected(tell), closing(_Stream(plan, _share(plan, workers), job, done, stop)) as stream:
-                yield from stream.made()
+                yield from stream.answer_windows()
         except VipcliError:
             raise
         # Ray's errors are of many kinds, and none of them is for a person.
@@ -197,7 +197,7 @@ class _Share:
     gpus: int | None = None
 
 
-def _share(plan: Plan, workers: int | None) -> _Share:
+def _share(plan: BatchConfig, workers: int | None) -> _Share:
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = 0 if plan.setup.device == "cpu" else sum(int(node.get("GPU", 0)) for node in alive)
     if gpus:
@@ -300,7 +300,9 @@ class _Stream:
     others stand side by side: the texts stay the same, and digits far behind the point may not.
     """
 
-    def __init__(self, plan: Plan, share: _Share, job: Job, done: Done, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, plan: BatchConfig, share: _Share, job: ItemStream, done: EarlierRows, stop: Callable[[], bool]
+    ) -> None:
         self._plan, self._share, self._job, self._done, self._stop = plan, share, job, done, stop
         # What lies where the driver is can only be lost together with it.
         self._here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
@@ -324,7 +326,7 @@ class _Stream:
             # No longer: it may hang on standard input.
             self._sender.join(2)
 
-    def made(self) -> Iterator[list[Made]]:
+    def answer_windows(self) -> Iterator[list[ItemResult]]:
         """Blocks of items, answered, in their order."""
         known = ray.put(_Known(self._done)) if self._done else None
         told = self._plan, fingerprint(self._plan.checkpoint), str(Path.cwd()), known, self._feed
@@ -359,7 +361,7 @@ class _Stream:
             ),
         )
 
-    def _received(self, number: int, told: _Told | VipcliError | None) -> list[Made]:
+    def _received(self, number: int, told: _Told | VipcliError | None) -> list[ItemResult]:
         """What became of a block's items; nothing where the end came before it was begun."""
         if isinstance(told, VipcliError):
             raise told
@@ -371,7 +373,7 @@ class _Stream:
                 if place is None:
                     self._again.append((at, items[at]))
                 else:
-                    found.append(Made(at, row, place))
+                    found.append(ItemResult(at, row, place))
             self._moved.notify_all()
         self._feed.forget.remote(number + 1)
         return found
@@ -414,10 +416,10 @@ class _Stream:
 # --------------------------------------------------------------------------- where a worker is
 
 
-class _Known(Done):
+class _Known(EarlierRows):
     """What stands for earlier rows alone, in memory that all workers of a machine share."""
 
-    def __init__(self, done: Done) -> None:
+    def __init__(self, done: EarlierRows) -> None:
         keys = (key.to_bytes(16, "big") for key in done)
         self._keys = np.fromiter(keys, "S16", len(done))
         self._keys.sort()
@@ -434,15 +436,15 @@ class _Known(Done):
 class _Worker:
     """An actor with a model of its own, which reads pictures and answers."""
 
-    def __init__(self, plan: Plan, content: str, folder: str, known: Any, feed: Any) -> None:
+    def __init__(self, plan: BatchConfig, content: str, folder: str, known: Any, feed: Any) -> None:
         # What is a constant here arrives as a copy, and is told by whether it is the same.
         family = FAMILIES[FAMILIES.index(plan.checkpoint.family)]
         self._plan = replace(plan, checkpoint=replace(plan.checkpoint, family=family))
         self._content, self._folder, self._feed = content, folder, feed
-        self._known: Done | None = None if known is None else ray.get(known)
+        self._known: EarlierRows | None = None if known is None else ray.get(known)
         self._readers = ThreadPoolExecutor(plan.readers, "reader")
         self._model = threading.Lock()
-        self._opened: tuple[Reader, Asker] | None = None
+        self._opened: tuple[ItemPreparer, RowBuilder] | None = None
 
     def __call__(self, table: Any) -> Any:
         (row,) = table.to_pylist()
@@ -468,7 +470,7 @@ class _Worker:
                 self._opened = self._open()
         reader, asker = self._opened
         known = None if fresh else self._known
-        ready = list(self._readers.map(lambda numbered: reader.ready(numbered[1], known), block))
+        ready = list(self._readers.map(lambda numbered: reader.prepare(numbered[1], known), block))
         with self._model:
             rows = iter(asker.rows([one for one in ready if not one.done]))
         return [
@@ -476,7 +478,7 @@ class _Worker:
             for (number, _), one in zip(block, ready, strict=True)
         ]
 
-    def _open(self) -> tuple[Reader, Asker]:
+    def _open(self) -> tuple[ItemPreparer, RowBuilder]:
         """See to it that paths and the checkpoint mean here what they mean to the driver."""
         checkpoint, machine = self._plan.checkpoint, socket.gethostname()
         assert checkpoint.folder is not None
@@ -491,7 +493,7 @@ class _Worker:
             raise ModelError(
                 f"The machine {machine} of the cluster has another checkpoint in {str(checkpoint.folder)!r}."
             )
-        return Reader(self._plan), Asker(self._load, self._plan)
+        return ItemPreparer(self._plan), RowBuilder(self._load, self._plan)
 
     def _load(self) -> Several:
         from vipcli.engine.local import LocalModel

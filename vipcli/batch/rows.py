@@ -496,7 +496,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(number)
 
 
-def form_for(path: Path, columns: Sequence[str]) -> Form:
+def row_format_for(path: Path, columns: Sequence[str]) -> Form:
     """How rows stand in a file of that name; `columns` are the names of what is carried through."""
     match path.suffix.lower():
         case ".jsonl" | ".ndjson" | ".json":

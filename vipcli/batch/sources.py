@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from vipcli.batch.items import Item, Job, Orders, fill, item_of, locate, public_name
+from vipcli.batch.items import Item, ItemOptions, ItemStream, fill, item_for, locate, public_name
 from vipcli.batch.task_files import ENDINGS as TASKS
 from vipcli.batch.task_files import parsed, tasks_in, tasks_of
 from vipcli.errors import UsageError
@@ -30,16 +30,16 @@ _LISTS = (".txt", ".lst", ".list")
 _ANNOTATIONS = (".json", ".yaml", ".yml", ".xml")
 
 
-def gather(sources: Sequence[str], orders: Orders, stdin: io.BufferedIOBase | None = None) -> Job:
+def gather(sources: Sequence[str], orders: ItemOptions, stdin: io.BufferedIOBase | None = None) -> ItemStream:
     """All that the sources name: files, folders, globs, addresses, or `-` for a list on standard input."""
     if not sources:
         raise UsageError("Name a folder, pictures, a file of tasks or of annotations, or - for a list.")
     return _joined([_job(source, orders, stdin) for source in _kept(sources, orders)])
 
 
-def _joined(jobs: Sequence[Job]) -> Job:
+def _joined(jobs: Sequence[ItemStream]) -> ItemStream:
     totals = [job.total for job in jobs]
-    return Job(
+    return ItemStream(
         # Addressed by the jobs themselves, so that none begins before the one ahead is over.
         chain.from_iterable(job.items for job in jobs),
         None if None in totals else sum(total for total in totals if total is not None),
@@ -48,7 +48,7 @@ def _joined(jobs: Sequence[Job]) -> Job:
     )
 
 
-def _kept(names: Sequence[str], orders: Orders) -> Sequence[str]:
+def _kept(names: Sequence[str], orders: ItemOptions) -> Sequence[str]:
     """The names without those folders that are left out, which a shell may have found for `photos/*`."""
     if not (left_out := _left_out(orders)):
         return names
@@ -60,20 +60,20 @@ def _kept(names: Sequence[str], orders: Orders) -> Sequence[str]:
     return kept
 
 
-def _left_out(orders: Orders) -> frozenset[str]:
+def _left_out(orders: ItemOptions) -> frozenset[str]:
     with in_words("The current folder"):
-        return frozenset(os.path.realpath(folder) for folder in orders.leave_out)
+        return frozenset(os.path.realpath(folder) for folder in orders.excluded_folders)
 
 
-def _job(source: str, orders: Orders, stdin: io.BufferedIOBase | None) -> Job:
+def _job(source: str, orders: ItemOptions, stdin: io.BufferedIOBase | None) -> ItemStream:
     if source == "-":
         return _listed(_standard_input(stdin), orders)
     if "://" in source:
-        return Job([item_of(source, orders)], 1)
+        return ItemStream([item_for(source, orders)], 1)
     return _at(source, orders) if is_there(source) else _globbed(source, orders)
 
 
-def _at(source: str, orders: Orders) -> Job:
+def _at(source: str, orders: ItemOptions) -> ItemStream:
     path = Path(source)
     if is_folder(path):
         return _folder(path, orders)
@@ -84,13 +84,13 @@ def _at(source: str, orders: Orders) -> Job:
         return _annotated(path, orders)
     if ending in _LISTS:
         return _list(path, orders)
-    return Job([item_of(source, orders)], 1)
+    return ItemStream([item_for(source, orders)], 1)
 
 
 # Folders, globs and lists
 
 
-def _globbed(pattern: str, orders: Orders) -> Job:
+def _globbed(pattern: str, orders: ItemOptions) -> ItemStream:
     magic = glob.has_magic(pattern)
     found = sorted(glob.glob(pattern, recursive=True)) if magic else []  # noqa: PTH207 - from any root
     if not found:
@@ -98,7 +98,7 @@ def _globbed(pattern: str, orders: Orders) -> Job:
     return _joined([_at(name, orders) for name in _kept(found, orders)])
 
 
-def _folder(folder: Path, orders: Orders) -> Job:
+def _folder(folder: Path, orders: ItemOptions) -> ItemStream:
     if (form := _form(folder, orders)) is not None and form != PHOTOS:
         job = _annotated(folder, orders)
         if orders.form is not None:
@@ -112,16 +112,16 @@ def _folder(folder: Path, orders: Orders) -> Job:
     total = sum(1 for _ in _pictures(folder, orders))
     if not total:
         raise UsageError(f"There are no pictures in {in_quotes(folder)}. Name a folder that holds some.")
-    return Job(
+    return ItemStream(
         (
-            item_of(path, orders) if fault is None else Item(path, fault=fault)
+            item_for(path, orders) if fault is None else Item(path, fault=fault)
             for path, fault in _pictures(folder, orders)
         ),
         total,
     )
 
 
-def _pictures(folder: Path, orders: Orders) -> Iterator[tuple[str, str | None]]:
+def _pictures(folder: Path, orders: ItemOptions) -> Iterator[tuple[str, str | None]]:
     """The pictures in a folder and the folders in it, by name, hidden ones left out.
 
     Among them are the folders that cannot be read, each with why.
@@ -129,7 +129,7 @@ def _pictures(folder: Path, orders: Orders) -> Iterator[tuple[str, str | None]]:
     from vipcli.pictures.images import ENDINGS
     from vipcli.pictures.videos import ENDINGS as VIDEOS
 
-    endings = (*ENDINGS, *VIDEOS) if orders.videos else ENDINGS
+    endings = (*ENDINGS, *VIDEOS) if orders.include_videos else ENDINGS
     return _walk(str(folder), endings, _left_out(orders))
 
 
@@ -160,7 +160,7 @@ def _standard_input(stdin: io.BufferedIOBase | None) -> io.BufferedIOBase:
     return stdin
 
 
-def _listed(stream: io.BufferedIOBase, orders: Orders) -> Job:
+def _listed(stream: io.BufferedIOBase, orders: ItemOptions) -> ItemStream:
     """Paths on lines, or between zero bytes as `find -print0` writes them; or tasks, a JSON object a line."""
     with in_words("Standard input"):
         # Waits for the first piece, which tells what it is, and for no more.
@@ -169,16 +169,16 @@ def _listed(stream: io.BufferedIOBase, orders: Orders) -> Job:
         lines = told_of(_split(head, stream, b"\n"), "Standard input")
         return tasks_of(lines, None, "standard input", orders)
     # Whoever makes the list may still be at it.
-    return Job(_named_in(told_of(_split_list(head, stream), "Standard input"), orders, None), None)
+    return ItemStream(_named_in(told_of(_split_list(head, stream), "Standard input"), orders, None), None)
 
 
-def _list(path: Path, orders: Orders) -> Job:
+def _list(path: Path, orders: ItemOptions) -> ItemStream:
     """The pictures that a file names, or the tasks in it, in the forms that standard input has."""
     with in_words(f"The file {in_quotes(path)}"), path.open("rb") as file:
         head = file.read1(_PIECE).removeprefix(BOM_UTF8)
         if not _begins_tasks(head):
             items = list(_named_in(_split_list(head, file), orders, path.parent))
-            return Job(items, len(items))
+            return ItemStream(items, len(items))
     return tasks_in(path, orders)
 
 
@@ -186,8 +186,8 @@ def _begins_tasks(head: bytes) -> bool:
     return head.lstrip().startswith(b"{")
 
 
-def _named_in(names: Iterable[bytes], orders: Orders, folder: Path | None) -> Iterator[Item]:
-    return (item_of(locate(os.fsdecode(name), orders, folder), orders) for name in names if name.strip())
+def _named_in(names: Iterable[bytes], orders: ItemOptions, folder: Path | None) -> Iterator[Item]:
+    return (item_for(locate(os.fsdecode(name), orders, folder), orders) for name in names if name.strip())
 
 
 _PIECE = 2**16
@@ -212,7 +212,7 @@ def _split(head: bytes, stream: io.BufferedIOBase, between: bytes) -> Iterator[b
 # Annotations
 
 
-def _form(path: Path, orders: Orders) -> str | None:
+def _form(path: Path, orders: ItemOptions) -> str | None:
     """What kind of annotations a file or folder holds; None for none."""
     if orders.form is not None:
         return orders.form
@@ -220,18 +220,18 @@ def _form(path: Path, orders: Orders) -> str | None:
 
     form = form_of(path)
     # Pictures of masks are pictures, too, unless others are named to go with them.
-    return None if form == "masks" and orders.images is None else form
+    return None if form == "masks" and orders.image_folder is None else form
 
 
-def _annotated(path: Path, orders: Orders) -> Job:
+def _annotated(path: Path, orders: ItemOptions) -> ItemStream:
     from vipcli.annotations.reading import read
 
     if orders.form == PHOTOS:
         raise UsageError(f"The source {in_quotes(path)} is not a folder of photos. Leave out --form.")
     # The whole file is in memory by then, beside which its regions are few.
-    items = [item for one in read(path, orders.images, orders.form) for item in _asked_of(one, orders)]
+    items = [item for one in read(path, orders.image_folder, orders.form) for item in _asked_of(one, orders)]
     columns = dict.fromkeys(name for item in items for name in item.extra)
-    return Job(items, len(items), tuple(columns))
+    return ItemStream(items, len(items), tuple(columns))
 
 
 def _carried(extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,15 +242,15 @@ def _carried(extra: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
 
-def _asked_of(one: Annotated, orders: Orders) -> Iterator[Item]:
+def _asked_of(one: Annotated, orders: ItemOptions) -> Iterator[Item]:
     name = one.id or public_name(one.image)
     question = one.question if one.question is not None and orders.question is None else orders.question
     images = (one.image,) if one.image else ()
-    whole = Item(name, images, question, typed=orders.typed, extra=_carried(one.extra), fault=one.fault)
+    whole = Item(name, images, question, marks=orders.marks, extra=_carried(one.extra), fault=one.fault)
     if one.fault is not None:
         yield whole
         return
-    regions = tuple(region for region in one.regions if orders.wanted.takes(region))
+    regions = tuple(region for region in one.regions if orders.region_filter.takes(region))
     if question is not None:
         # In benchmarks, `<obj>` stands where a region is spoken of.
         for number, region in enumerate(regions, 1):

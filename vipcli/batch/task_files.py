@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vipcli.batch.items import Item, Job, Orders, fill, locate
+from vipcli.batch.items import Item, ItemOptions, ItemStream, fill, locate
 from vipcli.errors import MarkError, UsageError, VipcliError, first_line
 from vipcli.files import exists, in_quotes, in_words, told_of
 from vipcli.marks.kinds import BY_KIND, TypedMark, check_kind, number_text, parse_mark, parse_named_mark
@@ -23,7 +23,7 @@ ENDINGS = (".jsonl", ".ndjson", *_TABLES)
 _OWN = frozenset({"image", "images", "question", "marks", "id", *BY_KIND})
 
 
-def tasks_in(path: Path, orders: Orders) -> Job:
+def tasks_in(path: Path, orders: ItemOptions) -> ItemStream:
     """The tasks of a file, counted, with the names of what else they say."""
     subject = f"The file {in_quotes(path)}"
     if (delimiter := _TABLES.get(path.suffix.lower())) is not None:
@@ -37,7 +37,7 @@ def tasks_in(path: Path, orders: Orders) -> Job:
             row = _json_row(line)
             columns |= dict.fromkeys(row) if isinstance(row, dict) else {}
     job = tasks_of(told_of(_lines(path), subject), path.parent, in_quotes(path), orders)
-    return Job(job.items, total, tuple(name for name in columns if name not in _OWN))
+    return ItemStream(job.items, total, tuple(name for name in columns if name not in _OWN))
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -45,7 +45,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from file
 
 
-def tasks_of(lines: Iterable[bytes], folder: Path | None, shown: str, orders: Orders) -> Job:
+def tasks_of(lines: Iterable[bytes], folder: Path | None, shown: str, orders: ItemOptions) -> ItemStream:
     """The tasks that stand in lines of JSON, as they come."""
 
     def items() -> Iterator[Item]:
@@ -58,7 +58,7 @@ def tasks_of(lines: Iterable[bytes], folder: Path | None, shown: str, orders: Or
             else:
                 yield Item(str(number), fault=f"Line {number} of {shown} is no JSON object{row}.")
 
-    return Job(items(), None)
+    return ItemStream(items(), None)
 
 
 def _json_row(line: bytes) -> dict[str, Any] | str:
@@ -96,7 +96,7 @@ def _within(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _rows_of_table(path: Path, delimiter: str, orders: Orders) -> Job:
+def _rows_of_table(path: Path, delimiter: str, orders: ItemOptions) -> ItemStream:
     # Read at once: a table that opens and closes its quotes wrongly must not end a batch half way.
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -120,10 +120,10 @@ def _rows_of_table(path: Path, delimiter: str, orders: Orders) -> Job:
             told = {name: cell for name, cell in row.items() if cell or name not in _OWN}
             yield _task(told, str(number), path.parent, orders)
 
-    return Job(items(), len(rows), tuple(name for name in columns if name and name not in _OWN))
+    return ItemStream(items(), len(rows), tuple(name for name in columns if name and name not in _OWN))
 
 
-def _task(row: Mapping[str, Any], number: str, folder: Path | None, orders: Orders) -> Item:
+def _task(row: Mapping[str, Any], number: str, folder: Path | None, orders: ItemOptions) -> Item:
     # Tools that have no empty cell write null into it.
     row = {name: value for name, value in row.items() if value is not None or name not in _OWN}
     # Half a letter of two, as "\ud800", is no text that a file or a terminal takes.
@@ -137,7 +137,7 @@ def _task(row: Mapping[str, Any], number: str, folder: Path | None, orders: Orde
             raise UsageError("Its question is no text.")
         item = replace(item, question=question)
         typed = tuple(_beside(mark, folder) for mark in _marks(row))
-        item = replace(item, typed=(*typed, *orders.typed))
+        item = replace(item, marks=(*typed, *orders.marks))
         # What {file} and {label} stand for is for questions asked of all.
         return item if "question" in row else fill(item)
     except VipcliError as error:

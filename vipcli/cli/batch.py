@@ -20,9 +20,9 @@ from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
-    from vipcli.batch.items import Job
+    from vipcli.batch.items import ItemStream
     from vipcli.batch.job import Outcome, Target, Work
-    from vipcli.batch.preparing import Plan
+    from vipcli.batch.preparing import BatchConfig
 
 SOURCES, SPEED = "Sources and regions", "Speed"
 _FORMS = ("photos", "coco", "labelme", "yolo", "voc", "masks", "vip-bench")
@@ -254,7 +254,7 @@ def batch(
     vipcli batch photos/ --question "What is {1}?" --box 25%,25%,75%,75% -o a.jsonl
     vipcli batch annotations.json --question "What color is the {label}?" -o a.csv
     """
-    from vipcli.batch.items import Orders
+    from vipcli.batch.items import ItemOptions
     from vipcli.batch.sources import gather
     from vipcli.marks.regions import Wanted
 
@@ -263,15 +263,17 @@ def batch(
         raise UsageError("The question is empty. Ask something, or leave it out to have one asked for you.")
     if rows.coco_out is not None and len(sources) > 1:
         raise UsageError("With --coco-out, name one COCO file as the only source.")
-    orders = Orders(
+    orders = ItemOptions(
         question=question,
-        typed=tuple(marks),
-        images=None if regions.images is None else _folder(regions.images),
+        marks=tuple(marks),
+        image_folder=None if regions.images is None else _folder(regions.images),
         form=regions.form,
         joint=bool(regions.joint),
-        wanted=Wanted(tuple(regions.label or ()), regions.min_size, regions.max_size, regions.min_score),
-        videos=frames is not None,
-        leave_out=() if rows.save_marked is None else (Path(rows.save_marked),),
+        region_filter=Wanted(
+            tuple(regions.label or ()), regions.min_size, regions.max_size, regions.min_score
+        ),
+        include_videos=frames is not None,
+        excluded_folders=() if rows.save_marked is None else (Path(rows.save_marked),),
     )
     # Chance must be the same whenever the batch goes on.
     settings = replace(settings, seed=settings.seed or 0)
@@ -299,7 +301,7 @@ def _is_there(name: str) -> bool:
 
 
 def _carry_out(
-    job: Job,
+    job: ItemStream,
     sources: list[str],
     regions: SourceChoices,
     rows: RowChoices,
@@ -343,14 +345,14 @@ def _plan(
     frames: int | None,
     *,
     quiet: bool,
-) -> Plan:
+) -> BatchConfig:
     from vipcli.asking.interface import Sampling
     from vipcli.asking.values import Drawing
-    from vipcli.batch.preparing import Plan
+    from vipcli.batch.preparing import BatchConfig
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     settings = model.settings
-    plan = Plan(
+    plan = BatchConfig(
         model.checkpoint,
         model.setup,
         Drawing.of(settings),
@@ -364,7 +366,7 @@ def _plan(
     )
     given: dict[str, Any] = {
         "frames": frames,
-        "together": _side_by_side(speed.together, settings, quiet=quiet),
+        "batch_size": _side_by_side(speed.together, settings, quiet=quiet),
         "readers": speed.readers,
     }
     return replace(plan, **{name: value for name, value in given.items() if value is not None})
@@ -386,7 +388,7 @@ def _side_by_side(together: int | None, settings: Settings, *, quiet: bool) -> i
     return together
 
 
-def _work(model: Model, plan: Plan, speed: SpeedChoices, *, quiet: bool) -> Work:
+def _work(model: Model, plan: BatchConfig, speed: SpeedChoices, *, quiet: bool) -> Work:
     from vipcli.batch import job as jobs
 
     if speed.on is None:
