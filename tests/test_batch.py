@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,17 +15,17 @@ from PIL import Image
 
 from tests.scripted import SideBySide
 from vipcli.asking.interface import Request, Setup
-from vipcli.batch.answering import ItemResult, RowBuilder, Tally, answer_windows, run
+from vipcli.batch.answering import ItemResult, RowBuilder, Tally, answer_windows, write_results
 from vipcli.batch.items import Item
-from vipcli.batch.prefetch import EarlierRows, prepared_windows
+from vipcli.batch.prefetch import EarlierRows, Windows, prepared_windows
 from vipcli.batch.preparing import BatchConfig, ItemPreparer, PreparedItem
 from vipcli.batch.rows import Row
 from vipcli.checkpoints.lookup import find, fingerprint
-from vipcli.errors import ModelError, OutOfMemoryError, OutputError, PromptError
+from vipcli.errors import Message, ModelError, OutOfMemoryError, OutputError, PromptError
 from vipcli.marks.kinds import parse_mark
 from vipcli.marks.regions import Region
 
-PLAN = BatchConfig(find("bundled"), batch_size=4, readers=2)
+CONFIG = BatchConfig(find("bundled"), batch_size=4, readers=2)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,10 @@ def items(photos: Sequence[str], question: str = "What is it?") -> list[Item]:
     return [Item(Path(name).name, (name,), question) for name in photos]
 
 
+def prepare(asked: Iterable[Item], config: BatchConfig = CONFIG, **more: Any) -> Windows:
+    return prepared_windows(asked, ItemPreparer(config), config, **more)
+
+
 def grey(request: Request) -> str:
     return f"grey {request.images[0][0, 0, 0]}"
 
@@ -49,12 +54,12 @@ def grey(request: Request) -> str:
 def answered(
     asked: Sequence[Item],
     model: SideBySide | None = None,
-    plan: BatchConfig = PLAN,
+    config: BatchConfig = CONFIG,
     done: EarlierRows | None = None,
 ) -> list[Row]:
     found = answer_windows(
-        prepared_windows(asked, ItemPreparer(plan), plan, done),
-        RowBuilder(lambda: model or SideBySide(grey), plan),
+        prepared_windows(asked, ItemPreparer(config), config, done),
+        RowBuilder(lambda: model or SideBySide(grey), config),
     )
     return [one.row for window in found for one in window if one.row is not None]
 
@@ -72,12 +77,12 @@ def test_rows_come_in_order_and_are_bound_to_their_pixels(photos: list[str]) -> 
 def test_pictures_are_as_small_as_the_model_takes_them(photos: list[str], tmp_path: Path) -> None:
     big = tmp_path / "big.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 1000, 3), np.uint8)).save(big)
-    ready = ItemPreparer(PLAN).prepare(
+    ready = ItemPreparer(CONFIG).prepare(
         Item("big", (str(big),), marks=(parse_mark("box", "10%,10%,90%,90%"),))
     )
     assert ready.request is not None
     assert ready.question is not None
-    size = PLAN.checkpoint.input_size
+    size = CONFIG.checkpoint.input_size
     assert ready.request.images[0].shape == (size, size, 3)
     # Each is held until its row is written, as many others are.
     assert ready.question.marked.pixels.strides == (0, 0, 0)
@@ -110,10 +115,10 @@ def test_a_batch_that_does_not_fit_is_halved_and_grows_back(photos: list[str]) -
     assert [row["answer"] for row in rows] == [f"grey {number}" for number in range(20)]
     assert set(model.together) == {1}
     model = SideBySide(grey, most=3)
-    asker = RowBuilder(lambda: model, PLAN)
+    asker = RowBuilder(lambda: model, CONFIG)
     for _ in range(9):
         model.most = 3 if len(model.together) < 3 else 1000
-        list(answer_windows(prepared_windows(items(photos[:8]), ItemPreparer(PLAN), PLAN), asker))
+        list(answer_windows(prepare(items(photos[:8])), asker))
     assert model.together[:2] == [2, 2]
     assert model.together[-1] == 4
 
@@ -169,9 +174,7 @@ def test_a_model_that_cannot_be_loaded_is_no_fault_of_the_items(photos: list[str
         raise PromptError("The orders for the model make no sense.")
 
     with pytest.raises(PromptError, match="no sense"):
-        list(
-            answer_windows(prepared_windows(items(photos), ItemPreparer(PLAN), PLAN), RowBuilder(load, PLAN))
-        )
+        list(answer_windows(prepare(items(photos)), RowBuilder(load, CONFIG)))
     assert len(tries) == 1
 
 
@@ -185,7 +188,7 @@ def test_a_model_that_only_fails_ends_the_batch(photos: list[str]) -> None:
 
 FAULTS = [
     (Item("x", ("missing.png",), "What?"), "missing.png"),
-    (Item("x", (), "What?", fault="Line 3 is no JSON object."), "Line 3"),
+    (Item("x", (), "What?", fault=Message("Line 3 is not a JSON object.")), "Line 3"),
     (Item("x", ("HERE",), "What is {2}?"), "{2}"),
     (Item("x", ("HERE",), "What?", marks=(parse_mark("box", "900,900,950,950"),)), "outside"),
     (Item("x", ("HERE",), "###Human: no"), "###"),
@@ -210,7 +213,7 @@ def test_a_surprise_is_an_error_row_too(photos: list[str], monkeypatch: pytest.M
 
     monkeypatch.setattr("vipcli.asking.pipeline.prepare", surprise)
     (row,) = answered(items(photos[:1]))
-    assert row["error"] == "It could not be prepared (ZeroDivisionError: nobody thought of this)."
+    assert row["error"] == "The item could not be prepared (ZeroDivisionError: nobody thought of this)."
 
 
 def test_regions_become_marks_before_the_typed_ones(photos: list[str]) -> None:
@@ -219,7 +222,7 @@ def test_regions_become_marks_before_the_typed_ones(photos: list[str]) -> None:
     (row,) = answered([item])
     assert row["question"] == "within the red rectangle and at the lime point"
     assert row["regions"] == [{"id": "7", "label": "cat", "score": 0.5}]
-    (row,) = answered([item], plan=replace(PLAN, drawn_as="ellipse"))
+    (row,) = answered([item], config=replace(CONFIG, drawn_as="ellipse"))
     assert [mark["kind"] for mark in row["marks"]] == ["ellipse", "point"]
 
 
@@ -230,24 +233,24 @@ def test_a_mask_image_is_a_region(photos: list[str], tmp_path: Path) -> None:
     Image.fromarray(mask).save(file)
     item = Item("x", (photos[0],), "{1}?", (Region("mask", file=str(file)),))
     (as_mask,) = answered([item])
-    (as_box,) = answered([item], plan=replace(PLAN, drawn_as="box"))
+    (as_box,) = answered([item], config=replace(CONFIG, drawn_as="box"))
     assert as_mask["question"] == "with the red mask?"
     box = as_box["marks"][0]
     assert (round(box["x1"]), round(box["y1"]), round(box["x2"]), round(box["y2"])) == (30, 20, 59, 39)
 
 
 CHANGES: list[Callable[[Item, BatchConfig], tuple[Item, BatchConfig]]] = [
-    lambda item, plan: (replace(item, question="Who is it?"), plan),
-    lambda item, plan: (replace(item, marks=(parse_mark("box", "1,1,20,20"),)), plan),
-    lambda item, plan: (replace(item, regions=(Region("box", ((1, 1), (20, 20))),)), plan),
-    lambda item, plan: (replace(item, images=item.images * 2), plan),
-    lambda item, plan: (item, replace(plan, fit="crop")),
-    lambda item, plan: (item, replace(plan, system="Be brief.")),
-    lambda item, plan: (item, replace(plan, setup=Setup(dtype="bfloat16"))),
-    lambda item, plan: (item, replace(plan, sampling=replace(plan.sampling, max_new_tokens=5))),
-    lambda item, plan: (item, replace(plan, drawing=replace(plan.drawing, width=5))),
-    lambda item, plan: (item, replace(plan, sampling=replace(plan.sampling, temperature=1))),
-    lambda item, plan: (item, replace(plan, drawn_as="ellipse")),
+    lambda item, config: (replace(item, question="Who is it?"), config),
+    lambda item, config: (replace(item, marks=(parse_mark("box", "1,1,20,20"),)), config),
+    lambda item, config: (replace(item, regions=(Region("box", ((1, 1), (20, 20))),)), config),
+    lambda item, config: (replace(item, images=item.images * 2), config),
+    lambda item, config: (item, replace(config, fit="crop")),
+    lambda item, config: (item, replace(config, system="Be brief.")),
+    lambda item, config: (item, replace(config, setup=Setup(dtype="bfloat16"))),
+    lambda item, config: (item, replace(config, sampling=replace(config.sampling, max_new_tokens=5))),
+    lambda item, config: (item, replace(config, drawing=replace(config.drawing, width=5))),
+    lambda item, config: (item, replace(config, sampling=replace(config.sampling, temperature=1))),
+    lambda item, config: (item, replace(config, drawn_as="ellipse")),
 ]
 
 
@@ -256,24 +259,24 @@ def test_what_changes_an_answer_changes_the_identity(
     photos: list[str], change: Callable[[Item, BatchConfig], tuple[Item, BatchConfig]]
 ) -> None:
     item = items(photos)[0]
-    changed, plan = change(item, PLAN)
-    assert ItemPreparer(PLAN).prepare(item).identity != ItemPreparer(plan).prepare(changed).identity
+    changed, config = change(item, CONFIG)
+    assert ItemPreparer(CONFIG).prepare(item).identity != ItemPreparer(config).prepare(changed).identity
 
 
 def test_what_changes_no_answer_keeps_it(photos: list[str], tmp_path: Path) -> None:
     copy = tmp_path / "other name.png"
     copy.write_bytes(Path(photos[0]).read_bytes())
     item = items(photos)[0]
-    first = ItemPreparer(PLAN).prepare(item).identity
+    first = ItemPreparer(CONFIG).prepare(item).identity
     other = replace(
-        PLAN,
+        CONFIG,
         batch_size=1,
         readers=5,
         save_marked=tmp_path / "out",
         max_pixels=10**6,
         frames=3,
-        sampling=replace(PLAN.sampling, seed=7),
-        checkpoint=replace(PLAN.checkpoint, name="elsewhere", revision="x"),
+        sampling=replace(CONFIG.sampling, seed=7),
+        checkpoint=replace(CONFIG.checkpoint, name="elsewhere", revision="x"),
     )
     assert (
         ItemPreparer(other).prepare(Item("y", (str(copy),), item.question, extra={"a": 1})).identity == first
@@ -297,12 +300,12 @@ def test_the_same_twice_has_two_rows(photos: list[str]) -> None:
     found = [
         one
         for window in answer_windows(
-            prepared_windows(twice, ItemPreparer(PLAN), PLAN, done),
-            RowBuilder(lambda: SideBySide(grey), PLAN),
+            prepare(twice, earlier=done),
+            RowBuilder(lambda: SideBySide(grey), CONFIG),
         )
         for one in window
     ]
-    assert [one.place for one in found] == [0, 1, 2, 3, -1, -1, -1, -1, -1]
+    assert [one.offset for one in found] == [0, 1, 2, 3, -1, -1, -1, -1, -1]
     assert [one.row is None for one in found] == [True] * 4 + [False] * 5
 
 
@@ -322,32 +325,28 @@ def test_a_folder_that_was_moved_keeps_its_rows(photos: list[str]) -> None:
 
 
 def test_weights_are_told_by_their_middle_too(tmp_path: Path) -> None:
-    source = PLAN.checkpoint.folder
+    source = CONFIG.checkpoint.folder
     assert source is not None
     for file in source.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    copy = replace(PLAN.checkpoint, folder=tmp_path)
-    assert fingerprint(copy) == fingerprint(PLAN.checkpoint)
+    copy = replace(CONFIG.checkpoint, folder=tmp_path)
+    assert fingerprint(copy) == fingerprint(CONFIG.checkpoint)
     (tmp_path / "NOTES.md").write_text("Nothing that is loaded.")
-    assert fingerprint(copy) == fingerprint(PLAN.checkpoint)
+    assert fingerprint(copy) == fingerprint(CONFIG.checkpoint)
     weights = tmp_path / "model.safetensors"
     whole = weights.read_bytes()
     third = len(whole) // 3
     weights.write_bytes(whole[:third] + bytes(third) + whole[2 * third :])
-    assert fingerprint(copy) != fingerprint(PLAN.checkpoint)
+    assert fingerprint(copy) != fingerprint(CONFIG.checkpoint)
 
 
 def test_windows_begin_where_they_would_have(photos: list[str]) -> None:
-    whole = [
-        [one.item.id for one in window]
-        for window in prepared_windows(items(photos), ItemPreparer(PLAN), PLAN)
-    ]
+    whole = [[one.item.id for one in window] for window in prepare(items(photos))]
     assert [len(window) for window in whole] == [8, 8, 4]
     rows = answered(items(photos))
     done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows[:8]))
     rest = [
-        [one.item.id for one in window if not one.done]
-        for window in prepared_windows(items(photos), ItemPreparer(PLAN), PLAN, done)
+        [one.item.id for one in window if not one.done] for window in prepare(items(photos), earlier=done)
     ]
     assert [window for window in rest if window] == whole[1:]
 
@@ -358,9 +357,9 @@ def test_it_ends_when_it_is_told_to(photos: list[str]) -> None:
     def stop() -> bool:
         return bool(told)
 
-    for window in prepared_windows(items(photos), ItemPreparer(PLAN), PLAN, stop=stop):
+    for window in prepare(items(photos), stop=stop):
         told += window
-    assert [one.item.id for one in told] == [f"{number:02}.png" for number in range(PLAN.window)]
+    assert [one.item.id for one in told] == [f"{number:02}.png" for number in range(CONFIG.window_size)]
 
 
 def test_a_slow_list_is_answered_as_it_comes_and_can_be_ended(photos: list[str]) -> None:
@@ -371,7 +370,7 @@ def test_a_slow_list_is_answered_as_it_comes_and_can_be_ended(photos: list[str])
         assert more.wait(30)
         yield from items(photos[3:5])
 
-    source = prepared_windows(slow(), ItemPreparer(PLAN), PLAN)
+    source = prepare(slow())
     told += next(source)
     assert len(told) == 3
     more.set()
@@ -379,7 +378,7 @@ def test_a_slow_list_is_answered_as_it_comes_and_can_be_ended(photos: list[str])
     assert len(told) == 5
     assert next(source, None) is None
     more.clear()
-    ended = prepared_windows(slow(), ItemPreparer(PLAN), PLAN, stop=lambda: True)
+    ended = prepare(slow(), stop=lambda: True)
     assert next(ended, None) is None
     more.set()
 
@@ -398,7 +397,7 @@ def test_a_window_does_not_grow_with_what_was_done_before(photos: list[str]) -> 
     (row,) = answered([item])
     done = EarlierRows((place, row["identity"], row["id"]) for place in range(3000))
     many = [replace(item, question="Another?"), *[item] * 3000]
-    sizes = [len(window) for window in prepared_windows(many, ItemPreparer(PLAN), PLAN, done)]
+    sizes = [len(window) for window in prepare(many, earlier=done)]
     assert max(sizes) <= 1024
     assert sum(sizes) == 3001
 
@@ -412,11 +411,11 @@ def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
             taken += 1
             yield items(photos[:1])[0]
 
-    source = prepared_windows(endless(), ItemPreparer(PLAN), PLAN)
+    source = prepare(endless())
     for _ in range(3):
         next(source)
     # Beside those that are read ahead, some wait in line, of which nothing is known but their names.
-    assert taken <= 3 * PLAN.window + 2 * PLAN.window + 64 + 2
+    assert taken <= 3 * CONFIG.window_size + 2 * CONFIG.window_size + 64 + 2
     source.close()
 
 
@@ -433,23 +432,23 @@ def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
     ],
 )
 def test_marked_pictures_stay_in_their_folder(photos: list[str], tmp_path: Path, id: str, name: str) -> None:
-    plan = replace(PLAN, save_marked=tmp_path / "out")
-    answered([Item(id, (photos[0],), "What?")], plan=plan)
+    config = replace(CONFIG, save_marked=tmp_path / "out")
+    answered([Item(id, (photos[0],), "What?")], config=config)
     assert [str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.png")] == [name]
 
 
 def test_pictures_that_are_missing_are_kept_for_old_rows_too(photos: list[str], tmp_path: Path) -> None:
-    plan = replace(PLAN, save_marked=tmp_path / "out")
+    config = replace(CONFIG, save_marked=tmp_path / "out")
     rows = answered(items(photos[:3]))
     done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows))
-    assert answered(items(photos[:3]), plan=plan, done=done) == []
+    assert answered(items(photos[:3]), config=config, done=done) == []
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 def test_a_picture_that_cannot_be_kept_ends_the_batch(photos: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
-        answered(items(photos), plan=replace(PLAN, save_marked=tmp_path / "file" / "out"))
+        answered(items(photos), config=replace(CONFIG, save_marked=tmp_path / "file" / "out"))
 
 
 def test_nothing_is_told_of_before_it_is_safe() -> None:
@@ -462,7 +461,7 @@ def test_nothing_is_told_of_before_it_is_safe() -> None:
 
     tally = Tally()
     row = {"error": None}
-    run(
+    write_results(
         [[ItemResult(0, row), ItemResult(1, None, 7)], [ItemResult(2, {"error": "No."})]],
         RowSink(),
         tally,
@@ -470,5 +469,5 @@ def test_nothing_is_told_of_before_it_is_safe() -> None:
         {7},
     )
     assert events == ["kept 1", "told 1", "kept 1", "told 1"]
-    assert (tally.answered, tally.failed, tally.kept, tally.errors) == (1, 1, 1, 2)
-    assert list(tally.places) == [100, 7, 100]
+    assert (tally.answered, tally.failed, tally.reused, tally.errors) == (1, 1, 1, 2)
+    assert list(tally.offsets) == [100, 7, 100]

@@ -11,9 +11,9 @@ import pytest
 
 from tests.plain import assert_plain
 from vipcli.batch.items import Item, ItemOptions
-from vipcli.batch.rows import JsonLines
+from vipcli.batch.row_formats import JsonLinesFormat
 from vipcli.batch.sources import PHOTOS, gather
-from vipcli.errors import UsageError
+from vipcli.errors import Message, UsageError
 from vipcli.marks.kinds import parse_mark
 
 
@@ -86,7 +86,7 @@ def test_tasks_on_standard_input(photos: Path) -> None:
     (one, two) = items("-", stdin=b'{"image": "a.png", "id": 7}\nno json\n', question="What?")
     assert (one.id, one.images, one.question) == ("7", ("a.png",), "What?")
     assert two.fault is not None
-    assert "Line 2 of standard input" in two.fault
+    assert "Line 2 of standard input" in str(two.fault)
 
 
 def test_a_list_in_a_file_names_pictures_beside_it(photos: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_words_of_a_question(photos: Path) -> None:
 def test_a_label_that_nothing_has(photos: Path) -> None:
     (item,) = items("photos/b.jpg", question="What is the {label}?")
     assert item.fault is not None
-    assert "{label}" in item.fault
+    assert "{label}" in str(item.fault)
 
 
 ROWS = [
@@ -147,7 +147,7 @@ def test_the_marks_of_a_task(photos: Path, row: object, marks: list[tuple[str, s
         ('{"image": ""}', "names no picture"),
         ('{"image": 5}', "names no picture"),
         ('{"images": ["a.png", 5]}', "names no picture"),
-        ('{"image": "b.jpg", "question": 5}', "question is no text"),
+        ('{"image": "b.jpg", "question": 5}', "question of this task is not text"),
         ('{"image": "b.jpg", "box": "1,2"}', "The box"),
         ('{"image": "b.jpg", "box": [1, 2, 3, true]}', "numbers"),
         ('{"image": "b.jpg", "box": {"x": 1}}', "box"),
@@ -163,8 +163,8 @@ def test_a_bad_task_is_one_fault(photos: Path, row: str, naming: str) -> None:
     (photos / "tasks.jsonl").write_text(f'{row}\n{{"image": "b.jpg"}}\n')
     bad, good = items("photos/tasks.jsonl")
     assert bad.fault is not None
-    assert naming in bad.fault
-    assert_plain(UsageError(bad.fault))
+    assert naming in str(bad.fault)
+    assert_plain(UsageError(bad.fault.fact, bad.fault.advice))
     assert good.fault is None
 
 
@@ -189,7 +189,7 @@ def test_a_table_of_tasks(photos: Path) -> None:
     assert (one.id, one.question, one.marks) == ("1", 'Who, "you"?', (parse_mark("box", "1,2,3,4"),))
     assert (two.question, two.marks, dict(two.extra)) == ("What?", (), {"note": "hm"})
     assert three.fault is not None
-    assert "Row 3" in three.fault
+    assert "Row 3" in str(three.fault)
 
 
 def test_several_pictures_of_a_task_and_a_mask_beside_it(photos: Path) -> None:
@@ -266,21 +266,26 @@ def test_only_some_regions(photos: Path) -> None:
 
 def test_a_benchmark_speaks_of_its_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     from vipcli.annotations.reading import Annotated
-    from vipcli.batch.sources import _asked_of
+    from vipcli.batch.sources import items_of
     from vipcli.marks.regions import Region
 
     regions = tuple(Region("box", ((1, 2), (3, 4)), label=name) for name in ("<obj>", "obj1"))
-    (item,) = _asked_of(Annotated("a.png", regions, "v1_0", "Is <obj1> left of <obj>?", {}), ItemOptions())
+    (item,) = items_of(Annotated("a.png", regions, "v1_0", "Is <obj1> left of <obj>?", {}), ItemOptions())
     assert item.question == "Is {2} left of {1}?"
     assert item.regions == regions
-    (item,) = _asked_of(Annotated("a.png", (), "v1_0", "Who is in the red box?", {}), ItemOptions())
+    (item,) = items_of(Annotated("a.png", (), "v1_0", "Who is in the red box?", {}), ItemOptions())
     assert (item.question, item.id) == ("Who is in the red box?", "v1_0")
 
 
 def written(item: Item) -> bytes:
     """The item's own part of a row, as a file of rows takes it."""
-    row = {"id": item.id, "extra": item.extra, "question": item.question, "error": item.fault}
-    return JsonLines().encode(row)
+    row = {
+        "id": item.id,
+        "extra": item.extra,
+        "question": item.question,
+        "error": item.fault and str(item.fault),
+    }
+    return JsonLinesFormat().encode(row)
 
 
 def test_numbers_that_json_does_not_know_are_null(photos: Path) -> None:
@@ -438,7 +443,7 @@ def test_a_folder_within_that_cannot_be_read(photos: Path, monkeypatch: pytest.M
     ]
     assert bad.id.startswith("photos/ccc")
     assert bad.fault is not None
-    assert_plain(UsageError(bad.fault), "'photos/ccc", "File name too long")
+    assert_plain(UsageError(bad.fault.fact, bad.fault.advice), "'photos/ccc", "File name too long")
 
 
 def test_a_folder_that_cannot_be_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,7 +502,9 @@ def test_a_folder_of_annotations_is_told_of(photos: Path) -> None:
     job = gather([str(photos)], ItemOptions())
     assert len(list(job.items)) == 2
     assert job.notes == (
-        f"The folder {str(photos)!r} is read as annotations (coco). "
-        "--form photos asks about the pictures in it.",
+        Message(
+            f"The folder {str(photos)!r} is read as annotations (coco).",
+            "To ask about the pictures in it instead, use {form=photos}.",
+        ),
     )
     assert len(items(photos, form="photos")) == 3

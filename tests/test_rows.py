@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from tests.plain import assert_plain
-from vipcli.batch.rows import RowFile, row_format_for, write_parquet
+from vipcli.batch.parquet import write_parquet
+from vipcli.batch.row_file import RowFile
+from vipcli.batch.row_formats import row_format_for
 from vipcli.errors import OutputError, UsageError
 
 
@@ -228,7 +230,7 @@ def test_a_long_file_is_not_held_in_memory(tmp_path: Path) -> None:
         try:
             with opened(path) as file:
                 places = array("q", (place for place, _ in file.rows()))
-                file.arrange(places[10::-1])
+                file.reorder(places[10::-1])
             assert tracemalloc.get_traced_memory()[1] < 300_000
         finally:
             tracemalloc.stop()
@@ -240,7 +242,7 @@ def test_rows_are_not_written_over(tmp_path: Path) -> None:
     path.write_text("something\n")
     with pytest.raises(UsageError) as caught:
         opened(path, resume=False)
-    assert_plain(caught.value, "--resume")
+    assert_plain(caught.value, "resume")
     assert path.read_text() == "something\n"
 
 
@@ -282,9 +284,9 @@ def test_rows_are_put_in_order(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"rows{ending}"
     with opened(path) as file:
         one, two, failed, old = file.append([row(1), row(2), row(3, error="No."), row(9)])
-        assert file.arrange(array("q", [one, two, failed, old])) == 0
+        assert file.reorder(array("q", [one, two, failed, old])) == 0
         (three,) = file.append([row(3)])
-        assert file.arrange(array("q", [two, three, one])) == 1
+        assert file.reorder(array("q", [two, three, one])) == 1
         assert [found["id"] for _, found in file.rows()] == ["photo 2", "photo 3", "photo 1"]
         file.append([row(4)])
     with opened(path) as file:
@@ -320,13 +322,13 @@ def test_putting_in_order_may_be_broken_off(
             during.setattr(os, "fsync", Broken(os.fsync, number))
             if number < 5:
                 with pytest.raises(KeyboardInterrupt):
-                    file.arrange(array("q", [three, one]))
+                    file.reorder(array("q", [three, one]))
             else:
-                assert file.arrange(array("q", [three, one])) == 1
+                assert file.reorder(array("q", [three, one])) == 1
     if number < 4:
         assert ids(path) == ["photo 1", "photo 2", "photo 3"]
         with opened(path) as file:
-            assert file.arrange(array("q", [three, one])) == 1
+            assert file.reorder(array("q", [three, one])) == 1
     assert ids(path) == ["photo 3", "photo 1"]
     assert names(tmp_path) == ["rows.jsonl", "rows.jsonl.outdated"]
     assert json.loads((tmp_path / "rows.jsonl.outdated").read_bytes()) == row(2)
@@ -349,7 +351,7 @@ try:
         if step == "append":
             file.append([row(3, answer="x" * 20_000)])
         else:
-            file.arrange(array("q", [two, one]))
+            file.reorder(array("q", [two, one]))
 except OutputError as error:
     print(error)
 """
@@ -387,7 +389,7 @@ def test_a_link_is_the_file_it_names(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             opened(real)
         assert_plain(caught.value, "Another batch", repr(str(real)))
-        assert file.arrange(array("q", [two])) == 1
+        assert file.reorder(array("q", [two])) == 1
         file.append([row(3)])
     assert link.is_symlink()
     assert ids(real) == ids(link) == ["photo 2", "photo 3"]
@@ -414,7 +416,7 @@ def test_a_link_to_another_disk(tmp_path: Path) -> None:
     try:
         with opened(link) as file:
             one, two = file.append([row(1), row(2)])
-            assert file.arrange(array("q", [two, one])) == 0
+            assert file.reorder(array("q", [two, one])) == 0
         assert ids(link) == ["photo 2", "photo 1"]
     finally:
         real.unlink(missing_ok=True)
@@ -425,7 +427,7 @@ def test_permissions_stay_when_rows_are_put_in_order(tmp_path: Path) -> None:
     with opened(path) as file:
         one, two = file.append([row(1), row(2)])
         path.chmod(0o640)
-        file.arrange(array("q", [two, one]))
+        file.reorder(array("q", [two, one]))
     assert path.stat().st_mode & 0o777 == 0o640
 
 
