@@ -1,4 +1,4 @@
-"""`vipcli batch` as it is typed, with the bundled model: runs that are killed, gone on with, mended."""
+"""`vipcli batch` with the bundled model: runs that are killed, resumed and retried."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Rows of this process equal those of others to the last digit only with as many threads."""
+    """Use one thread everywhere, because the last digits of a probability depend on the number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,11 +48,11 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(scenes: Path) -> bytes:
+def uninterrupted(scenes: Path) -> bytes:
     """The rows of the batch that other tests interrupt."""
     with contextlib.chdir(scenes):
-        assert batch(*BOX, "-o", "undisturbed.jsonl", "--together", "2", "--quiet") == Ran(0, "", "")
-        return Path("undisturbed.jsonl").read_bytes()
+        assert batch(*BOX, "-o", "uninterrupted.jsonl", "--together", "2", "--quiet") == Ran(0, "", "")
+        return Path("uninterrupted.jsonl").read_bytes()
 
 
 @pytest.fixture
@@ -88,51 +88,51 @@ def lines(path: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
-def test_each_picture_has_its_row(undisturbed: bytes) -> None:
-    rows = [json.loads(line) for line in undisturbed.splitlines()]
+def test_each_picture_has_its_row(uninterrupted: bytes) -> None:
+    rows = [json.loads(line) for line in uninterrupted.splitlines()]
     assert [row["id"] for row in rows] == [f"photos/{number:02}.png" for number in range(16)]
     assert {row["question"] for row in rows} == {"What is within the red rectangle?"}
     assert all(row["error"] is None and row["answer"] for row in rows)
     assert {row["model"]["name"] for row in rows} == {"bundled"}
 
 
-def test_killed_and_gone_on_with(here: Path, undisturbed: bytes) -> None:
+def test_a_killed_batch_resumes(here: Path, uninterrupted: bytes) -> None:
     arguments = (*BOX, "-o", "rows.jsonl", "--together", "2", "--quiet")
     process = start_batch(*arguments, rows=here / "rows.jsonl", min_rows=4)
     process.kill()
     process.communicate()
     assert (here / "rows.jsonl").read_bytes().count(b"\n") < 16
-    # What a power cut may leave.
+    # A power failure may leave part of a row.
     with (here / "rows.jsonl").open("ab") as file:
-        file.write(undisturbed[:200])
+        file.write(uninterrupted[:200])
     refused = batch(*arguments)
     assert refused.code == 2
     assert "--resume" in refused.err
     assert batch(*arguments, "--resume").code == 0
-    assert (here / "rows.jsonl").read_bytes() == undisturbed
+    assert (here / "rows.jsonl").read_bytes() == uninterrupted
     assert sorted(file.name for file in here.iterdir()) == ["photos", "rows.jsonl"]
 
 
-def test_interrupted_and_gone_on_with(here: Path, undisturbed: bytes) -> None:
+def test_an_interrupted_batch_resumes(here: Path, uninterrupted: bytes) -> None:
     arguments = (*BOX, "-o", "rows.jsonl", "--together", "2")
     process = start_batch(*arguments, rows=here / "rows.jsonl", min_rows=4)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    # A shell calls both the same.
+    # A shell reports both as 130.
     assert process.returncode in (130, -signal.SIGINT)
     assert "To continue, run the same command with --resume." in err
     assert "Traceback" not in err
     there = (here / "rows.jsonl").read_bytes()
-    assert undisturbed.startswith(there)
-    assert len(there) < len(undisturbed)
+    assert uninterrupted.startswith(there)
+    assert len(there) < len(uninterrupted)
     ran = batch(*arguments, "--resume", "--json")
-    told = json.loads(ran.out)
-    assert told["kept"] == there.count(b"\n")
-    assert told["answered"] == 16 - told["kept"]
-    assert (here / "rows.jsonl").read_bytes() == undisturbed
+    counts = json.loads(ran.out)
+    assert counts["kept"] == there.count(b"\n")
+    assert counts["answered"] == 16 - counts["kept"]
+    assert (here / "rows.jsonl").read_bytes() == uninterrupted
 
 
-def test_a_second_batch_on_the_same_file_refuses(here: Path) -> None:
+def test_a_second_batch_on_the_same_file_is_refused(here: Path) -> None:
     # test_rows has the same with two processes.
     path = here / "rows.jsonl"
     with RowFile(path, row_format_for(path, ()), resume=False):
@@ -141,7 +141,7 @@ def test_a_second_batch_on_the_same_file_refuses(here: Path) -> None:
     assert ran.err.startswith("error: Another batch is writing to 'rows.jsonl'.")
 
 
-def test_what_fails_is_told_and_can_be_asked_again(here: Path) -> None:
+def test_failed_items_are_reported_and_can_be_retried(here: Path) -> None:
     (here / "tasks.jsonl").write_text(
         '{"image": "photos/00.png", "gold": "x"}\n{"image": "late.png"}\n'
         'no row\n{"image": "photos/01.png", "box": "1,2"}\n'
@@ -169,7 +169,7 @@ def test_what_fails_is_told_and_can_be_asked_again(here: Path) -> None:
     assert (here / "rows.jsonl").read_bytes().splitlines()[0] == before.splitlines()[0]
 
 
-def test_rows_equal_those_of_asking_one_at_a_time(here: Path) -> None:
+def test_rows_equal_the_records_of_ask(here: Path) -> None:
     *_, row = [json.loads(line) for line in batch(*BOX, "--json", "--limit", "3").out.splitlines()]
     ran = run("ask", row["image"], "What is {1}?", "--box", "25%,25%,75%,75%", "--json")
     asked = json.loads(ran.out)
@@ -178,8 +178,8 @@ def test_rows_equal_those_of_asking_one_at_a_time(here: Path) -> None:
     assert row["probability"] == pytest.approx(asked["probability"], abs=1e-4)
 
 
-def test_annotations_in_and_out_and_pictures_kept(here: Path) -> None:
-    told = {
+def test_annotations_with_answers_and_marked_pictures(here: Path) -> None:
+    coco = {
         "images": [{"id": 1, "file_name": "00.png"}, {"id": 2, "file_name": "01.png"}],
         "categories": [{"id": 1, "name": "thing"}, {"id": 2, "name": "other"}],
         "annotations": [
@@ -187,9 +187,9 @@ def test_annotations_in_and_out_and_pictures_kept(here: Path) -> None:
             {"id": 8, "image_id": 1, "category_id": 2, "bbox": [50, 50, 40, 40]},
             {"id": 9, "image_id": 2, "category_id": 1, "bbox": [5, 5, 60, 60]},
         ],
-        "info": {"kept": "as it is"},
+        "info": {"year": 2026},
     }
-    (here / "coco.json").write_text(json.dumps(told))
+    (here / "coco.json").write_text(json.dumps(coco))
     ran = batch(
         *(
             "--question",
@@ -210,8 +210,8 @@ def test_annotations_in_and_out_and_pictures_kept(here: Path) -> None:
     assert [(row["region"], row["label"]) for row in rows] == [("7", "thing"), ("9", "thing")]
     assert rows[0]["question"] == "Is the thing within the red ellipse red?"
     answered = json.loads(Path("answers.json").read_text())
-    assert answered["info"] == told["info"]
-    assert [one.get("answer") for one in answered["annotations"]] == [
+    assert answered["info"] == coco["info"]
+    assert [annotation.get("answer") for annotation in answered["annotations"]] == [
         rows[0]["answer"],
         None,
         rows[1]["answer"],
@@ -219,7 +219,7 @@ def test_annotations_in_and_out_and_pictures_kept(here: Path) -> None:
     assert len(list(Path("marked").rglob("*.png"))) == 2
 
 
-def test_answers_for_pipes_and_for_eyes(here: Path) -> None:
+def test_answers_without_a_file(here: Path) -> None:
     names = b"photos/00.png\nmissing.png\nphotos/01.png\n"
     ran = batch("--question", "How many things are there?", source="-", stdin=names)
     assert ran.code == 3
@@ -227,8 +227,7 @@ def test_answers_for_pipes_and_for_eyes(here: Path) -> None:
     assert "error: missing.png: There is no file 'missing.png'." in ran.err
 
 
-def test_answers_go_where_they_are_sent_while_a_bar_is_shown(here: Path) -> None:
-    """The bar is on the terminal, the rows are in the file."""
+def test_rows_stay_apart_from_the_progress_bar(here: Path) -> None:
     ours, theirs = os.openpty()
     file = (here / "rows").open("wb")
     process = subprocess.Popen(
@@ -262,7 +261,7 @@ def test_answers_go_where_they_are_sent_while_a_bar_is_shown(here: Path) -> None
     assert b"identity" not in shown
 
 
-def test_a_list_that_names_nothing_leaves_the_rows_alone(here: Path) -> None:
+def test_an_empty_list_leaves_the_rows_alone(here: Path) -> None:
     row = b'{"id": "a", "error": null, "identity": "%032x"}\n' % 5
     (here / "rows.jsonl").write_bytes(row)
     ran = batch(*BOX, "-o", "rows.jsonl", "--resume", source="-", stdin=b"")
@@ -290,7 +289,7 @@ def test_a_dry_run_needs_no_model(here: Path) -> None:
     )
 
 
-def test_a_dry_run_tells_scripts_what_would_be_asked_and_what_cannot_be(here: Path) -> None:
+def test_a_dry_run_as_json(here: Path) -> None:
     names = b"photos/00.png\nmissing.png\n"
     ran = batch(*BOX, "--dry-run", "--json", source="-", stdin=names)
     assert (ran.code, ran.err) == (3, "")
@@ -306,7 +305,7 @@ def test_a_dry_run_tells_scripts_what_would_be_asked_and_what_cannot_be(here: Pa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (("--as", "circle"), 2, "--as is 'circle', but takes one of box, "),
         (("--resume",), 2, "Name the file of rows with -o."),
@@ -330,16 +329,16 @@ def test_a_dry_run_tells_scripts_what_would_be_asked_and_what_cannot_be(here: Pa
         ),
     ],
 )
-def test_orders_that_make_no_sense(here: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
+def test_options_that_make_no_sense(here: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
     (here / "full.jsonl").write_text("{}\n")
     ran = batch("--limit", "1", *arguments)
     assert ran.code == code
-    assert ran.err.startswith(f"error: {told}")
+    assert ran.err.startswith(f"error: {message}")
     assert ran.err.count("\n") == 1
     assert sorted(file.name for file in here.iterdir()) == ["full.jsonl", "photos"]
 
 
-def test_what_is_wrong_with_all_items_ends_the_batch(here: Path) -> None:
+def test_an_error_that_all_items_share_ends_the_batch(here: Path) -> None:
     names = b"photos/00.png\n" * 5000
     ran = batch("--question", "What is {2}?", "-o", "rows.jsonl", source="-", stdin=names)
     assert ran.code == 2

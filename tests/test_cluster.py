@@ -1,4 +1,4 @@
-"""`vipcli batch --on ray` on a Ray cluster of several nodes, with workers and drivers killed half way."""
+"""`vipcli batch --on ray` on a Ray cluster of several nodes, whose workers and drivers are killed."""
 
 from __future__ import annotations
 
@@ -134,12 +134,12 @@ def run_batch(folder: Path, *arguments: str, address: str | None = None) -> Ran:
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with tasks about drawn pictures, and with the rows that they come to in one process.
+def folder_with_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tasks about drawn pictures, and with the rows of a run without a cluster.
 
-    The first task is there once more, and the last is about no picture.
+    The last two tasks are a duplicate of the first and one about a broken picture.
     """
-    folder = tmp_path_factory.mktemp("job")
+    folder = tmp_path_factory.mktemp("folder_with_rows")
     tasks = []
     for number in range(16):
         image = Image.new("RGB", (96, 80), (14 * number, 255 - 15 * number, 128))
@@ -161,8 +161,8 @@ def rows(file: Path) -> list[bytes]:
     return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
 
 
-class Running:
-    """A batch in a process of its own, watched by what it has written."""
+class RunningBatch:
+    """A batch in a process of its own, watched through the rows it writes."""
 
     def __init__(self, folder: Path, out: str, cluster: Cluster, *arguments: str) -> None:
         self.file = folder / out
@@ -192,51 +192,51 @@ class Running:
         return self.process.returncode, out, err
 
 
-def test_a_worker_killed_half_way_leaves_no_trace_in_the_rows(job: Path, cluster: Cluster) -> None:
-    running = Running(job, "killed.jsonl", cluster, "--quiet")
+def test_the_rows_are_the_same_if_a_worker_is_killed(folder_with_rows: Path, cluster: Cluster) -> None:
+    running = RunningBatch(folder_with_rows, "killed.jsonl", cluster, "--quiet")
     running.wait_for(lambda: len(rows(running.file)) >= 8)
     victim = cluster.workers()[0]
     victim.kill()
     assert len(rows(running.file)) < 45
-    # Neither do Ray's own words about it reach anybody.
+    # Ray prints nothing about it either.
     assert running.end() == (3, "", "")
-    assert running.file.read_bytes() == (job / "here.jsonl").read_bytes()
+    assert running.file.read_bytes() == (folder_with_rows / "here.jsonl").read_bytes()
 
 
 @pytest.mark.slow
-def test_a_driver_killed_half_way_goes_on_as_if_nothing_had_been(
-    job: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+def test_the_rows_are_the_same_if_the_driver_is_killed_and_resumed(
+    folder_with_rows: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = Running(job, "resumed.jsonl", cluster)
+    running = RunningBatch(folder_with_rows, "resumed.jsonl", cluster)
     running.wait_for(lambda: len(rows(running.file)) >= 8)
     running.process.send_signal(signal.SIGKILL)
     running.end()
     assert 8 <= len(rows(running.file)) < 45
 
-    running = Running(job, "resumed.jsonl", cluster, "--resume")
+    running = RunningBatch(folder_with_rows, "resumed.jsonl", cluster, "--resume")
     before = len(rows(running.file))
     running.wait_for(lambda: len(rows(running.file)) > before)
     running.process.send_signal(signal.SIGINT)
     code, out, err = running.end()
     assert (code, out) == (-signal.SIGINT, "")
     assert "Traceback" not in err
-    assert len(rows(running.file)) < len(rows(job / "here.jsonl"))
+    assert len(rows(running.file)) < len(rows(folder_with_rows / "here.jsonl"))
 
     # The first task takes the earlier row, so its duplicate must be asked after all. As with millions of
     # items, blocks pass through several pipelines.
     monkeypatch.setattr("vipcli.batch.ray_cluster._BLOCKS_PER_ROUND", 12)
     command = "tasks.jsonl", "-o", "resumed.jsonl", "--on", "ray", "--resume"
-    ran = run_batch(job, *command, address=cluster.address)
+    ran = run_batch(folder_with_rows, *command, address=cluster.address)
     assert ran.code == 3, ran.err
-    assert running.file.read_bytes() == (job / "here.jsonl").read_bytes()
+    assert running.file.read_bytes() == (folder_with_rows / "here.jsonl").read_bytes()
 
 
-def test_what_is_wrong_for_all_is_told_in_a_sentence(
-    job: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]
+def test_an_error_of_a_worker_is_reported_in_a_sentence(
+    folder_with_rows: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (job / "taken").write_text("no folder")
+    (folder_with_rows / "taken").write_text("no folder")
     ran = run_batch(
-        job,
+        folder_with_rows,
         "tasks.jsonl",
         *("-o", "unsaved.jsonl", "--on", "ray", "--save-marked", "taken/within", "--quiet"),
         address=cluster.address,
@@ -248,10 +248,10 @@ def test_what_is_wrong_for_all_is_told_in_a_sentence(
     assert capfd.readouterr() == ("", "")
 
 
-def test_more_workers_than_the_cluster_has_room_for(
-    job: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]
+def test_more_workers_than_cpus(
+    folder_with_rows: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    ran = run_batch(job, "tasks.jsonl", "--on", "ray", "--workers", "3", address=cluster.address)
+    ran = run_batch(folder_with_rows, "tasks.jsonl", "--on", "ray", "--workers", "3", address=cluster.address)
     assert ran == Ran(
         2, "", f"error: Each worker needs a CPU, and the cluster has {NODES}. Lower --workers.\n"
     )
@@ -267,7 +267,7 @@ def test_more_workers_than_the_cluster_has_room_for(
         (["--on", "ray"], "ray://head:10001", "RAY_ADDRESS begins with ray://"),
     ],
 )
-def test_what_cannot_be(
+def test_options_and_addresses_that_make_no_sense(
     arguments: list[str],
     address: str | None,
     message: str,
@@ -282,7 +282,7 @@ def test_what_cannot_be(
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
     monkeypatch.setitem(sys.modules, "ray", None)
     for name in ("ray_cluster", "ray_compat"):

@@ -1,4 +1,4 @@
-"""The undocumented parts of Ray that a batch relies on, all in one place. Checked with Ray 2.60.0.
+"""The undocumented parts of Ray that a batch relies on, all in one place.
 
 - Ray reads `_ENVIRONMENT` when it is imported, so it must not be imported before this module.
 - `ray._private.worker.print_to_stdstream` prints the messages of Ray's processes, some of them in spite of
@@ -26,6 +26,7 @@ from typing import Any
 from vipcli.errors import Message, ModelError, UsageError, VipcliError, first_line
 
 CHECKED_VERSIONS = ("2.60.0",)
+"""The versions of Ray with which all of this was seen to work."""
 
 _ENVIRONMENT = {
     # Ray's native code would log to standard error. Its log files have the same messages.

@@ -51,7 +51,7 @@ def batch(
     ],
     speed: Annotated[SpeedChoices, groups.SPEED_OPTIONS],
 ) -> None:
-    """Ask about many pictures or regions; each answer is saved as a row as soon as it is there.
+    """Ask about many pictures or regions, and save each answer as soon as it comes.
 
     vipcli batch photos/ --question "What is {1}?" --box 25%,25%,75%,75% -o a.jsonl
     vipcli batch annotations.json --question "What color is the {label}?" -o a.csv
@@ -64,19 +64,9 @@ def batch(
     stream = _gather(sources, choices, marks, frames, out)
     # Without a fixed seed, a resumed batch would sample differently.
     settings = replace(settings, seed=settings.seed or 0)
-    with output.working("Loading …", out.quiet):
-        from vipcli.batch.job import RowTarget
-    target = None
-    if out.out is not None:
-        target = RowTarget(
-            Path(out.out),
-            resume=out.resume or out.retry_failed,
-            retry_failed=out.retry_failed,
-            is_complete=choices.limit is None,
-            coco=None if out.coco_out is None else (Path(sources[0]), Path(out.coco_out)),
-        )
-        if not out.dry_run:
-            target.check()
+    target = _target(sources, choices, out)
+    if target is not None and not out.dry_run:
+        target.check()
     model = model_of(settings, quiet=out.quiet)
     config = _config(model, choices, speed, frames, out)
     if out.dry_run:
@@ -137,6 +127,21 @@ def _folder(path: str) -> Path:
     if not _exists(path) or not Path(path).is_dir():
         raise UsageError(f"There is no folder {path[:200]!r}. Check the path.")
     return Path(path)
+
+
+def _target(sources: list[str], choices: SourceChoices, out: OutputChoices) -> RowTarget | None:
+    """The file of rows; None for standard output."""
+    with output.working("Loading …", out.quiet):
+        from vipcli.batch.job import RowTarget
+    if out.out is None:
+        return None
+    return RowTarget(
+        Path(out.out),
+        resume=out.resume or out.retry_failed,
+        retry_failed=out.retry_failed,
+        is_complete=choices.limit is None,
+        coco=None if out.coco_out is None else (Path(sources[0]), Path(out.coco_out)),
+    )
 
 
 def _config(

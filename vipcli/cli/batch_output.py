@@ -119,7 +119,7 @@ def summary(outcome: Outcome, events: TerminalBatchEvents, row_path: Path | None
     yield f"{', '.join(parts)}."
     if outcome.outdated:
         rows = _count(outcome.outdated, "row")
-        yield f"Moved {rows} of items that are no longer in the batch to '{row_path}.outdated'."
+        yield f"Moved {rows} that no longer apply to '{row_path}.outdated'."
 
 
 def _count(number: int, noun: str) -> str:
