@@ -81,7 +81,7 @@ def test_nothing_else_imports_training() -> None:
         ("transformers", {"vipcli.engine", "vipcli.training"}),
         ("typer", {"vipcli.cli"}),
         ("uvicorn", {"vipcli.serving"}),
-        ("ray", {"vipcli.batch.ray_cluster"}),
+        ("ray", {"vipcli.batch.ray_compat"}),
     ],
 )
 def test_large_libraries_stay_in_their_places(library: str, places: set[str]) -> None:
@@ -92,6 +92,19 @@ def test_large_libraries_stay_in_their_places(library: str, places: set[str]) ->
     }
     assert users
     assert all(any(f"{name}.".startswith(f"{place}.") for place in places) for name in users), users
+
+
+@pytest.mark.parametrize(
+    "package",
+    ["annotations", "api", "asking", "batch", "checkpoints", "engine", "marks", "pictures", "serving"],
+)
+def test_the_core_prints_nothing(package: str) -> None:
+    assert not [
+        name
+        for name, targets in graph().items()
+        if f"{name}.".startswith(f"vipcli.{package}.")
+        and any(target.startswith("vipcli.terminal") for target in targets)
+    ]
 
 
 def test_packages_have_empty_fronts_but_for_the_public_one() -> None:

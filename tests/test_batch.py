@@ -1,12 +1,13 @@
-"""Many items and one model: order, identity, memory that runs out, and one that spoils it for others."""
+"""Many items and one model: order, identity, running out of memory, and items that fail."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,22 +15,23 @@ from PIL import Image
 
 from tests.scripted import SideBySide
 from vipcli.asking.interface import Request, Setup
-from vipcli.batch.answering import Asker, Made, Tally, made, run
-from vipcli.batch.items import Item
-from vipcli.batch.prefetch import Done, windows
-from vipcli.batch.preparing import Plan, Reader, Ready
+from vipcli.batch.answering import ItemResult, RowBuilder, Tally, answer_windows, write_results
+from vipcli.batch.items import Item, ItemStream
+from vipcli.batch.job import BatchEvents, RowTarget, local_backend, run_to_file
+from vipcli.batch.prefetch import EarlierRows, Windows, prepared_windows
+from vipcli.batch.preparing import BatchConfig, ItemPreparer, PreparedItem
 from vipcli.batch.rows import Row
 from vipcli.checkpoints.lookup import find, fingerprint
-from vipcli.errors import ModelError, OutOfMemoryError, OutputError, PromptError
+from vipcli.errors import Message, ModelError, OutOfMemoryError, OutputError, PromptError
 from vipcli.marks.kinds import parse_mark
 from vipcli.marks.regions import Region
 
-PLAN = Plan(find("bundled"), together=4, readers=2)
+CONFIG = BatchConfig(find("bundled"), batch_size=4, readers=2)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Twenty pictures, each of a grey of its own."""
+    """Twenty pictures, each of a different gray."""
     folder = tmp_path_factory.mktemp("photos")
     names = []
     for number in range(20):
@@ -42,48 +44,62 @@ def items(photos: Sequence[str], question: str = "What is it?") -> list[Item]:
     return [Item(Path(name).name, (name,), question) for name in photos]
 
 
-def grey(request: Request) -> str:
-    return f"grey {request.images[0][0, 0, 0]}"
+def prepare(batch_items: Iterable[Item], config: BatchConfig = CONFIG, **more: Any) -> Windows:
+    return prepared_windows(batch_items, ItemPreparer(config), config, **more)
 
 
-def answered(
-    asked: Sequence[Item], model: SideBySide | None = None, plan: Plan = PLAN, done: Done | None = None
+def gray(request: Request) -> str:
+    return f"gray {request.images[0][0, 0, 0]}"
+
+
+def answer(
+    batch_items: Sequence[Item],
+    model: SideBySide | None = None,
+    config: BatchConfig = CONFIG,
+    done: EarlierRows | None = None,
 ) -> list[Row]:
-    found = made(windows(asked, Reader(plan), plan, done), Asker(lambda: model or SideBySide(grey), plan))
-    return [one.row for window in found for one in window if one.row is not None]
+    results = answer_windows(
+        prepare(batch_items, config, earlier=done),
+        RowBuilder(lambda: model or SideBySide(gray), config),
+    )
+    return [result.row for window in results for result in window if result.row is not None]
 
 
-def test_rows_come_in_order_and_are_bound_to_their_pixels(photos: list[str]) -> None:
-    rows = answered(items(photos))
+def test_rows_keep_the_order_of_the_items(photos: list[str]) -> None:
+    rows = answer(items(photos))
     assert [row["id"] for row in rows] == [f"{number:02}.png" for number in range(20)]
-    assert [row["answer"] for row in rows] == [f"grey {number}" for number in range(20)]
+    assert [row["answer"] for row in rows] == [f"gray {number}" for number in range(20)]
     assert rows[3]["images"][0]["width"] == 64
     assert len({row["identity"] for row in rows}) == 20
     assert "seconds" not in rows[0]
     assert all(json.dumps(row) for row in rows)
 
 
-def test_pictures_are_as_small_as_the_model_takes_them(photos: list[str], tmp_path: Path) -> None:
+def test_pictures_wait_in_the_input_size_of_the_model(photos: list[str], tmp_path: Path) -> None:
     big = tmp_path / "big.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 1000, 3), np.uint8)).save(big)
-    ready = Reader(PLAN).ready(Item("big", (str(big),), typed=(parse_mark("box", "10%,10%,90%,90%"),)))
+    ready = ItemPreparer(CONFIG).prepare(
+        Item("big", (str(big),), marks=(parse_mark("box", "10%,10%,90%,90%"),))
+    )
     assert ready.request is not None
     assert ready.question is not None
-    size = PLAN.checkpoint.input_size
+    size = CONFIG.checkpoint.input_size
     assert ready.request.images[0].shape == (size, size, 3)
     # Each is held until its row is written, as many others are.
     assert ready.question.marked.pixels.strides == (0, 0, 0)
     assert (ready.question.marked.picture.width, ready.question.marked.picture.height) == (1000, 300)
 
 
-def test_questions_are_asked_side_by_side(photos: list[str]) -> None:
-    model = SideBySide(grey)
-    answered(items(photos), model)
+def test_questions_are_answered_in_batches(photos: list[str]) -> None:
+    model = SideBySide(gray)
+    answer(items(photos), model)
     assert model.together == [4, 4, 4, 4, 4]
 
 
-def test_those_of_a_length_are_asked_together(photos: list[str]) -> None:
-    asked = [replace(item, question="What? " * (1 + number % 2)) for number, item in enumerate(items(photos))]
+def test_prompts_of_equal_length_share_a_batch(photos: list[str]) -> None:
+    batch_items = [
+        replace(item, question="What? " * (1 + number % 2)) for number, item in enumerate(items(photos))
+    ]
     lengths: list[set[int]] = []
 
     class Watching(SideBySide):
@@ -91,301 +107,312 @@ def test_those_of_a_length_are_asked_together(photos: list[str]) -> None:
             lengths.append({len(request.prompt) for request in requests})
             return super().answer_batch(requests)
 
-    rows = answered(asked[:16], Watching(grey))
+    rows = answer(batch_items[:16], Watching(gray))
     assert [len(some) for some in lengths] == [1, 1, 1, 1]
-    assert [row["id"] for row in rows] == [item.id for item in asked[:16]]
+    assert [row["id"] for row in rows] == [item.id for item in batch_items[:16]]
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_grows_back(photos: list[str]) -> None:
-    model = SideBySide(grey, most=1)
-    rows = answered(items(photos), model)
-    assert [row["answer"] for row in rows] == [f"grey {number}" for number in range(20)]
+def test_a_batch_that_runs_out_of_memory_is_halved_and_grows_again(photos: list[str]) -> None:
+    model = SideBySide(gray, most=1)
+    rows = answer(items(photos), model)
+    assert [row["answer"] for row in rows] == [f"gray {number}" for number in range(20)]
     assert set(model.together) == {1}
-    model = SideBySide(grey, most=3)
-    asker = Asker(lambda: model, PLAN)
+    model = SideBySide(gray, most=3)
+    asker = RowBuilder(lambda: model, CONFIG)
     for _ in range(9):
         model.most = 3 if len(model.together) < 3 else 1000
-        list(made(windows(items(photos[:8]), Reader(PLAN), PLAN), asker))
+        list(answer_windows(prepare(items(photos[:8])), asker))
     assert model.together[:2] == [2, 2]
     assert model.together[-1] == 4
 
 
-def test_one_picture_too_many_is_an_error_of_its_own(photos: list[str]) -> None:
+def test_a_picture_that_does_not_fit_alone_is_an_error_row(photos: list[str]) -> None:
     def say(request: Request) -> str:
         if request.images[0][0, 0, 0] == 5:
             raise OutOfMemoryError("The cpu ran out of memory while answering.")
-        return grey(request)
+        return gray(request)
 
-    rows = answered(items(photos), SideBySide(say))
+    rows = answer(items(photos), SideBySide(say))
     assert [row["id"] for row in rows if row["error"]] == ["05.png"]
     assert "memory" in str(rows[5]["error"])
 
 
 @pytest.mark.parametrize("kind", [PromptError, ModelError])
-def test_a_question_that_cannot_be_put_spoils_no_other(photos: list[str], kind: type[Exception]) -> None:
+def test_a_failing_question_does_not_fail_its_batch(photos: list[str], kind: type[Exception]) -> None:
     def say(request: Request) -> str:
         if request.images[0][0, 0, 0] in (3, 4, 11):
             raise kind("This one is wrong.")
-        return grey(request)
+        return gray(request)
 
-    rows = answered(items(photos), SideBySide(say))
+    rows = answer(items(photos), SideBySide(say))
     assert [row["id"] for row in rows if row["error"]] == ["03.png", "04.png", "11.png"]
     assert rows[3]["answer"] is None
     assert rows[3]["question"] == "What is it?"
 
 
-def test_pictures_that_are_all_too_large_do_not_end_the_batch(photos: list[str]) -> None:
+def test_running_out_of_memory_for_every_picture_does_not_end_the_batch(photos: list[str]) -> None:
     def say(request: Request) -> str:
         raise OutOfMemoryError("The cpu ran out of memory while answering.")
 
-    assert sum(row["error"] is not None for row in answered(items(photos), SideBySide(say))) == 20
+    assert sum(row["error"] is not None for row in answer(items(photos), SideBySide(say))) == 20
 
 
-def test_a_surprise_in_the_model_is_an_error_row(photos: list[str]) -> None:
+def test_an_unexpected_error_of_the_model_is_an_error_row(photos: list[str]) -> None:
     def say(request: Request) -> str:
         if request.images[0][0, 0, 0] == 2:
             raise ZeroDivisionError("nobody thought of this")
-        return grey(request)
+        return gray(request)
 
-    rows = answered(items(photos), SideBySide(say))
+    rows = answer(items(photos), SideBySide(say))
     assert [row["error"] for row in rows if row["error"]] == [
         "The model failed (ZeroDivisionError: nobody thought of this)."
     ]
 
 
-def test_a_model_that_cannot_be_loaded_is_no_fault_of_the_items(photos: list[str]) -> None:
+def test_an_error_in_loading_the_model_ends_the_batch(photos: list[str]) -> None:
     tries: list[int] = []
 
     def load() -> SideBySide:
         tries.append(1)
-        raise PromptError("The orders for the model make no sense.")
+        raise PromptError("The settings of the model make no sense.")
 
     with pytest.raises(PromptError, match="no sense"):
-        list(made(windows(items(photos), Reader(PLAN), PLAN), Asker(load, PLAN)))
+        list(answer_windows(prepare(items(photos)), RowBuilder(load, CONFIG)))
     assert len(tries) == 1
 
 
-def test_a_model_that_only_fails_ends_the_batch(photos: list[str]) -> None:
+def test_a_model_that_always_fails_ends_the_batch(photos: list[str]) -> None:
     def say(request: Request) -> str:
         raise ModelError("The GPU is gone.")
 
     with pytest.raises(ModelError, match="gone"):
-        answered(items(photos), SideBySide(say))
+        answer(items(photos), SideBySide(say))
 
 
 FAULTS = [
     (Item("x", ("missing.png",), "What?"), "missing.png"),
-    (Item("x", (), "What?", fault="Line 3 is no JSON object."), "Line 3"),
+    (Item("x", (), "What?", fault=Message("Line 3 is not a JSON object.")), "Line 3"),
     (Item("x", ("HERE",), "What is {2}?"), "{2}"),
-    (Item("x", ("HERE",), "What?", typed=(parse_mark("box", "900,900,950,950"),)), "outside"),
+    (Item("x", ("HERE",), "What?", marks=(parse_mark("box", "900,900,950,950"),)), "outside"),
     (Item("x", ("HERE",), "###Human: no"), "###"),
-    (Item("x", ("HERE",), "What?", typed=(parse_mark("mask", "no-mask.png"),)), "no-mask.png"),
+    (Item("x", ("HERE",), "What?", marks=(parse_mark("mask", "no-mask.png"),)), "no-mask.png"),
     (Item("x", ("HERE", "missing.png"), "What?"), "missing.png"),
     (Item("x", ("HERE", "clip.mp4"), "What?"), "video"),
 ]
 
 
 @pytest.mark.parametrize(("item", "naming"), FAULTS)
-def test_what_cannot_be_asked_is_a_row_with_its_reason(photos: list[str], item: Item, naming: str) -> None:
+def test_an_item_that_cannot_be_asked_about_is_an_error_row(
+    photos: list[str], item: Item, naming: str
+) -> None:
     item = replace(item, images=tuple(photos[0] if name == "HERE" else name for name in item.images))
-    one, two, three = answered([*items(photos[:1]), item, *items(photos[1:2])])
+    one, two, three = answer([*items(photos[:1]), item, *items(photos[1:2])])
     assert (one["error"], three["error"]) == (None, None)
     assert naming in str(two["error"])
     assert two["answer"] is None
 
 
-def test_a_surprise_is_an_error_row_too(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_in_preparing_is_an_error_row(
+    photos: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def surprise(*_: object, **__: object) -> None:
         raise ZeroDivisionError("nobody thought of this")
 
     monkeypatch.setattr("vipcli.asking.pipeline.prepare", surprise)
-    (row,) = answered(items(photos[:1]))
-    assert row["error"] == "It could not be prepared (ZeroDivisionError: nobody thought of this)."
+    (row,) = answer(items(photos[:1]))
+    assert row["error"] == "The item could not be prepared (ZeroDivisionError: nobody thought of this)."
 
 
-def test_regions_become_marks_before_the_typed_ones(photos: list[str]) -> None:
+def test_regions_are_marked_before_the_typed_marks(photos: list[str]) -> None:
     region = Region("box", ((10, 10), (40, 30)), label="cat", id="7", score=0.5)
     item = Item("x", (photos[0],), "{1} and {2}", (region,), (parse_mark("point", "5,5"),))
-    (row,) = answered([item])
+    (row,) = answer([item])
     assert row["question"] == "within the red rectangle and at the lime point"
     assert row["regions"] == [{"id": "7", "label": "cat", "score": 0.5}]
-    (row,) = answered([item], plan=replace(PLAN, drawn_as="ellipse"))
+    (row,) = answer([item], config=replace(CONFIG, drawn_as="ellipse"))
     assert [mark["kind"] for mark in row["marks"]] == ["ellipse", "point"]
 
 
-def test_a_mask_image_is_a_region(photos: list[str], tmp_path: Path) -> None:
+def test_a_region_can_be_a_mask_image(photos: list[str], tmp_path: Path) -> None:
     mask = np.zeros((64, 64), np.uint8)
     mask[20:40, 30:60] = 255
     file = tmp_path / "m.png"
     Image.fromarray(mask).save(file)
     item = Item("x", (photos[0],), "{1}?", (Region("mask", file=str(file)),))
-    (as_mask,) = answered([item])
-    (as_box,) = answered([item], plan=replace(PLAN, drawn_as="box"))
+    (as_mask,) = answer([item])
+    (as_box,) = answer([item], config=replace(CONFIG, drawn_as="box"))
     assert as_mask["question"] == "with the red mask?"
     box = as_box["marks"][0]
     assert (round(box["x1"]), round(box["y1"]), round(box["x2"]), round(box["y2"])) == (30, 20, 59, 39)
 
 
-CHANGES: list[Callable[[Item, Plan], tuple[Item, Plan]]] = [
-    lambda item, plan: (replace(item, question="Who is it?"), plan),
-    lambda item, plan: (replace(item, typed=(parse_mark("box", "1,1,20,20"),)), plan),
-    lambda item, plan: (replace(item, regions=(Region("box", ((1, 1), (20, 20))),)), plan),
-    lambda item, plan: (replace(item, images=item.images * 2), plan),
-    lambda item, plan: (item, replace(plan, fit="crop")),
-    lambda item, plan: (item, replace(plan, system="Be brief.")),
-    lambda item, plan: (item, replace(plan, setup=Setup(dtype="bfloat16"))),
-    lambda item, plan: (item, replace(plan, sampling=replace(plan.sampling, max_new_tokens=5))),
-    lambda item, plan: (item, replace(plan, drawing=replace(plan.drawing, width=5))),
-    lambda item, plan: (item, replace(plan, sampling=replace(plan.sampling, temperature=1))),
-    lambda item, plan: (item, replace(plan, drawn_as="ellipse")),
+CHANGES: list[Callable[[Item, BatchConfig], tuple[Item, BatchConfig]]] = [
+    lambda item, config: (replace(item, question="Who is it?"), config),
+    lambda item, config: (replace(item, marks=(parse_mark("box", "1,1,20,20"),)), config),
+    lambda item, config: (replace(item, regions=(Region("box", ((1, 1), (20, 20))),)), config),
+    lambda item, config: (replace(item, images=item.images * 2), config),
+    lambda item, config: (item, replace(config, fit="crop")),
+    lambda item, config: (item, replace(config, system="Be brief.")),
+    lambda item, config: (item, replace(config, setup=Setup(dtype="bfloat16"))),
+    lambda item, config: (item, replace(config, sampling=replace(config.sampling, max_new_tokens=5))),
+    lambda item, config: (item, replace(config, drawing=replace(config.drawing, width=5))),
+    lambda item, config: (item, replace(config, sampling=replace(config.sampling, temperature=1))),
+    lambda item, config: (item, replace(config, drawn_as="ellipse")),
 ]
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_an_answer_changes_the_identity(
-    photos: list[str], change: Callable[[Item, Plan], tuple[Item, Plan]]
+    photos: list[str], change: Callable[[Item, BatchConfig], tuple[Item, BatchConfig]]
 ) -> None:
     item = items(photos)[0]
-    changed, plan = change(item, PLAN)
-    assert Reader(PLAN).ready(item).identity != Reader(plan).ready(changed).identity
+    changed, config = change(item, CONFIG)
+    assert ItemPreparer(CONFIG).prepare(item).identity != ItemPreparer(config).prepare(changed).identity
 
 
-def test_what_changes_no_answer_keeps_it(photos: list[str], tmp_path: Path) -> None:
+def test_what_changes_no_answer_keeps_the_identity(photos: list[str], tmp_path: Path) -> None:
     copy = tmp_path / "other name.png"
     copy.write_bytes(Path(photos[0]).read_bytes())
     item = items(photos)[0]
-    first = Reader(PLAN).ready(item).identity
+    first = ItemPreparer(CONFIG).prepare(item).identity
     other = replace(
-        PLAN,
-        together=1,
+        CONFIG,
+        batch_size=1,
         readers=5,
         save_marked=tmp_path / "out",
         max_pixels=10**6,
         frames=3,
-        sampling=replace(PLAN.sampling, seed=7),
-        checkpoint=replace(PLAN.checkpoint, name="elsewhere", revision="x"),
+        sampling=replace(CONFIG.sampling, seed=7),
+        checkpoint=replace(CONFIG.checkpoint, name="elsewhere", revision="x"),
     )
-    assert Reader(other).ready(Item("y", (str(copy),), item.question, extra={"a": 1})).identity == first
+    assert (
+        ItemPreparer(other).prepare(Item("y", (str(copy),), item.question, extra={"a": 1})).identity == first
+    )
 
 
-def test_what_has_a_row_is_not_asked_again(photos: list[str]) -> None:
-    rows = answered(items(photos))
-    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows[:13]))
-    model = SideBySide(grey)
-    rest = answered(items(photos), model, done=done)
+def test_items_with_earlier_rows_are_not_answered_again(photos: list[str]) -> None:
+    rows = answer(items(photos))
+    done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows[:13]))
+    model = SideBySide(gray)
+    rest = answer(items(photos), model, done=done)
     assert rest == rows[13:]
     assert sum(model.together) == 7
 
 
-def test_the_same_twice_has_two_rows(photos: list[str]) -> None:
+def test_identical_items_have_a_row_each(photos: list[str]) -> None:
     twice = [item for item in items(photos[:3]) for _ in range(3)]
-    rows = answered(twice)
+    rows = answer(twice)
     assert len(rows) == 9
-    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows[:4]))
-    found = [
-        one
-        for window in made(windows(twice, Reader(PLAN), PLAN, done), Asker(lambda: SideBySide(grey), PLAN))
-        for one in window
+    done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows[:4]))
+    results = [
+        result
+        for window in answer_windows(
+            prepare(twice, earlier=done),
+            RowBuilder(lambda: SideBySide(gray), CONFIG),
+        )
+        for result in window
     ]
-    assert [one.place for one in found] == [0, 1, 2, 3, -1, -1, -1, -1, -1]
-    assert [one.row is None for one in found] == [True] * 4 + [False] * 5
+    assert [result.offset for result in results] == [0, 1, 2, 3, -1, -1, -1, -1, -1]
+    assert [result.row is None for result in results] == [True] * 4 + [False] * 5
 
 
-def test_the_same_content_under_two_names_is_two_rows(photos: list[str]) -> None:
+def test_the_same_picture_under_two_names_has_two_rows(photos: list[str]) -> None:
     one, two = (Item(name, (photos[0],), "What?") for name in ("a", "b"))
-    rows = answered([one, two])
+    rows = answer([one, two])
     assert rows[0]["identity"] == rows[1]["identity"]
-    done = Done([(0, rows[1]["identity"], "b")])
-    (fresh,) = answered([one, two], done=done)
+    done = EarlierRows([(0, rows[1]["identity"], "b")])
+    (fresh,) = answer([one, two], done=done)
     assert fresh["id"] == "a"
 
 
-def test_a_folder_that_was_moved_keeps_its_rows(photos: list[str]) -> None:
-    (row,) = answered([Item("photos/a.png", (photos[0],), "What?")])
-    done = Done([(0, row["identity"], row["id"])])
-    assert answered([Item("/elsewhere/photos/a.png", (photos[0],), "What?")], done=done) == []
+def test_rows_still_apply_after_a_folder_was_moved(photos: list[str]) -> None:
+    (row,) = answer([Item("photos/a.png", (photos[0],), "What?")])
+    done = EarlierRows([(0, row["identity"], row["id"])])
+    assert answer([Item("/elsewhere/photos/a.png", (photos[0],), "What?")], done=done) == []
 
 
-def test_weights_are_told_by_their_middle_too(tmp_path: Path) -> None:
-    source = PLAN.checkpoint.folder
+def test_the_fingerprint_covers_the_middle_of_the_weights(tmp_path: Path) -> None:
+    source = CONFIG.checkpoint.folder
     assert source is not None
     for file in source.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    copy = replace(PLAN.checkpoint, folder=tmp_path)
-    assert fingerprint(copy) == fingerprint(PLAN.checkpoint)
+    copy = replace(CONFIG.checkpoint, folder=tmp_path)
+    assert fingerprint(copy) == fingerprint(CONFIG.checkpoint)
     (tmp_path / "NOTES.md").write_text("Nothing that is loaded.")
-    assert fingerprint(copy) == fingerprint(PLAN.checkpoint)
+    assert fingerprint(copy) == fingerprint(CONFIG.checkpoint)
     weights = tmp_path / "model.safetensors"
     whole = weights.read_bytes()
     third = len(whole) // 3
     weights.write_bytes(whole[:third] + bytes(third) + whole[2 * third :])
-    assert fingerprint(copy) != fingerprint(PLAN.checkpoint)
+    assert fingerprint(copy) != fingerprint(CONFIG.checkpoint)
 
 
-def test_windows_begin_where_they_would_have(photos: list[str]) -> None:
-    whole = [[one.item.id for one in window] for window in windows(items(photos), Reader(PLAN), PLAN)]
+def test_a_resumed_run_forms_the_same_windows(photos: list[str]) -> None:
+    whole = [[prepared.item.id for prepared in window] for window in prepare(items(photos))]
     assert [len(window) for window in whole] == [8, 8, 4]
-    rows = answered(items(photos))
-    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows[:8]))
+    rows = answer(items(photos))
+    done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows[:8]))
     rest = [
-        [one.item.id for one in window if not one.done]
-        for window in windows(items(photos), Reader(PLAN), PLAN, done)
+        [prepared.item.id for prepared in window if not prepared.done]
+        for window in prepare(items(photos), earlier=done)
     ]
     assert [window for window in rest if window] == whole[1:]
 
 
-def test_it_ends_when_it_is_told_to(photos: list[str]) -> None:
-    told: list[Ready] = []
+def test_stop_ends_the_windows(photos: list[str]) -> None:
+    received: list[PreparedItem] = []
 
     def stop() -> bool:
-        return bool(told)
+        return bool(received)
 
-    for window in windows(items(photos), Reader(PLAN), PLAN, stop=stop):
-        told += window
-    assert [one.item.id for one in told] == [f"{number:02}.png" for number in range(PLAN.window)]
+    for window in prepare(items(photos), stop=stop):
+        received += window
+    assert [prepared.item.id for prepared in received] == [
+        f"{number:02}.png" for number in range(CONFIG.window_size)
+    ]
 
 
-def test_a_slow_list_is_answered_as_it_comes_and_can_be_ended(photos: list[str]) -> None:
-    more, told = threading.Event(), []
+def test_a_slow_source_is_answered_as_it_comes_and_can_be_stopped(photos: list[str]) -> None:
+    resumed, received = threading.Event(), []
 
     def slow() -> Iterator[Item]:
         yield from items(photos[:3])
-        assert more.wait(30)
+        assert resumed.wait(30)
         yield from items(photos[3:5])
 
-    source = windows(slow(), Reader(PLAN), PLAN)
-    told += next(source)
-    assert len(told) == 3
-    more.set()
-    told += next(source)
-    assert len(told) == 5
+    source = prepare(slow())
+    received += next(source)
+    assert len(received) == 3
+    resumed.set()
+    received += next(source)
+    assert len(received) == 5
     assert next(source, None) is None
-    more.clear()
-    ended = windows(slow(), Reader(PLAN), PLAN, stop=lambda: True)
+    resumed.clear()
+    ended = prepare(slow(), stop=lambda: True)
     assert next(ended, None) is None
-    more.set()
+    resumed.set()
 
 
-def test_what_goes_wrong_while_listing_ends_the_batch(photos: list[str]) -> None:
+def test_an_error_in_listing_ends_the_batch(photos: list[str]) -> None:
     def broken() -> Iterator[Item]:
         yield items(photos)[0]
         raise PromptError("The list broke off.")
 
     with pytest.raises(PromptError, match="broke off"):
-        answered(broken())  # type: ignore[arg-type]
+        answer(broken())  # type: ignore[arg-type]
 
 
-def test_a_window_does_not_grow_with_what_was_done_before(photos: list[str]) -> None:
+def test_earlier_rows_do_not_make_a_window_grow(photos: list[str]) -> None:
     item = items(photos)[0]
-    (row,) = answered([item])
-    done = Done((place, row["identity"], row["id"]) for place in range(3000))
+    (row,) = answer([item])
+    done = EarlierRows((place, row["identity"], row["id"]) for place in range(3000))
     many = [replace(item, question="Another?"), *[item] * 3000]
-    sizes = [len(window) for window in windows(many, Reader(PLAN), PLAN, done)]
+    sizes = [len(window) for window in prepare(many, earlier=done)]
     assert max(sizes) <= 1024
     assert sum(sizes) == 3001
 
 
-def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
+def test_only_a_few_windows_are_prepared_ahead(photos: list[str]) -> None:
     taken = 0
 
     def endless() -> Iterator[Item]:
@@ -394,11 +421,11 @@ def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
             taken += 1
             yield items(photos[:1])[0]
 
-    source = windows(endless(), Reader(PLAN), PLAN)
+    source = prepare(endless())
     for _ in range(3):
         next(source)
     # Beside those that are read ahead, some wait in line, of which nothing is known but their names.
-    assert taken <= 3 * PLAN.window + 2 * PLAN.window + 64 + 2
+    assert taken <= 3 * CONFIG.window_size + 2 * CONFIG.window_size + 64 + 2
     source.close()
 
 
@@ -415,42 +442,85 @@ def test_no_more_is_read_than_is_needed_soon(photos: list[str]) -> None:
     ],
 )
 def test_marked_pictures_stay_in_their_folder(photos: list[str], tmp_path: Path, id: str, name: str) -> None:
-    plan = replace(PLAN, save_marked=tmp_path / "out")
-    answered([Item(id, (photos[0],), "What?")], plan=plan)
+    config = replace(CONFIG, save_marked=tmp_path / "out")
+    answer([Item(id, (photos[0],), "What?")], config=config)
     assert [str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.png")] == [name]
 
 
-def test_pictures_that_are_missing_are_kept_for_old_rows_too(photos: list[str], tmp_path: Path) -> None:
-    plan = replace(PLAN, save_marked=tmp_path / "out")
-    rows = answered(items(photos[:3]))
-    done = Done((place, row["identity"], row["id"]) for place, row in enumerate(rows))
-    assert answered(items(photos[:3]), plan=plan, done=done) == []
+def test_missing_marked_pictures_are_saved_for_earlier_rows_too(photos: list[str], tmp_path: Path) -> None:
+    config = replace(CONFIG, save_marked=tmp_path / "out")
+    rows = answer(items(photos[:3]))
+    done = EarlierRows((place, row["identity"], row["id"]) for place, row in enumerate(rows))
+    assert answer(items(photos[:3]), config=config, done=done) == []
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
-def test_a_picture_that_cannot_be_kept_ends_the_batch(photos: list[str], tmp_path: Path) -> None:
+def test_a_marked_picture_that_cannot_be_saved_ends_the_batch(photos: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
-        answered(items(photos), plan=replace(PLAN, save_marked=tmp_path / "file" / "out"))
+        answer(items(photos), config=replace(CONFIG, save_marked=tmp_path / "file" / "out"))
 
 
-def test_nothing_is_told_of_before_it_is_safe() -> None:
+def test_rows_are_reported_only_after_they_are_safe() -> None:
     events: list[str] = []
 
-    class Sink:
+    class RowSink:
         def append(self, rows: Sequence[Row]) -> Sequence[int]:
-            events.append(f"kept {len(rows)}")
+            events.append(f"{len(rows)} written")
             return range(100, 100 + len(rows))
 
     tally = Tally()
     row = {"error": None}
-    run(
-        [[Made(0, row), Made(1, None, 7)], [Made(2, {"error": "No."})]],
-        Sink(),
+    write_results(
+        [[ItemResult(0, row), ItemResult(1, None, 7)], [ItemResult(2, {"error": "No."})]],
+        RowSink(),
         tally,
-        lambda rows: events.append(f"told {len(rows)}"),
+        lambda rows: events.append(f"{len(rows)} reported"),
         {7},
     )
-    assert events == ["kept 1", "told 1", "kept 1", "told 1"]
-    assert (tally.answered, tally.failed, tally.kept, tally.errors) == (1, 1, 1, 2)
-    assert list(tally.places) == [100, 7, 100]
+    assert events == ["1 written", "1 reported", "1 written", "1 reported"]
+    assert (tally.answered, tally.failed, tally.reused, tally.errors) == (1, 1, 1, 2)
+    assert list(tally.offsets) == [100, 7, 100]
+
+
+class Recorder(BatchEvents):
+    """Keeps what a batch reports."""
+
+    def __init__(self) -> None:
+        self.counts: list[tuple[int, int]] = []
+        self.notes: list[str] = []
+
+    def rows_written(self, rows: Sequence[Row], tally: Tally) -> None:
+        self.counts.append((len(rows), tally.items))
+
+    def note(self, message: Message) -> None:
+        self.notes.append(str(message))
+
+
+def test_a_batch_reports_to_its_front_end_and_prints_nothing(
+    photos: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = RowTarget(tmp_path / "rows.jsonl")
+    events = Recorder()
+    backend = local_backend(CONFIG, lambda: SideBySide(gray))
+    outcome = run_to_file(ItemStream(items(photos), 20), target, backend, events)
+    assert events.counts == [(8, 8), (8, 16), (4, 20)]
+    assert (outcome.tally.answered, outcome.stopped, events.notes) == (20, False, [])
+
+    def fail() -> SideBySide:
+        raise ModelError("The GPU is gone.")
+
+    target = RowTarget(tmp_path / "rows.jsonl", resume=True)
+    changed = ItemStream(items(photos, "And this?"), 20)
+    with pytest.raises(ModelError, match="gone"):
+        run_to_file(changed, target, local_backend(CONFIG, fail), events)
+    assert events.notes == ["The rows so far are saved. After solving this problem, continue with resume:"]
+    run_to_file(changed, target, backend, BatchEvents())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_rows_name_settings_as_their_front_end_spells_them(photos: list[str]) -> None:
+    small = replace(CONFIG, max_pixels=10)
+    assert str(answer(items(photos[:1]), config=small)[0]["error"]).count("max_pixels") == 1
+    (row,) = answer(items(photos[:1]), config=replace(small, spelling=lambda name, value: f"<{name}>"))
+    assert "<max_pixels>" in row["error"]

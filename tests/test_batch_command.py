@@ -1,4 +1,4 @@
-"""`vipcli batch` as it is typed, with the bundled model: runs that are killed, gone on with, mended."""
+"""`vipcli batch` with the bundled model: runs that are killed, resumed and retried."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
-
-from tests.test_cli import Ran, vipcli
 from vipcli.training.drawing.scenes import draw_scene
+
+from tests.commands import Ran, run
+from vipcli.batch.row_file import RowFile
+from vipcli.batch.row_formats import row_format_for
 
 BOX = ("--question", "What is {1}?", "--box", "25%,25%,75%,75%")
 
@@ -34,33 +38,37 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Use one thread everywhere, because the last digits of a probability depend on the number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
-def undisturbed(scenes: Path) -> bytes:
-    """The rows of the job that others are killed in."""
-    ran = batch(scenes, *BOX, "-o", "undisturbed.jsonl", "--together", "2", "--quiet")
-    assert ran == Ran(0, "", "")
-    return (scenes / "undisturbed.jsonl").read_bytes()
+def uninterrupted(scenes: Path) -> bytes:
+    """The rows of the batch that other tests interrupt."""
+    with contextlib.chdir(scenes):
+        assert batch(*BOX, "-o", "uninterrupted.jsonl", "--together", "2", "--quiet") == Ran(0, "", "")
+        return Path("uninterrupted.jsonl").read_bytes()
 
 
 @pytest.fixture
 def here(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with those scenes in it."""
+    """A working folder with the scenes in it."""
     (tmp_path / "photos").symlink_to(scenes / "photos")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def batch(folder: Path, *arguments: str, source: str = "photos", **more: Any) -> Ran:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        return vipcli("batch", source, *arguments, OMP_NUM_THREADS="1", **more)
-    finally:
-        os.chdir(before)
+def batch(*arguments: str, source: str = "photos", **more: Any) -> Ran:
+    return run("batch", source, *arguments, **more)
 
 
-def begun(*arguments: str, rows: Path, least: int) -> subprocess.Popen[str]:
-    """A batch that has written some of its rows, and not all."""
+def start_batch(*arguments: str, rows: Path, min_rows: int) -> subprocess.Popen[str]:
+    """Start a batch in a process of its own, and wait until some of its rows are written."""
     process = subprocess.Popen(
         [sys.executable, "-m", "vipcli", "batch", "photos", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -69,78 +77,77 @@ def begun(*arguments: str, rows: Path, least: int) -> subprocess.Popen[str]:
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if rows.exists() and rows.read_bytes().count(b"\n") >= least:
+        if rows.exists() and rows.read_bytes().count(b"\n") >= min_rows:
             return process
         assert process.poll() is None
         time.sleep(0.01)
-    raise AssertionError("no rows came")
+    raise AssertionError("no rows were written")
 
 
 def lines(path: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
-def test_each_picture_has_its_row(undisturbed: bytes) -> None:
-    rows = [json.loads(line) for line in undisturbed.splitlines()]
+def test_each_picture_has_its_row(uninterrupted: bytes) -> None:
+    rows = [json.loads(line) for line in uninterrupted.splitlines()]
     assert [row["id"] for row in rows] == [f"photos/{number:02}.png" for number in range(16)]
     assert {row["question"] for row in rows} == {"What is within the red rectangle?"}
     assert all(row["error"] is None and row["answer"] for row in rows)
     assert {row["model"]["name"] for row in rows} == {"bundled"}
 
 
-def test_killed_and_gone_on_with(here: Path, undisturbed: bytes) -> None:
-    orders = (*BOX, "-o", "rows.jsonl", "--together", "2", "--quiet")
-    process = begun(*orders, rows=here / "rows.jsonl", least=4)
+def test_a_killed_batch_resumes(here: Path, uninterrupted: bytes) -> None:
+    arguments = (*BOX, "-o", "rows.jsonl", "--together", "2", "--quiet")
+    process = start_batch(*arguments, rows=here / "rows.jsonl", min_rows=4)
     process.kill()
     process.communicate()
     assert (here / "rows.jsonl").read_bytes().count(b"\n") < 16
-    # What a power cut may leave.
+    # A power failure may leave part of a row.
     with (here / "rows.jsonl").open("ab") as file:
-        file.write(undisturbed[:200])
-    refused = batch(here, *orders)
+        file.write(uninterrupted[:200])
+    refused = batch(*arguments)
     assert refused.code == 2
     assert "--resume" in refused.err
-    assert batch(here, *orders, "--resume").code == 0
-    assert (here / "rows.jsonl").read_bytes() == undisturbed
+    assert batch(*arguments, "--resume").code == 0
+    assert (here / "rows.jsonl").read_bytes() == uninterrupted
     assert sorted(file.name for file in here.iterdir()) == ["photos", "rows.jsonl"]
 
 
-def test_interrupted_and_gone_on_with(here: Path, undisturbed: bytes) -> None:
-    orders = (*BOX, "-o", "rows.jsonl", "--together", "2")
-    process = begun(*orders, rows=here / "rows.jsonl", least=4)
+def test_an_interrupted_batch_resumes(here: Path, uninterrupted: bytes) -> None:
+    arguments = (*BOX, "-o", "rows.jsonl", "--together", "2")
+    process = start_batch(*arguments, rows=here / "rows.jsonl", min_rows=4)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    # A shell calls both the same.
+    # A shell reports both as 130.
     assert process.returncode in (130, -signal.SIGINT)
-    assert "Go on with the same command and --resume." in err
+    assert "To continue, run the same command with --resume." in err
     assert "Traceback" not in err
     there = (here / "rows.jsonl").read_bytes()
-    assert undisturbed.startswith(there)
-    assert len(there) < len(undisturbed)
-    ran = batch(here, *orders, "--resume", "--json")
-    told = json.loads(ran.out)
-    assert told["kept"] == there.count(b"\n")
-    assert told["answered"] == 16 - told["kept"]
-    assert (here / "rows.jsonl").read_bytes() == undisturbed
+    assert uninterrupted.startswith(there)
+    assert len(there) < len(uninterrupted)
+    ran = batch(*arguments, "--resume", "--json")
+    counts = json.loads(ran.out)
+    assert counts["kept"] == there.count(b"\n")
+    assert counts["answered"] == 16 - counts["kept"]
+    assert (here / "rows.jsonl").read_bytes() == uninterrupted
 
 
-def test_a_second_batch_on_the_same_file_refuses(here: Path) -> None:
-    orders = (*BOX, "-o", "rows.jsonl", "--together", "2", "--quiet")
-    process = begun(*orders, rows=here / "rows.jsonl", least=1)
-    ran = batch(here, *orders, "--resume")
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert ran.code == 2
-    assert ran.err.startswith("error: Another batch is writing 'rows.jsonl'")
+def test_a_second_batch_on_the_same_file_is_refused(here: Path) -> None:
+    # test_rows has the same with two processes.
+    path = here / "rows.jsonl"
+    with RowFile(path, row_format_for(path, ()), resume=False):
+        ran = batch(*BOX, "-o", "rows.jsonl", "--resume", "--quiet")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: Another batch is writing to 'rows.jsonl'.")
 
 
-def test_what_fails_is_told_and_can_be_asked_again(here: Path) -> None:
+def test_failed_items_are_reported_and_can_be_retried(here: Path) -> None:
     (here / "tasks.jsonl").write_text(
         '{"image": "photos/00.png", "gold": "x"}\n{"image": "late.png"}\n'
         'no row\n{"image": "photos/01.png", "box": "1,2"}\n'
     )
-    orders = ("--question", "How many things are there?", "-o", "rows.jsonl")
-    ran = batch(here, *orders, source="tasks.jsonl")
+    arguments = ("--question", "How many things are there?", "-o", "rows.jsonl")
+    ran = batch(*arguments, source="tasks.jsonl")
     assert ran.code == 3
     assert "3 errors" in ran.err
     assert "--retry-failed" in ran.err
@@ -149,30 +156,30 @@ def test_what_fails_is_told_and_can_be_asked_again(here: Path) -> None:
     assert rows[0]["extra"] == {"gold": "x"}
     before = (here / "rows.jsonl").read_bytes()
     # Nothing has changed, so there is nothing to do; the errors are errors still.
-    assert batch(here, *orders, "--resume", "--quiet", source="tasks.jsonl") == Ran(3, "", "")
+    assert batch(*arguments, "--resume", "--quiet", source="tasks.jsonl") == Ran(3, "", "")
     assert (here / "rows.jsonl").read_bytes() == before
     Image.open("photos/02.png").save("late.png")
     (here / "tasks.jsonl").write_text(
         '{"image": "photos/00.png", "gold": "x"}\n{"image": "late.png"}\n{"image": "photos/01.png"}\n'
     )
-    assert batch(here, *orders, "--retry-failed", "--quiet", source="tasks.jsonl") == Ran(0, "", "")
+    assert batch(*arguments, "--retry-failed", "--quiet", source="tasks.jsonl") == Ran(0, "", "")
     rows = lines("rows.jsonl")
     assert [row["image"] for row in rows] == ["photos/00.png", "late.png", "photos/01.png"]
     assert all(row["error"] is None for row in rows)
     assert (here / "rows.jsonl").read_bytes().splitlines()[0] == before.splitlines()[0]
 
 
-def test_rows_equal_those_of_asking_one_at_a_time(here: Path) -> None:
-    *_, row = [json.loads(line) for line in batch(here, *BOX, "--json", "--limit", "3").out.splitlines()]
-    ran = vipcli("ask", row["image"], "What is {1}?", "--box", "25%,25%,75%,75%", "--json")
+def test_rows_equal_the_records_of_ask(here: Path) -> None:
+    *_, row = [json.loads(line) for line in batch(*BOX, "--json", "--limit", "3").out.splitlines()]
+    ran = run("ask", row["image"], "What is {1}?", "--box", "25%,25%,75%,75%", "--json")
     asked = json.loads(ran.out)
     for name in ("question", "answer", "prompt", "marks", "tokens", "images", "model"):
         assert row[name] == asked[name]
     assert row["probability"] == pytest.approx(asked["probability"], abs=1e-4)
 
 
-def test_annotations_in_and_out_and_pictures_kept(here: Path) -> None:
-    told = {
+def test_annotations_with_answers_and_marked_pictures(here: Path) -> None:
+    coco = {
         "images": [{"id": 1, "file_name": "00.png"}, {"id": 2, "file_name": "01.png"}],
         "categories": [{"id": 1, "name": "thing"}, {"id": 2, "name": "other"}],
         "annotations": [
@@ -180,11 +187,10 @@ def test_annotations_in_and_out_and_pictures_kept(here: Path) -> None:
             {"id": 8, "image_id": 1, "category_id": 2, "bbox": [50, 50, 40, 40]},
             {"id": 9, "image_id": 2, "category_id": 1, "bbox": [5, 5, 60, 60]},
         ],
-        "info": {"kept": "as it is"},
+        "info": {"year": 2026},
     }
-    (here / "coco.json").write_text(json.dumps(told))
+    (here / "coco.json").write_text(json.dumps(coco))
     ran = batch(
-        here,
         *(
             "--question",
             "Is the {label} {1} red?",
@@ -204,8 +210,8 @@ def test_annotations_in_and_out_and_pictures_kept(here: Path) -> None:
     assert [(row["region"], row["label"]) for row in rows] == [("7", "thing"), ("9", "thing")]
     assert rows[0]["question"] == "Is the thing within the red ellipse red?"
     answered = json.loads(Path("answers.json").read_text())
-    assert answered["info"] == told["info"]
-    assert [one.get("answer") for one in answered["annotations"]] == [
+    assert answered["info"] == coco["info"]
+    assert [annotation.get("answer") for annotation in answered["annotations"]] == [
         rows[0]["answer"],
         None,
         rows[1]["answer"],
@@ -213,16 +219,15 @@ def test_annotations_in_and_out_and_pictures_kept(here: Path) -> None:
     assert len(list(Path("marked").rglob("*.png"))) == 2
 
 
-def test_answers_for_pipes_and_for_eyes(here: Path) -> None:
+def test_answers_without_a_file(here: Path) -> None:
     names = b"photos/00.png\nmissing.png\nphotos/01.png\n"
-    ran = batch(here, "--question", "How many things are there?", source="-", stdin=names)
+    ran = batch("--question", "How many things are there?", source="-", stdin=names)
     assert ran.code == 3
     assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["photos/00.png", "photos/01.png"]
     assert "error: missing.png: There is no file 'missing.png'." in ran.err
 
 
-def test_answers_go_where_they_are_sent_while_a_bar_is_shown(here: Path) -> None:
-    """The bar is on the terminal, the rows are in the file."""
+def test_rows_stay_apart_from_the_progress_bar(here: Path) -> None:
     ours, theirs = os.openpty()
     file = (here / "rows").open("wb")
     process = subprocess.Popen(
@@ -256,10 +261,10 @@ def test_answers_go_where_they_are_sent_while_a_bar_is_shown(here: Path) -> None
     assert b"identity" not in shown
 
 
-def test_a_list_that_names_nothing_leaves_the_rows_alone(here: Path) -> None:
+def test_an_empty_list_leaves_the_rows_alone(here: Path) -> None:
     row = b'{"id": "a", "error": null, "identity": "%032x"}\n' % 5
     (here / "rows.jsonl").write_bytes(row)
-    ran = batch(here, *BOX, "-o", "rows.jsonl", "--resume", source="-", stdin=b"")
+    ran = batch(*BOX, "-o", "rows.jsonl", "--resume", source="-", stdin=b"")
     assert ran.code == 2
     assert "There is nothing to ask about" in ran.err
     assert (here / "rows.jsonl").read_bytes() == row
@@ -267,7 +272,7 @@ def test_a_list_that_names_nothing_leaves_the_rows_alone(here: Path) -> None:
 
 def test_parquet(here: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    ran = batch(here, *BOX, "-o", "rows.parquet", "--limit", "2", "--quiet")
+    ran = batch(*BOX, "-o", "rows.parquet", "--limit", "2", "--quiet")
     assert ran == Ran(0, "", "")
     assert parquet.read_table("rows.parquet")["answer"].to_pylist() == [
         row["answer"] for row in lines("rows.parquet.jsonl")
@@ -275,9 +280,7 @@ def test_parquet(here: Path) -> None:
 
 
 def test_a_dry_run_needs_no_model(here: Path) -> None:
-    ran = batch(
-        here, "--question", "What is {1} of {file}?", "--box", "1,2,30,40", "--dry-run", "--limit", "2"
-    )
+    ran = batch("--question", "What is {1} of {file}?", "--box", "1,2,30,40", "--dry-run", "--limit", "2")
     assert ran == Ran(
         0,
         "photos/00.png\tWhat is within the red rectangle of 00.png?\n"
@@ -286,9 +289,9 @@ def test_a_dry_run_needs_no_model(here: Path) -> None:
     )
 
 
-def test_a_dry_run_tells_scripts_what_would_be_asked_and_what_cannot_be(here: Path) -> None:
+def test_a_dry_run_as_json(here: Path) -> None:
     names = b"photos/00.png\nmissing.png\n"
-    ran = batch(here, *BOX, "--dry-run", "--json", source="-", stdin=names)
+    ran = batch(*BOX, "--dry-run", "--json", source="-", stdin=names)
     assert (ran.code, ran.err) == (3, "")
     asked, missing = (json.loads(line) for line in ran.out.splitlines())
     assert asked["question"] == "What is within the red rectangle?"
@@ -302,38 +305,42 @@ def test_a_dry_run_tells_scripts_what_would_be_asked_and_what_cannot_be(here: Pa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (("--as", "circle"), 2, "--as is 'circle', but takes one of box, "),
         (("--resume",), 2, "Name the file of rows with -o."),
         (("--coco-out", "x.json"), 2, "Name the file of rows with -o."),
-        (("-o", "rows.xlsx"), 2, "The name 'rows.xlsx' does not say which kind of rows to write."),
+        (
+            ("-o", "rows.xlsx"),
+            2,
+            "The file name 'rows.xlsx' does not say how to write rows. Let it end in one of .jsonl, ",
+        ),
         (("-o", "missing/rows.jsonl"), 1, "There is no folder 'missing'."),
         (("--images", "nowhere"), 2, "There is no folder 'nowhere'."),
         (("--min-size", "-1"), 2, "Invalid value for '--min-size': "),
         (("--together", "0"), 2, "Invalid value for '--together': "),
         (("--form", "coco"), 1, "The folder 'photos' holds no file of that form."),
-        (("--coco-out", "x.json", "-o", "rows.jsonl"), 2, "The file 'photos' is no COCO file"),
+        (("--coco-out", "x.json", "-o", "rows.jsonl"), 2, "The file 'photos' is not a COCO file"),
         (("photos", "--coco-out", "x.json", "-o", "r.jsonl"), 2, "With --coco-out, name one COCO file"),
         (
             ("--label", "cat", "--question", "What is the {label}?", "-o", "full.jsonl"),
             2,
-            "The file 'full.jsonl' holds",
+            "The file 'full.jsonl' already holds rows. Continue it with --resume, ",
         ),
     ],
 )
-def test_orders_that_make_no_sense(here: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
+def test_options_that_make_no_sense(here: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
     (here / "full.jsonl").write_text("{}\n")
-    ran = batch(here, "--limit", "1", *arguments)
+    ran = batch("--limit", "1", *arguments)
     assert ran.code == code
-    assert ran.err.startswith(f"error: {told}")
+    assert ran.err.startswith(f"error: {message}")
     assert ran.err.count("\n") == 1
     assert sorted(file.name for file in here.iterdir()) == ["full.jsonl", "photos"]
 
 
-def test_what_is_wrong_with_all_items_ends_the_batch(here: Path) -> None:
+def test_an_error_that_all_items_share_ends_the_batch(here: Path) -> None:
     names = b"photos/00.png\n" * 5000
-    ran = batch(here, "--question", "What is {2}?", "-o", "rows.jsonl", source="-", stdin=names)
+    ran = batch("--question", "What is {2}?", "-o", "rows.jsonl", source="-", stdin=names)
     assert ran.code == 2
-    assert "items fail alike: The question speaks of mark {2}" in ran.err
+    assert "items so far fail with the same error: The question speaks of mark {2}" in ran.err
     assert len(lines("rows.jsonl")) < 2000

@@ -26,10 +26,10 @@ import pytest
 import torch
 
 from vipcli.asking.interface import Reply, Request, Sampling, Setup
-from vipcli.batch.answering import Asker, made
+from vipcli.batch.answering import RowBuilder, answer_windows
 from vipcli.batch.items import Item
-from vipcli.batch.prefetch import windows
-from vipcli.batch.preparing import Plan, Reader
+from vipcli.batch.prefetch import prepared_windows
+from vipcli.batch.preparing import BatchConfig, ItemPreparer
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.engine.loading import load as load_checkpoint
@@ -224,11 +224,11 @@ def test_a_batch_that_does_not_fit_is_halved_and_equals_the_whole(
         pictures.append(tmp_path / f"{number:02}.png")
         save_picture(scene(number), pictures[-1])
     items = [Item(id=str(place), images=(str(place),), question=QUESTIONS[0]) for place in pictures]
-    plan = Plan(find("bundled"), Setup(device=DEVICE, dtype="float32"), together=32)
+    plan = BatchConfig(find("bundled"), Setup(device=DEVICE, dtype="float32"), batch_size=32)
 
     def answers(answerer: Any) -> list[Any]:
-        asker = Asker(lambda: answerer, plan)
-        answered = made(windows(items, Reader(plan), plan), asker)
+        asker = RowBuilder(lambda: answerer, plan)
+        answered = answer_windows(prepared_windows(items, ItemPreparer(plan), plan), asker)
         return [item.row and item.row["answer"] for window in answered for item in window]
 
     whole = answers(model)

@@ -10,27 +10,27 @@ from pathlib import Path
 import pytest
 
 from tests.plain import assert_plain
-from vipcli.batch.items import Item, Orders
-from vipcli.batch.rows import JsonLines
+from vipcli.batch.items import Item, ItemOptions
+from vipcli.batch.row_formats import JsonLinesFormat
 from vipcli.batch.sources import PHOTOS, gather
-from vipcli.errors import UsageError
+from vipcli.errors import Message, UsageError
 from vipcli.marks.kinds import parse_mark
 
 
-def items(*sources: str | Path, stdin: bytes | None = None, **orders: object) -> list[Item]:
-    job = gather(
+def items(*sources: str | Path, stdin: bytes | None = None, **options: object) -> list[Item]:
+    stream = gather(
         [str(source) for source in sources],
-        Orders(**orders),  # type: ignore[arg-type]
+        ItemOptions(**options),  # type: ignore[arg-type]
         None if stdin is None else io.BytesIO(stdin),
     )
-    found = list(job.items)
-    assert job.total in (None, len(found))
-    return found
+    batch_items = list(stream.items)
+    assert stream.total in (None, len(batch_items))
+    return batch_items
 
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with pictures in it and in folders of it, and things that are none."""
+    """A folder with pictures in it and in its subfolders, and with other files."""
     monkeypatch.chdir(tmp_path)
     for name in ("b.jpg", "a.PNG", "deep/er/c.webp", "notes.md", ".hidden.png", ".cache/d.png", "clip.mp4"):
         file = tmp_path / "photos" / name
@@ -44,23 +44,23 @@ def test_a_folder_is_walked_by_name(photos: Path) -> None:
     assert [item.images for item in items("photos/deep")] == [("photos/deep/er/c.webp",)]
 
 
-def test_videos_are_taken_where_they_are_asked_for(photos: Path) -> None:
-    assert "photos/clip.mp4" in [item.id for item in items("photos", videos=True)]
+def test_videos_are_listed_only_on_request(photos: Path) -> None:
+    assert "photos/clip.mp4" in [item.id for item in items("photos", include_videos=True)]
 
 
-def test_linked_folders_are_followed_once(photos: Path) -> None:
+def test_links_to_folders_are_followed_but_not_in_circles(photos: Path) -> None:
     (photos / "deep" / "loop").symlink_to(photos)
     (photos / "z").symlink_to(photos / "deep" / "er")
     assert [item.id for item in items("photos")][-1] == "photos/z/c.webp"
     assert sum(item.id.endswith("c.webp") for item in items("photos")) == 2
 
 
-def test_a_glob_that_no_shell_has_filled_in(photos: Path) -> None:
+def test_a_glob_that_the_shell_did_not_expand(photos: Path) -> None:
     assert [item.id for item in items("photos/**/*.webp")] == ["photos/deep/er/c.webp"]
     assert [item.id for item in items("photos/?.*")] == ["photos/a.PNG", "photos/b.jpg"]
 
 
-def test_several_sources_come_one_after_the_other(photos: Path) -> None:
+def test_sources_keep_their_order(photos: Path) -> None:
     assert [item.id for item in items("photos/b.jpg", "photos/deep", "https://x.test/y.png")] == [
         "photos/b.jpg",
         "photos/deep/er/c.webp",
@@ -86,7 +86,7 @@ def test_tasks_on_standard_input(photos: Path) -> None:
     (one, two) = items("-", stdin=b'{"image": "a.png", "id": 7}\nno json\n', question="What?")
     assert (one.id, one.images, one.question) == ("7", ("a.png",), "What?")
     assert two.fault is not None
-    assert "Line 2 of standard input" in two.fault
+    assert "Line 2 of standard input" in str(two.fault)
 
 
 def test_a_list_in_a_file_names_pictures_beside_it(photos: Path) -> None:
@@ -97,15 +97,15 @@ def test_a_list_in_a_file_names_pictures_beside_it(photos: Path) -> None:
     ]
 
 
-def test_the_words_of_a_question(photos: Path) -> None:
+def test_placeholders_in_a_question(photos: Path) -> None:
     (item,) = items("photos/deep", question="What is in {file}, {id}? {1} {{2}} {x}")
     assert item.question == "What is in c.webp, photos/deep/er/c.webp? {1} {{2}} {x}"
 
 
-def test_a_label_that_nothing_has(photos: Path) -> None:
+def test_a_label_placeholder_without_a_label(photos: Path) -> None:
     (item,) = items("photos/b.jpg", question="What is the {label}?")
     assert item.fault is not None
-    assert "{label}" in item.fault
+    assert "{label}" in str(item.fault)
 
 
 ROWS = [
@@ -127,10 +127,10 @@ ROWS = [
 def test_the_marks_of_a_task(photos: Path, row: object, marks: list[tuple[str, str]]) -> None:
     (photos / "tasks.jsonl").write_text(json.dumps(row))
     last = parse_mark("box", "9,9,10,10")
-    (item,) = items("photos/tasks.jsonl", typed=(last,))
+    (item,) = items("photos/tasks.jsonl", marks=(last,))
     assert item.fault is None
     assert item.images == ("photos/b.jpg",)
-    assert item.typed == (*(parse_mark(kind, text) for kind, text in marks), last)
+    assert item.marks == (*(parse_mark(kind, text) for kind, text in marks), last)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_marks_of_a_task(photos: Path, row: object, marks: list[tuple[str, s
         ('{"image": ""}', "names no picture"),
         ('{"image": 5}', "names no picture"),
         ('{"images": ["a.png", 5]}', "names no picture"),
-        ('{"image": "b.jpg", "question": 5}', "question is no text"),
+        ('{"image": "b.jpg", "question": 5}', "question of this task is not text"),
         ('{"image": "b.jpg", "box": "1,2"}', "The box"),
         ('{"image": "b.jpg", "box": [1, 2, 3, true]}', "numbers"),
         ('{"image": "b.jpg", "box": {"x": 1}}', "box"),
@@ -159,25 +159,25 @@ def test_the_marks_of_a_task(photos: Path, row: object, marks: list[tuple[str, s
         ('{"image": "b.jpg", "box": "1,2,3,4:nocolour"}', "nocolour"),
     ],
 )
-def test_a_bad_task_is_one_fault(photos: Path, row: str, naming: str) -> None:
+def test_a_bad_task_is_a_faulty_item(photos: Path, row: str, naming: str) -> None:
     (photos / "tasks.jsonl").write_text(f'{row}\n{{"image": "b.jpg"}}\n')
     bad, good = items("photos/tasks.jsonl")
     assert bad.fault is not None
-    assert naming in bad.fault
-    assert_plain(UsageError(bad.fault))
+    assert naming in str(bad.fault)
+    assert_plain(UsageError(bad.fault.fact, bad.fault.advice))
     assert good.fault is None
 
 
-def test_what_else_a_task_says_is_carried(photos: Path) -> None:
+def test_other_fields_of_a_task_are_copied(photos: Path) -> None:
     (photos / "tasks.jsonl").write_text(
         '{"image": "b.jpg", "id": "x", "question": "Who?", "gold": [1], "answer": "me"}\n\n'
         '{"image": "a.PNG"}\n'
     )
-    job = gather(["photos/tasks.jsonl"], Orders(question="What is in {file}?"))
-    one, two = job.items
+    stream = gather(["photos/tasks.jsonl"], ItemOptions(question="What is in {file}?"))
+    one, two = stream.items
     assert (one.id, one.question, dict(one.extra)) == ("x", "Who?", {"gold": [1], "answer": "me"})
     assert (two.id, two.question, dict(two.extra)) == ("3", "What is in a.PNG?", {})
-    assert (job.total, job.columns) == (2, ("gold", "answer"))
+    assert (stream.total, stream.columns) == (2, ("gold", "answer"))
 
 
 def test_a_table_of_tasks(photos: Path) -> None:
@@ -186,10 +186,10 @@ def test_a_table_of_tasks(photos: Path) -> None:
         b"2,a.PNG,,,hm\r\n3,b.jpg\r\n"
     )
     one, two, three = items("photos/tasks.csv", question="What?")
-    assert (one.id, one.question, one.typed) == ("1", 'Who, "you"?', (parse_mark("box", "1,2,3,4"),))
-    assert (two.question, two.typed, dict(two.extra)) == ("What?", (), {"note": "hm"})
+    assert (one.id, one.question, one.marks) == ("1", 'Who, "you"?', (parse_mark("box", "1,2,3,4"),))
+    assert (two.question, two.marks, dict(two.extra)) == ("What?", (), {"note": "hm"})
     assert three.fault is not None
-    assert "Row 3" in three.fault
+    assert "Row 3" in str(three.fault)
 
 
 def test_several_pictures_of_a_task_and_a_mask_beside_it(photos: Path) -> None:
@@ -197,12 +197,12 @@ def test_several_pictures_of_a_task_and_a_mask_beside_it(photos: Path) -> None:
     (photos / "tasks.jsonl").write_text('{"images": ["a.PNG", "b.jpg"], "mask": "m.png:red"}')
     (item,) = items("photos/tasks.jsonl")
     assert item.images == ("photos/a.PNG", "photos/b.jpg")
-    assert item.typed[0].file == "photos/m.png"
+    assert item.marks[0].file == "photos/m.png"
 
 
 def test_pictures_in_another_folder(photos: Path) -> None:
     Path("tasks.jsonl").write_text('{"image": "b.jpg"}\n{"image": "/abs.png"}\n{"image": "http://x.test/a"}')
-    assert [item.images[0] for item in items("tasks.jsonl", images=photos)] == [
+    assert [item.images[0] for item in items("tasks.jsonl", image_folder=photos)] == [
         str(photos / "b.jpg"),
         "/abs.png",
         "http://x.test/a",
@@ -220,7 +220,7 @@ def test_pictures_in_another_folder(photos: Path) -> None:
         ("t.csv", 'image\n"a', "t.csv"),
     ],
 )
-def test_sources_that_hold_nothing(
+def test_sources_without_items(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, content: str | None, naming: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -243,7 +243,7 @@ COCO = {
 }
 
 
-def test_regions_one_by_one_and_together(photos: Path) -> None:
+def test_regions_one_at_a_time_or_jointly(photos: Path) -> None:
     (photos / "coco.json").write_text(json.dumps(COCO))
     one, two = items("photos/coco.json", question="Is the {label} in {file} big?")
     assert one.question == "Is the cat in b.jpg big?"
@@ -254,56 +254,61 @@ def test_regions_one_by_one_and_together(photos: Path) -> None:
     assert [region.id for region in both.regions] == ["11", "12"]
 
 
-def test_only_some_regions(photos: Path) -> None:
+def test_regions_are_filtered(photos: Path) -> None:
     from vipcli.marks.regions import Wanted
 
     (photos / "coco.json").write_text(json.dumps(COCO))
-    (dog,) = items("photos/coco.json", wanted=Wanted(labels=("DOG",)))
-    (cat,) = items("photos/coco.json", wanted=Wanted(least_size=100))
+    (dog,) = items("photos/coco.json", region_filter=Wanted(labels=("DOG",)))
+    (cat,) = items("photos/coco.json", region_filter=Wanted(least_size=100))
     assert (dog.regions[0].label, cat.regions[0].label) == ("dog", "cat")
-    assert items("photos/coco.json", wanted=Wanted(labels=("bird",))) == []
+    assert items("photos/coco.json", region_filter=Wanted(labels=("bird",))) == []
 
 
-def test_a_benchmark_speaks_of_its_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_region_labels_in_a_benchmark_question_become_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     from vipcli.annotations.reading import Annotated
-    from vipcli.batch.sources import _asked_of
+    from vipcli.batch.sources import items_of
     from vipcli.marks.regions import Region
 
     regions = tuple(Region("box", ((1, 2), (3, 4)), label=name) for name in ("<obj>", "obj1"))
-    (item,) = _asked_of(Annotated("a.png", regions, "v1_0", "Is <obj1> left of <obj>?", {}), Orders())
+    (item,) = items_of(Annotated("a.png", regions, "v1_0", "Is <obj1> left of <obj>?", {}), ItemOptions())
     assert item.question == "Is {2} left of {1}?"
     assert item.regions == regions
-    (item,) = _asked_of(Annotated("a.png", (), "v1_0", "Who is in the red box?", {}), Orders())
+    (item,) = items_of(Annotated("a.png", (), "v1_0", "Who is in the red box?", {}), ItemOptions())
     assert (item.question, item.id) == ("Who is in the red box?", "v1_0")
 
 
-def written(item: Item) -> bytes:
-    """The item's own part of a row, as a file of rows takes it."""
-    row = {"id": item.id, "extra": item.extra, "question": item.question, "error": item.fault}
-    return JsonLines().encode(row)
+def encoded(item: Item) -> bytes:
+    """The fields of an item as they are written to a file of rows."""
+    row = {
+        "id": item.id,
+        "extra": item.extra,
+        "question": item.question,
+        "error": item.fault and str(item.fault),
+    }
+    return JsonLinesFormat().encode(row)
 
 
-def test_numbers_that_json_does_not_know_are_null(photos: Path) -> None:
+def test_numbers_that_json_cannot_express_become_null(photos: Path) -> None:
     (photos / "tasks.jsonl").write_text(
         '{"image": "b.jpg", "box": NaN, "gold": [NaN, Infinity, {"x": -Infinity}, 1e999, 1.5, -0.25e1]}'
     )
     (item,) = items("photos/tasks.jsonl")
-    assert (item.fault, item.typed) == (None, ())
+    assert (item.fault, item.marks) == (None, ())
     assert item.extra == {"gold": [None, None, {"x": None}, None, 1.5, -2.5]}
-    assert written(item)
+    assert encoded(item)
 
 
-def test_what_is_read_can_be_written_however_deep(photos: Path) -> None:
+def test_tasks_nested_too_deeply_to_be_written_are_faulty(photos: Path) -> None:
     depths = (98, 99, 100, 900, 990)
     (photos / "tasks.jsonl").write_text(
         "\n".join('{"image": "b.jpg", "gold": ' + "[" * depth + "]" * depth + "}" for depth in depths)
     )
-    found = items("photos/tasks.jsonl")
-    assert [item.fault is None for item in found] == [True, True, False, False, False]
-    assert all(map(written, found))
+    batch_items = items("photos/tasks.jsonl")
+    assert [item.fault is None for item in batch_items] == [True, True, False, False, False]
+    assert all(map(encoded, batch_items))
 
 
-def test_half_a_letter_stays_out_of_ids(photos: Path) -> None:
+def test_lone_surrogates_are_replaced_in_ids(photos: Path) -> None:
     half = "\\ud800"
     (photos / "tasks.jsonl").write_text(
         f'{{"image": "b.jpg", "id": "a{half}", "gold": "{half}", "mask": "{half}.png"}}\n'
@@ -312,12 +317,12 @@ def test_half_a_letter_stays_out_of_ids(photos: Path) -> None:
     one, two = items("photos/tasks.jsonl", question="What is {file}, {id}?")
     assert (one.id, one.extra, one.question) == ("a?", {"gold": "\ud800"}, "What is b.jpg, a??")
     assert two.images == ("photos/\ud800.jpg",)
-    assert written(one)
-    assert written(two)
+    assert encoded(one)
+    assert encoded(two)
 
 
 @pytest.mark.parametrize("name", ["question", "box", "id", "marks", "images"])
-def test_null_says_nothing(photos: Path, name: str) -> None:
+def test_null_is_the_same_as_no_field(photos: Path, name: str) -> None:
     (photos / "tasks.jsonl").write_text(json.dumps({"image": "b.jpg", name: None, "gold": None}))
     (item,) = items("photos/tasks.jsonl", question="What is in {file}?")
     assert item == Item("1", ("photos/b.jpg",), "What is in b.jpg?", extra={"gold": None})
@@ -327,13 +332,13 @@ def test_null_says_nothing(photos: Path, name: str) -> None:
 def test_a_list_may_hold_tasks(photos: Path, mark: bytes) -> None:
     content = mark + b'{"image": "b.jpg", "gold": 1}\n\n{"image": "a.PNG"}\n'
     (photos / "list.txt").write_bytes(content)
-    job = gather(["photos/list.txt"], Orders())
-    assert [item.images for item in job.items] == [("photos/b.jpg",), ("photos/a.PNG",)]
-    assert (job.total, job.columns) == (2, ("gold",))
+    stream = gather(["photos/list.txt"], ItemOptions())
+    assert [item.images for item in stream.items] == [("photos/b.jpg",), ("photos/a.PNG",)]
+    assert (stream.total, stream.columns) == (2, ("gold",))
     assert [item.images for item in items("-", stdin=content)] == [("b.jpg",), ("a.PNG",)]
 
 
-def test_a_byte_order_mark_is_no_part_of_a_name(photos: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_name(photos: Path) -> None:
     (photos / "list.txt").write_bytes(b"\xef\xbb\xbfb.jpg\n")
     assert [item.id for item in items("photos/list.txt")] == ["photos/b.jpg"]
     assert [item.id for item in items("-", stdin=b"\xef\xbb\xbfb.jpg\n")] == ["b.jpg"]
@@ -350,20 +355,20 @@ def test_impossible_names_as_sources(photos: Path, source: str) -> None:
 
 
 @pytest.mark.parametrize("name", [LONG, "b.jpg/c.png", "a\0b.png", "../" * 2000 + "a.png", "link.png"])
-def test_impossible_names_within_files_are_items(photos: Path, name: str) -> None:
+def test_impossible_names_in_files_become_items(photos: Path, name: str) -> None:
     (photos / "link.png").symlink_to("link.png")
     (photos / "tasks.jsonl").write_text(json.dumps({"image": name, "mask": LONG}))
     (photos / "list.txt").write_text(f"b.jpg\n{name}\n")
     (task,) = items("photos/tasks.jsonl")
-    assert (task.images, task.typed[0].file, task.fault) == ((f"photos/{name}",), LONG, None)
+    assert (task.images, task.marks[0].file, task.fault) == ((f"photos/{name}",), LONG, None)
     if "\0" not in name:
         assert [item.id for item in items("photos/list.txt")] == ["photos/b.jpg", f"photos/{name}"]
         assert [item.id for item in items("-", stdin=name.encode())] == [name]
-    (task,) = items("photos/tasks.jsonl", images=Path(LONG))
+    (task,) = items("photos/tasks.jsonl", image_folder=Path(LONG))
     assert task.images == (str(Path(LONG) / name),)
 
 
-def test_a_glob_may_find_what_cannot_be_opened(photos: Path) -> None:
+def test_a_glob_may_match_broken_links(photos: Path) -> None:
     (photos / "deep" / "c*.png").symlink_to("nowhere")
     (photos / "deep" / "cc.png").symlink_to("cc.png")
     assert [item.id for item in items("photos/deep/c*.png")] == ["photos/deep/c*.png", "photos/deep/cc.png"]
@@ -383,16 +388,16 @@ def test_files_that_cannot_be_read(photos: Path, name: str, monkeypatch: pytest.
     assert_plain(caught.value, name, "Permission denied")
 
 
-def test_tasks_that_vanish_half_way(photos: Path) -> None:
+def test_a_task_file_that_is_deleted_meanwhile(photos: Path) -> None:
     (photos / "tasks.jsonl").write_text('{"image": "b.jpg"}')
-    job = gather(["photos/tasks.jsonl"], Orders())
+    stream = gather(["photos/tasks.jsonl"], ItemOptions())
     (photos / "tasks.jsonl").unlink()
     with pytest.raises(UsageError, match=r"tasks\.jsonl.*No such file"):
-        list(job.items)
+        list(stream.items)
 
 
 class Breaking(io.BytesIO):
-    """A stream that breaks off after as many pieces."""
+    """A stream that fails after so many chunks."""
 
     def __init__(self, content: bytes, pieces: int) -> None:
         super().__init__(content)
@@ -409,17 +414,17 @@ class Breaking(io.BytesIO):
 @pytest.mark.parametrize("pieces", [0, 1])
 def test_standard_input_that_cannot_be_read(content: bytes, pieces: int) -> None:
     with pytest.raises(UsageError) as caught:
-        list(gather(["-"], Orders(), Breaking(content, pieces)).items)
+        list(gather(["-"], ItemOptions(), Breaking(content, pieces)).items)
     assert_plain(caught.value, "Standard input", "Is a directory")
 
 
-def test_a_link_to_itself_is_a_file(photos: Path) -> None:
+def test_a_link_to_itself_is_listed_as_a_file(photos: Path) -> None:
     for name in ("me.png", "me"):
         (photos / "deep" / name).symlink_to(name)
     assert [item.id for item in items("photos/deep")] == ["photos/deep/er/c.webp", "photos/deep/me.png"]
 
 
-def test_a_folder_within_that_cannot_be_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_subfolder_is_a_faulty_item(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Deeper than any path may lead, which holds for the superuser, too.
     monkeypatch.chdir(photos)
     name = "c" * 250
@@ -428,9 +433,9 @@ def test_a_folder_within_that_cannot_be_read(photos: Path, monkeypatch: pytest.M
         os.chdir(name)
     Path("never.png").touch()
     monkeypatch.chdir(photos.parent)
-    job = gather(["photos"], Orders(question="What?"))
-    first, second, bad, last = job.items
-    assert job.total == 4
+    stream = gather(["photos"], ItemOptions(question="What?"))
+    first, second, bad, last = stream.items
+    assert stream.total == 4
     assert [item.id for item in (first, second, last)] == [
         "photos/a.PNG",
         "photos/b.jpg",
@@ -438,10 +443,10 @@ def test_a_folder_within_that_cannot_be_read(photos: Path, monkeypatch: pytest.M
     ]
     assert bad.id.startswith("photos/ccc")
     assert bad.fault is not None
-    assert_plain(UsageError(bad.fault), "'photos/ccc", "File name too long")
+    assert_plain(UsageError(bad.fault.fact, bad.fault.advice), "'photos/ccc", "File name too long")
 
 
-def test_a_folder_that_cannot_be_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_an_error(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -451,19 +456,24 @@ def test_a_folder_that_cannot_be_read(photos: Path, monkeypatch: pytest.MonkeyPa
     assert_plain(caught.value, "'photos'", "Permission denied")
 
 
-def test_a_folder_that_the_batch_writes_to_is_left_out(photos: Path) -> None:
+def test_folders_that_the_batch_writes_to_are_skipped(photos: Path) -> None:
     Path("link").symlink_to(photos / "deep")
     left_out = (Path("link"), Path("to-come"))
-    assert [item.id for item in items("photos", leave_out=left_out)] == ["photos/a.PNG", "photos/b.jpg"]
-    assert [item.id for item in items("photos/*", leave_out=left_out)] == [
+    assert [item.id for item in items("photos", excluded_folders=left_out)] == [
+        "photos/a.PNG",
+        "photos/b.jpg",
+    ]
+    assert [item.id for item in items("photos/*", excluded_folders=left_out)] == [
         "photos/a.PNG",
         "photos/b.jpg",
         "photos/clip.mp4",
         "photos/notes.md",
     ]
-    assert [item.id for item in items("photos/deep", "photos/b.jpg", leave_out=left_out)] == ["photos/b.jpg"]
+    assert [item.id for item in items("photos/deep", "photos/b.jpg", excluded_folders=left_out)] == [
+        "photos/b.jpg"
+    ]
     with pytest.raises(UsageError) as caught:
-        items("photos/deep", leave_out=left_out)
+        items("photos/deep", excluded_folders=left_out)
     assert_plain(caught.value, "'photos/deep'", "writes")
 
 
@@ -487,12 +497,14 @@ def test_an_address_in_ids_and_questions(photos: Path, address: str, id: str, fi
     assert (task.images, task.question) == ((address,), f"{file} of 1")
 
 
-def test_a_folder_of_annotations_is_told_of(photos: Path) -> None:
+def test_a_note_tells_that_a_folder_is_read_as_annotations(photos: Path) -> None:
     (photos / "coco.json").write_text(json.dumps(COCO))
-    job = gather([str(photos)], Orders())
-    assert len(list(job.items)) == 2
-    assert job.notes == (
-        f"The folder {str(photos)!r} is read as annotations (coco). "
-        "--form photos asks about the pictures in it.",
+    stream = gather([str(photos)], ItemOptions())
+    assert len(list(stream.items)) == 2
+    assert stream.notes == (
+        Message(
+            f"The folder {str(photos)!r} is read as annotations (coco).",
+            "To ask about the pictures in it instead, use {form=photos}.",
+        ),
     )
     assert len(items(photos, form="photos")) == 3

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from vipcli.annotations.reading import read
 from vipcli.asking import pipeline
-from vipcli.batch.items import Item, Orders
+from vipcli.batch.items import Item, ItemOptions
 from vipcli.batch.sources import gather
 from vipcli.checkpoints import lookup
 from vipcli.marks.kinds import BY_KIND, parse_mark
@@ -60,7 +60,7 @@ EXERCISED = {
 
 with (SAMPLES / "marks.tsv").open(encoding="utf-8", newline="") as _file:
     ROWS = list(csv.DictReader(_file, delimiter="\t"))
-TASKS = list(gather([str(SAMPLES / "scenes" / "tasks.jsonl")], Orders()).items)
+TASKS = list(gather([str(SAMPLES / "scenes" / "tasks.jsonl")], ItemOptions()).items)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -335,7 +335,7 @@ MEANT = {
 
 def test_tasks_have_marks_of_all_kinds_and_an_expected_answer() -> None:
     assert {task.id for task in TASKS} == set(MEANT)
-    assert {mark.kind for task in TASKS for mark in task.typed} == set(BY_KIND)
+    assert {mark.kind for task in TASKS for mark in task.marks} == set(BY_KIND)
     assert [task.id for task in TASKS if not task.extra.get("expected")] == []
 
 
@@ -343,7 +343,7 @@ def test_tasks_have_marks_of_all_kinds_and_an_expected_answer() -> None:
 def test_the_marks_of_a_task_are_on_what_it_means(task: Item) -> None:
     assert task.fault is None
     (path,) = task.images
-    marked = pipeline.mark([load_picture(path)], task.typed)
+    marked = pipeline.mark([load_picture(path)], task.marks)
     question = pipeline.prepare(marked, task.question, lookup.peek("bundled"))
     assert question.notes == ()
     there = things(Path(path).relative_to(SAMPLES).as_posix())

@@ -212,11 +212,11 @@ class Model:
         """Answer the tasks in order, `together` at a time; a task that fails yields a `Failure`."""
         from vipcli.asking.pipeline import build_request
         from vipcli.asking.records import Answer
-        from vipcli.batch.answering import Together
+        from vipcli.batch.answering import AdaptiveBatches
 
         settings = _with_options(self.settings, options)
         sampling = Sampling.of(settings)
-        answering = Together(self._several_at_once, 1 if settings.temperature else together)
+        answering = AdaptiveBatches(self._several_at_once, 1 if settings.temperature else together)
         tasks = iter(tasks)
         while window := [_as_task(task) for task in islice(tasks, together)]:
             prepared = [self._prepared(task, settings) for task in window]

@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw
 
 from tests.benchmarks.compare import Comparison
 from vipcli.asking.interface import Setup
-from vipcli.batch.answering import Asker, made
+from vipcli.batch.answering import RowBuilder, answer_windows
 from vipcli.batch.items import Item
-from vipcli.batch.prefetch import windows
-from vipcli.batch.preparing import Plan, Reader
+from vipcli.batch.prefetch import prepared_windows
+from vipcli.batch.preparing import BatchConfig, ItemPreparer
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.marks.kinds import parse_mark
@@ -114,12 +114,14 @@ def _loop(photos: list[str], dtype: str) -> Callable[[], None]:
 def _batch(photos: list[str], dtype: str) -> Callable[[], None]:
     from vipcli.engine.local import LocalModel
 
-    plan = Plan(find("bundled"), Setup("cpu", dtype))
+    plan = BatchConfig(find("bundled"), Setup("cpu", dtype))
     model = LocalModel(plan.checkpoint, plan.setup)
-    items = [Item(photo, (photo,), QUESTION, typed=(parse_mark("box", BOX),)) for photo in photos]
+    items = [Item(photo, (photo,), QUESTION, marks=(parse_mark("box", BOX),)) for photo in photos]
 
     def ask() -> None:
-        found = made(windows(items, Reader(plan), plan), Asker(lambda: model, plan))
+        found = answer_windows(
+            prepared_windows(items, ItemPreparer(plan), plan), RowBuilder(lambda: model, plan)
+        )
         assert sum(one.row is not None and bool(one.row["answer"]) for some in found for one in some) == len(
             photos
         )

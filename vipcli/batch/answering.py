@@ -1,7 +1,4 @@
-"""Many items, one model: what is ready is answered side by side and becomes rows in the order of the items.
-
-Nothing here knows of files of rows or of terminals.
-"""
+"""Answer prepared items in batches and turn the answers into rows, in the order of the items."""
 
 from __future__ import annotations
 
@@ -16,40 +13,39 @@ from vipcli.asking import records
 from vipcli.asking.interface import BatchAnswerer, Reply, Request
 from vipcli.asking.records import Answer
 from vipcli.batch.prefetch import Windows
-from vipcli.batch.preparing import Plan, Ready
+from vipcli.batch.preparing import BatchConfig, PreparedItem
 from vipcli.batch.rows import IDENTITY, Row
-from vipcli.errors import ModelError, OutOfMemoryError, VipcliError, first_line
+from vipcli.errors import Message, ModelError, OutOfMemoryError, Spelling, VipcliError, first_line
 from vipcli.pictures.images import without_password
 
 _GROW_AFTER = 16
-"""So many batches must go well before a batch that was once too large is tried again."""
-_HOPELESS = 8
-"""When the model itself fails so often in a row, it will not do better with the next picture."""
+"""After so many successful batches, a batch size that was once too large is tried again."""
+_MAX_MODEL_FAILURES = 8
+"""If the model itself fails so often in a row, the next picture will not change that."""
 
 
-class Together:
-    """Answers requests side by side as far as memory reaches: a batch that does not fit is halved."""
+class AdaptiveBatches:
+    """Answers requests in batches, halving the batch size when memory runs out."""
 
-    def __init__(self, load: Callable[[], BatchAnswerer], together: int) -> None:
+    def __init__(self, load: Callable[[], BatchAnswerer], batch_size: int) -> None:
         self._load = load
-        self._most = self._limit = together
+        self._max_size = self._size = batch_size
         self._successes = 0
         self._failures = 0
 
     @cached_property
     def answerer(self) -> BatchAnswerer:
-        """The model, loaded on first use: a batch that is done needs none."""
+        """The model, loaded on first use: a finished batch needs none."""
         return self._load()
 
     def replies(self, requests: Sequence[Request]) -> list[Reply | VipcliError]:
-        """A reply for each request, or why there is none."""
+        """A reply or an error for each request."""
         replies: list[Reply | VipcliError] = []
         while len(replies) < len(requests):
-            some = requests[len(replies) : len(replies) + self._limit]
-            replies += self._batch(some)
+            replies += self._answer_batch(requests[len(replies) : len(replies) + self._size])
         return replies
 
-    def _batch(self, requests: Sequence[Request]) -> list[Reply | VipcliError]:
+    def _answer_batch(self, requests: Sequence[Request]) -> list[Reply | VipcliError]:
         try:
             if len(requests) > 1:
                 replies = self.answerer.answer_batch(requests)
@@ -57,180 +53,203 @@ class Together:
                 replies = [self.answerer.answer(requests[0])]
         except OutOfMemoryError as error:
             if len(requests) == 1:
-                return [self._failed(error)]
-            self._limit, self._successes = max(len(requests) // 2, 1), 0
-        # Whatever it is, a night's work must not end over one question.
+                return [self._count_failure(error)]
+            self._size, self._successes = max(len(requests) // 2, 1), 0
+        # A long batch must not end because of one question, whatever goes wrong.
         except Exception as error:
-            # One of them may have spoilt it for all.
+            # One request may have failed the whole batch, so ask each alone.
             if len(requests) > 1:
-                return [reply for request in requests for reply in self._batch([request])]
-            return [self._failed(error if isinstance(error, VipcliError) else _unexpected(error))]
+                return [reply for request in requests for reply in self._answer_batch([request])]
+            return [self._count_failure(error if isinstance(error, VipcliError) else _unexpected(error))]
         else:
             self._failures = 0
-            self._grow()
+            self._count_success()
             return list(replies)
-        half = self._limit
-        return [*self._batch(requests[:half]), *self._batch(requests[half:])]
+        half = self._size
+        return [*self._answer_batch(requests[:half]), *self._answer_batch(requests[half:])]
 
-    def _grow(self) -> None:
-        """Go back towards as many as were asked for, once all has gone well for a while."""
+    def _count_success(self) -> None:
+        """Double the batch size, up to the one asked for, after enough successes."""
         self._successes += 1
-        if self._limit < self._most and self._successes >= _GROW_AFTER:
-            self._limit, self._successes = min(self._limit * 2, self._most), 0
+        if self._size < self._max_size and self._successes >= _GROW_AFTER:
+            self._size, self._successes = min(self._size * 2, self._max_size), 0
 
-    def _failed(self, error: VipcliError) -> VipcliError:
+    def _count_failure(self, error: VipcliError) -> VipcliError:
         if isinstance(error, ModelError) and not isinstance(error, OutOfMemoryError):
             self._failures += 1
-            if self._failures >= _HOPELESS:
+            if self._failures >= _MAX_MODEL_FAILURES:
                 raise error
         return error
 
 
-class Asker:
-    """Answers what is ready and makes rows of the answers."""
+class RowBuilder:
+    """Answers prepared items and builds their rows."""
 
-    def __init__(self, load: Callable[[], BatchAnswerer], plan: Plan) -> None:
-        self._plan = plan
-        self._together = Together(load, plan.together)
+    def __init__(self, load: Callable[[], BatchAnswerer], config: BatchConfig) -> None:
+        self._config = config
+        self._answerer = AdaptiveBatches(load, config.batch_size)
 
-    def rows(self, window: Sequence[Ready]) -> list[Row]:
-        """A row for each, in their order."""
-        asked = [number for number, one in enumerate(window) if one.question is not None]
-        if asked:
-            # Loaded here: what is wrong with a model is wrong with no question.
-            _ = self._together.answerer
-        # Beside others of its length, a prompt needs no padding; the order within a length stays.
-        asked.sort(key=lambda number: _length(window[number]))
-        requests = [request for number in asked if (request := window[number].request) is not None]
-        found = dict(zip(asked, self._together.replies(requests), strict=True))
-        return [self._row(one, found.get(number)) for number, one in enumerate(window)]
+    def rows(self, window: Sequence[PreparedItem]) -> list[Row]:
+        """A row for each item, in order."""
+        indexes = [index for index, prepared in enumerate(window) if prepared.question is not None]
+        if indexes:
+            # Load the model here, so that an error in loading ends the batch instead of failing an item.
+            _ = self._answerer.answerer
+        # Prompts of equal length need no padding. The sort is stable.
+        indexes.sort(key=lambda index: _length_key(window[index]))
+        requests = [request for index in indexes if (request := window[index].request) is not None]
+        replies = dict(zip(indexes, self._answerer.replies(requests), strict=True))
+        return [self._row(prepared, replies.get(index)) for index, prepared in enumerate(window)]
 
-    def _row(self, one: Ready, reply: Reply | VipcliError | None) -> Row:
-        head = _head(one)
-        if one.question is None or not isinstance(reply, Reply):
-            why = one.fault if one.question is None else str(reply)
-            return {**head, "answer": None, "error": why, IDENTITY: one.identity}
-        told = records.record(Answer(one.question, reply, self._plan.sampling))
-        # How long it took is no part of what came out, and two runs of a job are to be the same.
-        del told["seconds"]
-        if told["probability"] is not None:
-            # The last digits depend on which others were read beside it.
-            told["probability"] = round(told["probability"], 4)
-        return {**head, **told, "error": None, IDENTITY: one.identity}
-
-
-def unanswered(one: Ready) -> Row:
-    """As much of a row as is known without a model."""
-    head = _head(one)
-    if one.question is None:
-        return {**head, "error": one.fault}
-    return {**head, "prompt": one.question.prompt, **records.describe_question(one.question), "error": None}
+    def _row(self, prepared: PreparedItem, reply: Reply | VipcliError | None) -> Row:
+        spelling = self._config.spelling
+        if prepared.question is None or not isinstance(reply, Reply):
+            fault = reply.message if isinstance(reply, VipcliError) else prepared.fault
+            error = None if fault is None else fault.spelled(spelling)
+            return {**_head(prepared), "answer": None, "error": error, IDENTITY: prepared.identity}
+        answer = Answer(prepared.question, reply, self._config.sampling)
+        record = records.record(answer)
+        record["notes"] = _spelled((*prepared.question.notes, *records.doubts(answer)), spelling)
+        # Without timings, two runs write the same rows.
+        del record["seconds"]
+        if record["probability"] is not None:
+            # Further digits depend on what else is in the batch.
+            record["probability"] = round(record["probability"], 4)
+        return {**_head(prepared), **record, "error": None, IDENTITY: prepared.identity}
 
 
-def _head(one: Ready) -> Row:
-    item = one.item
+def row_without_answer(prepared: PreparedItem, spelling: Spelling) -> Row:
+    """The part of a row that needs no model."""
+    head = _head(prepared)
+    if prepared.question is None:
+        return {**head, "error": None if prepared.fault is None else prepared.fault.spelled(spelling)}
+    return {
+        **head,
+        "prompt": prepared.question.prompt,
+        **records.describe_question(prepared.question),
+        "notes": _spelled(prepared.question.notes, spelling),
+        "error": None,
+    }
+
+
+def _head(prepared: PreparedItem) -> Row:
+    item = prepared.item
     return {
         "id": item.id,
         "image": without_password(item.images[0]) if item.images else None,
-        "regions": [{"id": r.id, "label": r.label, "score": r.score} for r in item.regions],
+        "regions": [
+            {"id": region.id, "label": region.label, "score": region.score} for region in item.regions
+        ],
         "extra": dict(item.extra),
-        "question": item.question if one.question is None else one.question.text,
+        "question": item.question if prepared.question is None else prepared.question.text,
     }
+
+
+def _spelled(notes: Iterable[Message], spelling: Spelling) -> list[str]:
+    return [note.spelled(spelling) for note in notes]
 
 
 def _unexpected(error: Exception) -> ModelError:
     return ModelError(f"The model failed ({type(error).__name__}: {first_line(error)}).")
 
 
-def _length(one: Ready) -> tuple[int, int, int]:
-    """What tells how many tokens the prompt of one takes, those of its pictures included."""
-    assert one.question is not None
-    shown = one.question.marked.pictures
-    # Where pictures are cut into tiles, larger ones take more of them; elsewhere all take as many.
-    pixels = max(one.picture.width * one.picture.height for one in shown)
-    return len(shown), pixels if one.question.form.name == "template" else 0, len(one.question.prompt)
+def _length_key(prepared: PreparedItem) -> tuple[int, int, int]:
+    """A sort key that puts prompts of about the same number of tokens, pictures included, together."""
+    assert prepared.question is not None
+    pictures = [shown.picture for shown in prepared.question.marked.pictures]
+    # Larger pictures take more tokens only for models that cut them into tiles.
+    pixels = max(picture.width * picture.height for picture in pictures)
+    is_tiled = prepared.question.form.name == "template"
+    return len(pictures), pixels if is_tiled else 0, len(prepared.question.prompt)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What became of one item."""
+class ItemResult:
+    """The row of an item, new or from an earlier run."""
 
-    number: int
-    """Its place among all items."""
+    index: int
+    """The position of the item in the batch."""
     row: Row | None
-    """None where an earlier run had it."""
-    place: int = -1
-    """Where that row begins."""
+    """None if the row is from an earlier run."""
+    offset: int = -1
+    """Where the row of an earlier run begins in the file."""
 
 
-AnsweredWindows = Generator[list[Made], None, None]
+ResultWindows = Generator[list[ItemResult], None, None]
 
 
-def made(found: Windows, asker: Asker) -> AnsweredWindows:
-    """Windows of items, answered."""
-    number = 0
-    with closing(found):
-        for window in found:
-            rows = iter(asker.rows([one for one in window if not one.done]))
-            answered = []
-            for one in window:
-                answered.append(Made(number, None if one.done else next(rows), one.place))
-                number += 1
-            yield answered
+def answer_windows(windows: Windows, builder: RowBuilder) -> ResultWindows:
+    """Answer windows of prepared items."""
+    index = 0
+    with closing(windows):
+        for window in windows:
+            rows = iter(builder.rows([prepared for prepared in window if not prepared.done]))
+            results = []
+            for prepared in window:
+                results.append(ItemResult(index, None if prepared.done else next(rows), prepared.offset))
+                index += 1
+            yield results
 
 
-class Sink(Protocol):
-    """Where rows go."""
+class RowSink(Protocol):
+    """Where rows are written."""
 
     def append(self, rows: Sequence[Row]) -> Sequence[int]:
-        """Keep rows for good, and return where each begins."""
+        """Write rows durably and return where each begins."""
 
 
 @dataclass
 class Tally:
-    """How far a batch has come."""
+    """The progress of a batch."""
 
     answered: int = 0
     failed: int = 0
-    kept: int = 0
+    reused: int = 0
     """Rows of earlier runs."""
-    kept_failed: int = 0
-    """Those of them that are errors."""
-    places: array[int] = field(default_factory=lambda: array("q"))
-    """Where the row of each item begins, in the order of the items."""
+    reused_failed: int = 0
+    """How many of them are errors."""
+    offsets: array[int] = field(default_factory=lambda: array("q"))
+    """Where the row of each item begins in the file, in the order of the items."""
 
     @property
     def items(self) -> int:
-        """All that came to something."""
-        return self.answered + self.failed + self.kept
+        """How many items have a row."""
+        return self.answered + self.failed + self.reused
 
     @property
     def errors(self) -> int:
-        """The items that have no answer."""
-        return self.failed + self.kept_failed
+        """How many items have no answer."""
+        return self.failed + self.reused_failed
+
+    def count(self, result: ItemResult, offset: int, earlier_errors: Container[int]) -> None:
+        """Count an item whose row begins at `offset`."""
+        if result.index >= len(self.offsets):
+            self.offsets.extend([-1] * (result.index + 1 - len(self.offsets)))
+        self.offsets[result.index] = offset
+        if result.row is None:
+            self.reused += 1
+            self.reused_failed += offset in earlier_errors
+        elif result.row["error"] is None:
+            self.answered += 1
+        else:
+            self.failed += 1
 
 
-def run(
-    windows: Iterable[Sequence[Made]],
-    sink: Sink,
+def write_results(
+    windows: Iterable[Sequence[ItemResult]],
+    sink: RowSink,
     tally: Tally,
-    tell: Callable[[Sequence[Row]], None],
-    errors_before: Container[int] = frozenset(),
+    on_rows: Callable[[Sequence[Row]], None],
+    earlier_errors: Container[int] = frozenset(),
 ) -> None:
-    """Put rows where they belong as they come, then tell of them: not before they are safe."""
+    """Write rows as they come, count them, and report them once they are safe.
+
+    `earlier_errors` are the offsets of earlier rows that are errors.
+    """
     for window in windows:
-        rows = [one.row for one in window if one.row is not None]
-        fresh = iter(sink.append(rows) if rows else ())
-        for one in window:
-            place = one.place if one.row is None else next(fresh)
-            if one.number >= len(tally.places):
-                tally.places.extend([-1] * (one.number + 1 - len(tally.places)))
-            tally.places[one.number] = place
-            if one.row is None:
-                tally.kept += 1
-                tally.kept_failed += place in errors_before
-            elif one.row["error"] is None:
-                tally.answered += 1
-            else:
-                tally.failed += 1
-        tell(rows)
+        rows = [result.row for result in window if result.row is not None]
+        offsets = iter(sink.append(rows) if rows else ())
+        for result in window:
+            offset = result.offset if result.row is None else next(offsets)
+            tally.count(result, offset, earlier_errors)
+        on_rows(rows)

@@ -1,77 +1,85 @@
-"""What a batch asks about: one item a row, and what holds for all of them."""
+"""What a batch asks about: one item per row, and the options that apply to all of them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vipcli.errors import Message
 from vipcli.files import exists
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, Wanted
 
-_WORDS = re.compile(r"\{(label|id|file)\}")
+_PLACEHOLDER = re.compile(r"\{(label|id|file)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row to come: its pictures, what is marked on them and what is asked."""
+    """The pictures, marks and question that become one row."""
 
     id: str
     images: tuple[str, ...] = ()
-    """Paths or addresses; several together make one question."""
+    """Paths or addresses; several belong to one question."""
     question: str | None = None
     regions: tuple[Region, ...] = ()
-    """The annotated regions to mark, before the typed ones."""
-    typed: tuple[TypedMark, ...] = ()
+    """Annotated regions, drawn before `marks`."""
+    marks: tuple[TypedMark, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What else was told of it, to be carried to its row."""
-    fault: str | None = None
-    """Why nothing can be asked."""
+    """Other fields of the source, copied to the row."""
+    fault: Message | None = None
+    """Why this item cannot be asked about."""
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """What holds for all items."""
+class ItemOptions:
+    """Options that apply to every item."""
 
     question: str | None = None
-    """With `{label}`, `{id}` and `{file}` where theirs belong; a row's own question comes first."""
-    typed: tuple[TypedMark, ...] = ()
-    """Marks on every picture, after those of its own."""
-    images: Path | None = None
-    """Where pictures are that a file names."""
+    """May hold `{label}`, `{id}` and `{file}`; a task's own question takes precedence."""
+    marks: tuple[TypedMark, ...] = ()
+    """Drawn on every picture, after the item's own marks."""
+    image_folder: Path | None = None
+    """The folder of the pictures that a task or annotation file names."""
     form: str | None = None
-    """Of annotations, or PHOTOS; None where the files tell."""
+    """Format of the annotations, or PHOTOS; None to detect it."""
     joint: bool = False
-    """Whether all of a picture's regions are asked about at once."""
-    wanted: Wanted = field(default_factory=Wanted)
-    videos: bool = False
-    """Whether a folder's videos are asked about, too."""
-    leave_out: tuple[Path, ...] = ()
-    """Folders that are not walked into: those that the batch writes to."""
+    """Whether to ask about all regions of a picture at once."""
+    region_filter: Wanted = field(default_factory=Wanted)
+    include_videos: bool = False
+    """Whether to ask about the videos in a folder too."""
+    excluded_folders: tuple[Path, ...] = ()
+    """Folders to skip, because the batch writes to them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """All items of a batch."""
+class ItemStream:
+    """The items of a batch, produced as they are needed."""
 
     items: Iterable[Item]
     total: int | None
-    """How many; None where that shows at their end only."""
+    """None if the number is unknown until the last item has been produced."""
     columns: tuple[str, ...] = ()
-    """The names in their `extra`, as far as they are known before."""
-    notes: tuple[str, ...] = ()
-    """How a source was understood that could have been meant otherwise."""
+    """The keys of the items' `extra`, as far as they are known in advance."""
+    notes: tuple[Message, ...] = ()
+    """How an ambiguous source was interpreted."""
+
+    def first(self, count: int) -> ItemStream:
+        """Only the first items."""
+        total = count if self.total is None else min(self.total, count)
+        return replace(self, items=islice(self.items, count), total=total)
 
 
-def item_of(image: str, orders: Orders) -> Item:
-    return fill(Item(public_name(image), (image,), orders.question, typed=orders.typed))
+def item_for(image: str, options: ItemOptions) -> Item:
+    """The item that asks about one picture."""
+    return fill_placeholders(Item(public_name(image), (image,), options.question, marks=options.marks))
 
 
 def public_name(image: str) -> str:
-    """What a picture is called in rows and questions: an address without its password."""
+    """The name of a picture in rows and questions: an address without its password."""
     if "://" not in image:
         return image
     from vipcli.pictures.images import without_password
@@ -79,21 +87,22 @@ def public_name(image: str) -> str:
     return without_password(image)
 
 
-def fill(item: Item) -> Item:
-    """The item with its own words in its question."""
+def fill_placeholders(item: Item) -> Item:
+    """The item with `{label}`, `{id}` and `{file}` in its question replaced."""
     if item.question is None:
         return item
     labels = list(dict.fromkeys(region.label for region in item.regions if region.label))
-    words = {
+    values = {
         "label": " and ".join([", ".join(labels[:-1]), labels[-1]] if len(labels) > 1 else labels),
         "id": item.id,
         "file": _file_name(item.images[0]) if item.images else "",
     }
-    missing = "{label}" in item.question and not labels
-    fault = "The question speaks of a {label}, but nothing has one here." if missing else None
+    fault = None
+    if "{label}" in item.question and not labels:
+        fault = Message("The question contains {label}, but no region of this item has a label.")
     return replace(
         item,
-        question=_WORDS.sub(lambda word: words[word[1]], item.question),
+        question=_PLACEHOLDER.sub(lambda match: values[match[1]], item.question),
         fault=item.fault or fault,
     )
 
@@ -106,12 +115,16 @@ def _file_name(image: str) -> str:
     return PurePosixPath(path).name
 
 
-def locate(name: str, orders: Orders, folder: Path | None) -> str:
-    """Where a picture is that a file names: in the folder for pictures, else beside the file, else here."""
+def locate_image(name: str, options: ItemOptions, folder: Path | None) -> str:
+    """The path of a picture that a file in `folder` names.
+
+    It is taken from the image folder if there is one, else from the folder of the file, else from the
+    current folder.
+    """
     if "://" in name or Path(name).is_absolute():
         return name
-    if orders.images is not None:
-        return str(orders.images / name)
+    if options.image_folder is not None:
+        return str(options.image_folder / name)
     if folder is not None and folder != Path() and (exists(folder / name) or not exists(Path(name))):
         return str(folder / name)
     return name

@@ -1,50 +1,62 @@
-"""A batch from its items to its rows in a file: what `vipcli batch` carries out."""
+"""Run a batch: answer the items that have no row yet, and write each row before it counts."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import json
-import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from vipcli.asking.interface import BatchAnswerer
-from vipcli.batch import rows
-from vipcli.batch.answering import AnsweredWindows, Asker, Sink, Tally, made, run, unanswered
-from vipcli.batch.items import Job
-from vipcli.batch.prefetch import Done, windows
-from vipcli.batch.preparing import Plan, Reader
-from vipcli.batch.rows import IDENTITY, Row, RowFile
-from vipcli.errors import OutputError, UsageError, VipcliError
-from vipcli.files import replace_file
-from vipcli.terminal import output
-from vipcli.terminal.progress import Progress, span
+from vipcli.batch.answering import (
+    ResultWindows,
+    RowBuilder,
+    RowSink,
+    Tally,
+    answer_windows,
+    row_without_answer,
+    write_results,
+)
+from vipcli.batch.coco_output import load_coco, write_coco_answers
+from vipcli.batch.items import ItemStream
+from vipcli.batch.parquet import write_parquet
+from vipcli.batch.prefetch import EarlierRows, prepared_windows
+from vipcli.batch.preparing import BatchConfig, ItemPreparer
+from vipcli.batch.row_file import RowFile, holds_rows_error
+from vipcli.batch.row_formats import row_format_for
+from vipcli.batch.rows import IDENTITY, Row
+from vipcli.errors import Message, OutputError, UsageError, VipcliError
 
-Work = Callable[[Job, Done, Callable[[], bool]], AnsweredWindows]
-"""Where the work is done: items in, answered windows out, until it is told to stop."""
+Stop = Callable[[], bool]
+"""Whether to end early, after the rows in progress."""
+Backend = Callable[[ItemStream, EarlierRows, Stop], ResultWindows]
+"""Where items are prepared and answered: in this process, or on a cluster."""
 
 
-def here(plan: Plan, load: Callable[[], BatchAnswerer]) -> Work:
-    """Do the work in this process, with a model that is loaded once there is something to ask."""
+class BatchEvents:
+    """What a front end may show while a batch runs. These methods show nothing."""
 
-    def work(job: Job, done: Done, stop: Callable[[], bool]) -> AnsweredWindows:
-        asker = Asker(load, plan)
-        return made(windows(job.items, Reader(plan), plan, done, stop), asker)
+    def running(self, total: int | None) -> AbstractContextManager[Stop]:
+        """Items are answered for as long as the context lasts; what it yields can stop that early."""
+        return nullcontext(lambda: False)
 
-    return work
+    def rows_written(self, rows: Sequence[Row], tally: Tally) -> None:
+        """New rows are safe; the tally includes them."""
+
+    def note(self, message: Message) -> None:
+        """Something worth knowing that ends nothing."""
 
 
-_NOTHING = "There is nothing to ask about. Check what was named, and --label and its like."
-_ERRORS_TOLD = 3
-"""So many errors are told of as they come; the rest are in their rows."""
+def local_backend(config: BatchConfig, load: Callable[[], BatchAnswerer]) -> Backend:
+    """Work in this process, with a model that is loaded when the first question is ready."""
+
+    def results(stream: ItemStream, earlier: EarlierRows, stop: Stop) -> ResultWindows:
+        windows = prepared_windows(stream.items, ItemPreparer(config), config, earlier, stop)
+        return answer_windows(windows, RowBuilder(load, config))
+
+    return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,288 +64,192 @@ class Outcome:
     """How a batch ended."""
 
     tally: Tally
-    seconds: float
-    rate: float
-    """Rows a second once the model was there; 0 where they were too few to tell."""
     stopped: bool
     outdated: int = 0
-    """Rows that answer what is no longer asked."""
-
-    @property
-    def lines(self) -> Iterator[str]:
-        """What to tell of it."""
-        tally = self.tally
-        fresh = tally.answered + tally.failed
-        parts = [f"{_counted(fresh, 'row')} in {span(self.seconds)}"]
-        if self.rate:
-            parts[0] += f" ({self.rate:.3g} a second)"
-        if tally.kept:
-            parts.append(f"{tally.kept:,} kept from before")
-        if tally.errors:
-            parts.append(f"{_counted(tally.errors, 'error')} among them")
-        yield f"{', '.join(parts)}."
-        if self.outdated:
-            gone = _counted(self.outdated, "row")
-            yield f"{gone} of items that are no more went to a file ending in .outdated."
+    """Rows whose items are no longer part of the batch."""
 
     @property
     def record(self) -> dict[str, Any]:
-        """The same for scripts."""
+        """The figures for scripts."""
         return {
             "answered": self.tally.answered,
             "failed": self.tally.failed,
-            "kept": self.tally.kept,
+            "kept": self.tally.reused,
             "errors": self.tally.errors,
             "outdated": self.outdated,
             "stopped": self.stopped,
-            "seconds": round(self.seconds, 3),
-            "rate": round(self.rate, 3),
         }
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Where rows go, and what is made of them in the end."""
+class RowTarget:
+    """The file of rows, and the files made from it at the end."""
 
-    path: Path | None
-    """None for standard output."""
-    as_json: bool = False
-    """Whether standard output takes objects, not lines of text."""
+    path: Path
     resume: bool = False
     retry_failed: bool = False
-    whole: bool = True
-    """Whether these are all items of the job, so that rows of others are of no more use."""
+    is_complete: bool = True
+    """Whether the batch has all its items, so that rows of other items are outdated."""
     coco: tuple[Path, Path] | None = None
-    """A COCO file, and where it is to be written once more with the answers in it."""
+    """A COCO file, and the path of the copy with answers."""
 
     @property
-    def kept_in(self) -> Path:
-        """The file that rows are added to; a Parquet file is made of it in the end."""
-        assert self.path is not None
+    def row_path(self) -> Path:
+        """The file that rows are appended to; Parquet is made from JSON lines at the end."""
         return self.path.with_name(f"{self.path.name}.jsonl") if self._is_parquet else self.path
 
     @property
     def _is_parquet(self) -> bool:
-        return self.path is not None and self.path.suffix.lower() == ".parquet"
+        return self.path.suffix.lower() == ".parquet"
 
     def check(self) -> None:
-        """Refuse before the work what could only fail after it."""
-        if self.path is None:
-            return
-        rows.form_for(self.kept_in, ())
-        _insist_on_folder(self.path)
-        if not self.resume and any(_holds_something(path) for path in (self.path, self.kept_in)):
-            raise UsageError(
-                f"The file {str(self.path)!r} holds rows already. Go on with --resume, or name another file."
-            )
-        if self._is_parquet and importlib.util.find_spec("pyarrow") is None:
-            raise UsageError(
-                "Parquet files need pyarrow: pip install 'vipcli[parquet]'. Or use .jsonl or .csv."
-            )
-        if self._is_parquet and self.path.exists() and not self.kept_in.exists():
-            raise UsageError(f"The file {str(self.path)!r} is of no batch that can be gone on with.")
+        """Find mistakes now that would otherwise end the batch after all the work."""
+        row_format_for(self.row_path, ())
+        _require_folder(self.path)
+        if not self.resume and any(_has_content(path) for path in (self.path, self.row_path)):
+            raise holds_rows_error(repr(str(self.path)))
+        if self._is_parquet:
+            self._check_parquet()
         if self.coco is not None:
-            source, target = self.coco
-            _coco(source)
-            _insist_on_folder(target)
-            if any(path.resolve() == target.resolve() for path in (source, self.path, self.kept_in)):
-                raise UsageError(f"The file {str(target)!r} is needed as it is. Name another for --coco-out.")
-            if target.exists() and not self.resume:
-                raise UsageError(f"The file {str(target)!r} is there already. Name another for --coco-out.")
+            self._check_coco(*self.coco)
 
-    def finish(self, file: RowFile, columns: Sequence[str]) -> None:
-        """Make of the rows what they were asked for as."""
-        if self._is_parquet and self.path is not None:
-            rows.write_parquet((row for _, row in file.rows()), columns, self.path)
+    def _check_parquet(self) -> None:
+        if importlib.util.find_spec("pyarrow") is None:
+            raise UsageError(
+                "Parquet files need pyarrow.", "Use .jsonl or .csv, or run pip install 'vipcli[parquet]'."
+            )
+        if self.path.exists() and not self.row_path.exists():
+            raise UsageError(
+                f"The file {str(self.path)!r} cannot be resumed, because {self.row_path.name!r} is missing.",
+                "Choose another file.",
+            )
+
+    def _check_coco(self, source: Path, target: Path) -> None:
+        load_coco(source)
+        _require_folder(target)
+        advice = "Choose another file for {coco_out}."
+        if any(path.resolve() == target.resolve() for path in (source, self.path, self.row_path)):
+            raise UsageError(f"The file {str(target)!r} is used by the batch itself.", advice)
+        if target.exists() and not self.resume:
+            raise UsageError(f"The file {str(target)!r} already exists.", advice)
+
+    def finish(self, file: RowFile, extra_columns: Sequence[str]) -> None:
+        """Write the files that are made from the rows."""
+        if self._is_parquet:
+            write_parquet((row for _, row in file.rows()), extra_columns, self.path)
         if self.coco is not None:
-            _write_coco(*self.coco, (row for _, row in file.rows()))
+            write_coco_answers(*self.coco, (row for _, row in file.rows()))
 
 
-def carry_out(job: Job, target: Target, work: Work, *, quiet: bool) -> Outcome:
-    """Answer all items that have no row yet, each row safe before it counts."""
-    if target.path is None:
-        # A bar would get between the answers that a terminal shows.
-        shown = sys.stdout.isatty()
-        return _work(job, _Printed(as_json=target.as_json), work, Done(()), quiet=quiet or shown)
-    form = rows.form_for(target.kept_in, job.columns)
-    with RowFile(target.kept_in, form, resume=target.resume) as file:
-        failed: set[int] = set()
-        done = Done(_kept(file, failed, retry=target.retry_failed))
+def run_to_file(stream: ItemStream, target: RowTarget, backend: Backend, events: BatchEvents) -> Outcome:
+    """Answer the items that have no row in the file yet."""
+    format = row_format_for(target.row_path, stream.columns)
+    with RowFile(target.row_path, format, resume=target.resume) as file:
+        earlier, earlier_errors = _load_earlier_rows(file, retry_failed=target.retry_failed)
         try:
-            outcome = _work(job, file, work, done, failed, quiet=quiet)
+            outcome = run(stream, file, backend, events, earlier, earlier_errors)
         except VipcliError:
             if any(True for _ in file.rows()):
-                if not quiet:
-                    output.note("The rows so far are kept. Once this is mended, --resume goes on:")
+                advice = "After solving this problem, continue with {resume}:"
+                events.note(Message("The rows so far are saved.", advice))
             elif not target.resume:
-                # What was made for nothing would stand in the way of the next try.
+                # An empty file would get in the way of the next attempt.
                 file.path.unlink(missing_ok=True)
             raise
         if outcome.stopped:
             return outcome
-        outdated = file.arrange(outcome.tally.places) if target.resume and target.whole else 0
-        target.finish(file, job.columns)
+        outdated = file.reorder(outcome.tally.offsets) if target.resume and target.is_complete else 0
+        target.finish(file, stream.columns)
         return replace(outcome, outdated=outdated)
 
 
-def _kept(file: RowFile, failed: set[int], *, retry: bool) -> Iterator[tuple[int, str, str]]:
-    """The rows that count; errors last, since what failed once may have been answered later."""
-    errors = []
-    for place, row in file.rows():
-        told = place, str(row[IDENTITY]), str(row["id"])
-        if row["error"] is None:
-            yield told
-        else:
-            errors.append(told)
-    if not retry:
-        failed |= {place for place, *_ in errors}
-        yield from errors
+def _load_earlier_rows(file: RowFile, *, retry_failed: bool) -> tuple[EarlierRows, set[int]]:
+    """The rows that items may take, and the offsets of those among them that are errors."""
+    errors: list[tuple[int, str, str]] = []
+
+    def rows() -> Iterator[tuple[int, str, str]]:
+        for offset, row in file.rows():
+            entry = offset, str(row[IDENTITY]), str(row["id"])
+            if row["error"] is None:
+                yield entry
+            else:
+                errors.append(entry)
+        # Errors come last, because an item that failed once may have been answered later.
+        if not retry_failed:
+            yield from errors
+
+    earlier = EarlierRows(rows())
+    return earlier, set() if retry_failed else {offset for offset, *_ in errors}
 
 
-def _work(
-    job: Job, sink: Sink, work: Work, done: Done, failed: set[int] | None = None, *, quiet: bool
+def run(
+    stream: ItemStream,
+    sink: RowSink,
+    backend: Backend,
+    events: BatchEvents,
+    earlier: EarlierRows | None = None,
+    earlier_errors: Container[int] = frozenset(),
 ) -> Outcome:
+    """Answer items and write their rows to a sink."""
     tally = Tally()
-    alike, told = _Alike(tally), list[Row]()
-    target_is_file = isinstance(sink, RowFile)
-    with _interrupts(quiet=quiet) as stop, Progress(job.total, quiet=quiet) as progress:
+    guard = _FailureGuard(tally)
 
-        def tell(fresh: Sequence[Row]) -> None:
-            if fresh and not quiet and tally.answered + tally.failed == len(fresh):
-                # What is noted of the first, most likely holds for all.
-                for note in fresh[0].get("notes", ()):
-                    output.note(f"{fresh[0]['id']}: {note}")
-            if not quiet and target_is_file:
-                for row in [row for row in fresh if row["error"] is not None][: _ERRORS_TOLD - len(told)]:
-                    told.append(row)
-                    output.note(f"{row['id']}: {row['error']}")
-            progress.show(tally.answered + tally.failed, tally.kept, tally.errors)
-            alike.see(fresh)
+    def report(rows: Sequence[Row]) -> None:
+        events.rows_written(rows, tally)
+        guard.check(rows)
 
-        with contextlib.closing(work(job, done, stop)) as found:
-            run(found, sink, tally, tell, failed or frozenset())
-        if not tally.items and not stop():
-            raise UsageError(_NOTHING)
-        return Outcome(tally, progress.seconds, progress.rate, stop())
+    with events.running(stream.total) as stop:
+        with closing(backend(stream, earlier or EarlierRows(()), stop)) as results:
+            write_results(results, sink, tally, report, earlier_errors)
+        stopped = stop()
+        if not tally.items and not stopped:
+            raise _no_items_error()
+        return Outcome(tally, stopped)
 
 
-class _Alike:
-    """Ends a batch that cannot come to anything: not one answer, and the same is wrong with all items."""
+class _FailureGuard:
+    """Ends a batch in which all of the first items fail with the same error."""
 
-    _ENOUGH = 64
+    _MIN_ITEMS = 64
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._errors: set[str | None] = set()
         self._seen = 0
 
-    def see(self, fresh: Sequence[Row]) -> None:
-        """Look at some more rows."""
-        # What names a file differs from one to the next.
-        if self._seen < self._ENOUGH:
-            self._errors |= {row["error"] for row in fresh}
-            self._seen += len(fresh)
-        answers = self._tally.items - self._tally.errors
-        if self._seen >= self._ENOUGH and len(self._errors) == 1 and not answers:
-            raise UsageError(f"All of {self._seen} items fail alike: {self._errors.pop()}")
+    def check(self, rows: Sequence[Row]) -> None:
+        """Look at further rows; raise if the batch is hopeless."""
+        if self._seen < self._MIN_ITEMS:
+            self._errors |= {row["error"] for row in rows}
+            self._seen += len(rows)
+        has_answers = self._tally.items > self._tally.errors
+        if self._seen >= self._MIN_ITEMS and len(self._errors) == 1 and not has_answers:
+            raise UsageError(f"All {self._seen} items so far fail with the same error: {self._errors.pop()}")
 
 
-class _Printed:
-    """Rows on standard output, where nobody can look for them again."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
-
-    def append(self, fresh: Sequence[Row]) -> Sequence[int]:
-        for row in fresh:
-            _print(row, "answer", as_json=self._as_json)
-        return range(len(fresh))
-
-
-def _print(row: Row, told: str, *, as_json: bool) -> None:
-    """Print a row as it is, or on a line what it tells, or why it tells nothing."""
-    if as_json:
-        output.say_row(row)
-    elif row["error"] is None:
-        output.say(f"{row['id']}\t{' '.join(str(row[told]).split())}")
-    else:
-        output.fail(f"{row['id']}: {row['error']}")
+def dry_run(stream: ItemStream, config: BatchConfig) -> Generator[Row]:
+    """What would be asked about each item, or why nothing can be asked."""
+    is_empty = True
+    with closing(prepared_windows(stream.items, ItemPreparer(config), config)) as windows:
+        for window in windows:
+            for prepared in window:
+                is_empty = False
+                yield row_without_answer(prepared, config.spelling)
+    if is_empty:
+        raise _no_items_error()
 
 
-@contextlib.contextmanager
-def _interrupts(*, quiet: bool) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: once to end after the rows in flight, twice to leave at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        if not quiet:
-            # Past Python's own stream, in the middle of whose work this may come.
-            os.write(2, b"\nnote: Ending after the rows in flight. Ctrl-C again leaves at once.\n")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _no_items_error() -> UsageError:
+    return UsageError(
+        "There is nothing to ask about.",
+        "Check the sources, and {label}, {min_size}, {max_size} and {min_score} if you use them.",
+    )
 
 
-def first_of(job: Job, most: int) -> Job:
-    """The first so many items."""
-    total = most if job.total is None else min(job.total, most)
-    return Job(islice(job.items, most), total, job.columns)
-
-
-def print_questions(job: Job, plan: Plan, *, as_json: bool) -> int:
-    """Print what would be asked of each item, and return of how many nothing can be asked."""
-    items = failed = 0
-    with contextlib.closing(windows(job.items, Reader(plan), plan)) as found:
-        for row in (unanswered(one) for window in found for one in window):
-            items += 1
-            failed += row["error"] is not None
-            _print(row, "question", as_json=as_json)
-    if not items:
-        raise UsageError(_NOTHING)
-    return failed
-
-
-def _write_coco(source: Path, target: Path, kept: Iterable[Row]) -> None:
-    """Write the COCO file once more, each annotation that was asked about with its question and answer."""
-    told = _coco(source)
-    annotations = {str(one["id"]): one for one in told["annotations"]}
-    for row in kept:
-        for id in rows.region_ids(row):
-            if id in annotations:
-                annotations[id] |= {name: row[name] for name in ("question", "answer", "error")}
-    replace_file(target, json.dumps(told, ensure_ascii=False).encode(errors="backslashreplace"))
-
-
-def _coco(source: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(source.read_bytes())
-        if any(not isinstance(one, dict) or "id" not in one for one in told["annotations"]):
-            raise ValueError("an annotation has no id")
-        return dict(told)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UsageError(
-            f"The file {str(source)!r} is no COCO file that answers could be added to. Leave out --coco-out."
-        ) from error
-
-
-def _holds_something(path: Path) -> bool:
+def _has_content(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _insist_on_folder(path: Path) -> None:
+def _require_folder(path: Path) -> None:
     if not path.absolute().parent.is_dir():
-        raise OutputError(f"There is no folder {str(path.parent)!r}. Make it, or name another.")
+        raise OutputError(f"There is no folder {str(path.parent)!r}.", "Create it, or name another.")

@@ -1,4 +1,4 @@
-"""Items in their order, listed and made ready ahead of the model, and gathered into windows for it."""
+"""Prepare items in threads ahead of the model, and group them into windows in their order."""
 
 from __future__ import annotations
 
@@ -12,129 +12,137 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 from vipcli.batch.items import Item
-from vipcli.batch.preparing import Plan, Reader, Ready
+from vipcli.batch.preparing import BatchConfig, ItemPreparer, PreparedItem
 
 WINDOWS_AHEAD = 2
-"""So many windows of pictures are held ready for the model, and no more: that bounds the memory."""
-_MOST = 1024
-"""So many items are handed on together at most, where few or none of them are for the model."""
+"""How many windows are prepared ahead of the model, which bounds the memory for pictures."""
+_MAX_ITEMS_PER_WINDOW = 1024
+"""The limit for windows of items that are not for the model, such as those with earlier rows."""
 
 
-class Done:
-    """The rows that earlier runs have written and where each begins, to be taken by one item each.
+class EarlierRows:
+    """The rows that earlier runs have written, with their offsets in the file.
 
-    A row is an item's that has both its content and its name: the same picture may be there twice.
+    A row belongs to an item if both the identity and the id agree. Items may agree too: if the same picture
+    is listed twice, each takes a row of its own.
     """
 
     def __init__(self, rows: Iterable[tuple[int, str, str]]) -> None:
-        self._first: dict[int, int] = {}
-        # Seldom is the same asked of the same twice, and one number takes less memory than a list.
-        self._more: dict[int, deque[int]] = {}
-        for place, identity, id in rows:
+        self._offsets: dict[int, int] = {}
+        # Duplicates are rare, and a number takes less memory than a list of one.
+        self._duplicates: dict[int, deque[int]] = {}
+        for offset, identity, id in rows:
             key = row_key(identity, id)
-            if key in self._first:
-                self._more.setdefault(key, deque()).append(place)
+            if key in self._offsets:
+                self._duplicates.setdefault(key, deque()).append(offset)
             else:
-                self._first[key] = place
+                self._offsets[key] = offset
 
     def __contains__(self, row: tuple[str, str], /) -> bool:
-        return row_key(*row) in self._first
+        return row_key(*row) in self._offsets
 
     def __iter__(self) -> Iterator[int]:
-        """What stands for each row, once."""
-        return iter(self._first)
+        """The keys of the rows, without duplicates."""
+        return iter(self._offsets)
 
     def __len__(self) -> int:
-        return len(self._first)
+        return len(self._offsets)
 
     def take(self, identity: str, id: str) -> int | None:
-        """Where the next such row begins; None once all are taken."""
+        """Take the next such row and return its offset; None if all are taken."""
         key = row_key(identity, id)
-        if more := self._more.get(key):
-            # Put in the other's place at once: other threads look here.
-            place, self._first[key] = self._first[key], more.popleft()
-            return place
-        return self._first.pop(key, None)
+        if duplicates := self._duplicates.get(key):
+            # Replace the offset in one step, because other threads look the key up meanwhile.
+            offset, self._offsets[key] = self._offsets[key], duplicates.popleft()
+            return offset
+        return self._offsets.pop(key, None)
 
 
 def row_key(identity: str, id: str) -> int:
-    """What stands for the row of an item: its content and its name, in whatever folder."""
-    told = f"{identity} {id.rpartition('/')[2]}".encode(errors="backslashreplace")
-    return int.from_bytes(hashlib.blake2b(told, digest_size=16).digest())
+    """A number for the row of an item, the same if the pictures have moved to another folder."""
+    text = f"{identity} {id.rpartition('/')[2]}".encode(errors="backslashreplace")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest())
 
 
-Windows = Generator[list[Ready], None, None]
+Windows = Generator[list[PreparedItem], None, None]
 
 
-def windows(
+def prepared_windows(
     items: Iterable[Item],
-    reader: Reader,
-    plan: Plan,
-    done: Done | None = None,
+    preparer: ItemPreparer,
+    config: BatchConfig,
+    earlier: EarlierRows | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Windows:
-    """The items in their order, read ahead by several threads, so many questions at a time.
+    """Prepare items in threads and group them, in order, into windows of so many questions.
 
-    It ends early once `stop` says so. Where an earlier run ended, windows begin as they would have.
+    A resumed run forms the same windows as an uninterrupted one. `stop` ends it early.
     """
-    window: list[Ready] = []
-    asked = fresh = 0
-    with closing(_read_ahead(items, reader, plan, done)) as ahead:
-        for one in ahead:
+    window: list[PreparedItem] = []
+    questions = fresh = 0
+    with closing(_prepare_ahead(items, preparer, config, earlier)) as prepared_items:
+        for prepared in prepared_items:
             if stop():
                 return
-            # Where nothing new comes for now, what is there need not wait; nor what was done before.
-            waits = one is None or (not one.done and not fresh)
-            if window and (waits or asked == plan.window or len(window) >= max(_MOST, plan.window)):
+            # A window is handed on early if the source pauses, or if it holds only rows from earlier runs.
+            is_idle = prepared is None or (not prepared.done and not fresh)
+            is_full = questions == config.window_size or len(window) >= max(
+                _MAX_ITEMS_PER_WINDOW, config.window_size
+            )
+            if window and (is_idle or is_full):
                 yield window
-                window, asked, fresh = [], 0, 0
-            if one is not None:
-                window.append(one)
-                asked += one.question is not None
-                fresh += not one.done
+                window, questions, fresh = [], 0, 0
+            if prepared is not None:
+                window.append(prepared)
+                questions += prepared.question is not None
+                fresh += not prepared.done
     if window and not stop():
         yield window
 
 
-def _read_ahead(
-    items: Iterable[Item], reader: Reader, plan: Plan, done: Done | None
-) -> Generator[Ready | None, None, None]:
-    """What is ready, in order; None when nothing more has come for a while."""
-    ahead: deque[Future[Ready]] = deque()
-    with ThreadPoolExecutor(plan.readers, "reader") as pool, closing(_Source(items)) as source:
+def _prepare_ahead(
+    items: Iterable[Item], preparer: ItemPreparer, config: BatchConfig, earlier: EarlierRows | None
+) -> Generator[PreparedItem | None, None, None]:
+    """Prepared items in order; None while the source of items pauses."""
+    pending: deque[Future[PreparedItem]] = deque()
+    limit = config.window_size * WINDOWS_AHEAD
+    with ThreadPoolExecutor(config.readers, "prepare") as pool, closing(_ListingThread(items)) as listing:
         try:
             while True:
-                most = plan.window * WINDOWS_AHEAD
-                while len(ahead) < most and (item := source.next(wait=not ahead)) is not None:
-                    # Where there are no rows, nothing need be known of a picture before it is read.
-                    ahead.append(pool.submit(reader.ready, item, done or None))
-                if ahead:
-                    one = ahead.popleft().result()
-                    if one.done and done is not None:
-                        place = done.take(one.identity, one.item.id)
-                        # Another item that asks the same may have taken the row that was there.
-                        one = reader.ready(one.item) if place is None else replace(one, place=place)
-                    yield one
-                elif source.over:
+                while len(pending) < limit and (item := listing.next(wait=not pending)) is not None:
+                    # Without earlier rows, the preparer need not compute the identity beforehand.
+                    pending.append(pool.submit(preparer.prepare, item, earlier or None))
+                if pending:
+                    prepared = pending.popleft().result()
+                    if prepared.done and earlier is not None:
+                        offset = earlier.take(prepared.identity, prepared.item.id)
+                        # An identical item may have taken the row in the meantime.
+                        prepared = (
+                            preparer.prepare(prepared.item)
+                            if offset is None
+                            else replace(prepared, offset=offset)
+                        )
+                    yield prepared
+                elif listing.is_finished:
                     return
                 else:
                     yield None
         finally:
-            for future in ahead:
+            for future in pending:
                 future.cancel()
 
 
-class _Source:
-    """Items that come from a thread of their own, for whoever lists them may take a while."""
+class _ListingThread:
+    """Lists items in a thread of its own, because a source such as standard input may block."""
 
-    _WAIT = 0.2
-    _MOST = 64
+    _POLL_SECONDS = 0.2
+    _CAPACITY = 64
 
     def __init__(self, items: Iterable[Item]) -> None:
-        self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(self._MOST)
+        self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(self._CAPACITY)
         self._closed = threading.Event()
-        self.over = False
-        # It may hang in a read that nobody can break off.
+        self.is_finished = False
+        # A daemon, because a blocked read cannot be interrupted.
         threading.Thread(target=self._fill, args=(items,), name="items", daemon=True).start()
 
     def _fill(self, items: Iterable[Item]) -> None:
@@ -151,20 +159,20 @@ class _Source:
     def _put(self, item: Item | BaseException | None) -> None:
         while not self._closed.is_set():
             with suppress(queue.Full):
-                self._queue.put(item, timeout=self._WAIT)
+                self._queue.put(item, timeout=self._POLL_SECONDS)
                 return
 
     def next(self, *, wait: bool) -> Item | None:
-        """The next item; None if there is none yet, or none any more."""
-        if self.over:
+        """The next item; None if there is none yet or none left."""
+        if self.is_finished:
             return None
         try:
-            item = self._queue.get(timeout=self._WAIT) if wait else self._queue.get_nowait()
+            item = self._queue.get(timeout=self._POLL_SECONDS) if wait else self._queue.get_nowait()
         except queue.Empty:
             return None
         if isinstance(item, BaseException):
             raise item
-        self.over = item is None
+        self.is_finished = item is None
         return item
 
     def close(self) -> None:

@@ -1,10 +1,9 @@
-"""One item as far as it comes without a model: read, marked, asked, and known by what it comes from."""
+"""Prepare an item without a model: read and mark its pictures, build its prompt, and compute its identity."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,187 +15,175 @@ from vipcli.asking import pipeline
 from vipcli.asking.interface import GREEDY, Request, Sampling, Setup
 from vipcli.asking.load_marked import load
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, Question
+from vipcli.batch import marked_pictures
 from vipcli.batch.items import Item
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, fingerprint
-from vipcli.errors import OutputError, VipcliError, first_line
+from vipcli.errors import Message, OutputError, Spelling, VipcliError, as_argument, first_line
 from vipcli.geometry import FitChoice
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, typed
 from vipcli.pictures.fitting import model_view
-from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask, save_picture
+from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask
 from vipcli.pictures.videos import DEFAULT_FRAMES, is_video
 
-_BATCHES_A_WINDOW = 2
-"""Rows come in order, so the batches of one window must all be done before its rows can be written."""
-_LONGEST_NAME = 200
-"""Bytes of a name, of which file systems take 255."""
+_BATCHES_PER_WINDOW = 2
+"""Rows are written in order, so all batches of a window must be answered before its rows can be written."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """All that rows depend on beside their items, and how many are answered side by side."""
+class BatchConfig:
+    """Everything that rows depend on besides their items, and how much work is done at a time."""
 
     checkpoint: Checkpoint
     setup: Setup = field(default_factory=Setup)
     drawing: Drawing = DEFAULT_DRAWING
     drawn_as: str | None = None
-    """The kind of mark that regions become; None for each its own."""
+    """The kind of mark that regions are drawn as; None for the kind of each region."""
     prompt: str = "auto"
     system: str | None = None
     fit: FitChoice = "auto"
     sampling: Sampling = GREEDY
     max_pixels: int = DEFAULT_MAX_PIXELS
     frames: int = DEFAULT_FRAMES
-    together: int = 8
+    batch_size: int = 8
+    """How many questions the model answers at a time."""
     readers: int = 2
+    """How many threads prepare items."""
     save_marked: Path | None = None
+    """The folder for the marked pictures."""
+    spelling: Spelling = as_argument
+    """How rows name settings in errors and notes."""
 
     @property
-    def window(self) -> int:
+    def window_size(self) -> int:
         """How many questions are sorted into batches at a time."""
-        return self.together * (_BATCHES_A_WINDOW if self.together > 1 else 1)
+        return self.batch_size * (_BATCHES_PER_WINDOW if self.batch_size > 1 else 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ready:
-    """An item as far as it comes without a model."""
+class PreparedItem:
+    """An item ready for the model, or the reason why it is not."""
 
     item: Item
     identity: str
     question: Question | None = None
-    """Without the pixels, of which the request has as many as the model takes."""
+    """Without pixels, since the request has them in the size that the model takes."""
     request: Request | None = None
-    fault: str | None = None
+    fault: Message | None = None
     done: bool = False
-    """Whether an earlier run has its row."""
-    place: int = -1
-    """Where that row is, once it is known to be this item's."""
+    """Whether an earlier run has written its row."""
+    offset: int = -1
+    """Where that row begins in the file, once it is assigned to this item."""
 
 
-class Known(Protocol):
-    """Rows that are there, by the identity and the id of their items."""
+class RowLookup(Protocol):
+    """Existing rows, by the identity and the id of their items."""
 
     def __contains__(self, row: tuple[str, str], /) -> bool: ...
 
 
-class Reader:
-    """Reads, marks and prepares items, in any thread."""
+class ItemPreparer:
+    """Prepares items; usable from several threads."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._model = fingerprint(plan.checkpoint)
+    def __init__(self, config: BatchConfig) -> None:
+        self._config = config
+        self._model = fingerprint(config.checkpoint)
 
-    def ready(self, item: Item, done: Known | None = None) -> Ready:
-        """The item with its marked pictures and its prompt, or why there is none."""
+    def prepare(self, item: Item, earlier: RowLookup | None = None) -> PreparedItem:
+        """Read and mark the pictures of an item and build its prompt, unless it has an earlier row."""
         identity = ""
-        if done is not None or item.fault is not None:
+        if earlier is not None or item.fault is not None:
+            # The bytes of a picture are enough for the identity, and much cheaper than its pixels.
             identity = self._identity(item, [_hash(name) for name in item.images])
-            if done is not None and (identity, item.id) in done and self._has_pictures(item):
-                return Ready(item, identity, done=True)
+            if earlier is not None and (identity, item.id) in earlier and self._is_saved(item):
+                return PreparedItem(item, identity, done=True)
         if item.fault is not None:
-            return Ready(item, identity, fault=item.fault)
+            return PreparedItem(item, identity, fault=item.fault)
         try:
-            marked = self._marked(item)
-            # Of a video, every frame tells the same.
+            marked = self._load_marked(item)
+            # All frames of a video have the hash of its file.
             shown = marked.pictures[: len(item.images)]
-            identity = self._identity(item, [one.picture.sha256 for one in shown])
-            question = self._question(item, marked)
-            self._save(item, marked)
-            if done is not None and (identity, item.id) in done:
-                return Ready(item, identity, done=True)
-            request = self._shrunk(pipeline.build_request(question, self._plan.sampling))
-            return Ready(item, identity, _without_pixels(question), request)
+            identity = self._identity(item, [entry.picture.sha256 for entry in shown])
+            question = self._build_question(item, marked)
+            if self._config.save_marked is not None:
+                marked_pictures.save(self._config.save_marked, item, marked)
+            if earlier is not None and (identity, item.id) in earlier:
+                return PreparedItem(item, identity, done=True)
+            request = self._shrink(pipeline.build_request(question, self._config.sampling))
+            return PreparedItem(item, identity, _without_pixels(question), request)
         except OutputError:
-            # What cannot be written for one cannot be written for the next.
+            # If the pictures of one item cannot be saved, neither can those of the next.
             raise
         except VipcliError as error:
-            fault = str(error)
-        # A night's work must not end over a picture that nobody thought of.
+            fault = error.message
+        # A long batch must not end because of one unforeseen picture.
         except Exception as error:
-            fault = f"It could not be prepared ({type(error).__name__}: {first_line(error)})."
+            fault = Message(f"The item could not be prepared ({type(error).__name__}: {first_line(error)}).")
         identity = identity or self._identity(item, [_hash(name) for name in item.images])
-        return Ready(item, identity, fault=fault)
+        return PreparedItem(item, identity, fault=fault)
 
     def _identity(self, item: Item, hashes: Sequence[str | None]) -> str:
-        """What a row comes from: the bytes of its pictures, marks and question, model and settings."""
-        plan, chance = self._plan, self._plan.sampling.temperature > 0
-        told = {
-            "images": hashes,
-            # Where there is no picture, its name is all that there is.
-            "names": [name for name, found in zip(item.images, hashes, strict=True) if found is None],
-            "regions": [_region(region) for region in item.regions],
-            "marks": [_typed(one) for one in item.typed],
-            "question": item.question,
-            "fault": item.fault,
-            "model": self._model,
-            "setup": [plan.setup.dtype, plan.setup.quantize, plan.setup.quantize_all],
-            "drawing": [*asdict(plan.drawing).values(), plan.drawn_as],
-            "prompt": [plan.prompt, plan.system, plan.checkpoint.fit(plan.fit)],
-            "frames": plan.frames if any(is_video(name) for name in item.images) else None,
-            # Where the likeliest is taken, no seed plays a part.
-            "sampling": asdict(replace(plan.sampling, seed=plan.sampling.seed if chance else 0)),
-        }
-        written = json.dumps(told, sort_keys=True).encode()
-        return hashlib.blake2b(written, digest_size=16).hexdigest()
+        """A digest of all that a row comes from: pictures, marks, question, model and settings.
 
-    def _question(self, item: Item, marked: MarkedInput) -> Question:
-        plan = self._plan
+        A change to the keys or values here makes every batch start over when it is resumed.
+        """
+        config, is_random = self._config, self._config.sampling.temperature > 0
+        content = {
+            "images": hashes,
+            # A picture that cannot be read is identified by its name.
+            "names": [name for name, digest in zip(item.images, hashes, strict=True) if digest is None],
+            "regions": [_describe_region(region) for region in item.regions],
+            "marks": [_describe_mark(mark) for mark in item.marks],
+            "question": item.question,
+            "fault": None if item.fault is None else item.fault.fact,
+            "model": self._model,
+            "setup": [config.setup.dtype, config.setup.quantize, config.setup.quantize_all],
+            "drawing": [*asdict(config.drawing).values(), config.drawn_as],
+            "prompt": [config.prompt, config.system, config.checkpoint.fit(config.fit)],
+            "frames": config.frames if any(is_video(name) for name in item.images) else None,
+            # The seed has no effect on greedy decoding.
+            "sampling": asdict(replace(config.sampling, seed=config.sampling.seed if is_random else 0)),
+        }
+        encoded = json.dumps(content, sort_keys=True).encode()
+        return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+    def _load_marked(self, item: Item) -> MarkedInput:
+        config = self._config
+        frames = config.frames if any(is_video(name) for name in item.images) else None
+        pictures, video = load(item.images, frames=frames, max_pixels=config.max_pixels)
+        if video is not None:
+            return pipeline.mark(pictures, item.marks, config.drawing, video=video)
+        size = pictures[0].width, pictures[0].height
+        region_marks = [
+            typed(region, config.drawn_as, trace=lambda file: trace(load_mask(file, *size)))
+            for region in item.regions
+        ]
+        return pipeline.mark(pictures, [*region_marks, *item.marks], config.drawing)
+
+    def _build_question(self, item: Item, marked: MarkedInput) -> Question:
+        config = self._config
         return pipeline.prepare(
             marked,
             item.question,
-            plan.checkpoint,
-            prompt=plan.prompt,
-            system=plan.system,
-            fit=plan.fit,
+            config.checkpoint,
+            prompt=config.prompt,
+            system=config.system,
+            fit=config.fit,
         )
 
-    def _marked(self, item: Item) -> MarkedInput:
-        plan = self._plan
-        frames = plan.frames if any(is_video(name) for name in item.images) else None
-        pictures, video = load(item.images, frames=frames, max_pixels=plan.max_pixels)
-        if video is not None:
-            return pipeline.mark(pictures, item.typed, plan.drawing, video=video)
-        size = pictures[0].width, pictures[0].height
-        regions = [
-            typed(region, plan.drawn_as, trace=lambda file: trace(load_mask(file, *size)))
-            for region in item.regions
-        ]
-        return pipeline.mark(pictures, [*regions, *item.typed], plan.drawing)
-
-    def _targets(self, item: Item, count: int) -> list[Path]:
-        """Where the marked pictures of an item are kept: under its name, of several with their numbers."""
-        assert self._plan.save_marked is not None
-        stem = _stem(item)
-        names = [stem] if count == 1 else [f"{stem}-{number}" for number in range(1, count + 1)]
-        return [self._plan.save_marked / f"{name}.png" for name in names]
-
-    def _has_pictures(self, item: Item) -> bool:
-        """Whether an item's marked pictures are there, if they are wanted."""
-        if self._plan.save_marked is None or any(is_video(name) for name in item.images):
+    def _is_saved(self, item: Item) -> bool:
+        """Whether an item's marked pictures exist, if they are to be saved."""
+        folder = self._config.save_marked
+        if folder is None or any(is_video(name) for name in item.images):
             return True
-        return all(target.exists() for target in self._targets(item, len(item.images)))
+        return all(path.exists() for path in marked_pictures.paths(folder, item, len(item.images)))
 
-    def _save(self, item: Item, marked: MarkedInput) -> None:
-        if self._plan.save_marked is None:
-            return
-        for one, target in zip(marked.pictures, self._targets(item, len(marked.pictures)), strict=True):
-            if any(target.parent.resolve() == Path(name).parent.resolve() for name in item.images):
-                # There, they would be taken for pictures to ask about the next time.
-                raise OutputError(f"The folder {str(target.parent)!r} holds the pictures. Name another one.")
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(
-                    f"The folder {str(target.parent)!r} cannot be made: {error.strerror}."
-                ) from error
-            save_picture(one.pixels, target, sources=item.images)
-
-    def _shrunk(self, request: Request) -> Request:
-        """The request with its pictures as small as the model takes them, where that changes nothing."""
-        checkpoint, fit = self._plan.checkpoint, request.fit
-        # Tiles are cut from a picture as it is, and a crop is cut after it was resized.
+    def _shrink(self, request: Request) -> Request:
+        """The request with its pictures in the model's input size, where that changes no answer."""
+        checkpoint, fit = self._config.checkpoint, request.fit
+        # OneVision cuts tiles from the picture as it is, and a crop is cut after the picture is resized.
         if checkpoint.family is ONEVISION or fit == "crop":
             return request
         size, padding = checkpoint.input_size, checkpoint.padding
@@ -206,47 +193,35 @@ class Reader:
 
 
 def _without_pixels(question: Question) -> Question:
-    """The question with pictures of their sizes that take no memory, for many are held ready."""
+    """The question with blank pictures of the same sizes: many items wait in memory at a time."""
     return replace(
         question,
         marked=replace(
             question.marked,
             pictures=tuple(
-                replace(one, picture=replace(one.picture, pixels=blank), pixels=blank)
-                for one in question.marked.pictures
-                for blank in [np.broadcast_to(np.uint8(0), one.picture.pixels.shape)]
+                replace(entry, picture=replace(entry.picture, pixels=blank), pixels=blank)
+                for entry in question.marked.pictures
+                for blank in [np.broadcast_to(np.uint8(0), entry.picture.pixels.shape)]
             ),
         ),
     )
 
 
 def _hash(name: str) -> str | None:
-    """What a picture's bytes come to; None where there are none to be had."""
+    """The hash of a picture's file; None if it cannot be read."""
     try:
         return hash_of(name)
     except VipcliError:
         return None
 
 
-def _region(region: Region) -> list[Any]:
+def _describe_region(region: Region) -> list[Any]:
     file = None if region.file is None else _hash(region.file)
     return [region.kind, region.points, region.polygons, file]
 
 
-def _typed(mark: TypedMark) -> list[Any]:
+def _describe_mark(mark: TypedMark) -> list[Any]:
     file = None if mark.file is None else _hash(mark.file)
     color = None if mark.color is None else mark.color.hex
-    place = [[length.value, length.percent] for length in mark.coordinates]
-    return [mark.kind, place, mark.polygons, file, color, mark.picture]
-
-
-def _stem(item: Item) -> str:
-    """A name below a folder: the item's own, its folders kept, and nothing that would lead elsewhere."""
-    plain = re.sub(r"[\x00-\x1f\x7f\\:*?\"<>|\ud800-\udfff]", "_", item.id.replace("://", "/"))
-    parts = [part for part in plain.split("/") if part not in ("", "..", ".")]
-    short = [part if len(part.encode()) <= _LONGEST_NAME else _shortened(part) for part in parts]
-    return "/".join(short) or "item"
-
-
-def _shortened(name: str) -> str:
-    return f"{name[:40]}-{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"
+    coordinates = [[length.value, length.percent] for length in mark.coordinates]
+    return [mark.kind, coordinates, mark.polygons, file, color, mark.picture]

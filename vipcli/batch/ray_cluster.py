@@ -1,22 +1,20 @@
-"""`--on ray`: the same job on a Ray cluster, with Ray Data.
+"""Run a batch on a Ray cluster.
 
-Blocks of items go through a Ray Data pipeline as a stream, so its workers, and the models they hold, stay
-for a million items or so. Ray Data itself reads files and lists; here it reads from an actor beside the
-driver, which holds the few blocks that are on their way. Ray Data keeps the order, starts workers anew
-that died, and gives them once more what they had in hand.
+Blocks of items pass through Ray Data as a stream, so that its workers and their models stay alive for as many
+items as possible. Ray Data can only read files and lists by itself, so here it reads from an actor beside the
+driver, which holds the few blocks in progress. Ray Data keeps the order, restarts workers that die, and
+repeats the blocks they were working on.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
-import signal
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -24,476 +22,360 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vipcli.batch.answering import Asker, Made
-from vipcli.batch.items import Item, Job
-from vipcli.batch.prefetch import Done, row_key
-from vipcli.batch.preparing import Plan, Reader
+from vipcli.batch import ray_compat
+from vipcli.batch.answering import ItemResult, RowBuilder
+from vipcli.batch.items import Item, ItemStream
+from vipcli.batch.prefetch import EarlierRows, row_key
+from vipcli.batch.preparing import BatchConfig, ItemPreparer, RowLookup
+from vipcli.batch.ray_compat import ray
 from vipcli.batch.rows import Row
 from vipcli.checkpoints.catalog import FAMILIES
 from vipcli.checkpoints.lookup import fingerprint
-from vipcli.errors import ModelError, UsageError, VipcliError, first_line
+from vipcli.errors import Message, ModelError, UsageError, VipcliError
 
 if TYPE_CHECKING:
     from vipcli.asking.interface import BatchAnswerer
-    from vipcli.batch.job import Work
+    from vipcli.batch.job import Backend
 
-# Ray reads these when it is imported. What it would say is for whoever runs the cluster, and is in its logs.
-_ENVIRONMENT = {
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+_BLOCKS_AHEAD = 32
+"""How many blocks per worker may be in progress: little memory, but enough to keep the other workers busy
+while one of them restarts."""
+_BLOCKS_PER_ROUND = 50_000
+"""How many blocks pass through one pipeline, which keeps 5 KB per block until it ends."""
+_CALLS_PER_WORKER = 2
+"""A worker answers one block while it reads the pictures of the next."""
+_MAX_ATTEMPTS = 5
+"""A block over which so many workers have died is probably the reason."""
+_POLL_SECONDS = 0.2
+"""How often to check whether the batch was stopped."""
 
-
-@contextmanager
-def _silent_imports() -> Iterator[None]:
-    """Import Ray in here."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    try:
-        yield
-    except ImportError as error:
-        raise UsageError("There is no Ray here. Install it with pip install 'vipcli[ray]'.") from error
-
-
-with _silent_imports():
-    import pyarrow
-    import ray
-    import ray._private.worker
-    import ray.data
-    from ray.data.block import BlockMetadata
-    from ray.data.datasource import Datasource, ReadTask
-
-_AHEAD = 32
-"""So many blocks a worker are on their way at most: few enough for any memory, and enough for the others
-to go on while one worker starts anew."""
-_ROUND = 50_000
-"""So many blocks go through one pipeline: it remembers 5 KB of each, until its end."""
-_AT_ONCE = 2
-"""Of a worker's blocks, one is answered while the pictures of the next are read."""
-_TRIES = 5
-"""A block in whose hands so many workers died is what kills them."""
-_LOCAL_STORE = 256 * 1024**2
-"""Bytes of shared memory for a cluster of this machine alone; blocks are small."""
-_GLANCE = 0.2
-"""Seconds between two looks at whether to stop."""
-
-_Numbered = tuple[int, Item]
-"""An item and its place among all."""
-_Told = list[tuple[int, str, Row | None]]
-"""Of each item of a block its number, identity and row; None where an earlier run has one."""
+_IndexedItem = tuple[int, Item]
+"""An item and its position in the batch."""
+_BlockResult = list[tuple[int, str, Row | None]]
+"""The index, identity and row of each item in a block; the row is None if an earlier run has one."""
 
 
-def on_ray(plan: Plan, workers: int | None, tell: Callable[[str], None]) -> Work:
-    """Do the work on a Ray cluster: by so many workers, or one a GPU, or without GPUs one a machine."""
+def ray_backend(config: BatchConfig, workers: int | None, on_note: Callable[[Message], None]) -> Backend:
+    """Work on a Ray cluster, by default with a worker per GPU or, without GPUs, a worker per machine."""
     if os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
         raise UsageError(
-            "RAY_ADDRESS begins with ray://, but a batch starts on a machine of the cluster itself. "
-            "Start it there, without RAY_ADDRESS."
+            "RAY_ADDRESS begins with ray://, but a batch must be started on a machine of the cluster.",
+            "Start it there, without RAY_ADDRESS.",
         )
 
-    def work(job: Job, done: Done, stop: Callable[[], bool]) -> Generator[list[Made]]:
+    def results(
+        stream: ItemStream, earlier: EarlierRows, stop: Callable[[], bool]
+    ) -> Generator[list[ItemResult]]:
         try:
-            with _connected(tell), closing(_Stream(plan, _share(plan, workers), job, done, stop)) as stream:
-                yield from stream.made()
+            with ray_compat.connected(on_note):
+                pool = _size_pool(config, workers)
+                with closing(_ClusterRun(config, pool, stream, earlier, stop)) as run:
+                    yield from run.results()
         except VipcliError:
             raise
-        # Ray's errors are of many kinds, and none of them is for a person.
+        # Ray has many kinds of errors, none of them readable.
         except Exception as error:
-            raise _plainly(error) from error
+            raise ray_compat.plain_error(error) from error
 
-    return work
-
-
-def _plainly(error: BaseException) -> VipcliError:
-    """What was wrong, without the tracebacks of several machines."""
-    while (below := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = below
-    if isinstance(error, VipcliError):
-        return error
-    if isinstance(error, ModuleNotFoundError):
-        return ModelError(f"A worker of the cluster lacks {error.name!r}. Install vipcli on all machines.")
-    told = first_line(Exception(str(error).strip() or type(error).__name__))
-    return ModelError(f"The Ray cluster gave up ({told}). What is done is safe: go on with --resume.")
-
-
-# --------------------------------------------------------------------------- the cluster
-
-
-@contextmanager
-def _connected(tell: Callable[[str], None]) -> Iterator[None]:
-    """The cluster that is named or runs here, else one of this machine alone."""
-    # There is no option against what Ray prints of its troubles, and it prints it among the answers.
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
-    named = os.environ.get("RAY_ADDRESS")
-    _insist_on_answer(named)
-    # Ray would leave at once where we are told to end after the rows in flight.
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        try:
-            _init(named or "auto")
-        except ConnectionError as error:
-            if named:
-                raise UsageError(f"No Ray cluster answers at {named!r}. Check RAY_ADDRESS.") from error
-            tell("No Ray cluster runs here, so one of this machine alone is started.")
-            _init(
-                "local",
-                include_dashboard=False,
-                object_store_memory=_LOCAL_STORE,
-                _node_ip_address="127.0.0.1",
-            )
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _insist_on_answer(address: str | None) -> None:
-    """Refuse an address where nobody answers: Ray would go on trying for minutes, and say nothing."""
-    host, _, port = (address or "").rpartition(":")
-    if not host or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise UsageError(
-            f"No Ray cluster answers at {address!r} ({error.strerror or error}). Check RAY_ADDRESS."
-        ) from error
-
-
-def _init(address: str, **options: Any) -> None:
-    with _no_stderr():
-        ray.init(address, logging_level=logging.CRITICAL, log_to_driver=False, **options)
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.CRITICAL)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    # A row is a block of ours; otherwise megabytes of them would gather before one is handed on.
-    context.target_max_block_size = 1
-
-
-@contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Lead standard error nowhere: that its logs are to be silent, Ray tells there."""
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    return results
 
 
 @dataclass(frozen=True, slots=True)
-class _Share:
-    """How many workers there are, and what each takes of the cluster."""
+class _WorkerPool:
+    """The number of workers, and what each takes from the cluster."""
 
     workers: int
     cpus: int
     gpus: int | None = None
 
 
-def _share(plan: Plan, workers: int | None) -> _Share:
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = 0 if plan.setup.device == "cpu" else sum(int(node.get("GPU", 0)) for node in alive)
+def _size_pool(config: BatchConfig, workers: int | None) -> _WorkerPool:
+    nodes = ray_compat.node_resources()
+    gpus = 0 if config.setup.device == "cpu" else sum(int(node.get("GPU", 0)) for node in nodes)
     if gpus:
         if workers is not None and workers > gpus:
-            raise UsageError(f"A worker takes a GPU, and the cluster has {gpus}. Lower --workers.")
-        return _Share(workers or gpus, 1, 1)
-    cpus = [int(node.get("CPU", 0)) for node in alive if node.get("CPU", 0) >= 1]
-    wanted = workers or max(len(cpus), 1)
-    # Between them they take all that there is, for each runs as many threads as it has CPUs.
-    for each in range(max(cpus, default=0), 0, -1):
-        if sum(count // each for count in cpus) >= wanted:
-            return _Share(wanted, each)
-    raise UsageError(f"A worker takes a CPU, and the cluster has {sum(cpus)}. Lower --workers.")
+            raise _too_many_workers_error("GPU", gpus)
+        return _WorkerPool(workers or gpus, cpus=1, gpus=1)
+    node_cpus = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
+    wanted = workers or max(len(node_cpus), 1)
+    # A worker runs as many threads as it has CPUs, so give each as many as possible.
+    for cpus in range(max(node_cpus, default=0), 0, -1):
+        if sum(count // cpus for count in node_cpus) >= wanted:
+            return _WorkerPool(wanted, cpus)
+    raise _too_many_workers_error("CPU", sum(node_cpus))
 
 
-# --------------------------------------------------------------------------- where the driver is
+def _too_many_workers_error(unit: str, count: int) -> UsageError:
+    return UsageError(f"Each worker needs a {unit}, and the cluster has {count}.", "Lower {workers}.")
 
 
-class _Feed:
-    """An actor beside the driver that hands out blocks in their order, as they come."""
+# --------------------------------------------------------------------------- on the machine of the driver
+
+
+class _BlockQueue:
+    """An actor beside the driver that hands out blocks in order, as they come."""
 
     def __init__(self) -> None:
         self._blocks: dict[int, bytes] = {}
-        self._begun: dict[int, int] = {}
+        self._attempts: dict[int, int] = {}
         self._first = 0
-        self._end: int | None = None
+        """The first block that is still in progress."""
+        self._count: int | None = None
+        """The number of blocks, once it is known."""
         self._stopped = False
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
 
     def put(self, number: int, block: bytes) -> None:
-        with self._news:
+        with self._changed:
             self._blocks[number] = block
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def end(self, count: int, stopped: bool) -> None:
-        """There are so many blocks and no more; once stopped, those not begun are not wanted."""
-        with self._news:
-            self._end, self._stopped = count, stopped
-            self._news.notify_all()
+        """Announce the number of blocks; if stopped, blocks that no worker has begun are dropped."""
+        with self._changed:
+            self._count, self._stopped = count, stopped
+            self._changed.notify_all()
 
     def begin(self, number: int) -> int | None:
-        """How often that block was begun, with this; None if it is not wanted."""
+        """Count an attempt at a block and return the number of attempts; None if it is dropped."""
         if self._stopped:
             return None
-        with self._news:
-            self._begun[number] = self._begun.get(number, 0) + 1
-            return self._begun[number]
+        with self._changed:
+            self._attempts[number] = self._attempts.get(number, 0) + 1
+            return self._attempts[number]
 
-    def forget(self, first: int) -> None:
-        """The driver knows what became of all blocks before this."""
-        with self._news:
-            for number in range(self._first, first):
+    def forget(self, end: int) -> None:
+        """Release all blocks before `end`, whose results have arrived."""
+        with self._changed:
+            for number in range(self._first, end):
                 self._blocks.pop(number, None)
-                self._begun.pop(number, None)
-            self._first = first
+                self._attempts.pop(number, None)
+            self._first = end
 
     def get(self, number: int) -> bytes | None:
-        """The block of that number once it is there; None after the last."""
-        with self._news:
+        """Wait for a block; None after the last one."""
+        with self._changed:
             while number >= self._first and number not in self._blocks:
-                if self._end is not None and number >= self._end:
+                if self._count is not None and number >= self._count:
                     return None
-                self._news.wait()
-            # A reader that starts anew counts from the first, and nobody waits for what is forgotten.
+                self._changed.wait()
+            # A restarted read task begins with the first block, though those already released are not needed.
             return self._blocks.get(number, b"")
 
 
-class _Source(Datasource):  # type: ignore[misc]
-    """What Ray Data reads: a row for each of so many blocks of the feed."""
+class _ClusterRun:
+    """Sends the items of a batch to the workers in blocks, and receives their rows.
 
-    def __init__(self, feed: Any, numbers: range) -> None:
-        super().__init__()
-        self._feed, self._numbers = feed, numbers
-
-    def estimate_inmemory_data_size(self) -> None:
-        """Nobody knows."""
-
-    def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[Any]:
-        feed, numbers = self._feed, self._numbers
-
-        def read() -> Iterator[Any]:
-            for number in numbers:
-                if (block := ray.get(feed.get.remote(number))) is None:
-                    return
-                yield _table(number, block)
-
-        unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-        return [ReadTask(read, unknown)]
-
-
-def _table(number: int, content: bytes) -> Any:
-    return pyarrow.table({"number": [number], "content": [content]})
-
-
-class _Stream:
-    """The items of a job on their way to the workers, and their rows on the way back.
-
-    A block is as many items as a window here, so the same are answered side by side, and their rows are
-    the same to the last digit. Where pictures cannot be read, or where a run was broken off within a block,
-    others stand side by side: the texts stay the same, and digits far behind the point may not.
+    A block is a window of the local backend, so the same questions share a batch and rows agree to the last
+    digit. If a picture cannot be read, or a run was interrupted within a block, the batches differ: the texts
+    stay the same, but the last digits of probabilities may not.
     """
 
-    def __init__(self, plan: Plan, share: _Share, job: Job, done: Done, stop: Callable[[], bool]) -> None:
-        self._plan, self._share, self._job, self._done, self._stop = plan, share, job, done, stop
-        # What lies where the driver is can only be lost together with it.
-        self._here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        options = ray.remote(_Feed).options(num_cpus=0, max_concurrency=8, label_selector=self._here)
-        self._feed: Any = options.remote()
-        self._sent: dict[int, list[_Numbered]] = {}
-        self._again: list[_Numbered] = []
-        """Items whose row went to another that asks the same."""
-        self._moved = threading.Condition()
+    def __init__(
+        self,
+        config: BatchConfig,
+        pool: _WorkerPool,
+        stream: ItemStream,
+        earlier: EarlierRows,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._config, self._pool, self._stream = config, pool, stream
+        self._earlier, self._stop = earlier, stop
+        # On the driver's node, the queue can only be lost together with the driver.
+        queue_options = {"num_cpus": 0, "max_concurrency": 8, "label_selector": ray_compat.this_node()}
+        self._queue: Any = ray.remote(_BlockQueue).options(**queue_options).remote()
+        self._sent: dict[int, list[_IndexedItem]] = {}
+        """The blocks in progress."""
+        self._retries: list[_IndexedItem] = []
+        """Items whose earlier row was taken by an identical item."""
+        self._changed = threading.Condition()
         self._closed = False
-        self._count: int | None = None
-        """How many blocks there are, once that is known."""
+        self._block_count: int | None = None
+        """The number of blocks, once all have been sent."""
         self._fault: Exception | None = None
         self._sender = threading.Thread(target=self._send_all, name="sender", daemon=True)
 
     def close(self) -> None:
-        with self._moved:
+        """Stop sending."""
+        with self._changed:
             self._closed = True
-            self._moved.notify_all()
+            self._changed.notify_all()
         if self._sender.is_alive():
-            # No longer: it may hang on standard input.
+            # Wait only briefly: it may be blocked on standard input.
             self._sender.join(2)
 
-    def made(self) -> Iterator[list[Made]]:
-        """Blocks of items, answered, in their order."""
-        known = ray.put(_Known(self._done)) if self._done else None
-        told = self._plan, fingerprint(self._plan.checkpoint), str(Path.cwd()), known, self._feed
+    def results(self) -> Iterator[list[ItemResult]]:
+        """The results of each block, in order."""
+        keys = ray.put(_SharedRowKeys(self._earlier)) if self._earlier else None
+        arguments = (
+            *(self._config, fingerprint(self._config.checkpoint), str(Path.cwd())),
+            *(keys, self._queue),
+        )
         self._sender.start()
         first = 0
-        while self._count is None or first < self._count:
-            rows = self._pipeline(range(first, first + _ROUND), told)
-            for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for row in table.to_pylist():
-                    yield self._received(row["number"], pickle.loads(row["content"]))
-            first += _ROUND
+        while self._block_count is None or first < self._block_count:
+            for number, content in self._map_blocks(range(first, first + _BLOCKS_PER_ROUND), arguments):
+                yield self._receive(number, pickle.loads(content))
+            first += _BLOCKS_PER_ROUND
         if self._fault is not None:
             raise self._fault
 
-    def _pipeline(self, numbers: range, told: tuple[Any, ...]) -> Any:
-        share = self._share
-        blocks = ray.data.read_datasource(
-            _Source(self._feed, numbers), override_num_blocks=1, num_cpus=0, label_selector=self._here
-        )
-        return blocks.map_batches(
-            _Worker,
-            fn_constructor_args=told,
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=share.cpus,
-            num_gpus=share.gpus,
-            compute=ray.data.ActorPoolStrategy(
-                size=share.workers,
-                max_tasks_in_flight_per_actor=2 * _AT_ONCE,
-                max_concurrent_calls_per_actor=_AT_ONCE,
-                enable_true_multi_threading=True,
-            ),
+    def _map_blocks(self, numbers: range, arguments: tuple[Any, ...]) -> Iterator[tuple[int, bytes]]:
+        queue = self._queue
+
+        def blocks() -> Iterator[tuple[int, bytes]]:
+            for number in numbers:
+                if (block := ray.get(queue.get.remote(number))) is None:
+                    return
+                yield number, block
+
+        return ray_compat.map_blocks(
+            blocks,
+            _BatchWorker,
+            arguments,
+            workers=self._pool.workers,
+            cpus=self._pool.cpus,
+            gpus=self._pool.gpus,
+            calls_per_worker=_CALLS_PER_WORKER,
         )
 
-    def _received(self, number: int, told: _Told | VipcliError | None) -> list[Made]:
-        """What became of a block's items; nothing where the end came before it was begun."""
-        if isinstance(told, VipcliError):
-            raise told
-        with self._moved:
+    def _receive(self, number: int, result: _BlockResult | VipcliError | None) -> list[ItemResult]:
+        """The results of a block; empty if the batch was stopped before a worker began it."""
+        if isinstance(result, VipcliError):
+            raise result
+        with self._changed:
             items = dict(self._sent.pop(number))
-            found = []
-            for at, identity, row in told or ():
-                place = self._done.take(identity, items[at].id) if row is None else -1
-                if place is None:
-                    self._again.append((at, items[at]))
+            results = []
+            for index, identity, row in result or ():
+                offset = self._earlier.take(identity, items[index].id) if row is None else -1
+                if offset is None:
+                    self._retries.append((index, items[index]))
                 else:
-                    found.append(Made(at, row, place))
-            self._moved.notify_all()
-        self._feed.forget.remote(number + 1)
-        return found
+                    results.append(ItemResult(index, row, offset))
+            self._changed.notify_all()
+        self._queue.forget.remote(number + 1)
+        return results
 
     def _send_all(self) -> None:
-        """Send all blocks, as fast as others come back."""
+        """Send all blocks, as fast as results arrive."""
         count = 0
         try:
-            for fresh, block in self._blocks():
-                if not self._wait(lambda: len(self._sent) < _AHEAD * self._share.workers):
+            for is_retry, block in self._blocks():
+                if not self._wait(lambda: len(self._sent) < _BLOCKS_AHEAD * self._pool.workers):
                     break
-                with self._moved:
+                with self._changed:
                     self._sent[count] = block
-                ray.get(self._feed.put.remote(count, pickle.dumps((fresh, block))))
+                ray.get(self._queue.put.remote(count, pickle.dumps((is_retry, block))))
                 count += 1
-        # Items are read here, and what is wrong with them is to be told where rows are made.
+        # Listing the items may fail here; the thread that receives results raises the error.
         except Exception as error:
             self._fault = error
-        self._count = count
+        self._block_count = count
         if not self._closed:
-            ray.get(self._feed.end.remote(count, self._stop()))
+            ray.get(self._queue.end.remote(count, self._stop()))
 
-    def _blocks(self) -> Iterator[tuple[bool, list[_Numbered]]]:
-        """Blocks of items, and whether they are to be asked whatever rows there are."""
-        items = enumerate(self._job.items)
-        while block := list(islice(items, self._plan.window)):
+    def _blocks(self) -> Iterator[tuple[bool, list[_IndexedItem]]]:
+        """Blocks of items, and whether to answer them even if there are earlier rows."""
+        size = self._config.window_size
+        items = enumerate(self._stream.items)
+        while block := list(islice(items, size)):
             yield False, block
         if self._wait(lambda: not self._sent):
-            for at in range(0, len(self._again), self._plan.window):
-                yield True, self._again[at : at + self._plan.window]
+            for start in range(0, len(self._retries), size):
+                yield True, self._retries[start : start + size]
 
-    def _wait(self, until: Callable[[], bool]) -> bool:
-        """Wait until that holds; False where the end came before."""
-        with self._moved:
-            while not (self._closed or self._stop() or until()):
-                self._moved.wait(_GLANCE)
+    def _wait(self, condition: Callable[[], bool]) -> bool:
+        """Wait until a condition holds; False if the batch ends before that."""
+        with self._changed:
+            while not (self._closed or self._stop() or condition()):
+                self._changed.wait(_POLL_SECONDS)
             return not (self._closed or self._stop())
 
 
-# --------------------------------------------------------------------------- where a worker is
+# --------------------------------------------------------------------------- on the machine of a worker
 
 
-class _Known(Done):
-    """What stands for earlier rows alone, in memory that all workers of a machine share."""
+class _SharedRowKeys:
+    """The keys of earlier rows, in memory that all workers of a machine share."""
 
-    def __init__(self, done: Done) -> None:
-        keys = (key.to_bytes(16, "big") for key in done)
-        self._keys = np.fromiter(keys, "S16", len(done))
+    def __init__(self, earlier: EarlierRows) -> None:
+        keys = (key.to_bytes(16, "big") for key in earlier)
+        self._keys = np.fromiter(keys, "S16", len(earlier))
         self._keys.sort()
 
     def __contains__(self, row: tuple[str, str], /) -> bool:
         key = np.bytes_(row_key(*row).to_bytes(16, "big"))
-        at = int(np.searchsorted(self._keys, key))
-        return at < len(self._keys) and bool(self._keys[at] == key)
-
-    def __len__(self) -> int:
-        return len(self._keys)
+        index = int(np.searchsorted(self._keys, key))
+        return index < len(self._keys) and bool(self._keys[index] == key)
 
 
-class _Worker:
-    """An actor with a model of its own, which reads pictures and answers."""
+class _BatchWorker:
+    """An actor with a model of its own that prepares and answers blocks of items."""
 
-    def __init__(self, plan: Plan, content: str, folder: str, known: Any, feed: Any) -> None:
-        # What is a constant here arrives as a copy, and is told by whether it is the same.
-        family = FAMILIES[FAMILIES.index(plan.checkpoint.family)]
-        self._plan = replace(plan, checkpoint=replace(plan.checkpoint, family=family))
-        self._content, self._folder, self._feed = content, folder, feed
-        self._known: Done | None = None if known is None else ray.get(known)
-        self._readers = ThreadPoolExecutor(plan.readers, "reader")
-        self._model = threading.Lock()
-        self._opened: tuple[Reader, Asker] | None = None
+    def __init__(
+        self, config: BatchConfig, checkpoint_fingerprint: str, folder: str, keys: Any, queue: Any
+    ) -> None:
+        # Families are compared by identity, and what arrives here is a copy.
+        family = FAMILIES[FAMILIES.index(config.checkpoint.family)]
+        self._config = replace(config, checkpoint=replace(config.checkpoint, family=family))
+        self._fingerprint, self._folder, self._queue = checkpoint_fingerprint, folder, queue
+        self._earlier: RowLookup | None = None if keys is None else ray.get(keys)
+        self._threads = ThreadPoolExecutor(config.readers, "prepare")
+        self._model_lock = threading.Lock()
+        self._opened: tuple[ItemPreparer, RowBuilder] | None = None
 
     def __call__(self, table: Any) -> Any:
-        (row,) = table.to_pylist()
-        told: _Told | VipcliError | None = None
-        # Empty blocks are those that are done, where a reader starts anew.
-        if row["content"] and (tries := ray.get(self._feed.begin.remote(row["number"]))):
+        ((number, content),) = ray_compat.from_table(table)
+        result: _BlockResult | VipcliError | None = None
+        # A restarted read task sends empty blocks in place of those already finished.
+        if content and (attempts := ray.get(self._queue.begin.remote(number))):
             try:
-                fresh, block = pickle.loads(row["content"])
-                told = self._told(block, fresh, tries)
-            # As an error of Ray's it would come with a traceback, and be tried again.
+                is_retry, block = pickle.loads(content)
+                result = self._answer(block, is_retry, attempts)
+            # Raised here, Ray would wrap it in a traceback and try the block again.
             except VipcliError as error:
-                told = error
-        return _table(row["number"], pickle.dumps(told))
+                result = error
+        return ray_compat.to_table(number, pickle.dumps(result))
 
-    def _told(self, block: list[_Numbered], fresh: bool, tries: int) -> _Told:
-        if tries > _TRIES:
+    def _answer(self, block: list[_IndexedItem], is_retry: bool, attempts: int) -> _BlockResult:
+        if attempts > _MAX_ATTEMPTS:
             raise ModelError(
-                f"{_TRIES} workers died over the same items, from {block[0][1].id!r} on. "
-                "Lower --together, or leave those items out."
+                f"{_MAX_ATTEMPTS} workers died over the same items, beginning with {block[0][1].id!r}.",
+                "Lower {together}, or leave out those items.",
             )
-        with self._model:
+        with self._model_lock:
             if self._opened is None:
                 self._opened = self._open()
-        reader, asker = self._opened
-        known = None if fresh else self._known
-        ready = list(self._readers.map(lambda numbered: reader.ready(numbered[1], known), block))
-        with self._model:
-            rows = iter(asker.rows([one for one in ready if not one.done]))
+        preparer, builder = self._opened
+        earlier = None if is_retry else self._earlier
+        prepared_items = list(self._threads.map(lambda entry: preparer.prepare(entry[1], earlier), block))
+        with self._model_lock:
+            rows = iter(builder.rows([prepared for prepared in prepared_items if not prepared.done]))
         return [
-            (number, one.identity, None if one.done else next(rows))
-            for (number, _), one in zip(block, ready, strict=True)
+            (index, prepared.identity, None if prepared.done else next(rows))
+            for (index, _), prepared in zip(block, prepared_items, strict=True)
         ]
 
-    def _open(self) -> tuple[Reader, Asker]:
-        """See to it that paths and the checkpoint mean here what they mean to the driver."""
-        checkpoint, machine = self._plan.checkpoint, socket.gethostname()
+    def _open(self) -> tuple[ItemPreparer, RowBuilder]:
+        """Check that paths and the checkpoint are the same as on the machine of the driver."""
+        checkpoint, machine = self._config.checkpoint, socket.gethostname()
         assert checkpoint.folder is not None
         for folder in (self._folder, str(checkpoint.folder)):
             if not Path(folder).is_dir():
                 raise UsageError(
-                    f"The machine {machine} of the cluster has no folder {folder!r}. "
-                    "All must see the same folders."
+                    f"The machine {machine} of the cluster has no folder {folder!r}.",
+                    "Share the folder with all machines, under the same path.",
                 )
         os.chdir(self._folder)
-        if fingerprint(checkpoint) != self._content:
+        if fingerprint(checkpoint) != self._fingerprint:
             raise ModelError(
-                f"The machine {machine} of the cluster has another checkpoint in {str(checkpoint.folder)!r}."
+                f"The machine {machine} of the cluster has a different checkpoint in "
+                f"{str(checkpoint.folder)!r}.",
+                "Copy the same files to all machines.",
             )
-        return Reader(self._plan), Asker(self._load, self._plan)
+        return ItemPreparer(self._config), RowBuilder(self._load, self._config)
 
     def _load(self) -> BatchAnswerer:
         from vipcli.engine.local import LocalModel
 
-        return LocalModel(self._plan.checkpoint, self._plan.setup)
+        return LocalModel(self._config.checkpoint, self._config.setup)

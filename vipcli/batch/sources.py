@@ -1,4 +1,4 @@
-"""All items of a batch, in order: from folders, lists and globs, tasks, annotations, standard input."""
+"""List the items of a batch, in a stable order, from folders, globs, lists, tasks and annotations."""
 
 from __future__ import annotations
 
@@ -14,254 +14,287 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from vipcli.batch.items import Item, Job, Orders, fill, item_of, locate, public_name
-from vipcli.batch.task_files import ENDINGS as TASKS
-from vipcli.batch.task_files import parsed, tasks_in, tasks_of
-from vipcli.errors import UsageError
+from vipcli.batch import task_files
+from vipcli.batch.items import (
+    Item,
+    ItemOptions,
+    ItemStream,
+    fill_placeholders,
+    item_for,
+    locate_image,
+    public_name,
+)
+from vipcli.errors import Message, UsageError
 from vipcli.files import exists, in_quotes, in_words, is_folder, is_there, told_of, unread
 
 if TYPE_CHECKING:
     from vipcli.annotations.reading import Annotated
 
 PHOTOS = "photos"
-"""The form of a folder that holds pictures to ask about, and no annotations."""
+"""The form of a folder of pictures without annotations."""
 
-_LISTS = (".txt", ".lst", ".list")
-_ANNOTATIONS = (".json", ".yaml", ".yml", ".xml")
+_LIST_SUFFIXES = (".txt", ".lst", ".list")
+_ANNOTATION_SUFFIXES = (".json", ".yaml", ".yml", ".xml")
+_CHUNK = 2**16
 
 
-def gather(sources: Sequence[str], orders: Orders, stdin: io.BufferedIOBase | None = None) -> Job:
-    """All that the sources name: files, folders, globs, addresses, or `-` for a list on standard input."""
+def gather(
+    sources: Sequence[str], options: ItemOptions, stdin: io.BufferedIOBase | None = None
+) -> ItemStream:
+    """The items of all sources: files, folders, globs, addresses, or `-` for standard input."""
     if not sources:
-        raise UsageError("Name a folder, pictures, a file of tasks or of annotations, or - for a list.")
-    return _joined([_job(source, orders, stdin) for source in _kept(sources, orders)])
+        raise UsageError(
+            "There is no source.",
+            "Name a folder, pictures, a file of tasks or annotations, or - for a list on standard input.",
+        )
+    return _concatenate([_from_source(source, options, stdin) for source in _drop_excluded(sources, options)])
 
 
-def _joined(jobs: Sequence[Job]) -> Job:
-    totals = [job.total for job in jobs]
-    return Job(
-        # Addressed by the jobs themselves, so that none begins before the one ahead is over.
-        chain.from_iterable(job.items for job in jobs),
+def _concatenate(streams: Sequence[ItemStream]) -> ItemStream:
+    totals = [stream.total for stream in streams]
+    return ItemStream(
+        chain.from_iterable(stream.items for stream in streams),
         None if None in totals else sum(total for total in totals if total is not None),
-        tuple(dict.fromkeys(column for job in jobs for column in job.columns)),
-        tuple(note for job in jobs for note in job.notes),
+        tuple(dict.fromkeys(column for stream in streams for column in stream.columns)),
+        tuple(note for stream in streams for note in stream.notes),
     )
 
 
-def _kept(names: Sequence[str], orders: Orders) -> Sequence[str]:
-    """The names without those folders that are left out, which a shell may have found for `photos/*`."""
-    if not (left_out := _left_out(orders)):
+def _drop_excluded(names: Sequence[str], options: ItemOptions) -> Sequence[str]:
+    """The names without excluded folders, which a shell may have listed for `photos/*`."""
+    if not (excluded := _excluded_paths(options)):
         return names
-    kept = [name for name in names if not (exists(Path(name)) and os.path.realpath(name) in left_out)]
-    if not kept:
+    remaining = [name for name in names if not (exists(Path(name)) and os.path.realpath(name) in excluded)]
+    if not remaining:
         raise UsageError(
-            f"The batch writes to {in_quotes(names[0])}, so it cannot read there. Name another folder."
+            f"The batch writes to {in_quotes(names[0])}, so it cannot read from there.",
+            "Name another folder.",
         )
-    return kept
+    return remaining
 
 
-def _left_out(orders: Orders) -> frozenset[str]:
+def _excluded_paths(options: ItemOptions) -> frozenset[str]:
     with in_words("The current folder"):
-        return frozenset(os.path.realpath(folder) for folder in orders.leave_out)
+        return frozenset(os.path.realpath(folder) for folder in options.excluded_folders)
 
 
-def _job(source: str, orders: Orders, stdin: io.BufferedIOBase | None) -> Job:
+def _from_source(source: str, options: ItemOptions, stdin: io.BufferedIOBase | None) -> ItemStream:
     if source == "-":
-        return _listed(_standard_input(stdin), orders)
+        return _from_standard_input(_open_standard_input(stdin), options)
     if "://" in source:
-        return Job([item_of(source, orders)], 1)
-    return _at(source, orders) if is_there(source) else _globbed(source, orders)
+        return ItemStream([item_for(source, options)], 1)
+    return _from_path(source, options) if is_there(source) else _from_glob(source, options)
 
 
-def _at(source: str, orders: Orders) -> Job:
+def _from_path(source: str, options: ItemOptions) -> ItemStream:
     path = Path(source)
     if is_folder(path):
-        return _folder(path, orders)
-    ending = path.suffix.lower()
-    if ending in TASKS and _form(path, orders) is None:
-        return tasks_in(path, orders)
-    if ending in TASKS or ending in _ANNOTATIONS:
-        return _annotated(path, orders)
-    if ending in _LISTS:
-        return _list(path, orders)
-    return Job([item_of(source, orders)], 1)
+        return _from_folder(path, options)
+    suffix = path.suffix.lower()
+    if suffix in task_files.SUFFIXES and _annotation_form(path, options) is None:
+        return task_files.read_task_file(path, options)
+    if suffix in task_files.SUFFIXES or suffix in _ANNOTATION_SUFFIXES:
+        return _from_annotations(path, options)
+    if suffix in _LIST_SUFFIXES:
+        return _from_list_file(path, options)
+    return ItemStream([item_for(source, options)], 1)
 
 
-# Folders, globs and lists
+# --------------------------------------------------------------------------- folders and globs
 
 
-def _globbed(pattern: str, orders: Orders) -> Job:
+def _from_glob(pattern: str, options: ItemOptions) -> ItemStream:
     magic = glob.has_magic(pattern)
-    found = sorted(glob.glob(pattern, recursive=True)) if magic else []  # noqa: PTH207 - from any root
-    if not found:
-        raise UsageError(f"There is no file or folder {in_quotes(pattern)}. Check the path.")
-    return _joined([_at(name, orders) for name in _kept(found, orders)])
+    # Path.glob takes no absolute patterns.
+    paths = sorted(glob.glob(pattern, recursive=True)) if magic else []  # noqa: PTH207
+    if not paths:
+        raise UsageError(f"There is no file or folder {in_quotes(pattern)}.", "Check the path.")
+    return _concatenate([_from_path(path, options) for path in _drop_excluded(paths, options)])
 
 
-def _folder(folder: Path, orders: Orders) -> Job:
-    if (form := _form(folder, orders)) is not None and form != PHOTOS:
-        job = _annotated(folder, orders)
-        if orders.form is not None:
-            return job
-        read = f"{in_quotes(folder)} is read as annotations ({form})."
-        return replace(job, notes=(f"The folder {read} --form photos asks about the pictures in it.",))
+def _from_folder(folder: Path, options: ItemOptions) -> ItemStream:
+    if (form := _annotation_form(folder, options)) is not None and form != PHOTOS:
+        stream = _from_annotations(folder, options)
+        if options.form is not None:
+            return stream
+        note = Message(
+            f"The folder {in_quotes(folder)} is read as annotations ({form}).",
+            "To ask about the pictures in it instead, use {form=photos}.",
+        )
+        return replace(stream, notes=(note,))
     with in_words(f"The folder {in_quotes(folder)}"), os.scandir(folder):
-        # Only folders within it may be unreadable without ending everything.
+        # An unreadable folder is an error here, but only a faulty item if it lies within this one.
         pass
-    # Names only, so that millions of them take no memory.
-    total = sum(1 for _ in _pictures(folder, orders))
+    # Walk twice, once to count: a list of millions of names would take much memory.
+    total = sum(1 for _ in _pictures(folder, options))
     if not total:
-        raise UsageError(f"There are no pictures in {in_quotes(folder)}. Name a folder that holds some.")
-    return Job(
+        raise UsageError(f"There are no pictures in {in_quotes(folder)}.", "Name a folder that holds some.")
+    return ItemStream(
         (
-            item_of(path, orders) if fault is None else Item(path, fault=fault)
-            for path, fault in _pictures(folder, orders)
+            item_for(path, options) if fault is None else Item(path, fault=fault)
+            for path, fault in _pictures(folder, options)
         ),
         total,
     )
 
 
-def _pictures(folder: Path, orders: Orders) -> Iterator[tuple[str, str | None]]:
-    """The pictures in a folder and the folders in it, by name, hidden ones left out.
+def _pictures(folder: Path, options: ItemOptions) -> Iterator[tuple[str, Message | None]]:
+    """The paths of all pictures below a folder, sorted by name, without hidden ones.
 
-    Among them are the folders that cannot be read, each with why.
+    A folder that cannot be read is among them, with the reason.
     """
-    from vipcli.pictures.images import ENDINGS
-    from vipcli.pictures.videos import ENDINGS as VIDEOS
+    from vipcli.pictures.images import ENDINGS as IMAGE_SUFFIXES
+    from vipcli.pictures.videos import ENDINGS as VIDEO_SUFFIXES
 
-    endings = (*ENDINGS, *VIDEOS) if orders.videos else ENDINGS
-    return _walk(str(folder), endings, _left_out(orders))
+    suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) if options.include_videos else IMAGE_SUFFIXES
+    return _walk(str(folder), suffixes, _excluded_paths(options))
 
 
-def _walk(folder: str, endings: tuple[str, ...], closed: frozenset[str]) -> Iterator[tuple[str, str | None]]:
+def _walk(
+    folder: str, suffixes: tuple[str, ...], excluded: frozenset[str]
+) -> Iterator[tuple[str, Message | None]]:
     try:
-        # A link to a folder is followed, but never in a circle.
+        # A link to a folder is followed, unless it leads back to a folder above it.
         real = os.path.realpath(folder)
-        if real in closed:
+        if real in excluded:
             return
         with os.scandir(folder) as entries:
-            found = sorted((entry.name, is_folder(entry)) for entry in entries if entry.name[0] != ".")
+            names = sorted((entry.name, is_folder(entry)) for entry in entries if entry.name[0] != ".")
     except OSError as error:
-        yield folder, unread(f"The folder {in_quotes(folder)}", error)
+        yield folder, Message(unread(f"The folder {in_quotes(folder)}", error))
         return
-    for name, leads_on in found:
-        path = os.path.join(folder, name)  # noqa: PTH118 - for each of millions
-        if leads_on:
-            yield from _walk(path, endings, closed | {real})
-        elif name.lower().endswith(endings):
+    for name, is_subfolder in names:
+        path = os.path.join(folder, name)  # noqa: PTH118 - much faster than Path, for millions of files
+        if is_subfolder:
+            yield from _walk(path, suffixes, excluded | {real})
+        elif name.lower().endswith(suffixes):
             yield path, None
 
 
-def _standard_input(stdin: io.BufferedIOBase | None) -> io.BufferedIOBase:
+# --------------------------------------------------------------------------- lists
+
+
+def _open_standard_input(stdin: io.BufferedIOBase | None) -> io.BufferedIOBase:
     if stdin is None and sys.stdin is not None:
         stdin = cast(io.BufferedIOBase, sys.stdin.buffer)
     if stdin is None or stdin.isatty():
-        raise UsageError("Nothing is piped in. `-` reads a list: find . -name '*.jpg' | vipcli batch - …")
+        raise UsageError(
+            "Nothing is piped to standard input, from where - reads a list.",
+            "Example: find . -name '*.jpg' | vipcli batch - …",
+        )
     return stdin
 
 
-def _listed(stream: io.BufferedIOBase, orders: Orders) -> Job:
-    """Paths on lines, or between zero bytes as `find -print0` writes them; or tasks, a JSON object a line."""
-    with in_words("Standard input"):
-        # Waits for the first piece, which tells what it is, and for no more.
-        head = stream.read1(_PIECE).removeprefix(BOM_UTF8)
-    if _begins_tasks(head):
-        lines = told_of(_split(head, stream, b"\n"), "Standard input")
-        return tasks_of(lines, None, "standard input", orders)
-    # Whoever makes the list may still be at it.
-    return Job(_named_in(told_of(_split_list(head, stream), "Standard input"), orders, None), None)
+def _from_standard_input(stream: io.BufferedIOBase, options: ItemOptions) -> ItemStream:
+    """Tasks as JSON lines, or paths with newlines or zero bytes (`find -print0`) between them."""
+    subject = "Standard input"
+    with in_words(subject):
+        # One chunk shows what the list holds; more would wait for a program that may still be writing it.
+        head = stream.read1(_CHUNK).removeprefix(BOM_UTF8)
+    if _holds_tasks(head):
+        lines = told_of(_split(head, stream, b"\n"), subject)
+        return task_files.read_task_lines(lines, None, "standard input", options)
+    return ItemStream(_items_named(told_of(_split_names(head, stream), subject), options, None), None)
 
 
-def _list(path: Path, orders: Orders) -> Job:
-    """The pictures that a file names, or the tasks in it, in the forms that standard input has."""
+def _from_list_file(path: Path, options: ItemOptions) -> ItemStream:
+    """The pictures that a file names, or the tasks in it, in the same forms as on standard input."""
     with in_words(f"The file {in_quotes(path)}"), path.open("rb") as file:
-        head = file.read1(_PIECE).removeprefix(BOM_UTF8)
-        if not _begins_tasks(head):
-            items = list(_named_in(_split_list(head, file), orders, path.parent))
-            return Job(items, len(items))
-    return tasks_in(path, orders)
+        head = file.read1(_CHUNK).removeprefix(BOM_UTF8)
+        if not _holds_tasks(head):
+            items = list(_items_named(_split_names(head, file), options, path.parent))
+            return ItemStream(items, len(items))
+    return task_files.read_task_file(path, options)
 
 
-def _begins_tasks(head: bytes) -> bool:
+def _holds_tasks(head: bytes) -> bool:
     return head.lstrip().startswith(b"{")
 
 
-def _named_in(names: Iterable[bytes], orders: Orders, folder: Path | None) -> Iterator[Item]:
-    return (item_of(locate(os.fsdecode(name), orders, folder), orders) for name in names if name.strip())
+def _items_named(names: Iterable[bytes], options: ItemOptions, folder: Path | None) -> Iterator[Item]:
+    return (
+        item_for(locate_image(os.fsdecode(name), options, folder), options) for name in names if name.strip()
+    )
 
 
-_PIECE = 2**16
-
-
-def _split_list(head: bytes, stream: io.BufferedIOBase) -> Iterator[bytes]:
+def _split_names(head: bytes, stream: io.BufferedIOBase) -> Iterator[bytes]:
     return _split(head, stream, b"\0" if b"\0" in head else b"\n")
 
 
-def _split(head: bytes, stream: io.BufferedIOBase, between: bytes) -> Iterator[bytes]:
-    """The parts of a stream as they come; `head` is what was read of it."""
+def _split(head: bytes, stream: io.BufferedIOBase, separator: bytes) -> Iterator[bytes]:
+    """The parts of a stream as they come; `head` is what was already read of it."""
     rest, more = head, bool(head)
     while more:
-        *whole, rest = rest.split(between)
-        yield from (part.removesuffix(b"\r") if between == b"\n" else part for part in whole)
-        more = bool(piece := stream.read1(_PIECE))
-        rest += piece
+        *parts, rest = rest.split(separator)
+        yield from (part.removesuffix(b"\r") if separator == b"\n" else part for part in parts)
+        more = bool(chunk := stream.read1(_CHUNK))
+        rest += chunk
     if rest:
         yield rest
 
 
-# Annotations
+# --------------------------------------------------------------------------- annotations
 
 
-def _form(path: Path, orders: Orders) -> str | None:
-    """What kind of annotations a file or folder holds; None for none."""
-    if orders.form is not None:
-        return orders.form
+def _annotation_form(path: Path, options: ItemOptions) -> str | None:
+    """The form of the annotations in a file or folder; None if it holds none."""
+    if options.form is not None:
+        return options.form
     from vipcli.annotations.reading import form_of
 
     form = form_of(path)
-    # Pictures of masks are pictures, too, unless others are named to go with them.
-    return None if form == "masks" and orders.images is None else form
+    # A folder of masks could also be a folder of pictures, unless it is known where their pictures are.
+    return None if form == "masks" and options.image_folder is None else form
 
 
-def _annotated(path: Path, orders: Orders) -> Job:
+def _from_annotations(path: Path, options: ItemOptions) -> ItemStream:
     from vipcli.annotations.reading import read
 
-    if orders.form == PHOTOS:
-        raise UsageError(f"The source {in_quotes(path)} is not a folder of photos. Leave out --form.")
-    # The whole file is in memory by then, beside which its regions are few.
-    items = [item for one in read(path, orders.images, orders.form) for item in _asked_of(one, orders)]
+    if options.form == PHOTOS:
+        raise UsageError(
+            f"The source {in_quotes(path)} is not a folder of photos.", "Use another {form}, or none."
+        )
+    # A list is fine: the annotations are in memory anyway, and are larger.
+    items = [
+        item
+        for annotated in read(path, options.image_folder, options.form)
+        for item in items_of(annotated, options)
+    ]
     columns = dict.fromkeys(name for item in items for name in item.extra)
-    return Job(items, len(items), tuple(columns))
+    return ItemStream(items, len(items), tuple(columns))
 
 
-def _carried(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file tells beside its regions, as far as a row can hold it."""
-    try:
-        return dict(parsed(json.dumps(extra)))
-    except (ValueError, TypeError, RecursionError):
-        return {}
-
-
-def _asked_of(one: Annotated, orders: Orders) -> Iterator[Item]:
-    name = one.id or public_name(one.image)
-    question = one.question if one.question is not None and orders.question is None else orders.question
-    images = (one.image,) if one.image else ()
-    whole = Item(name, images, question, typed=orders.typed, extra=_carried(one.extra), fault=one.fault)
-    if one.fault is not None:
+def items_of(annotated: Annotated, options: ItemOptions) -> Iterator[Item]:
+    """The items of an annotated image: one per region, or one for all regions together."""
+    name = annotated.id or public_name(annotated.image)
+    question = options.question if options.question is not None else annotated.question
+    images = (annotated.image,) if annotated.image else ()
+    fault = None if annotated.fault is None else Message(annotated.fault)
+    whole = Item(name, images, question, marks=options.marks, extra=_json_safe(annotated.extra), fault=fault)
+    if fault is not None:
         yield whole
         return
-    regions = tuple(region for region in one.regions if orders.wanted.takes(region))
+    regions = tuple(region for region in annotated.regions if options.region_filter.takes(region))
     if question is not None:
-        # In benchmarks, `<obj>` stands where a region is spoken of.
+        # Benchmarks write `<obj>` where they mean the region with that label.
         for number, region in enumerate(regions, 1):
             question = question.replace(f"<{region.label.strip('<>')}>", f"{{{number}}}")
         whole = replace(whole, question=question)
-    if not one.regions:
-        if one.question is not None:
-            yield fill(whole)
+    if not annotated.regions:
+        if annotated.question is not None:
+            yield fill_placeholders(whole)
         return
-    together = [regions] if orders.joint or one.question is not None else [(region,) for region in regions]
-    for number, some in enumerate(together, 1):
-        if some:
-            part = name if len(some) > 1 or orders.joint else f"{name}#{some[0].id or number}"
-            yield fill(replace(whole, id=part, regions=some))
+    joint = options.joint or annotated.question is not None
+    groups = [regions] if joint else [(region,) for region in regions]
+    for number, group in enumerate(groups, 1):
+        if group:
+            id = name if len(group) > 1 or options.joint else f"{name}#{group[0].id or number}"
+            yield fill_placeholders(replace(whole, id=id, regions=group))
+
+
+def _json_safe(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Extra fields of a file as a row can hold them; none if it cannot."""
+    try:
+        return dict(task_files.parse_json(json.dumps(extra)))
+    except (ValueError, TypeError, RecursionError):
+        return {}

@@ -1,4 +1,4 @@
-"""Files of tasks: a picture, its marks and a question in each row, as JSON lines or a table."""
+"""Task files: a picture, its marks and a question per row, as JSON lines or as a table."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vipcli.batch.items import Item, Job, Orders, fill, locate
-from vipcli.errors import MarkError, UsageError, VipcliError, first_line
+from vipcli.batch.items import Item, ItemOptions, ItemStream, fill_placeholders, locate_image
+from vipcli.errors import MarkError, Message, UsageError, VipcliError, first_line
 from vipcli.files import exists, in_quotes, in_words, told_of
 from vipcli.marks.kinds import BY_KIND, TypedMark, check_kind, number_text, parse_mark, parse_named_mark
 
-_TABLES = {".csv": ",", ".tsv": "\t"}
-ENDINGS = (".jsonl", ".ndjson", *_TABLES)
-"""How the names of such files end."""
-# What a row may say by itself; all else is carried through.
-_OWN = frozenset({"image", "images", "question", "marks", "id", *BY_KIND})
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (".jsonl", ".ndjson", *_DELIMITERS)
+
+_KNOWN_FIELDS = frozenset({"image", "images", "question", "marks", "id", *BY_KIND})
+"""The fields of a task that have a meaning here; all others are copied to its row."""
+_MAX_DEPTH = 100
+"""JSON that is nested deeper could be read, but not written as part of a row."""
 
 
-def tasks_in(path: Path, orders: Orders) -> Job:
-    """The tasks of a file, counted, with the names of what else they say."""
+def read_task_file(path: Path, options: ItemOptions) -> ItemStream:
+    """The tasks in a file, their number, and the names of their extra fields."""
     subject = f"The file {in_quotes(path)}"
-    if (delimiter := _TABLES.get(path.suffix.lower())) is not None:
+    if (delimiter := _DELIMITERS.get(path.suffix.lower())) is not None:
         with in_words(subject):
-            return _rows_of_table(path, delimiter, orders)
+            return _read_table(path, delimiter, options)
     columns: dict[str, None] = {}
     total = 0
     for line in told_of(_lines(path), subject):
         if line.strip():
             total += 1
-            row = _json_row(line)
+            row = _parse_line(line)
             columns |= dict.fromkeys(row) if isinstance(row, dict) else {}
-    job = tasks_of(told_of(_lines(path), subject), path.parent, in_quotes(path), orders)
-    return Job(job.items, total, tuple(name for name in columns if name not in _OWN))
+    stream = read_task_lines(told_of(_lines(path), subject), path.parent, in_quotes(path), options)
+    return ItemStream(stream.items, total, tuple(name for name in columns if name not in _KNOWN_FIELDS))
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -45,41 +47,43 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from file
 
 
-def tasks_of(lines: Iterable[bytes], folder: Path | None, shown: str, orders: Orders) -> Job:
-    """The tasks that stand in lines of JSON, as they come."""
+def read_task_lines(
+    lines: Iterable[bytes], folder: Path | None, source: str, options: ItemOptions
+) -> ItemStream:
+    """The tasks in lines of JSON; `folder` is that of the file, and `source` names it in messages."""
 
     def items() -> Iterator[Item]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            row = _json_row(line)
+            row = _parse_line(line)
             if isinstance(row, dict):
-                yield _task(row, str(number), folder, orders)
+                yield _make_item(row, str(number), folder, options)
             else:
-                yield Item(str(number), fault=f"Line {number} of {shown} is no JSON object{row}.")
+                fault = Message(f"Line {number} of {source} is not a JSON object{row}.")
+                yield Item(str(number), fault=fault)
 
-    return Job(items(), None)
+    return ItemStream(items(), None)
 
 
-def _json_row(line: bytes) -> dict[str, Any] | str:
-    """The object on a line, or what is wrong with it."""
+def _parse_line(line: bytes) -> dict[str, Any] | str:
+    """The JSON object on a line, or the error in parentheses."""
     try:
-        row = parsed(line.decode("utf-8-sig"))
+        row = parse_json(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         return f" ({first_line(error)})"
     return row if isinstance(row, dict) else ""
 
 
-_DEEPEST = 100
+def parse_json(text: str) -> Any:
+    """Parse JSON; numbers that JSON cannot express (NaN, infinities) become null.
 
-
-def parsed(text: str) -> Any:
-    """What JSON says, with null for numbers that it may not hold: NaN and the infinities."""
+    ValueError if it is nested too deeply to be written again within a row.
+    """
     value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
     layer = [value]
-    # What can just be read can no longer be written within a row.
-    for _ in range(_DEEPEST):
-        layer = [part for one in layer for part in _within(one)]
+    for _ in range(_MAX_DEPTH):
+        layer = [child for parent in layer for child in _children(parent)]
         if not layer:
             return value
     raise ValueError("it is nested too deeply")
@@ -90,109 +94,114 @@ def _finite(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _within(value: Any) -> Iterable[Any]:
+def _children(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
 
 
-def _rows_of_table(path: Path, delimiter: str, orders: Orders) -> Job:
-    # Read at once: a table that opens and closes its quotes wrongly must not end a batch half way.
+def _read_table(path: Path, delimiter: str, options: ItemOptions) -> ItemStream:
+    # Read it all now, so that a misplaced quote is found before the batch begins and not in the middle.
     try:
         text = path.read_text(encoding="utf-8-sig")
-        # Left alone, a cell of a megabyte would be refused.
+        # By default, the csv module refuses cells of more than 128 KiB.
         csv.field_size_limit(2**31 - 1)
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise UsageError(f"The table {in_quotes(path)} cannot be read ({first_line(error)}).") from error
     columns = tuple(rows[0]) if rows else ()
     if "image" not in columns:
-        named = ", ".join(str(name)[:20] for name in columns[:6]) or "nothing"
+        names = ", ".join(str(name)[:20] for name in columns[:6]) or "nothing"
         raise UsageError(
-            f"The table {in_quotes(path)} has no column named image. Its first line names {named}."
+            f"The table {in_quotes(path)} has no column named image; its first line names {names}."
         )
 
     def items() -> Iterator[Item]:
         for number, row in enumerate(rows, 1):
             if None in row or None in row.values():
-                yield Item(str(number), fault=f"Row {number} has not as many cells as there are columns.")
+                fault = Message(f"Row {number} does not have one cell per column.")
+                yield Item(str(number), fault=fault)
                 continue
-            told = {name: cell for name, cell in row.items() if cell or name not in _OWN}
-            yield _task(told, str(number), path.parent, orders)
+            values = {name: cell for name, cell in row.items() if cell or name not in _KNOWN_FIELDS}
+            yield _make_item(values, str(number), path.parent, options)
 
-    return Job(items(), len(rows), tuple(name for name in columns if name and name not in _OWN))
+    return ItemStream(
+        items(), len(rows), tuple(name for name in columns if name and name not in _KNOWN_FIELDS)
+    )
 
 
-def _task(row: Mapping[str, Any], number: str, folder: Path | None, orders: Orders) -> Item:
-    # Tools that have no empty cell write null into it.
-    row = {name: value for name, value in row.items() if value is not None or name not in _OWN}
-    # Half a letter of two, as "\ud800", is no text that a file or a terminal takes.
+def _make_item(row: Mapping[str, Any], number: str, folder: Path | None, options: ItemOptions) -> Item:
+    # Tools without empty cells write null.
+    row = {name: value for name, value in row.items() if value is not None or name not in _KNOWN_FIELDS}
+    # A lone surrogate such as "\ud800" cannot be written to a file or a terminal.
     id = str(row.get("id", number)).encode(errors="replace").decode()
-    extra = {name: value for name, value in row.items() if name not in _OWN}
+    extra = {name: value for name, value in row.items() if name not in _KNOWN_FIELDS}
+    # Each step keeps what is known so far, so that a faulty task still has its pictures and question.
     item = Item(id, extra=extra)
     try:
-        item = replace(item, images=tuple(locate(name, orders, folder) for name in _named(row)))
-        question = row.get("question", orders.question)
+        item = replace(item, images=tuple(locate_image(name, options, folder) for name in _image_names(row)))
+        question = row.get("question", options.question)
         if question is not None and not isinstance(question, str):
-            raise UsageError("Its question is no text.")
+            raise UsageError("The question of this task is not text.")
         item = replace(item, question=question)
-        typed = tuple(_beside(mark, folder) for mark in _marks(row))
-        item = replace(item, typed=(*typed, *orders.typed))
-        # What {file} and {label} stand for is for questions asked of all.
-        return item if "question" in row else fill(item)
+        marks = tuple(_locate_mask(mark, folder) for mark in _parse_marks(row))
+        item = replace(item, marks=(*marks, *options.marks))
+        # A task's own question is taken literally; placeholders are for the question asked of all.
+        return item if "question" in row else fill_placeholders(item)
     except VipcliError as error:
-        return replace(item, fault=str(error))
+        return replace(item, fault=error.message)
 
 
-def _named(row: Mapping[str, Any]) -> list[str]:
-    found = row.get("images", row.get("image"))
-    names = [found] if isinstance(found, str) else found
+def _image_names(row: Mapping[str, Any]) -> list[str]:
+    value = row.get("images", row.get("image"))
+    names = [value] if isinstance(value, str) else value
     if not names or not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise UsageError("It names no picture. Each row needs an image: its path or address.")
+        raise UsageError("The task names no picture.", "Give it an image: a path or an address.")
     return names
 
 
-def _marks(row: Mapping[str, Any]) -> Iterator[TypedMark]:
+def _parse_marks(row: Mapping[str, Any]) -> Iterator[TypedMark]:
     """The marks of a row: `"marks": ["box 40,60,200,220:red"]`, or `"box": "40,60,200,220:red"`."""
-    for told in _several(row.get("marks", ())):
-        if isinstance(told, Mapping):
-            for kind, place in told.items():
-                yield _mark(str(kind), place)
+    for entry in _as_list(row.get("marks", ())):
+        if isinstance(entry, Mapping):
+            for kind, position in entry.items():
+                yield _parse_position(str(kind), position)
         else:
-            yield parse_named_mark(str(told))
+            yield parse_named_mark(str(entry))
     for kind in BY_KIND:
-        for place in _places(row.get(kind, ())):
-            yield _mark(kind, place)
+        for position in _positions(row.get(kind, ())):
+            yield _parse_position(kind, position)
 
 
-def _several(told: Any) -> Iterable[Any]:
-    if not isinstance(told, str):
-        return told if isinstance(told, list | tuple) else [told]
-    if told.lstrip().startswith(("[", "{")):
+def _as_list(value: Any) -> Iterable[Any]:
+    """BatchAnswerer entries: a list, JSON in a text, or a text with `|` between them."""
+    if not isinstance(value, str):
+        return value if isinstance(value, list | tuple) else [value]
+    if value.lstrip().startswith(("[", "{")):
         try:
-            return _several(parsed(told))
+            return _as_list(parse_json(value))
         except (ValueError, RecursionError) as error:
-            raise MarkError(f"Its marks cannot be read ({first_line(error)}).") from error
-    return [part for part in told.split("|") if part.strip()]
+            raise MarkError(f"The marks of the task cannot be read ({first_line(error)}).") from error
+    return [part for part in value.split("|") if part.strip()]
 
 
-def _places(told: Any) -> Iterable[Any]:
-    """One mark or several: a list of numbers is one."""
-    numbers = isinstance(told, list) and told and all(isinstance(one, int | float) for one in told)
-    return [told] if numbers else _several(told)
+def _positions(value: Any) -> Iterable[Any]:
+    """The positions of one or several marks; a list of numbers is one position."""
+    is_one = isinstance(value, list) and value and all(isinstance(part, int | float) for part in value)
+    return [value] if is_one else _as_list(value)
 
 
-def _mark(kind: str, place: Any) -> TypedMark:
+def _parse_position(kind: str, position: Any) -> TypedMark:
     check_kind(kind)
-    if isinstance(place, list):
-        place = " ".join(number_text(number) for number in place)
-    if not isinstance(place, str):
-        raise MarkError(f"The {kind} of a row is a text such as '40,60,200,220:red', or a list of numbers.")
-    return parse_mark(kind, place)
+    if isinstance(position, list):
+        position = " ".join(number_text(number) for number in position)
+    if not isinstance(position, str):
+        raise MarkError(f"A {kind} must be text such as '40,60,200,220:red', or a list of numbers.")
+    return parse_mark(kind, position)
 
 
-def _beside(mark: TypedMark, folder: Path | None) -> TypedMark:
-    """The mark, its file found beside the tasks."""
+def _locate_mask(mark: TypedMark, folder: Path | None) -> TypedMark:
+    """The mark with its mask image taken from the folder of the task file, if it is there."""
     if mark.file is None or folder is None or not exists(folder / mark.file):
         return mark
     return replace(mark, file=str(folder / mark.file))

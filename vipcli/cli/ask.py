@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vipcli.api import Model
     from vipcli.asking.interface import Answerer
     from vipcli.asking.records import Answer
-    from vipcli.asking.values import Marked, Question
+    from vipcli.asking.values import MarkedInput, Question
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.serving.client import ServerInfo
 
@@ -128,7 +128,7 @@ def _check(image: str, question: str | None, outputs: Outputs) -> None:
 
 
 def _prepare(
-    model: Model, marked: Marked, question: str | None, outputs: Outputs
+    model: Model, marked: MarkedInput, question: str | None, outputs: Outputs
 ) -> tuple[Checkpoint, Question]:
     """Find mistakes before a checkpoint is downloaded, and show or save what the model would see."""
     quiet = bool(outputs.quiet)
