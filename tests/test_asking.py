@@ -23,7 +23,7 @@ from vipcli.asking.interface import PromptTurn, Sampling
 from vipcli.asking.load_marked import load_marked
 from vipcli.asking.values import Drawing, PastTurn
 from vipcli.batch.items import Item
-from vipcli.batch.preparing import Plan, Reader
+from vipcli.batch.preparing import BatchConfig, ItemPreparer
 from vipcli.chat.conversation import Conversation, Scene, manner_of
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.catalog import INTERLEAVE, LLAVA, ONEVISION, VIPLLAVA, Family
@@ -220,8 +220,8 @@ def fit_of_chat(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
 
 
 def fit_of_batch(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
-    plan = Plan(checkpoint, fit=flags[1]) if flags else Plan(checkpoint)  # type: ignore[arg-type]
-    ready = Reader(plan).ready(Item("x", (str(picture),), "Q"))
+    config = BatchConfig(checkpoint, fit=flags[1]) if flags else BatchConfig(checkpoint)  # type: ignore[arg-type]
+    ready = ItemPreparer(config).prepare(Item("x", (str(picture),), "Q"))
     assert ready.question is not None
     return ready.question.fit
 
