@@ -74,7 +74,7 @@ def picture() -> str:
         widths = [min(room * weight / sum(weights), 560) for weight in weights]
         x = (_WIDTH - sum(widths) - _GAP * (len(row) - 1)) / 2
         lines = [list(_wrapped(inside[name], width)) for name, width in zip(row, widths, strict=True)]
-        height = _HEAD + _LINE * max(map(len, lines)) + _PADDING
+        height: float = _HEAD + _LINE * max(map(len, lines)) + _PADDING
         for name, width, texts in zip(row, widths, lines, strict=True):
             boxes[name] = x, y, width, height
             parts.extend(_box(name, texts, boxes[name]))

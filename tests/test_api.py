@@ -121,12 +121,12 @@ def test_an_answer_streams(model: vipcli.Model) -> None:
 
 
 def test_many_tasks_are_answered_in_order_and_failures_are_values(model: vipcli.Model) -> None:
-    tasks = [
+    tasks: list[vipcli.Task | dict[str, object]] = [
         vipcli.Task(SHAPES, QUESTION, [BOX]),
         vipcli.Task("nowhere.png", QUESTION),
         {"picture": SHAPES, "question": "What is {1}?", "marks": "point 279,282"},
     ]
-    first, failed, last = model.ask_many(tasks * 1, together=2)
+    first, failed, last = model.ask_many(tasks, together=2)
     assert isinstance(first, vipcli.Answer) and first.text == "7"
     assert isinstance(failed, vipcli.Failure) and failed.task is tasks[1]
     assert "nowhere.png" in str(failed.error)

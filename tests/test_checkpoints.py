@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -325,9 +325,13 @@ def test_a_damaged_cached_checkpoint_must_be_removed_first(tiny: Path, tmp_path:
     snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION
     (snapshot / "config.json").write_text("{")
     (snapshot / "model.safetensors").write_bytes(b"nothing")
-    for look in (lookup.find, lookup.weight_shapes):
+    looks: list[Callable[[], object]] = [
+        lambda: lookup.find(str(snapshot)),
+        lambda: lookup.weight_shapes(snapshot),
+    ]
+    for look in looks:
         with pytest.raises(ModelError) as caught:
-            look(str(snapshot) if look is lookup.find else snapshot)  # type: ignore[operator]
+            look()
         assert str(caught.value).endswith(
             "Remove it with vipcli models rm someone/tiny, then download it again."
         )

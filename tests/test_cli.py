@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from tests.clips import make_clip
 from tests.commands import Ran, run
+from vipcli.pictures.images import Pixels
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
@@ -42,13 +44,13 @@ COMMANDS = [
 ]
 
 
-def pixels(name: str) -> np.ndarray:
+def pixels(name: str) -> Pixels:
     with Image.open(name) as image:
         return np.asarray(image)
 
 
-def plan(*arguments: str, **environment: str) -> Ran:
-    return run("ask", "photo.png", *arguments, "--dry-run", **environment)
+def plan(*arguments: str, environment: Mapping[str, str] | None = None) -> Ran:
+    return run("ask", "photo.png", *arguments, "--dry-run", environment=environment)
 
 
 @pytest.mark.usefixtures("photo")
@@ -114,7 +116,10 @@ class TestDryRun:
     def test_forms_and_system_lines(self) -> None:
         assert plan("Q", "--prompt", "vicuna").out == f"{SYSTEM} USER: <image>\nQ ASSISTANT:\n"
         assert plan("Q", "--system", "Be brief.").out == "Be brief.###Human: <image>\nQ###Assistant:\n"
-        assert plan("Q", VIPCLI_SYSTEM="Be kind.").out == "Be kind.###Human: <image>\nQ###Assistant:\n"
+        assert (
+            plan("Q", environment={"VIPCLI_SYSTEM": "Be kind."}).out
+            == "Be kind.###Human: <image>\nQ###Assistant:\n"
+        )
 
     def test_json_holds_the_same(self) -> None:
         record = json.loads(plan("What is in the box?", "--box", "40,60,200,220:blue", "--json").out)
@@ -359,7 +364,7 @@ class TestAnswers:
         assert "note" not in done.stdout
 
     def test_json_is_json_in_any_locale(self) -> None:
-        ran = plan("naïve 🦊", "--json", PYTHONIOENCODING="ascii")
+        ran = plan("naïve 🦊", "--json", environment={"PYTHONIOENCODING": "ascii"})
         assert json.loads(ran.out)["question"] == "naïve 🦊"
 
 
@@ -367,7 +372,7 @@ class TestAnswers:
 class TestKeptSettings:
     def test_a_revision_that_is_kept_is_for_the_hub_alone(self, tiny: Path) -> None:
         model = ["--model", str(tiny), "--max-new-tokens", "2"]
-        assert run("ask", "photo.png", "Q", *model, VIPCLI_REVISION="v2").code == 0
+        assert run("ask", "photo.png", "Q", *model, environment={"VIPCLI_REVISION": "v2"}).code == 0
         assert "Leave it out" in run("ask", "photo.png", "Q", *model, "--revision", "v2").err
 
     def test_what_does_nothing_is_told(self) -> None:
@@ -375,7 +380,7 @@ class TestKeptSettings:
         assert plan("Q", "--quantize-all", "--quantize", "4bit").err == ""
 
     def test_errors_blame_no_flag_that_nobody_typed(self, tiny: Path) -> None:
-        ran = run("ask", "photo.png", "Q", "--model", str(tiny), VIPCLI_DEVICE="cuda:77")
+        ran = run("ask", "photo.png", "Q", "--model", str(tiny), environment={"VIPCLI_DEVICE": "cuda:77"})
         assert ran.code == 1
         assert "Leave out" not in ran.err
 
@@ -384,19 +389,19 @@ class TestConfig:
     def test_show_tells_where_each_value_comes_from(self, tmp_path: Path) -> None:
         file = tmp_path / "settings.toml"
         environment = {"VIPCLI_CONFIG": str(file), "VIPCLI_FIT": "crop"}
-        assert run("config", "set", "temperature", "0.2", **environment).err == (
+        assert run("config", "set", "temperature", "0.2", environment=environment).err == (
             f"note: temperature is now 0.2 in {file}.\n"
         )
-        lines = run("config", "show", **environment).out.splitlines()
+        lines = run("config", "show", environment=environment).out.splitlines()
         assert "fit             crop                     from VIPCLI_FIT" in lines
         assert f"temperature     0.2                      from {file}" in lines
         assert "model           bundled                  default" in lines
-        shown = json.loads(run("config", "show", "--json", **environment).out)
+        shown = json.loads(run("config", "show", "--json", environment=environment).out)
         assert shown["fit"] == {"value": "crop", "source": "environment"}
-        assert run("config", "unset", "temperature", **environment).err == (
+        assert run("config", "unset", "temperature", environment=environment).err == (
             "note: temperature is back to its default.\n"
         )
-        assert run("config", "path", **environment).out == f"{file}\n"
+        assert run("config", "path", environment=environment).out == f"{file}\n"
 
 
 def test_help_is_there_in_every_way_of_asking() -> None:
@@ -430,11 +435,8 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 )
 def test_the_shell_completes(typed: str, words: list[str]) -> None:
     parts = typed.split(" ")
-    ran = run(
-        _VIPCLI_COMPLETE="complete_bash",
-        COMP_WORDS=typed,
-        COMP_CWORD=str(len(parts) - 1),
-    )
+    shell = {"_VIPCLI_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(parts) - 1)}
+    ran = run(environment=shell)
     assert sorted(ran.out.split()) == words
 
 

@@ -130,7 +130,7 @@ def run_batch(folder: Path, *arguments: str, address: str | None = None) -> Ran:
     """Run a batch in this process."""
     variables = {} if address is None else {"RAY_ADDRESS": address}
     with contextlib.chdir(folder):
-        return run(*batch_arguments(*arguments), **variables)
+        return run(*batch_arguments(*arguments), environment=variables)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -162,7 +163,11 @@ def test_the_usual_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_a_damaged_file_is_told_of_and_left_alone_when_it_would_be_changed() -> None:
     path = write("fit = ")
-    for change in (lambda: config.keep("alpha", "9"), lambda: config.forget("alpha")):
+    changes: list[Callable[[], object]] = [
+        lambda: config.keep("alpha", "9"),
+        lambda: config.forget("alpha"),
+    ]
+    for change in changes:
         with pytest.raises(ConfigError, match=r"is not valid TOML .* Mend it or delete it\."):
             change()
     assert path.read_text() == "fit = "

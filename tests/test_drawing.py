@@ -54,7 +54,7 @@ def noise(width: int, height: int, seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def solid(mark: Mark, stroke: int = 0, **style: object) -> Style:
+def solid(stroke: int = 0, **style: object) -> Style:
     return Style(stroke=stroke, alpha=255, **style)  # type: ignore[arg-type]
 
 
@@ -62,7 +62,8 @@ def painted(mark: Mark, style: Style, width: int, height: int) -> Stencil:
     """The pixels that a mark paints on a picture of this size."""
     black = np.zeros((height, width, 3), np.uint8)
     white = replace(mark, color=Color("white", (255, 255, 255)))
-    return draw(black, [white], [replace(style, alpha=255)])[..., 0] == 255
+    seen: Stencil = draw(black, [white], [replace(style, alpha=255)])[..., 0] == 255
+    return seen
 
 
 def lit(*areas: tuple[slice, slice], width: int, height: int) -> Stencil:
@@ -79,14 +80,15 @@ def farthest(one: Stencil, other: Stencil) -> float:
         return 0.0
     if not other.any():
         return math.inf
-    rows, columns = ((one | other).any(axis=axis).nonzero()[0] for axis in (1, 0))
+    rows, columns = (np.flatnonzero((one | other).any(axis=axis)) for axis in (1, 0))
     where = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return float(distances(other[where])[one[where]].max())
 
 
 def distances(stencil: Stencil) -> NDArray[np.float32]:
     """How far each pixel lies from the stencil."""
-    return cv2.distanceTransform((~stencil).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    far = cv2.distanceTransform((~stencil).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return far.astype(np.float32)
 
 
 def overlap(one: Stencil, other: Stencil) -> float:
@@ -131,7 +133,7 @@ def whole_frame(rng: random.Random, width: int, height: int, least: int) -> Boun
 
 @pytest.mark.parametrize("stroke", [1, 2, 3, 4, 8])
 def test_a_rectangle_lies_on_and_inside_its_box(stroke: int) -> None:
-    seen = painted(Box(RED, 10, 20, 50, 40), solid(RED, stroke), 80, 60)
+    seen = painted(Box(RED, 10, 20, 50, 40), solid(stroke), 80, 60)
     expected = lit((slice(20, 41), slice(10, 51)), width=80, height=60)
     expected[20 + stroke : 41 - stroke, 10 + stroke : 51 - stroke] = False
     assert np.array_equal(seen, expected)
@@ -165,7 +167,7 @@ def test_rectangles_are_painted_as_in_training(width: int, height: int, jitter: 
 def test_a_rectangle_keeps_its_sides_at_the_pictures_edge(
     frame: Bounds, rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    seen = painted(Box(RED, *frame), solid(RED, 3), 80, 60)
+    seen = painted(Box(RED, *frame), solid(3), 80, 60)
     expected = lit((slice(*rows), slice(*columns)), width=80, height=60)
     expected[rows[0] + 3 : max(rows[1] - 3, 0), columns[0] + 3 : max(columns[1] - 3, 0)] = False
     assert np.array_equal(seen, expected)
@@ -174,7 +176,7 @@ def test_a_rectangle_keeps_its_sides_at_the_pictures_edge(
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 12))
 def test_a_box_smaller_than_its_strokes_is_filled(wide: int, high: int, stroke: int) -> None:
     assume(min(wide, high) + 1 <= 2 * stroke)
-    seen = painted(Box(RED, 5, 6, 5 + wide, 6 + high), solid(RED, stroke), 30, 30)
+    seen = painted(Box(RED, 5, 6, 5 + wide, 6 + high), solid(stroke), 30, 30)
     assert np.array_equal(seen, lit((slice(6, 7 + high), slice(5, 6 + wide)), width=30, height=30))
 
 
@@ -187,14 +189,14 @@ def test_ellipses_are_painted_as_in_training(width: int, height: int, stroke: in
     rng = random.Random(stroke)
     for _ in range(6):
         mark = Ellipse(RED, *whole_frame(rng, width, height, 20))
-        style = solid(RED, stroke)
+        style = solid(stroke)
         ours, theirs = painted(mark, style, width, height), painters.stencil(mark, style, width, height)
         assert_alike(ours, theirs, least=0.8 if stroke < 8 else 0.9)
 
 
 @pytest.mark.parametrize("stroke", [1, 2, 3, 4, 8])
 def test_an_ellipse_touches_the_sides_of_its_rectangle(stroke: int) -> None:
-    seen = painted(Ellipse(RED, 10, 20, 90, 60), solid(RED, stroke), 110, 90)
+    seen = painted(Ellipse(RED, 10, 20, 90, 60), solid(stroke), 110, 90)
     rows, columns = seen[:, 50].nonzero()[0], seen[40].nonzero()[0]
     assert rows.tolist() == [*range(20, 20 + stroke), *range(61 - stroke, 61)]
     assert columns.tolist() == [*range(10, 10 + stroke), *range(91 - stroke, 91)]
@@ -205,9 +207,9 @@ def test_an_ellipse_touches_the_sides_of_its_rectangle(stroke: int) -> None:
 
 @pytest.mark.parametrize("scale", [1, 1.25, 1.5])
 def test_an_ellipse_grows_about_its_centre(scale: float) -> None:
-    seen = painted(Ellipse(RED, 80, 90, 120, 130), solid(RED, 3, scale=scale), 200, 220)
+    seen = painted(Ellipse(RED, 80, 90, 120, 130), solid(3, scale=scale), 200, 220)
     reach = round(20 * scale)
-    rows, columns = seen.any(axis=1).nonzero()[0], seen.any(axis=0).nonzero()[0]
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     assert (rows.min(), rows.max()) == (110 - reach, 110 + reach)
     assert (columns.min(), columns.max()) == (100 - reach, 100 + reach)
     assert not seen[110, 100]
@@ -215,9 +217,9 @@ def test_an_ellipse_grows_about_its_centre(scale: float) -> None:
 
 def test_an_ellipse_smaller_than_its_strokes_is_filled() -> None:
     mark = Ellipse(RED, 10, 10, 20, 30)
-    filled = painted(mark, solid(RED, 5), 40, 40)
+    filled = painted(mark, solid(5), 40, 40)
     assert filled[20, 10:21].all() and filled[10:31, 15].all()
-    assert np.array_equal(filled, painted(mark, solid(RED, 50), 40, 40))
+    assert np.array_equal(filled, painted(mark, solid(50), 40, 40))
 
 
 @at_every_size
@@ -235,7 +237,7 @@ def test_points_are_painted_as_in_training(width: int, height: int) -> None:
 @pytest.mark.parametrize("radius", [1, 2, 3, 8, 20, 91])
 def test_a_point_is_a_disc(radius: int) -> None:
     side = 4 * radius + 1
-    seen = painted(Point(RED, 2 * radius, 2 * radius), solid(RED, radii=(radius, radius)), side, side)
+    seen = painted(Point(RED, 2 * radius, 2 * radius), solid(radii=(radius, radius)), side, side)
     rows, columns = np.mgrid[:side, :side] - 2 * radius
     away = np.hypot(rows, columns)
     assert seen[away <= radius - 0.65].all()
@@ -244,7 +246,7 @@ def test_a_point_is_a_disc(radius: int) -> None:
 
 
 def test_a_stretched_point() -> None:
-    seen = painted(Point(RED, 50, 40), solid(RED, radii=(40, 10)), 100, 80)
+    seen = painted(Point(RED, 50, 40), solid(radii=(40, 10)), 100, 80)
     assert seen[40, 10:91].all() and seen[30:51, 50].all()
     assert seen.sum() == pytest.approx(math.pi * 40.5 * 10.5, rel=0.03)
 
@@ -255,8 +257,8 @@ def test_a_stretched_point() -> None:
 @pytest.mark.parametrize("stroke", range(1, 14))
 @pytest.mark.parametrize("offset", [0, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.9])
 def test_straight_strokes_have_the_width_asked_for(stroke: int, offset: float) -> None:
-    across = painted(Scribble(RED, ((20, 30 + offset), (80, 30 + offset))), solid(RED, stroke), 100, 60)
-    down = painted(Scribble(RED, ((30 + offset, 20), (30 + offset, 80))), solid(RED, stroke), 60, 100)
+    across = painted(Scribble(RED, ((20, 30 + offset), (80, 30 + offset))), solid(stroke), 100, 60)
+    down = painted(Scribble(RED, ((30 + offset, 20), (30 + offset, 80))), solid(stroke), 60, 100)
     # Their ends are cut straight, at the very pixels named.
     assert across.sum(axis=0).tolist() == [0] * 20 + [stroke] * 61 + [0] * 19
     assert down.sum(axis=1).tolist() == [0] * 20 + [stroke] * 61 + [0] * 19
@@ -268,7 +270,7 @@ def test_slanted_strokes_are_as_thick(stroke: int) -> None:
     for degrees in range(0, 180, 5):
         turn = math.radians(degrees)
         end = (150 + 120 * math.cos(turn), 150 + 120 * math.sin(turn))
-        seen = painted(Scribble(RED, ((150, 150), end)), solid(RED, stroke), 300, 300)
+        seen = painted(Scribble(RED, ((150, 150), end)), solid(stroke), 300, 300)
         assert seen.sum() == pytest.approx(120 * stroke, rel=0.45 if stroke < 4 else 0.15), degrees
 
 
@@ -278,7 +280,7 @@ def test_ends_of_slanted_strokes_are_cut_straight(stroke: int, degrees: int) -> 
     turn = math.radians(degrees)
     along, aside = (math.cos(turn), math.sin(turn)), (-math.sin(turn), math.cos(turn))
     start, end = (150.0, 150.0), (150 + 100 * along[0], 150 + 100 * along[1])
-    seen = painted(Scribble(RED, (start, end)), solid(RED, stroke), 300, 300)
+    seen = painted(Scribble(RED, (start, end)), solid(stroke), 300, 300)
     rows, columns = np.mgrid[:300, :300]
     ahead = (columns - end[0]) * along[0] + (rows - end[1]) * along[1]
     beside = np.abs((columns - end[0]) * aside[0] + (rows - end[1]) * aside[1])
@@ -303,9 +305,7 @@ def test_triangles_are_painted_as_in_training(width: int, height: int, stroke: i
             continue
         compared += 1
         mark = Triangle(RED, x1, y1, x2, y2)
-        style = solid(
-            RED, stroke, corners=tuple(((x - x1) / (x2 - x1), (y - y1) / (y2 - y1)) for x, y in points)
-        )
+        style = solid(stroke, corners=tuple(((x - x1) / (x2 - x1), (y - y1) / (y2 - y1)) for x, y in points))
         ours, theirs = painted(mark, style, width, height), painters.stencil(mark, style, width, height)
         assert_alike(ours, theirs, least=least_overlap(stroke), most=2.3)
 
@@ -375,7 +375,7 @@ def test_a_head_keeps_to_its_sizes(length: float, head: float) -> None:
 
 def test_an_open_head_is_not_filled() -> None:
     mark = Arrow(RED, (50, 50), (150, 50))
-    style = solid(RED, 3, head_sizes=(40, 40))
+    style = solid(3, head_sizes=(40, 40))
     closed = painted(mark, style, 200, 100)
     opened = painted(mark, replace(style, open_head=True), 200, 100)
     assert closed[58, 60] and not opened[58, 60]
@@ -384,7 +384,7 @@ def test_an_open_head_is_not_filled() -> None:
 
 def test_a_bent_arrow_leaves_the_straight_line() -> None:
     mark = Arrow(RED, (50, 50), (150, 50))
-    bent = painted(mark, solid(RED, 3, bend=(0, 10)), 200, 100)
+    bent = painted(mark, solid(3, bend=(0, 10)), 200, 100)
     assert bent[60, 100] and bent[50, 150] and not bent[50, 100]
 
 
@@ -438,8 +438,8 @@ def test_a_default_arrow_is_seen_from_any_edge(tip: XY) -> None:
 )
 def test_scribbles_are_painted_as_in_training(path: tuple[XY, ...], stroke: int) -> None:
     mark = Scribble(RED, path)
-    ours = painted(mark, solid(RED, stroke), 300, 300)
-    theirs = painters.stencil(mark, solid(RED, stroke), 300, 300)
+    ours = painted(mark, solid(stroke), 300, 300)
+    theirs = painters.stencil(mark, solid(stroke), 300, 300)
     assert_alike(ours, theirs, least=least_overlap(stroke), most=2.3)
 
 
@@ -448,7 +448,7 @@ def test_a_wild_scribble_follows_its_curve(seed: int) -> None:
     rng = random.Random(seed)
     path = tuple((rng.uniform(30, 270), rng.uniform(30, 270)) for _ in range(rng.randint(3, 9)))
     stroke = rng.randint(1, 30)
-    seen = painted(Scribble(RED, path), solid(RED, stroke), 300, 300)
+    seen = painted(Scribble(RED, path), solid(stroke), 300, 300)
     line = painters.curve(path, 0.4)
     middle = np.zeros((300, 300), np.bool_)
     for x, y in line:
@@ -467,7 +467,7 @@ def test_a_wild_scribble_follows_its_curve(seed: int) -> None:
 
 @pytest.mark.parametrize("xs", [(100, 102, 200), (50, 60, 61, 250), (20, 20, 90, 91, 92), (5, 250, 251, 252)])
 def test_a_scribble_of_uneven_steps_does_not_turn_back(xs: tuple[int, ...]) -> None:
-    seen = painted(Scribble(RED, tuple((x, 50) for x in xs)), solid(RED, 3), 300, 100)
+    seen = painted(Scribble(RED, tuple((x, 50) for x in xs)), solid(3), 300, 100)
     columns = np.flatnonzero(seen.any(axis=0))
     assert (columns.min(), columns.max()) == (xs[0], xs[-1])
     assert len(columns) == xs[-1] - xs[0] + 1
@@ -475,7 +475,7 @@ def test_a_scribble_of_uneven_steps_does_not_turn_back(xs: tuple[int, ...]) -> N
 
 def test_a_scribble_passes_through_its_points() -> None:
     path = ((20, 30), (90, 100), (40, 160), (180, 170), (150, 20))
-    seen = painted(Scribble(RED, path), solid(RED, 3), 200, 200)
+    seen = painted(Scribble(RED, path), solid(3), 200, 200)
     assert all(seen[y, x] for x, y in path)
 
 
@@ -491,7 +491,7 @@ def test_a_scribble_passes_through_its_points() -> None:
     ],
 )
 def test_repeated_points_do_no_harm(path: tuple[XY, ...]) -> None:
-    seen = painted(Scribble(RED, path), solid(RED, 5), 140, 140)
+    seen = painted(Scribble(RED, path), solid(5), 140, 140)
     assert farthest(seen, lit((slice(50, 91), slice(50, 91)), width=140, height=140)) <= 15
 
 
@@ -505,8 +505,8 @@ def test_contours_are_painted_as_in_training(stroke: int, width: int, height: in
     for _ in range(6):
         polygon = tuple(whole_point(rng, width, height) for _ in range(rng.randint(3, 7)))
         mark = Contour(RED, (polygon,))
-        ours = painted(mark, solid(RED, stroke), width, height)
-        theirs = painters.stencil(mark, solid(RED, stroke), width, height)
+        ours = painted(mark, solid(stroke), width, height)
+        theirs = painters.stencil(mark, solid(stroke), width, height)
         # Both step a slanted line by whole pixels, and may step a pixel apart.
         assert_alike(ours, theirs, least=0.75 if stroke == 1 else 0.9)
 
@@ -515,13 +515,13 @@ def test_contours_are_painted_as_in_training(stroke: int, width: int, height: in
 @pytest.mark.parametrize("frame", [(10, 20, 60, 50), (0, 0, 80, 70), (-1, -2, 81, 71), (30, 30, 31, 31)])
 def test_upright_contours_are_painted_exactly(stroke: int, frame: Bounds) -> None:
     mark = Contour(RED, (corners(*frame),))
-    ours = painted(mark, solid(RED, stroke), 80, 70)
-    assert np.array_equal(ours, painters.stencil(mark, solid(RED, stroke), 80, 70))
+    ours = painted(mark, solid(stroke), 80, 70)
+    assert np.array_equal(ours, painters.stencil(mark, solid(stroke), 80, 70))
 
 
 def test_a_contour_has_every_polygon() -> None:
     mark = Contour(RED, (corners(10, 10, 30, 30), corners(50, 50, 60, 60), corners(15, 15, 25, 25)))
-    seen = painted(mark, solid(RED, 1), 80, 80)
+    seen = painted(mark, solid(1), 80, 80)
     assert seen[10, 10:31].all() and seen[50:61, 60].all() and seen[15, 15:26].all()
     assert not seen[20, 20] and not seen[55, 55]
 
@@ -532,10 +532,10 @@ def test_upright_masks_are_painted_exactly(width: int, height: int) -> None:
     for _ in range(10):
         frame = whole_frame(rng, width, height, 1)
         mark = Mask(RED, (corners(*frame),))
-        seen = painted(mark, solid(RED), width, height)
+        seen = painted(mark, solid(), width, height)
         x1, y1, x2, y2 = map(int, frame)
         assert np.array_equal(seen, lit((slice(y1, y2 + 1), slice(x1, x2 + 1)), width=width, height=height))
-        assert np.array_equal(seen, painters.stencil(mark, solid(RED), width, height))
+        assert np.array_equal(seen, painters.stencil(mark, solid(), width, height))
 
 
 @at_every_size
@@ -554,8 +554,8 @@ def test_masks_are_painted_as_in_training(width: int, height: int) -> None:
         mark = Mask(RED, (polygon,))
         # Ours covers every pixel on the polygon's border, Pillow those of its upper left half.
         assert_alike(
-            painted(mark, solid(RED), width, height),
-            painters.stencil(mark, solid(RED), width, height),
+            painted(mark, solid(), width, height),
+            painters.stencil(mark, solid(), width, height),
             least=0.85 if width == 50 else 0.95,
             most=2,
         )
@@ -563,7 +563,7 @@ def test_masks_are_painted_as_in_training(width: int, height: int) -> None:
 
 def test_a_polygon_inside_another_is_a_hole() -> None:
     mark = Mask(RED, (corners(10, 10, 60, 60), corners(20, 20, 50, 50), corners(30, 30, 40, 40)))
-    seen = painted(mark, solid(RED), 80, 80)
+    seen = painted(mark, solid(), 80, 80)
     assert seen[15, 15] and seen[35, 35]
     assert not seen[25, 25] and not seen[70, 70]
 
@@ -576,7 +576,7 @@ def test_a_traced_mask_fills_the_same_pixels(mask: Stencil) -> None:
     polygons = trace(mask)
     assert (polygons == ()) == (not mask.any())
     if polygons:
-        seen = painted(Mask(RED, polygons), solid(RED), mask.shape[1], mask.shape[0])
+        seen = painted(Mask(RED, polygons), solid(), mask.shape[1], mask.shape[0])
         assert np.array_equal(seen, mask)
 
 
@@ -599,7 +599,7 @@ def test_a_traced_mask_fills_the_same_pixels(mask: Stencil) -> None:
 )
 def test_tracing_by_hand(rows: list[str]) -> None:
     mask = np.array([[pixel == "#" for pixel in row] for row in rows])
-    seen = painted(Mask(RED, trace(mask)), solid(RED), mask.shape[1], mask.shape[0])
+    seen = painted(Mask(RED, trace(mask)), solid(), mask.shape[1], mask.shape[0])
     assert np.array_equal(seen, mask)
 
 
@@ -607,7 +607,7 @@ def test_tracing_by_hand(rows: list[str]) -> None:
 def test_a_large_mask_is_traced_exactly(seed: int) -> None:
     blurred = cv2.GaussianBlur(np.random.default_rng(seed).random((300, 400)), (0, 0), 5)
     mask = blurred > np.median(blurred)
-    assert np.array_equal(painted(Mask(RED, trace(mask)), solid(RED), 400, 300), mask)
+    assert np.array_equal(painted(Mask(RED, trace(mask)), solid(), 400, 300), mask)
     assert not trace(np.zeros((300, 400), np.bool_))
     assert trace(np.asfortranarray(mask)) == trace(mask) == trace(mask.copy()[::1])
 
@@ -809,7 +809,8 @@ def any_marks(draw: st.DrawFn, numbers: st.SearchStrategy[float] = anywhere) -> 
     if kind is Scribble:
         return Scribble(RED, tuple(draw(st.lists(points, min_size=2, max_size=4))))
     polygons = st.lists(st.lists(points, min_size=1, max_size=5).map(tuple), min_size=1, max_size=3)
-    return kind(RED, tuple(draw(polygons)))
+    mark: Mark = kind(RED, tuple(draw(polygons)))
+    return mark
 
 
 @given(

@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -118,7 +118,7 @@ def test_a_picture_is_its_pixels_its_name_and_the_hash_of_its_file(put: Put) -> 
     assert picture.sha256 == hashlib.sha256(data).hexdigest()
 
 
-EXACT = [
+EXACT: list[tuple[str, dict[str, Any]]] = [
     ("PNG", {}),
     ("WEBP", {"lossless": True}),
     ("TIFF", {}),
@@ -130,7 +130,7 @@ EXACT = [
     ("SGI", {}),
     ("TGA", {"compression": "tga_rle"}),
 ]
-LOSSY = [
+LOSSY: list[tuple[str, dict[str, Any]]] = [
     ("JPEG", {"quality": 95, "subsampling": 0}),
     ("JPEG", {"quality": 95, "subsampling": 0, "progressive": True}),
     ("WEBP", {"quality": 95}),
@@ -255,7 +255,7 @@ def big_endian_grey() -> bytes:
 
 HALF = [(255,) * 3, (128,) * 3]
 
-ROWS: list[tuple[str, Callable[[], bytes], list[tuple[int, ...]]]] = [
+ROWS: list[tuple[str, Callable[[], bytes], Sequence[tuple[int, ...]]]] = [
     ("bilevel", lambda: file_bytes(Image.fromarray(np.array([[True, False]])), "PNG"), [WHITE, BLACK]),
     ("grey", lambda: file_bytes(grey(7, 200, of=np.uint8), "PNG"), [(7,) * 3, (200,) * 3]),
     ("grey 16 PNG", lambda: file_bytes(grey(65535, 32768), "PNG"), HALF),
@@ -318,7 +318,7 @@ ROWS: list[tuple[str, Callable[[], bytes], list[tuple[int, ...]]]] = [
 
 @pytest.mark.parametrize(("make", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_every_kind_of_colour_becomes_rgb(
-    put: Put, make: Callable[[], bytes], expected: list[tuple[int, ...]]
+    put: Put, make: Callable[[], bytes], expected: Sequence[tuple[int, ...]]
 ) -> None:
     pixels = load_picture(put(make())).pixels
     assert pixels.shape[2] == 3

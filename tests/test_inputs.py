@@ -54,7 +54,7 @@ def _request(
     return Request(prompt, images, frames=frames, fit=fit, stops=form.stops, sampling=SHORT)
 
 
-class Stock(LlavaOnevisionProcessor):
+class Stock(LlavaOnevisionProcessor):  # type: ignore[misc]
     """The stock processor, which would not be made without one for videos, and that needs torchvision."""
 
     def check_argument_for_proper_class(self, *_: Any) -> None:

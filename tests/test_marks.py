@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -404,7 +405,8 @@ def placed_marks(draw: st.DrawFn) -> Mark:
     if kind in FRAMED:
         (xa, ya), (xb, yb) = draw(points), draw(points)
         assume(xa != xb and ya != yb)
-        return BY_KIND[kind](RED, min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb))
+        shape: Callable[..., Mark] = BY_KIND[kind]
+        return shape(RED, min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb))
     if kind == "point":
         return Point(RED, *draw(points))
     if kind == "arrow":
@@ -412,7 +414,8 @@ def placed_marks(draw: st.DrawFn) -> Mark:
     if kind == "scribble":
         return Scribble(RED, tuple(draw(st.lists(points, min_size=2, max_size=5))))
     polygon = st.lists(points, min_size=3, max_size=6).map(tuple)
-    return BY_KIND[kind](RED, tuple(draw(st.lists(polygon, min_size=1, max_size=2))))
+    outlined: Callable[..., Mark] = BY_KIND[kind]
+    return outlined(RED, tuple(draw(st.lists(polygon, min_size=1, max_size=2))))
 
 
 def within(point: XY, width: int, height: int) -> bool:

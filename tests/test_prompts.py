@@ -16,6 +16,7 @@ from vipcli.checkpoints.prompt_forms import (
     LONGEST_TEXT,
     SYSTEM,
     VICUNA,
+    PromptForm,
     TemplateForm,
     Turn,
     check_text,
@@ -274,15 +275,15 @@ def test_a_very_long_text_is_refused() -> None:
     st.text(max_size=300) | st.lists(st.sampled_from(["#", "###", " ", "\n", "Human", "a"])).map("".join),
     st.sampled_from([HUMAN, VICUNA]),
 )
-def test_accepted_text_never_adds_a_turn(text: str, form: TemplateForm) -> None:
+def test_accepted_text_never_adds_a_turn(text: str, form: PromptForm) -> None:
     try:
         text = check_text(text, "question", form)
     except PromptError:
         return
     prompt = form.build([Turn(text)], system="")
     assert prompt.count("<image>") == 1
-    turns = re.findall(r"###\s*(?:Human|Assistant)" if form is HUMAN else "USER:|ASSISTANT:", prompt)
-    assert turns == (["###Human", "###Assistant"] if form is HUMAN else ["USER:", "ASSISTANT:"])
+    turns = re.findall(r"###\s*(?:Human|Assistant)" if form == HUMAN else "USER:|ASSISTANT:", prompt)
+    assert turns == (["###Human", "###Assistant"] if form == HUMAN else ["USER:", "ASSISTANT:"])
     assert "####Assistant" not in prompt
 
 

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -543,41 +544,51 @@ def test_bad_requests_are_refused_in_a_sentence(
 # --------------------------------------------------------------------------- access and limits
 
 
-def send(server: Server, method: str, target: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+def send(
+    server: Server, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> tuple[int, bytes]:
     host, port = server.info["address"].removeprefix("http://").removesuffix("/v1").split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=30)
     with contextlib.closing(connection):
-        connection.request(method, target, body, headers)
+        connection.request(method, target, body, headers or {})
         response = connection.getresponse()
         return response.status, response.read()
 
 
 def test_the_port_needs_the_token(server: Server) -> None:
     right = f"Bearer {TOKEN}"
-    assert send(server, "GET", "/v1/models", Authorization=right)[0] == 200
+    assert send(server, "GET", "/v1/models", headers={"Authorization": right})[0] == 200
     for headers in (
         {},
         {"Authorization": "Bearer other"},
         {"Authorization": TOKEN},
         {"Authorization": "Bearer "},
     ):
-        status, content = send(server, "GET", "/v1/models", **headers)
+        status, content = send(server, "GET", "/v1/models", headers=headers)
         assert status == 401
         assert json.loads(content)["error"]["type"] == "authentication_error"
     # A web page could reach this machine from a browser under the host name of its site.
-    assert send(server, "GET", "/v1/models", Authorization=right, Host="evil.example")[0] == 421
-    assert send(server, "GET", "/v1/models", Authorization=right, Host="localhost:1")[0] == 200
+    assert (
+        send(server, "GET", "/v1/models", headers={"Authorization": right, "Host": "evil.example"})[0] == 421
+    )
+    assert (
+        send(server, "GET", "/v1/models", headers={"Authorization": right, "Host": "localhost:1"})[0] == 200
+    )
     # Without the token, clients learn no more than that there is a server.
     assert json.loads(send(server, "GET", "/health")[1]) == {"status": "ok", "waiting": 0}
     # What the socket is for does not exist on the port.
     for target in ("/answer/x", "/halt/x", "/nothing"):
-        status, content = send(server, "POST", target, b"{}", Authorization=right)
+        status, content = send(server, "POST", target, b"{}", headers={"Authorization": right})
         assert (status, json.loads(content)["error"]["message"]) == (404, "Not found.")
 
 
 def test_too_large_a_body_is_refused(server: Server) -> None:
     status, content = send(
-        server, "POST", "/v1/chat/completions", b" " * 65_000_000, Authorization=f"Bearer {TOKEN}"
+        server,
+        "POST",
+        "/v1/chat/completions",
+        b" " * 65_000_000,
+        headers={"Authorization": f"Bearer {TOKEN}"},
     )
     assert status == 413
     assert "too large" in json.loads(content)["error"]["message"]
@@ -606,7 +617,9 @@ def test_slow_clients_keep_nobody_waiting(server: Server) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=300) | st.from_regex(rb"\{[\[\]{}\",:a-z0-9 ]{0,80}\}", fullmatch=True))
 def test_malformed_requests_are_refused(server: Server, body: bytes) -> None:
-    status, _ = send(server, "POST", "/v1/chat/completions", body, Authorization=f"Bearer {TOKEN}")
+    status, _ = send(
+        server, "POST", "/v1/chat/completions", body, headers={"Authorization": f"Bearer {TOKEN}"}
+    )
     assert status == 400
 
 
@@ -665,8 +678,16 @@ def test_a_full_queue_refuses_requests_deadline_a_client_disconnects(tmp_path: P
 def test_on_another_address_any_host_name_needs_the_token() -> None:
     with serving("--port", "0", "--host", "0.0.0.0") as server:
         local = replace(server, info={"address": server.info["address"].replace("0.0.0.0", "127.0.0.1")})
-        assert send(local, "GET", "/v1/models", Host="gpu.example", Authorization=f"Bearer {TOKEN}")[0] == 200
-        assert send(local, "GET", "/v1/models", Host="gpu.example")[0] == 401
+        assert (
+            send(
+                local,
+                "GET",
+                "/v1/models",
+                headers={"Authorization": f"Bearer {TOKEN}", "Host": "gpu.example"},
+            )[0]
+            == 200
+        )
+        assert send(local, "GET", "/v1/models", headers={"Host": "gpu.example"})[0] == 401
 
 
 @pytest.mark.parametrize(
@@ -708,7 +729,7 @@ def test_the_fallback_continues_an_answer_that_the_server_began() -> None:
     for local, expected in (("one\ntwo\nthree", "one\ntwo\nthree"), ("another", "one\ntw\nanother")):
         pieces: list[str] = []
         notes: list[str] = []
-        fallback = Fallback(DyingServer(), lambda local=local: ScriptedAnswerer(local, "more"), notes.append)
+        fallback = Fallback(DyingServer(), partial(ScriptedAnswerer, local, "more"), notes.append)
         assert fallback.answer(request, pieces.append).text == local
         assert "".join(pieces) == expected
         assert notes == ["The server is gone, so the model is loaded here."]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import fields
 
 import pytest
@@ -212,7 +213,7 @@ def test_jittered_strokes_and_alphas(mark: Mark, low: int, high: int, width: int
     assert strongest - 8 < max(alphas) <= strongest
 
 
-def quantiles(values: list[float]) -> tuple[float, ...]:
+def quantiles(values: Sequence[float]) -> tuple[float, ...]:
     """The smallest, the three quartiles and the largest."""
     ordered = sorted(values)
     last = len(ordered) - 1

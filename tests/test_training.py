@@ -215,7 +215,7 @@ def test_labels_describe_things_and_marks() -> None:
         neighbor = labels[:, names.index("neighbor")]
         for patch in np.nonzero(neighbor)[0]:
             nearest = drawn.scene.nearest(drawn.scene.things[labels[patch, -INSTANCE_COLUMNS] - 1])
-            assert nearest == labels[patch, -2] - 1
+            assert nearest is not None and nearest == labels[patch, -2] - 1
             assert KINDS[neighbor[patch] - 1] == drawn.scene.things[nearest].kind
     assert marks_labeled > 12
 
@@ -391,14 +391,13 @@ def test_ctrl_c_does_not_reach_the_workers() -> None:
 
 
 def test_the_weights_before_and_after_the_last_stage_are_averaged() -> None:
-    words = torch.nn.ModuleDict(
-        {"read": torch.nn.Embedding(3, 2), "write": torch.nn.Linear(2, 3, bias=False)}
-    )
-    words["write"].weight = words["read"].weight
+    reader, writer = torch.nn.Embedding(3, 2), torch.nn.Linear(2, 3, bias=False)
+    words = torch.nn.ModuleDict({"read": reader, "write": writer})
+    writer.weight = reader.weight
     before = {name: torch.zeros_like(weight) for name, weight in words.named_parameters()}
-    learned = words["read"].weight.detach().clone()
+    learned = reader.weight.detach().clone()
     recipe._average_weights(words, before)
-    assert torch.equal(words["write"].weight, learned / 2)
+    assert torch.equal(writer.weight, learned / 2)
 
 
 # Calibration
@@ -432,7 +431,7 @@ def test_a_temperature_changes_only_the_confidence(
     assert calibrate(tmp_path, scenes=1) == 0.2
     after = LocalModel(find(str(tmp_path))).answer(request)
     assert after.token_ids == before.token_ids
-    # Both are numbers, or this would not compare.
+    assert after.probability is not None and before.probability is not None
     assert after.probability > before.probability
 
 

@@ -137,7 +137,9 @@ def test_attention_to_the_right_places_reduces_the_loss() -> None:
     places = torch.zeros(opening, dtype=torch.long)
     places[IMAGE_START : IMAGE_START + PATCHES] = _contents(drawn)
     places[0] = 1
-    width = auxiliary.recall[0].in_features
+    recall = auxiliary.recall[0]
+    assert isinstance(recall, torch.nn.Linear)
+    width = recall.in_features
     losses = []
     for correct in (True, False):
         shares = torch.full((1, MAX_HEADS, 1, len(turns), opening), 1 / opening)
@@ -171,7 +173,7 @@ def test_counting_needs_the_same_attention_for_each_thing() -> None:
         shares = torch.zeros(1, 1, 1, centers.shape[1])
         shares[..., 0] = nothing
         for thing, weight in enumerate(weights, 1):
-            shares[0, 0, 0, (centers[0] == 1 << thing).nonzero().item()] = weight
+            shares[0, 0, 0, int((centers[0] == 1 << thing).nonzero().item())] = weight
         return float(auxiliary._counting_loss(shares, places > 0, places, centers))
 
     even = loss(3 / 7, 1 / 7, 1 / 7, 1 / 7, 1 / 7)
@@ -220,7 +222,8 @@ def test_two_things_are_compared_in_every_respect() -> None:
     for drawn, turn in _ask_until("sum", 6):
         targets = first_token_targets(turn, drawn.scene)
         assert targets.total == 1 + int(turn.answer)
-        first, second = (drawn.scene.things[drawn.scene.marks[mark].target] for mark in turn.marks)
+        targeted = [drawn.scene.marks[mark].target for mark in turn.marks]
+        first, second = (drawn.scene.things[target] for target in targeted if target is not None)
         assert targets.difference == 1 + abs(int(first.kind) - int(second.kind))
         assert targets.greater == (0 if first.kind == second.kind else 1 + (first.kind > second.kind))
         assert targets.same_color == 1 + (first.color == second.color)

@@ -216,10 +216,10 @@ class Model:
 
         settings = _with_options(self.settings, options)
         sampling = Sampling.of(settings)
-        answering = AdaptiveBatches(self._several_at_once, 1 if settings.temperature else together)
+        answering = AdaptiveBatches(self._batch_answerer, 1 if settings.temperature else together)
         tasks = iter(tasks)
         while window := [_as_task(task) for task in islice(tasks, together)]:
-            prepared = [self._prepared(task, settings) for task in window]
+            prepared = [self._prepare_task(task, settings) for task in window]
             questions = [question for question in prepared if not isinstance(question, Failure)]
             replies = iter(answering.replies([build_request(question, sampling) for question in questions]))
             for task, question in zip(window, prepared, strict=True):
@@ -232,7 +232,7 @@ class Model:
                 else:
                     yield Answer(question, reply, sampling, reply.seconds)
 
-    def _prepared(self, task: Task, settings: Settings) -> Question | Failure:
+    def _prepare_task(self, task: Task, settings: Settings) -> Question | Failure:
         try:
             return self.prepare(
                 _load_marked(_as_list(task.picture), task.marks, settings), task.question, settings=settings
@@ -244,7 +244,8 @@ class Model:
     def _loaded(self) -> BatchAnswerer:
         return self.local()
 
-    def _several_at_once(self) -> BatchAnswerer:
+    def _batch_answerer(self) -> BatchAnswerer:
+        # A server answers requests one by one, so a batch loads the model itself.
         return self._loaded
 
     def chat(

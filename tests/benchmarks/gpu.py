@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def bits(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         model = _load(options, quantize=quantize)
         loaded, loading_peak = time.perf_counter() - started, _peak()
         _forget()
-        found = _stream(lambda clock, model=model: _answer(model, tokens, clock), tokens, repeat=2)
+        found = _stream(partial(_answer, model, tokens), tokens, repeat=2)
         peak = _peak()
         whole = whole or peak
         yield {
@@ -291,7 +292,11 @@ def _picture(seed: int) -> Any:
 
 def _request(seed: int, tokens: int) -> Request:
     prompt = HUMAN.build([Turn(QUESTION)])
-    return Request(prompt=prompt, images=(_picture(seed),), stops=("###",), sampling=Sampling(tokens))
+    return Request(prompt=prompt, images=(_picture(seed),), stops=HUMAN.stops, sampling=Sampling(tokens))
+
+
+def _note_time(times: list[float]) -> None:
+    times.append(time.perf_counter())
 
 
 def _answer(model: LocalModel, tokens: int, clock: Callable[[], None]) -> int:
@@ -351,7 +356,7 @@ def _stream(ask: Callable[[Callable[[], None]], int], tokens: int, repeat: int =
         times: list[float] = []
         _wait()
         started = time.perf_counter()
-        count = ask(lambda times=times: times.append(time.perf_counter()))
+        count = ask(partial(_note_time, times))
         assert count == tokens == len(times), (count, tokens, len(times))
         # The first answer warms up, and does not count.
         if number:
