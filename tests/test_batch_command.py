@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from vipcli.training.drawing.scenes import draw_scene
 
 from tests.commands import Ran, run
 from vipcli.batch.row_file import RowFile
 from vipcli.batch.row_formats import row_format_for
+from vipcli.training.drawing.scenes import draw_scene
 
 BOX = ("--question", "What is {1}?", "--box", "25%,25%,75%,75%")
 
