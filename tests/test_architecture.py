@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -123,3 +124,13 @@ def test_the_reader_of_imports_sees_them() -> None:
 
 def test_the_picture_of_the_packages_is_fresh() -> None:
     assert PICTURE.read_text(encoding="utf-8") == picture(), "run python -m tests.architecture"
+
+
+def test_no_test_module_imports_another() -> None:
+    modules_of_tests = {file.stem: file for file in Path(__file__).parent.glob("test_*.py")}
+    assert not [
+        f"{name} imports {target}"
+        for name, file in modules_of_tests.items()
+        for target in imports(file.read_text(encoding="utf-8"))
+        if target.startswith("tests.test_")
+    ]

@@ -643,7 +643,7 @@ def _usable_mark_kinds(things: list[PlacedThing]) -> list[str]:
 
 
 @dataclass
-class MarkedPicture:
+class IndependentPicture:
     """A picture with its things, and marks on the first of them."""
 
     plain: Pixels
@@ -993,7 +993,7 @@ def _question(family: str, values: dict[str, str], rng: random.Random) -> str:
     return text + SINGLE_WORD if rng.random() < 0.1 and family not in SENTENCES else text
 
 
-def _absent(picture: MarkedPicture, rng: random.Random) -> tuple[str, str, tuple[str, ...]] | None:
+def _absent(picture: IndependentPicture, rng: random.Random) -> tuple[str, str, tuple[str, ...]] | None:
     """A question about an absent mark."""
     mark = _mark(
         rng.choice(_usable_mark_kinds(picture.things)),
@@ -1072,7 +1072,7 @@ def _generate(family: str, rng: random.Random) -> IndependentScene | None:
         if thing.category != "nothing":
             canvas.paste(thing.image, (thing.left, thing.top), thing.image)
     plain = _degrade(_foreign_picture(*size, rng) if foreign else np.array(canvas), rng)
-    picture, template = MarkedPicture(plain, placed), family
+    picture, template = IndependentPicture(plain, placed), family
     if foreign:
         template = rng.choice((*ASKED_OF_ALL, "count-things", "picture"))
         asked = len(FAMILIES[template][0])
@@ -1110,7 +1110,7 @@ def _arrange(
     return None
 
 
-def _add_marks(picture: MarkedPicture, family: str, asked: int, rng: random.Random) -> bool:
+def _add_marks(picture: IndependentPicture, family: str, asked: int, rng: random.Random) -> bool:
     """Mark the things asked about, and maybe others; False if one asked about cannot be marked."""
     more = rng.choice((0, 0, 1, 2) if asked else (0, 0, 1, 2, 3)) if family != "foreign" else 0
     color_matters = "color" in family or family in (*SENTENCES, "kind-of")
