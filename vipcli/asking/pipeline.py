@@ -146,12 +146,6 @@ def prepare(
     parts = _build_prompt(text, form, marked, system, past_turns)
     # A later question may be about what was said, not about a mark.
     hints = () if past_turns else _unmentioned_notes(text, marked.marks)
-    notes = [*marked.notes, *hints, *_picture_count_notes(marked, checkpoint.family)]
-    notes += dict.fromkeys(
-        note
-        for marked_picture in marked.pictures
-        for note in _visibility_notes(marked_picture, marked, checkpoint, applied_fit)
-    )
     return Question(
         text=text,
         by_user=question is not None,
@@ -160,7 +154,7 @@ def prepare(
         form=form,
         fit=applied_fit,
         user_texts=parts.user_texts,
-        notes=tuple(notes),
+        notes=(*marked.notes, *hints, *_model_notes(marked, checkpoint, applied_fit)),
         past_turns=parts.past_turns,
         is_follow_up=bool(past_turns),
     )
@@ -229,6 +223,15 @@ def _unmentioned_notes(text: str, marks: Sequence[Mark]) -> Iterator[Message]:
             f"The question does not mention {numbers} ({phrases}).",
             f"Write {numbers} where it should.",
         )
+
+
+def _model_notes(marked: MarkedInput, checkpoint: Checkpoint, fit: Fit) -> Iterator[Message]:
+    """Note what this checkpoint may miss in the marked pictures."""
+    yield from _picture_count_notes(marked, checkpoint.family)
+    notes = (
+        note for picture in marked.pictures for note in _visibility_notes(picture, marked, checkpoint, fit)
+    )
+    yield from dict.fromkeys(notes)
 
 
 def _picture_count_notes(marked: MarkedInput, family: Family) -> Iterator[Message]:
