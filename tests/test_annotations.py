@@ -120,10 +120,10 @@ def test_coco_polygons(folder: Path) -> None:
 def filled(region: Region) -> NDArray[np.bool_]:
     from vipcli.marks.colors import named
     from vipcli.marks.drawing import draw
-    from vipcli.marks.kinds import Mask
+    from vipcli.marks.kinds import MaskMark
     from vipcli.marks.styles import Style
 
-    mark = Mask(named("red"), region.polygons)
+    mark = MaskMark(named("red"), region.polygons)
     marked = draw(np.zeros((48, 64, 3), np.uint8), [mark], [Style(0, alpha=255)])
     return np.asarray(marked[..., 0] == 255)
 

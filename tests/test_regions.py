@@ -17,7 +17,7 @@ from vipcli.errors import MarkError
 from vipcli.geometry import XY, Polygon
 from vipcli.marks.colors import named
 from vipcli.marks.drawing import trace
-from vipcli.marks.kinds import BY_KIND, Mark, Point, parse_mark
+from vipcli.marks.kinds import BY_KIND, Mark, PointMark, parse_mark
 from vipcli.marks.regions import Region, Wanted, typed
 
 RED = named("red")
@@ -196,7 +196,7 @@ def test_points_and_tips_lie_inside(kind: str, shape: str) -> None:
 def test_a_point_is_the_centre_where_that_lies_inside() -> None:
     (point,) = place(Region("contour", polygons=(SQUARE,)), "point").points
     assert point == pytest.approx((30, 30), abs=1)
-    assert place(Region("ellipse", ((0, 0), (40, 20))), "point") == Point(RED, 20, 10)
+    assert place(Region("ellipse", ((0, 0), (40, 20))), "point") == PointMark(RED, 20, 10)
 
 
 @pytest.mark.parametrize(("shape", "point"), [("ring", (30, 15)), ("C", (30, 6)), ("two parts", (30, 30))])
