@@ -21,7 +21,7 @@ from PIL import Image
 
 from tests import painters
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks.colors import NAMED, TRAINED, Color, named
+from vipcli.marks.colors import NAMED, TRAINED, Color, named_color
 from vipcli.marks.drawing import arrow_shape, draw, trace
 from vipcli.marks.kinds import (
     BY_KIND,
@@ -35,7 +35,7 @@ from vipcli.marks.kinds import (
     PointMark,
     ScribbleMark,
     TriangleMark,
-    keep_inside,
+    clip_to_picture,
     parse_mark,
 )
 from vipcli.marks.styles import Style, relative_size, styles_for
@@ -43,7 +43,7 @@ from vipcli.marks.styles import Style, relative_size, styles_for
 Pixels = NDArray[np.uint8]
 Stencil = NDArray[np.bool_]
 
-RED, BLUE = named("red"), named("blue")
+RED, BLUE = named_color("red"), named_color("blue")
 SIZES = [(336, 336), (640, 480), (200, 600), (1920, 1080), (50, 50)]
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -617,13 +617,13 @@ def test_a_large_mask_is_traced_exactly(seed: int) -> None:
 ONE_OF_EACH: tuple[Mark, ...] = (
     BoxMark(RED, 12, 15, 60, 70),
     EllipseMark(BLUE, 70, 10, 140, 50),
-    TriangleMark(named("gold"), 80, 60, 150, 110),
-    PointMark(named("purple"), 30, 95),
-    ArrowMark(named("lime"), (100, 85)),
-    ArrowMark(named("lime"), (160, 20), (130, 100)),
-    ScribbleMark(named("aqua"), ((20, 20), (140, 100), (20, 100), (140, 20))),
-    ContourMark(named("orange"), (((10, 60), (70, 80), (40, 110)),)),
-    MaskMark(named("fuchsia"), (((90, 20), (150, 60), (100, 100)),)),
+    TriangleMark(named_color("gold"), 80, 60, 150, 110),
+    PointMark(named_color("purple"), 30, 95),
+    ArrowMark(named_color("lime"), (100, 85)),
+    ArrowMark(named_color("lime"), (160, 20), (130, 100)),
+    ScribbleMark(named_color("aqua"), ((20, 20), (140, 100), (20, 100), (140, 20))),
+    ContourMark(named_color("orange"), (((10, 60), (70, 80), (40, 110)),)),
+    MaskMark(named_color("fuchsia"), (((90, 20), (150, 60), (100, 100)),)),
 )
 EACH_KIND = pytest.mark.parametrize("mark", ONE_OF_EACH, ids=lambda mark: mark.kind)
 
@@ -658,7 +658,7 @@ def test_marks_blend_in_order_and_each_over_the_last() -> None:
     marks = (
         MaskMark(RED, (corners(10, 10, 90, 90),)),
         BoxMark(BLUE, 50, 50, 140, 100),
-        PointMark(named("gold"), 60, 60),
+        PointMark(named_color("gold"), 60, 60),
     )
     styles = styles_for(marks, 170, 120, stroke=30)
     both = draw(image, marks, styles)
@@ -931,7 +931,7 @@ def test_a_clipped_rectangle_is_drawn_as_it_would_be_unclipped() -> None:
     image = noise(100, 80)
     for frame in ((-20, 10, 50, 60), (20, -5, 150, 200), (-9, -9, 999, 999)):
         mark = BoxMark(RED, *frame)
-        kept, clipped = keep_inside(mark, 100, 80)
+        kept, clipped = clip_to_picture(mark, 100, 80)
         styles = styles_for([mark], 100, 80)
         assert clipped
         assert np.array_equal(draw(image, [mark], styles), draw(image, [kept], styles))
@@ -974,7 +974,9 @@ def showcase() -> tuple[Mark, ...]:
         MaskMark(RED, (heart, hole)),
         ArrowMark(RED, (258, 100)),
     ]
-    return tuple(replace(shape, color=named(name)) for shape, name in zip(shapes, TRAINED, strict=False))
+    return tuple(
+        replace(shape, color=named_color(name)) for shape, name in zip(shapes, TRAINED, strict=False)
+    )
 
 
 @pytest.mark.parametrize(("name", "jitter"), [("fixed", None), ("jittered", 9)])

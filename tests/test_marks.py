@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.plain import assert_plain
 from vipcli.errors import USED_WRONGLY, ColorError, MarkError
 from vipcli.geometry import XY, Polygon
-from vipcli.marks.colors import ALIASES, NAMED, TRAINED, named, parse_color
+from vipcli.marks.colors import ALIASES, NAMED, TRAINED, named_color, parse_color
 from vipcli.marks.kinds import (
     BY_KIND,
     KINDS,
@@ -29,11 +29,11 @@ from vipcli.marks.kinds import (
     TriangleMark,
     TypedMark,
     assign_colors,
-    keep_inside,
+    clip_to_picture,
     parse_mark,
 )
 
-RED = named("red")
+RED = named_color("red")
 FRAMED = ("box", "ellipse", "triangle")
 FROM_FILE = ("contour", "mask")
 COUNTS = {
@@ -89,7 +89,7 @@ def test_the_eight_kinds() -> None:
     ("mark", "phrase"),
     [
         (BoxMark(RED, 1, 2, 3, 4), "within the red rectangle"),
-        (EllipseMark(named("blue"), 1, 2, 3, 4), "within the blue ellipse"),
+        (EllipseMark(named_color("blue"), 1, 2, 3, 4), "within the blue ellipse"),
         (TriangleMark(RED, 1, 2, 3, 4), "with the red triangle"),
         (ScribbleMark(RED, ((1, 2), (3, 4))), "with the red scribble"),
         (ContourMark(RED, (((1, 2), (3, 4), (5, 2)),)), "with the red mask contour"),
@@ -199,7 +199,7 @@ def test_any_text_is_a_mark_or_a_plain_error(kind: str, text: str) -> None:
 def test_any_mark_can_be_placed_or_not_plainly(kind: str, text: str, width: int, height: int) -> None:
     try:
         mark = parse_mark(kind, text).place(width, height, RED, lambda file: (((1, 1), (5, 1), (5, 5)),))
-        inside, clipped = keep_inside(mark, width, height)
+        inside, clipped = clip_to_picture(mark, width, height)
     except (MarkError, ColorError) as error:
         assert_plain(error)
     else:
@@ -422,7 +422,7 @@ def within(point: XY, width: int, height: int) -> bool:
 @given(placed_marks(), st.integers(1, 120), st.integers(1, 120))
 def test_what_is_kept_lies_inside_or_is_called_clipped(mark: Mark, width: int, height: int) -> None:
     try:
-        kept, clipped = keep_inside(mark, width, height)
+        kept, clipped = clip_to_picture(mark, width, height)
     except MarkError as error:
         assert_plain(error, mark.kind, f"{width} × {height}")
         assert not all(within(point, width, height) for point in mark.points)
@@ -457,7 +457,7 @@ def test_what_is_kept_lies_inside_or_is_called_clipped(mark: Mark, width: int, h
     ],
 )
 def test_marks_at_and_over_the_edge(mark: Mark, kept: Mark, clipped: bool) -> None:
-    assert keep_inside(mark, 100, 50) == (kept, clipped)
+    assert clip_to_picture(mark, 100, 50) == (kept, clipped)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_marks_at_and_over_the_edge(mark: Mark, kept: Mark, clipped: bool) -> No
 )
 def test_marks_wholly_outside(mark: Mark, naming: list[str]) -> None:
     with pytest.raises(MarkError) as caught:
-        keep_inside(mark, 100, 50)
+        clip_to_picture(mark, 100, 50)
     assert caught.value.exit_code == USED_WRONGLY
     assert_plain(caught.value, *naming, "outside the picture", "100 × 50 pixels")
 
@@ -487,9 +487,9 @@ def test_marks_wholly_outside(mark: Mark, naming: list[str]) -> None:
 )
 def test_marks_are_values(mark: Mark) -> None:
     with pytest.raises(AttributeError):
-        mark.color = named("blue")  # type: ignore[misc]
+        mark.color = named_color("blue")  # type: ignore[misc]
     assert mark == replace(mark) and hash(mark) == hash(replace(mark))
-    assert mark != replace(mark, color=named("blue"))
+    assert mark != replace(mark, color=named_color("blue"))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from vipcli.checkpoints.prompt_forms import (
 )
 from vipcli.checkpoints.stops import Stop
 from vipcli.errors import ModelError, PromptError
-from vipcli.marks.colors import TRAINED, named
+from vipcli.marks.colors import TRAINED, named_color
 from vipcli.marks.kinds import (
     ArrowMark,
     BoxMark,
@@ -35,7 +35,7 @@ from vipcli.marks.kinds import (
     TriangleMark,
 )
 
-RED, BLUE = named("red"), named("blue")
+RED, BLUE = named_color("red"), named_color("blue")
 SQUARE = (((0.0, 0.0), (9.0, 0.0), (9.0, 9.0)),)
 ONE_OF_EACH: list[Mark] = [
     BoxMark(RED, 0, 0, 9, 9),
@@ -298,7 +298,7 @@ def test_accepted_text_never_adds_a_turn(text: str, form: TemplateForm) -> None:
 
 @given(st.sampled_from(sorted(TRAINED)), st.integers(1, 8))
 def test_phrases_contain_the_color(color: str, number: int) -> None:
-    marks = [type(mark)(named(color), *_place(mark)) for mark in ONE_OF_EACH]
+    marks = [type(mark)(named_color(color), *_place(mark)) for mark in ONE_OF_EACH]
     assert color in fill_in(f"{{{number}}}", marks)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.plain import assert_plain
 from vipcli.errors import USED_WRONGLY, UsageError
-from vipcli.marks.colors import named
+from vipcli.marks.colors import named_color
 from vipcli.marks.kinds import (
     ArrowMark,
     BoxMark,
@@ -27,7 +27,7 @@ from vipcli.marks.kinds import (
 )
 from vipcli.marks.styles import Style, relative_size, styles_for
 
-RED = named("red")
+RED = named_color("red")
 POLYGON = ((10.0, 10.0), (60.0, 12.0), (40.0, 70.0))
 MARKS: tuple[Mark, ...] = (
     BoxMark(RED, 10, 20, 60, 70),

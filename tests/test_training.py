@@ -22,7 +22,7 @@ from vipcli.asking.interface import Request, Sampling
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.engine.local import LocalModel
-from vipcli.marks.colors import named
+from vipcli.marks.colors import named_color
 from vipcli.marks.kinds import KINDS as MARKS
 from vipcli.marks.kinds import ArrowMark, ContourMark, ScribbleMark, TriangleMark
 from vipcli.training import recipe
@@ -168,7 +168,7 @@ def _contour(corners: int, dent: float = 1.0) -> ContourMark:
     turns = [2 * math.pi * (number + 0.5) / corners for number in range(corners)]
     reach = [50 * (dent if number % 2 else 1.0) for number in range(corners)]
     points = tuple((60 + r * math.cos(t), 60 + r * math.sin(t)) for r, t in zip(reach, turns, strict=True))
-    return ContourMark(named("red"), (points,))
+    return ContourMark(named_color("red"), (points,))
 
 
 def test_contours_that_look_like_other_marks_are_recognized() -> None:

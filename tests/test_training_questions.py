@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from vipcli.asking.questions import default_question
-from vipcli.marks.colors import TRAINED, named
+from vipcli.marks.colors import TRAINED, named_color
 from vipcli.marks.kinds import (
     BY_KIND,
     ArrowMark,
@@ -68,7 +68,7 @@ def thing(
 def mark(kind: str, color: str, around: Thing | None = None) -> Mark:
     """A mark on a thing, or in a corner of the picture."""
     x1, y1, x2, y2 = around.bounds if around else (5.0, 5.0, 25.0, 25.0)
-    paint, middle = named(color), ((x1 + x2) / 2, (y1 + y2) / 2)
+    paint, middle = named_color(color), ((x1 + x2) / 2, (y1 + y2) / 2)
     corners = ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
     marks: dict[str, Mark] = {
         "box": BoxMark(paint, x1, y1, x2, y2),

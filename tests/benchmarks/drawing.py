@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from tests import painters
 from tests.benchmarks.compare import Comparison
 from vipcli.geometry import XY, Polygon
-from vipcli.marks.colors import TRAINED, Color, named
+from vipcli.marks.colors import TRAINED, Color, named_color
 from vipcli.marks.drawing import draw
 from vipcli.marks.kinds import (
     ArrowMark,
@@ -103,7 +103,7 @@ def _on_a_layer(below: Image.Image, mark: Mark, style: Style) -> Image.Image:
 def seeded_marks(count: int) -> list[Mark]:
     """Marks of all eight kinds in turn, from small to a third of the picture's side."""
     rng = random.Random(0)
-    return [_mark(index % KINDS, named(rng.choice(list(TRAINED))), rng) for index in range(count)]
+    return [_mark(index % KINDS, named_color(rng.choice(list(TRAINED))), rng) for index in range(count)]
 
 
 def _mark(kind: int, color: Color, rng: random.Random) -> Mark:

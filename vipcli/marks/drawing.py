@@ -82,7 +82,7 @@ def trace(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
     return tuple(tuple((float(x), float(y)) for x, y in outline[:, 0]) for outline in found)
 
 
-def mask_of_array(
+def mark_from_array(
     array: Any, kind: str = "mask", color: str | None = None, picture: int | None = None
 ) -> TypedMark:
     """A mark of what is true, or not zero, in an array of the picture's height and width."""

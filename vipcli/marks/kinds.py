@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from vipcli.errors import ColorError, MarkError
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks.colors import TRAINED, Color, named, parse_color
+from vipcli.marks.colors import TRAINED, Color, named_color, parse_color
 
 # Far beyond any picture that can be opened, and small enough for exact drawing arithmetic.
 # Percentages end at a hundredth of it.
@@ -324,7 +324,7 @@ def check_kind(kind: str) -> str:
     return kind
 
 
-def number_text(value: Any) -> str:
+def format_number(value: Any) -> str:
     """A coordinate as it is typed."""
     if not hasattr(value, "__float__") or isinstance(value, bool):
         raise MarkError("A mark's numbers must be numbers.")
@@ -391,7 +391,7 @@ def assign_colors(typed: Sequence[TypedMark]) -> list[Color]:
     for mark in typed:
         color = mark.color
         if color is None:
-            color = named(_free_color(mark.kind, taken))
+            color = named_color(_free_color(mark.kind, taken))
             taken.append((mark.kind, color.name))
         colors.append(color)
     return colors
@@ -404,7 +404,7 @@ def _free_color(kind: str, taken: Iterable[tuple[str, str]]) -> str:
     return free[0] if free else min(TRAINED, key=by_kind.count)
 
 
-def keep_inside(mark: Mark, width: int, height: int) -> tuple[Mark, bool]:
+def clip_to_picture(mark: Mark, width: int, height: int) -> tuple[Mark, bool]:
     """The mark as far as it lies on the picture, and whether anything of it had to go."""
     x1, y1, x2, y2 = _aimed_at(mark)
     if not (_overlaps(x1, x2, width) and _overlaps(y1, y2, height)):

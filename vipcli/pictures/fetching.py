@@ -89,7 +89,7 @@ async def _body(response: httpx.Response, shown: str) -> io.BytesIO:
     expand = _expander(response.headers.get("Content-Encoding", "identity"), shown)
     async for chunk in response.aiter_raw():
         for piece in expand(chunk):
-            add(buffer, piece, shown)
+            append_limited(buffer, piece, shown)
     return buffer
 
 
@@ -145,7 +145,7 @@ def _why_unfetched(error: BaseException) -> str:
     return "the connection failed or broke off. Try again"
 
 
-def add(buffer: io.BytesIO, chunk: bytes, shown: str) -> None:
+def append_limited(buffer: io.BytesIO, chunk: bytes, shown: str) -> None:
     """Take in one more piece of a source called `shown`, which may not be endless."""
     if buffer.tell() + len(chunk) > MAX_BYTES:
         raise _too_large(shown)

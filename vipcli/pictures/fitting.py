@@ -34,12 +34,12 @@ def square(image: Pixels, fit: Fit, size: int, padding: tuple[int, int, int]) ->
         case "pad":
             return _padded(_shortened(image), padding)
         case "stretch":
-            return resized(image, size)
+            return resize_to_square(image, size)
         case "crop":
             return _middle(image)
 
 
-def resized(image: Pixels, size: int) -> Pixels:
+def resize_to_square(image: Pixels, size: int) -> Pixels:
     """The picture at `size` × `size`, bicubic as in training."""
     import numpy as np
     from PIL import Image
@@ -53,9 +53,9 @@ def model_view(image: Pixels, fit: Fit, size: int, padding: tuple[int, int, int]
         case "pad":
             return _padded_and_resized(_shortened(image), size, padding)
         case "stretch":
-            return resized(image, size)
+            return resize_to_square(image, size)
         case "crop":
-            return resized(cropped(image), size)
+            return resize_to_square(crop_center(image), size)
 
 
 def _padded_and_resized(image: Pixels, size: int, padding: tuple[int, int, int]) -> Pixels:
@@ -73,7 +73,7 @@ def _padded_and_resized(image: Pixels, size: int, padding: tuple[int, int, int])
     return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def cropped(image: Pixels) -> Pixels:
+def crop_center(image: Pixels) -> Pixels:
     """The square in the middle of the picture."""
     left, top, right, bottom = (int(edge) for edge in visible("crop", image.shape[1], image.shape[0]))
     return image[top:bottom, left:right]

@@ -29,7 +29,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from vipcli.errors import ImageError, OutputError
 from vipcli.files import replace_file, why_unwritten
-from vipcli.pictures.fetching import add, fetch
+from vipcli.pictures.fetching import append_limited, fetch
 
 Pixels = NDArray[np.uint8]
 PictureSource = str | os.PathLike[str] | bytes | Image.Image | Pixels
@@ -169,7 +169,7 @@ def open_picture(source: PictureSource, *, max_pixels: int = DEFAULT_MAX_PIXELS)
             return _in_memory(_rgb(source, max_pixels))
 
 
-def is_named(source: PictureSource) -> TypeGuard[str | os.PathLike[str]]:
+def is_location(source: PictureSource) -> TypeGuard[str | os.PathLike[str]]:
     """Whether a picture is given by a path or an address."""
     return isinstance(source, str | os.PathLike)
 
@@ -345,7 +345,7 @@ def _read_stdin(stdin: BinaryIO | None) -> io.BytesIO:
 def _drain(stream: BinaryIO, shown: str) -> io.BytesIO:
     buffer = io.BytesIO()
     while chunk := stream.read(2**16):
-        add(buffer, chunk, shown)
+        append_limited(buffer, chunk, shown)
     return buffer
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks.colors import TRAINED, Color, named
+from vipcli.marks.colors import TRAINED, Color, named_color
 from vipcli.marks.drawing import arrow_shape, draw
 from vipcli.marks.kinds import (
     KINDS,
@@ -125,7 +125,10 @@ def _draw_if_clear(
     red, green, blue = cv2.split(cv2.absdiff(marked[::step, ::step], image[::step, ::step]))
     change = cv2.max(cv2.max(red, green), blue)
     changed = change > 8
-    cover = draw(np.zeros_like(image), [replace(mark, color=named("white"))], [style])[::step, ::step, 0] > 0
+    cover = (
+        draw(np.zeros_like(image), [replace(mark, color=named_color("white"))], [style])[::step, ::step, 0]
+        > 0
+    )
     # Strokes thinner than a pixel of the model's input become fainter when the picture is scaled down.
     width = style.stroke * INPUT_SIZE / max(scene.width, scene.height) if style.stroke else 1.0
     threshold = _MIN_AREA_CHANGE if isinstance(mark, MaskMark | PointMark) else _MIN_STROKE_CHANGE
@@ -198,7 +201,7 @@ def _choose_color(kind: type[Mark], drawn: list[DrawnMark], thing: Thing | None,
         used.append(thing.color)
     pool = list(TRAINED) if rng.random() < 0.82 else list(EXTRA_MARK_COLORS)
     distinct = [name for name in pool if not any(similar_colors(name, other) for other in used)]
-    return named(rng.choice(distinct or list(TRAINED)))
+    return named_color(rng.choice(distinct or list(TRAINED)))
 
 
 def _empty_region(scene: Scene, rng: random.Random) -> Bounds | None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from vipcli.geometry import XY
-from vipcli.marks.colors import TRAINED, Color, named
+from vipcli.marks.colors import TRAINED, Color, named_color
 from vipcli.marks.drawing import draw
 from vipcli.marks.kinds import (
     BY_KIND,
@@ -667,7 +667,7 @@ class MarkedPicture:
         """Add a clear and unambiguous mark to a thing; False if none was found."""
         height, width = self.plain.shape[:2]
         for _ in range(25):
-            color = named(rng.choice([*TRAINED] if rng.random() < 0.8 else OTHER_MARK_COLORS))
+            color = named_color(rng.choice([*TRAINED] if rng.random() < 0.8 else OTHER_MARK_COLORS))
             mark = _mark(rng.choice(_usable_mark_kinds(self.things)), color, target, (width, height), rng)
             jitter = rng.choice((None, rng.getrandbits(32)))
             style = styles_for([mark], width, height, jitter=jitter)[0]
@@ -1008,7 +1008,7 @@ def _absent(picture: MarkedPicture, rng: random.Random) -> tuple[str, str, tuple
     """A question about an absent mark."""
     mark = _mark(
         rng.choice(_usable_mark_kinds(picture.things)),
-        named(rng.choice([*TRAINED])),
+        named_color(rng.choice([*TRAINED])),
         picture.things[0],
         (999, 999),
         rng,
