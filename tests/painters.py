@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vipcli.geometry import XY
-from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.kinds import (
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
+    Mark,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
+)
 from vipcli.marks.styles import Style
 
 Pixels = NDArray[np.uint8]
@@ -41,29 +51,29 @@ def composite(image: Pixels, painted: Stencil, rgb: tuple[int, int, int], alpha:
 def paint(pen: ImageDraw.ImageDraw, mark: Mark, style: Style, ink: Any) -> None:
     """Draw a mark with a pen, in the color `ink`."""
     match mark:
-        case Box():
+        case BoxMark():
             pen.rectangle(_rounded(mark.points), outline=ink, width=style.stroke)
-        case Ellipse():
+        case EllipseMark():
             pen.ellipse(_rounded(_scaled_frame(mark, style.scale)), outline=ink, width=style.stroke)
-        case Triangle():
+        case TriangleMark():
             first, second, third = _rounded(_corners(mark, style))
             # Continue past the first corner, so that it is joined like the others.
             pen.line([first, second, third, first, second], fill=ink, width=style.stroke, joint="curve")
-        case Point():
+        case PointMark():
             across, down = style.radii
             frame = [(mark.x - across, mark.y - down), (mark.x + across, mark.y + down)]
             pen.ellipse(_rounded(frame), fill=ink, outline=ink)
-        case Arrow():
+        case ArrowMark():
             _arrow(pen, mark, style, ink)
-        case Scribble():
+        case ScribbleMark():
             _segments(pen, curve(mark.path, 8), style.stroke, ink)
-        case Contour():
+        case ContourMark():
             reach = (style.stroke - 1) // 2
             for polygon in mark.polygons:
                 for across in range(-reach, reach + 1):
                     for down in range(-reach, reach + 1):
                         pen.polygon([(x + across, y + down) for x, y in _rounded(polygon)], outline=ink)
-        case Mask():
+        case MaskMark():
             for polygon in mark.polygons:
                 pen.polygon(_rounded(polygon), fill=ink)
 
@@ -101,7 +111,7 @@ def curve(path: Sequence[XY], spacing: float) -> list[XY]:
     return [*points, path[-1]]
 
 
-def _arrow(pen: ImageDraw.ImageDraw, mark: Arrow, style: Style, ink: Any) -> None:
+def _arrow(pen: ImageDraw.ImageDraw, mark: ArrowMark, style: Style, ink: Any) -> None:
     smallest, largest = style.head_sizes
     if mark.tail is None:
         assert style.angle is not None, "an arrow without a tail needs an angle"
@@ -133,12 +143,12 @@ def _toward(start: XY, angle: float, distance: float) -> XY:
     return start[0] + distance * math.cos(angle), start[1] + distance * math.sin(angle)
 
 
-def _corners(mark: Triangle, style: Style) -> list[XY]:
+def _corners(mark: TriangleMark, style: Style) -> list[XY]:
     wide, high = mark.x2 - mark.x1, mark.y2 - mark.y1
     return [(mark.x1 + across * wide, mark.y1 + down * high) for across, down in style.corners]
 
 
-def _scaled_frame(mark: Ellipse, scale: float) -> list[XY]:
+def _scaled_frame(mark: EllipseMark, scale: float) -> list[XY]:
     x, y = (mark.x1 + mark.x2) / 2, (mark.y1 + mark.y2) / 2
     across, down = (mark.x2 - mark.x1) / 2 * scale, (mark.y2 - mark.y1) / 2 * scale
     return [(x - across, y - down), (x + across, y + down)]

@@ -20,7 +20,7 @@ from tests.annotated import assert_sound, disc, photo
 from tests.plain import assert_plain
 from vipcli.annotations.reading import FORMS, Annotated, form_of, read
 from vipcli.errors import FAILED, AnnotationError, ImageError
-from vipcli.marks.regions import Region, typed
+from vipcli.marks.regions import Region, mark_for
 from vipcli.pictures.images import load_picture, size_of
 
 Pixels = NDArray[np.uint8]
@@ -114,16 +114,16 @@ def test_coco_polygons(folder: Path) -> None:
     assert region == Region("contour", polygons=polygons, label="cat", id="1")
     region = region_of(folder, segmentation=segmentation[0], bbox=[1, 1, 8, 8])
     assert region == Region("box", ((1, 1), (9, 9)), polygons[:1], label="cat", id="1")
-    assert typed(region, "mask").polygons == polygons[:1]
+    assert mark_for(region, "mask").polygons == polygons[:1]
 
 
 def filled(region: Region) -> NDArray[np.bool_]:
-    from vipcli.marks.colors import named
+    from vipcli.marks.colors import named_color
     from vipcli.marks.drawing import draw
-    from vipcli.marks.kinds import Mask
+    from vipcli.marks.kinds import MaskMark
     from vipcli.marks.styles import Style
 
-    mark = Mask(named("red"), region.polygons)
+    mark = MaskMark(named_color("red"), region.polygons)
     marked = draw(np.zeros((48, 64, 3), np.uint8), [mark], [Style(0, alpha=255)])
     return np.asarray(marked[..., 0] == 255)
 

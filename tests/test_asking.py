@@ -30,7 +30,7 @@ from vipcli.checkpoints.catalog import INTERLEAVE, LLAVA, ONEVISION, VIPLLAVA, F
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import HUMAN, TemplateForm
 from vipcli.errors import ImageError, MarkError, PromptError, UsageError
-from vipcli.marks.kinds import Mask, parse_mark
+from vipcli.marks.kinds import MaskMark, parse_mark
 from vipcli.pictures import fitting
 from vipcli.pictures.images import Picture, load_picture
 from vipcli.pictures.videos import Video
@@ -297,7 +297,7 @@ def test_a_mask_image_becomes_a_mark(tmp_path: Path) -> None:
     painted = (result.pixels == (0, 0, 255)).all(axis=2)
     assert (painted == (pixels > 0)).all()
     (mark,) = result.marks
-    assert isinstance(mark, Mask)
+    assert isinstance(mark, MaskMark)
     assert mark.bounds == (40, 30, 89, 59)
 
 

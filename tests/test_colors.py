@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from tests.plain import assert_plain
 from vipcli.errors import USED_WRONGLY, ColorError
-from vipcli.marks.colors import ALIASES, NAMED, TRAINED, UNTRAINED, Color, named, nearest_name, parse_color
+from vipcli.marks.colors import (
+    ALIASES,
+    NAMED,
+    TRAINED,
+    UNTRAINED,
+    Color,
+    named_color,
+    nearest_name,
+    parse_color,
+)
 
 channels = st.integers(0, 255)
 rgbs = st.tuples(channels, channels, channels)
@@ -43,20 +52,20 @@ def test_the_trained_names_and_values() -> None:
 @pytest.mark.parametrize("spell", [str, str.upper, str.title, lambda name: f"  {name}\t"])
 def test_every_name_is_read(name: str, spell: Callable[[str], str]) -> None:
     color = parse_color(spell(name))
-    assert color == Color(name, NAMED[name]) == named(name)
+    assert color == Color(name, NAMED[name]) == named_color(name)
     assert color.trained == (name in TRAINED)
 
 
 @pytest.mark.parametrize(("alias", "name"), [("cyan", "aqua"), ("magenta", "fuchsia"), ("grey", "gray")])
 def test_an_alias_goes_by_the_name_the_model_knows(alias: str, name: str) -> None:
-    assert parse_color(alias) == parse_color(name) == named(alias)
+    assert parse_color(alias) == parse_color(name) == named_color(alias)
     assert parse_color(alias).name == name
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_a_named_value_is_nearest_to_its_own_name(name: str) -> None:
     assert nearest_name(NAMED[name]) == name
-    assert parse_color(named(name).hex) == named(name)
+    assert parse_color(named_color(name).hex) == named_color(name)
 
 
 @given(rgbs)

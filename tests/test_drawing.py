@@ -21,21 +21,21 @@ from PIL import Image
 
 from tests import painters
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks.colors import NAMED, TRAINED, Color, named
+from vipcli.marks.colors import NAMED, TRAINED, Color, named_color
 from vipcli.marks.drawing import arrow_shape, draw, trace
 from vipcli.marks.kinds import (
     BY_KIND,
     LIMIT,
-    Arrow,
-    Box,
-    Contour,
-    Ellipse,
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
     Mark,
-    Mask,
-    Point,
-    Scribble,
-    Triangle,
-    keep_inside,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
+    clip_to_picture,
     parse_mark,
 )
 from vipcli.marks.styles import Style, relative_size, styles_for
@@ -43,7 +43,7 @@ from vipcli.marks.styles import Style, relative_size, styles_for
 Pixels = NDArray[np.uint8]
 Stencil = NDArray[np.bool_]
 
-RED, BLUE = named("red"), named("blue")
+RED, BLUE = named_color("red"), named_color("blue")
 SIZES = [(336, 336), (640, 480), (200, 600), (1920, 1080), (50, 50)]
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -133,7 +133,7 @@ def whole_frame(rng: random.Random, width: int, height: int, least: int) -> Boun
 
 @pytest.mark.parametrize("stroke", [1, 2, 3, 4, 8])
 def test_a_rectangle_lies_on_and_inside_its_box(stroke: int) -> None:
-    seen = painted(Box(RED, 10, 20, 50, 40), solid(stroke), 80, 60)
+    seen = painted(BoxMark(RED, 10, 20, 50, 40), solid(stroke), 80, 60)
     expected = lit((slice(20, 41), slice(10, 51)), width=80, height=60)
     expected[20 + stroke : 41 - stroke, 10 + stroke : 51 - stroke] = False
     assert np.array_equal(seen, expected)
@@ -144,7 +144,7 @@ def test_a_rectangle_lies_on_and_inside_its_box(stroke: int) -> None:
 def test_rectangles_are_painted_as_in_training(width: int, height: int, jitter: int | None) -> None:
     rng = random.Random(width)
     for _ in range(10):
-        mark = Box(RED, *whole_frame(rng, width, height, 30))
+        mark = BoxMark(RED, *whole_frame(rng, width, height, 30))
         (style,) = styles_for([mark], width, height, jitter=jitter)
         style = replace(style, stroke=min(style.stroke, 30))
         assert np.array_equal(
@@ -167,7 +167,7 @@ def test_rectangles_are_painted_as_in_training(width: int, height: int, jitter: 
 def test_a_rectangle_keeps_its_sides_at_the_pictures_edge(
     frame: Bounds, rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    seen = painted(Box(RED, *frame), solid(3), 80, 60)
+    seen = painted(BoxMark(RED, *frame), solid(3), 80, 60)
     expected = lit((slice(*rows), slice(*columns)), width=80, height=60)
     expected[rows[0] + 3 : max(rows[1] - 3, 0), columns[0] + 3 : max(columns[1] - 3, 0)] = False
     assert np.array_equal(seen, expected)
@@ -176,7 +176,7 @@ def test_a_rectangle_keeps_its_sides_at_the_pictures_edge(
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 12))
 def test_a_box_smaller_than_its_strokes_is_filled(wide: int, high: int, stroke: int) -> None:
     assume(min(wide, high) + 1 <= 2 * stroke)
-    seen = painted(Box(RED, 5, 6, 5 + wide, 6 + high), solid(stroke), 30, 30)
+    seen = painted(BoxMark(RED, 5, 6, 5 + wide, 6 + high), solid(stroke), 30, 30)
     assert np.array_equal(seen, lit((slice(6, 7 + high), slice(5, 6 + wide)), width=30, height=30))
 
 
@@ -188,7 +188,7 @@ def test_a_box_smaller_than_its_strokes_is_filled(wide: int, high: int, stroke: 
 def test_ellipses_are_painted_as_in_training(width: int, height: int, stroke: int) -> None:
     rng = random.Random(stroke)
     for _ in range(6):
-        mark = Ellipse(RED, *whole_frame(rng, width, height, 20))
+        mark = EllipseMark(RED, *whole_frame(rng, width, height, 20))
         style = solid(stroke)
         ours, theirs = painted(mark, style, width, height), painters.stencil(mark, style, width, height)
         assert_alike(ours, theirs, least=0.8 if stroke < 8 else 0.9)
@@ -196,7 +196,7 @@ def test_ellipses_are_painted_as_in_training(width: int, height: int, stroke: in
 
 @pytest.mark.parametrize("stroke", [1, 2, 3, 4, 8])
 def test_an_ellipse_touches_the_sides_of_its_rectangle(stroke: int) -> None:
-    seen = painted(Ellipse(RED, 10, 20, 90, 60), solid(stroke), 110, 90)
+    seen = painted(EllipseMark(RED, 10, 20, 90, 60), solid(stroke), 110, 90)
     rows, columns = seen[:, 50].nonzero()[0], seen[40].nonzero()[0]
     assert rows.tolist() == [*range(20, 20 + stroke), *range(61 - stroke, 61)]
     assert columns.tolist() == [*range(10, 10 + stroke), *range(91 - stroke, 91)]
@@ -207,7 +207,7 @@ def test_an_ellipse_touches_the_sides_of_its_rectangle(stroke: int) -> None:
 
 @pytest.mark.parametrize("scale", [1, 1.25, 1.5])
 def test_an_ellipse_grows_about_its_centre(scale: float) -> None:
-    seen = painted(Ellipse(RED, 80, 90, 120, 130), solid(3, scale=scale), 200, 220)
+    seen = painted(EllipseMark(RED, 80, 90, 120, 130), solid(3, scale=scale), 200, 220)
     reach = round(20 * scale)
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     assert (rows.min(), rows.max()) == (110 - reach, 110 + reach)
@@ -216,7 +216,7 @@ def test_an_ellipse_grows_about_its_centre(scale: float) -> None:
 
 
 def test_an_ellipse_smaller_than_its_strokes_is_filled() -> None:
-    mark = Ellipse(RED, 10, 10, 20, 30)
+    mark = EllipseMark(RED, 10, 10, 20, 30)
     filled = painted(mark, solid(5), 40, 40)
     assert filled[20, 10:21].all() and filled[10:31, 15].all()
     assert np.array_equal(filled, painted(mark, solid(50), 40, 40))
@@ -226,7 +226,7 @@ def test_an_ellipse_smaller_than_its_strokes_is_filled() -> None:
 def test_points_are_painted_as_in_training(width: int, height: int) -> None:
     rng = random.Random(width)
     for seed in range(20):
-        mark = Point(RED, *whole_point(rng, width, height))
+        mark = PointMark(RED, *whole_point(rng, width, height))
         (style,) = styles_for([mark], width, height, jitter=seed)
         style = replace(style, radii=(round(style.radii[0]) + 4, round(style.radii[1]) + 4))
         assert_alike(
@@ -237,7 +237,7 @@ def test_points_are_painted_as_in_training(width: int, height: int) -> None:
 @pytest.mark.parametrize("radius", [1, 2, 3, 8, 20, 91])
 def test_a_point_is_a_disc(radius: int) -> None:
     side = 4 * radius + 1
-    seen = painted(Point(RED, 2 * radius, 2 * radius), solid(radii=(radius, radius)), side, side)
+    seen = painted(PointMark(RED, 2 * radius, 2 * radius), solid(radii=(radius, radius)), side, side)
     rows, columns = np.mgrid[:side, :side] - 2 * radius
     away = np.hypot(rows, columns)
     assert seen[away <= radius - 0.65].all()
@@ -246,7 +246,7 @@ def test_a_point_is_a_disc(radius: int) -> None:
 
 
 def test_a_stretched_point() -> None:
-    seen = painted(Point(RED, 50, 40), solid(radii=(40, 10)), 100, 80)
+    seen = painted(PointMark(RED, 50, 40), solid(radii=(40, 10)), 100, 80)
     assert seen[40, 10:91].all() and seen[30:51, 50].all()
     assert seen.sum() == pytest.approx(math.pi * 40.5 * 10.5, rel=0.03)
 
@@ -257,8 +257,8 @@ def test_a_stretched_point() -> None:
 @pytest.mark.parametrize("stroke", range(1, 14))
 @pytest.mark.parametrize("offset", [0, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.9])
 def test_straight_strokes_have_the_width_asked_for(stroke: int, offset: float) -> None:
-    across = painted(Scribble(RED, ((20, 30 + offset), (80, 30 + offset))), solid(stroke), 100, 60)
-    down = painted(Scribble(RED, ((30 + offset, 20), (30 + offset, 80))), solid(stroke), 60, 100)
+    across = painted(ScribbleMark(RED, ((20, 30 + offset), (80, 30 + offset))), solid(stroke), 100, 60)
+    down = painted(ScribbleMark(RED, ((30 + offset, 20), (30 + offset, 80))), solid(stroke), 60, 100)
     # Their ends are cut straight, at the very pixels named.
     assert across.sum(axis=0).tolist() == [0] * 20 + [stroke] * 61 + [0] * 19
     assert down.sum(axis=1).tolist() == [0] * 20 + [stroke] * 61 + [0] * 19
@@ -270,7 +270,7 @@ def test_slanted_strokes_are_as_thick(stroke: int) -> None:
     for degrees in range(0, 180, 5):
         turn = math.radians(degrees)
         end = (150 + 120 * math.cos(turn), 150 + 120 * math.sin(turn))
-        seen = painted(Scribble(RED, ((150, 150), end)), solid(stroke), 300, 300)
+        seen = painted(ScribbleMark(RED, ((150, 150), end)), solid(stroke), 300, 300)
         assert seen.sum() == pytest.approx(120 * stroke, rel=0.45 if stroke < 4 else 0.15), degrees
 
 
@@ -280,7 +280,7 @@ def test_ends_of_slanted_strokes_are_cut_straight(stroke: int, degrees: int) -> 
     turn = math.radians(degrees)
     along, aside = (math.cos(turn), math.sin(turn)), (-math.sin(turn), math.cos(turn))
     start, end = (150.0, 150.0), (150 + 100 * along[0], 150 + 100 * along[1])
-    seen = painted(Scribble(RED, (start, end)), solid(stroke), 300, 300)
+    seen = painted(ScribbleMark(RED, (start, end)), solid(stroke), 300, 300)
     rows, columns = np.mgrid[:300, :300]
     ahead = (columns - end[0]) * along[0] + (rows - end[1]) * along[1]
     beside = np.abs((columns - end[0]) * aside[0] + (rows - end[1]) * aside[1])
@@ -304,14 +304,14 @@ def test_triangles_are_painted_as_in_training(width: int, height: int, stroke: i
         ):
             continue
         compared += 1
-        mark = Triangle(RED, x1, y1, x2, y2)
+        mark = TriangleMark(RED, x1, y1, x2, y2)
         style = solid(stroke, corners=tuple(((x - x1) / (x2 - x1), (y - y1) / (y2 - y1)) for x, y in points))
         ours, theirs = painted(mark, style, width, height), painters.stencil(mark, style, width, height)
         assert_alike(ours, theirs, least=least_overlap(stroke), most=2.3)
 
 
 def test_a_triangle_is_an_outline() -> None:
-    mark = Triangle(RED, 20, 20, 120, 100)
+    mark = TriangleMark(RED, 20, 20, 120, 100)
     (style,) = styles_for([mark], 336, 336)
     seen = painted(mark, style, 336, 336)
     assert seen[20, 70] and seen[100, 20] and seen[100, 120] and seen[100, 70]
@@ -326,7 +326,7 @@ def test_a_triangle_is_an_outline() -> None:
 def test_arrows_are_painted_as_in_training(width: int, height: int, seed: int) -> None:
     rng = random.Random(seed)
     tip, tail = whole_point(rng, width, height), whole_point(rng, width, height)
-    for mark in (Arrow(RED, tip), Arrow(RED, tip, tail)):
+    for mark in (ArrowMark(RED, tip), ArrowMark(RED, tip, tail)):
         (style,) = styles_for([mark], width, height, jitter=seed)
         if mark.tail is None and width == 50:
             style = replace(style, length=25.0)
@@ -338,7 +338,7 @@ def test_arrows_are_painted_as_in_training(width: int, height: int, seed: int) -
 
 
 def test_a_default_arrow_by_hand() -> None:
-    mark = Arrow(RED, (100, 100))
+    mark = ArrowMark(RED, (100, 100))
     (style,) = styles_for([mark], 336, 336)
     shaft, head = arrow_shape(mark, style, 336, 336)
     # 40 long, 14 of them the head, towards the far corner.
@@ -355,7 +355,7 @@ def test_a_default_arrow_by_hand() -> None:
 
 
 def test_an_arrow_from_its_tail_to_its_tip() -> None:
-    mark = Arrow(RED, (100, 50), (20, 50))
+    mark = ArrowMark(RED, (100, 50), (20, 50))
     (style,) = styles_for([mark], 336, 336)
     seen = painted(mark, style, 336, 336)
     assert seen[49:52, 20:101].all()
@@ -367,14 +367,14 @@ def test_an_arrow_from_its_tail_to_its_tip() -> None:
 
 @pytest.mark.parametrize(("length", "head"), [(4, 6), (40, 40 * 0.35 / 0.65), (300, 25)])
 def test_a_head_keeps_to_its_sizes(length: float, head: float) -> None:
-    mark = Arrow(RED, (10, 100), (10 + length, 100))
+    mark = ArrowMark(RED, (10, 100), (10 + length, 100))
     (style,) = styles_for([mark], 336, 336)
     _, (wing, tip, _) = arrow_shape(mark, style, 336, 336)
     assert math.dist(wing, tip) == pytest.approx(head)
 
 
 def test_an_open_head_is_not_filled() -> None:
-    mark = Arrow(RED, (50, 50), (150, 50))
+    mark = ArrowMark(RED, (50, 50), (150, 50))
     style = solid(3, head_sizes=(40, 40))
     closed = painted(mark, style, 200, 100)
     opened = painted(mark, replace(style, open_head=True), 200, 100)
@@ -383,7 +383,7 @@ def test_an_open_head_is_not_filled() -> None:
 
 
 def test_a_bent_arrow_leaves_the_straight_line() -> None:
-    mark = Arrow(RED, (50, 50), (150, 50))
+    mark = ArrowMark(RED, (50, 50), (150, 50))
     bent = painted(mark, solid(3, bend=(0, 10)), 200, 100)
     assert bent[60, 100] and bent[50, 150] and not bent[50, 100]
 
@@ -403,7 +403,7 @@ def test_a_default_arrow_stays_inside(size: tuple[int, int], data: st.DataObject
             | st.floats(min(length, height / 2), height - near)
         ),
     )
-    mark = Arrow(RED, tip)
+    mark = ArrowMark(RED, tip)
     (style,) = styles_for([mark], width, height)
     shaft, head = arrow_shape(mark, style, width, height)
     assert all(0 <= x <= width and 0 <= y <= height for x, y in (*shaft, *head))
@@ -411,7 +411,7 @@ def test_a_default_arrow_stays_inside(size: tuple[int, int], data: st.DataObject
 
 @pytest.mark.parametrize("tip", [(450, 10), (20, 5), (880, 19)])
 def test_a_default_arrow_keeps_its_tail_on_a_strip_of_a_picture(tip: XY) -> None:
-    mark = Arrow(RED, tip)
+    mark = ArrowMark(RED, tip)
     (style,) = styles_for([mark], 900, 20)
     shaft, _ = arrow_shape(mark, style, 900, 20)
     assert all(0 <= x <= 900 and 0 <= y <= 20 for x, y in shaft)
@@ -419,7 +419,7 @@ def test_a_default_arrow_keeps_its_tail_on_a_strip_of_a_picture(tip: XY) -> None
 
 @pytest.mark.parametrize("tip", [(0, 0), (336, 0), (0, 336), (336, 336), (168, 168), (0, 168), (168, 336)])
 def test_a_default_arrow_is_seen_from_any_edge(tip: XY) -> None:
-    mark = Arrow(RED, tip)
+    mark = ArrowMark(RED, tip)
     (style,) = styles_for([mark], 336, 336)
     shaft, _ = arrow_shape(mark, style, 336, 336)
     assert all(0 <= x <= 336 and 0 <= y <= 336 for x, y in shaft)
@@ -437,7 +437,7 @@ def test_a_default_arrow_is_seen_from_any_edge(tip: XY) -> None:
     ],
 )
 def test_scribbles_are_painted_as_in_training(path: tuple[XY, ...], stroke: int) -> None:
-    mark = Scribble(RED, path)
+    mark = ScribbleMark(RED, path)
     ours = painted(mark, solid(stroke), 300, 300)
     theirs = painters.stencil(mark, solid(stroke), 300, 300)
     assert_alike(ours, theirs, least=least_overlap(stroke), most=2.3)
@@ -448,7 +448,7 @@ def test_a_wild_scribble_follows_its_curve(seed: int) -> None:
     rng = random.Random(seed)
     path = tuple((rng.uniform(30, 270), rng.uniform(30, 270)) for _ in range(rng.randint(3, 9)))
     stroke = rng.randint(1, 30)
-    seen = painted(Scribble(RED, path), solid(stroke), 300, 300)
+    seen = painted(ScribbleMark(RED, path), solid(stroke), 300, 300)
     line = painters.curve(path, 0.4)
     middle = np.zeros((300, 300), np.bool_)
     for x, y in line:
@@ -467,7 +467,7 @@ def test_a_wild_scribble_follows_its_curve(seed: int) -> None:
 
 @pytest.mark.parametrize("xs", [(100, 102, 200), (50, 60, 61, 250), (20, 20, 90, 91, 92), (5, 250, 251, 252)])
 def test_a_scribble_of_uneven_steps_does_not_turn_back(xs: tuple[int, ...]) -> None:
-    seen = painted(Scribble(RED, tuple((x, 50) for x in xs)), solid(3), 300, 100)
+    seen = painted(ScribbleMark(RED, tuple((x, 50) for x in xs)), solid(3), 300, 100)
     columns = np.flatnonzero(seen.any(axis=0))
     assert (columns.min(), columns.max()) == (xs[0], xs[-1])
     assert len(columns) == xs[-1] - xs[0] + 1
@@ -475,7 +475,7 @@ def test_a_scribble_of_uneven_steps_does_not_turn_back(xs: tuple[int, ...]) -> N
 
 def test_a_scribble_passes_through_its_points() -> None:
     path = ((20, 30), (90, 100), (40, 160), (180, 170), (150, 20))
-    seen = painted(Scribble(RED, path), solid(3), 200, 200)
+    seen = painted(ScribbleMark(RED, path), solid(3), 200, 200)
     assert all(seen[y, x] for x, y in path)
 
 
@@ -491,7 +491,7 @@ def test_a_scribble_passes_through_its_points() -> None:
     ],
 )
 def test_repeated_points_do_no_harm(path: tuple[XY, ...]) -> None:
-    seen = painted(Scribble(RED, path), solid(5), 140, 140)
+    seen = painted(ScribbleMark(RED, path), solid(5), 140, 140)
     assert farthest(seen, lit((slice(50, 91), slice(50, 91)), width=140, height=140)) <= 15
 
 
@@ -504,7 +504,7 @@ def test_contours_are_painted_as_in_training(stroke: int, width: int, height: in
     rng = random.Random(stroke)
     for _ in range(6):
         polygon = tuple(whole_point(rng, width, height) for _ in range(rng.randint(3, 7)))
-        mark = Contour(RED, (polygon,))
+        mark = ContourMark(RED, (polygon,))
         ours = painted(mark, solid(stroke), width, height)
         theirs = painters.stencil(mark, solid(stroke), width, height)
         # Both step a slanted line by whole pixels, and may step a pixel apart.
@@ -514,13 +514,13 @@ def test_contours_are_painted_as_in_training(stroke: int, width: int, height: in
 @pytest.mark.parametrize("stroke", [1, 3, 5, 9])
 @pytest.mark.parametrize("frame", [(10, 20, 60, 50), (0, 0, 80, 70), (-1, -2, 81, 71), (30, 30, 31, 31)])
 def test_upright_contours_are_painted_exactly(stroke: int, frame: Bounds) -> None:
-    mark = Contour(RED, (corners(*frame),))
+    mark = ContourMark(RED, (corners(*frame),))
     ours = painted(mark, solid(stroke), 80, 70)
     assert np.array_equal(ours, painters.stencil(mark, solid(stroke), 80, 70))
 
 
 def test_a_contour_has_every_polygon() -> None:
-    mark = Contour(RED, (corners(10, 10, 30, 30), corners(50, 50, 60, 60), corners(15, 15, 25, 25)))
+    mark = ContourMark(RED, (corners(10, 10, 30, 30), corners(50, 50, 60, 60), corners(15, 15, 25, 25)))
     seen = painted(mark, solid(1), 80, 80)
     assert seen[10, 10:31].all() and seen[50:61, 60].all() and seen[15, 15:26].all()
     assert not seen[20, 20] and not seen[55, 55]
@@ -531,7 +531,7 @@ def test_upright_masks_are_painted_exactly(width: int, height: int) -> None:
     rng = random.Random(height)
     for _ in range(10):
         frame = whole_frame(rng, width, height, 1)
-        mark = Mask(RED, (corners(*frame),))
+        mark = MaskMark(RED, (corners(*frame),))
         seen = painted(mark, solid(), width, height)
         x1, y1, x2, y2 = map(int, frame)
         assert np.array_equal(seen, lit((slice(y1, y2 + 1), slice(x1, x2 + 1)), width=width, height=height))
@@ -551,7 +551,7 @@ def test_masks_are_painted_as_in_training(width: int, height: int) -> None:
             )
             for turn in range(count)
         )
-        mark = Mask(RED, (polygon,))
+        mark = MaskMark(RED, (polygon,))
         # Ours covers every pixel on the polygon's border, Pillow those of its upper left half.
         assert_alike(
             painted(mark, solid(), width, height),
@@ -562,7 +562,7 @@ def test_masks_are_painted_as_in_training(width: int, height: int) -> None:
 
 
 def test_a_polygon_inside_another_is_a_hole() -> None:
-    mark = Mask(RED, (corners(10, 10, 60, 60), corners(20, 20, 50, 50), corners(30, 30, 40, 40)))
+    mark = MaskMark(RED, (corners(10, 10, 60, 60), corners(20, 20, 50, 50), corners(30, 30, 40, 40)))
     seen = painted(mark, solid(), 80, 80)
     assert seen[15, 15] and seen[35, 35]
     assert not seen[25, 25] and not seen[70, 70]
@@ -576,7 +576,7 @@ def test_a_traced_mask_fills_the_same_pixels(mask: Stencil) -> None:
     polygons = trace(mask)
     assert (polygons == ()) == (not mask.any())
     if polygons:
-        seen = painted(Mask(RED, polygons), solid(), mask.shape[1], mask.shape[0])
+        seen = painted(MaskMark(RED, polygons), solid(), mask.shape[1], mask.shape[0])
         assert np.array_equal(seen, mask)
 
 
@@ -599,7 +599,7 @@ def test_a_traced_mask_fills_the_same_pixels(mask: Stencil) -> None:
 )
 def test_tracing_by_hand(rows: list[str]) -> None:
     mask = np.array([[pixel == "#" for pixel in row] for row in rows])
-    seen = painted(Mask(RED, trace(mask)), solid(), mask.shape[1], mask.shape[0])
+    seen = painted(MaskMark(RED, trace(mask)), solid(), mask.shape[1], mask.shape[0])
     assert np.array_equal(seen, mask)
 
 
@@ -607,7 +607,7 @@ def test_tracing_by_hand(rows: list[str]) -> None:
 def test_a_large_mask_is_traced_exactly(seed: int) -> None:
     blurred = cv2.GaussianBlur(np.random.default_rng(seed).random((300, 400)), (0, 0), 5)
     mask = blurred > np.median(blurred)
-    assert np.array_equal(painted(Mask(RED, trace(mask)), solid(), 400, 300), mask)
+    assert np.array_equal(painted(MaskMark(RED, trace(mask)), solid(), 400, 300), mask)
     assert not trace(np.zeros((300, 400), np.bool_))
     assert trace(np.asfortranarray(mask)) == trace(mask) == trace(mask.copy()[::1])
 
@@ -615,15 +615,15 @@ def test_a_large_mask_is_traced_exactly(seed: int) -> None:
 # Blending
 
 ONE_OF_EACH: tuple[Mark, ...] = (
-    Box(RED, 12, 15, 60, 70),
-    Ellipse(BLUE, 70, 10, 140, 50),
-    Triangle(named("gold"), 80, 60, 150, 110),
-    Point(named("purple"), 30, 95),
-    Arrow(named("lime"), (100, 85)),
-    Arrow(named("lime"), (160, 20), (130, 100)),
-    Scribble(named("aqua"), ((20, 20), (140, 100), (20, 100), (140, 20))),
-    Contour(named("orange"), (((10, 60), (70, 80), (40, 110)),)),
-    Mask(named("fuchsia"), (((90, 20), (150, 60), (100, 100)),)),
+    BoxMark(RED, 12, 15, 60, 70),
+    EllipseMark(BLUE, 70, 10, 140, 50),
+    TriangleMark(named_color("gold"), 80, 60, 150, 110),
+    PointMark(named_color("purple"), 30, 95),
+    ArrowMark(named_color("lime"), (100, 85)),
+    ArrowMark(named_color("lime"), (160, 20), (130, 100)),
+    ScribbleMark(named_color("aqua"), ((20, 20), (140, 100), (20, 100), (140, 20))),
+    ContourMark(named_color("orange"), (((10, 60), (70, 80), (40, 110)),)),
+    MaskMark(named_color("fuchsia"), (((90, 20), (150, 60), (100, 100)),)),
 )
 EACH_KIND = pytest.mark.parametrize("mark", ONE_OF_EACH, ids=lambda mark: mark.kind)
 
@@ -648,14 +648,18 @@ def test_every_value_blends_as_in_pillow(alpha: int) -> None:
     image = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
     everywhere = np.ones((1, 256), np.bool_)
     for rgb in [*NAMED.values(), (1, 77, 254), (13, 101, 199)]:
-        mark = Mask(Color("red", rgb), (corners(0, 0, 256, 0),))
+        mark = MaskMark(Color("red", rgb), (corners(0, 0, 256, 0),))
         after = draw(image, [mark], [Style(0, alpha)])
         assert np.array_equal(after, painters.composite(image, everywhere, rgb, alpha))
 
 
 def test_marks_blend_in_order_and_each_over_the_last() -> None:
     image = noise(170, 120)
-    marks = (Mask(RED, (corners(10, 10, 90, 90),)), Box(BLUE, 50, 50, 140, 100), Point(named("gold"), 60, 60))
+    marks = (
+        MaskMark(RED, (corners(10, 10, 90, 90),)),
+        BoxMark(BLUE, 50, 50, 140, 100),
+        PointMark(named_color("gold"), 60, 60),
+    )
     styles = styles_for(marks, 170, 120, stroke=30)
     both = draw(image, marks, styles)
     one_by_one = image
@@ -671,15 +675,15 @@ def test_marks_blend_in_order_and_each_over_the_last() -> None:
 @pytest.mark.parametrize(
     ("mark", "style"),
     [
-        (Scribble(RED, ((10, 10), (90, 90), (90, 10), (10, 90))), Style(12)),
-        (Scribble(RED, ((10, 50), (90, 50), (10, 50))), Style(9)),
-        (Box(RED, 20, 20, 30, 25), Style(20)),
-        (Ellipse(RED, 20, 20, 40, 35), Style(15)),
-        (Triangle(RED, 20, 20, 50, 30), Style(14)),
-        (Arrow(RED, (20, 20), (80, 80)), Style(15, head_sizes=(30, 30))),
-        (Arrow(RED, (20, 20), (80, 80)), Style(15, head_sizes=(30, 30), open_head=True, bend=(9, -9))),
-        (Contour(RED, (corners(20, 20, 30, 30), corners(25, 25, 40, 40))), Style(9)),
-        (Mask(RED, (corners(20, 20, 60, 60), corners(60, 60, 80, 80))), Style(0)),
+        (ScribbleMark(RED, ((10, 10), (90, 90), (90, 10), (10, 90))), Style(12)),
+        (ScribbleMark(RED, ((10, 50), (90, 50), (10, 50))), Style(9)),
+        (BoxMark(RED, 20, 20, 30, 25), Style(20)),
+        (EllipseMark(RED, 20, 20, 40, 35), Style(15)),
+        (TriangleMark(RED, 20, 20, 50, 30), Style(14)),
+        (ArrowMark(RED, (20, 20), (80, 80)), Style(15, head_sizes=(30, 30))),
+        (ArrowMark(RED, (20, 20), (80, 80)), Style(15, head_sizes=(30, 30), open_head=True, bend=(9, -9))),
+        (ContourMark(RED, (corners(20, 20, 30, 30), corners(25, 25, 40, 40))), Style(9)),
+        (MaskMark(RED, (corners(20, 20, 60, 60), corners(60, 60, 80, 80))), Style(0)),
     ],
 )
 def test_a_mark_never_adds_to_itself(mark: Mark, style: Style) -> None:
@@ -759,15 +763,15 @@ def _scaled(mark: Mark, across: float, down: float) -> Mark:
         return xy[0] * across, xy[1] * down
 
     match mark:
-        case Box() | Ellipse() | Triangle():
+        case BoxMark() | EllipseMark() | TriangleMark():
             return type(mark)(mark.color, *point((mark.x1, mark.y1)), *point((mark.x2, mark.y2)))
-        case Point():
-            return Point(mark.color, *point((mark.x, mark.y)))
-        case Arrow():
-            return Arrow(mark.color, point(mark.tip), mark.tail and point(mark.tail))
-        case Scribble():
-            return Scribble(mark.color, tuple(map(point, mark.path)))
-        case Contour() | Mask():
+        case PointMark():
+            return PointMark(mark.color, *point((mark.x, mark.y)))
+        case ArrowMark():
+            return ArrowMark(mark.color, point(mark.tip), mark.tail and point(mark.tail))
+        case ScribbleMark():
+            return ScribbleMark(mark.color, tuple(map(point, mark.path)))
+        case ContourMark() | MaskMark():
             return type(mark)(mark.color, tuple(tuple(map(point, one)) for one in mark.polygons))
     raise AssertionError(mark.kind)
 
@@ -777,15 +781,15 @@ def _reach(mark: Mark, style: Style, width: int, height: int) -> Bounds:
     points: Sequence[XY] = mark.points
     grow_x = grow_y = style.stroke / 2 + 1
     match mark:
-        case Ellipse():
+        case EllipseMark():
             grow_x = (mark.x2 - mark.x1) * (style.scale - 1) / 2 + 1
             grow_y = (mark.y2 - mark.y1) * (style.scale - 1) / 2 + 1
-        case Point():
+        case PointMark():
             grow_x, grow_y = style.radii[0] + 1, style.radii[1] + 1
-        case Arrow():
+        case ArrowMark():
             shaft, head = arrow_shape(mark, style, width, height)
             points = [*shaft, *head]
-        case Scribble():
+        case ScribbleMark():
             points = painters.curve(mark.path, 1)
     xs, ys = zip(*points, strict=True)
     return min(xs) - grow_x, min(ys) - grow_y, max(xs) + grow_x, max(ys) + grow_y
@@ -798,16 +802,20 @@ anywhere = st.one_of(near, st.floats(-60, 120), st.sampled_from([-1e6, 1e6]))
 @st.composite
 def any_marks(draw: st.DrawFn, numbers: st.SearchStrategy[float] = anywhere) -> Mark:
     points = st.tuples(numbers, numbers)
-    kind = draw(st.sampled_from([Box, Ellipse, Triangle, Point, Arrow, Scribble, Contour, Mask]))
-    if kind in (Box, Ellipse, Triangle):
+    kind = draw(
+        st.sampled_from(
+            [BoxMark, EllipseMark, TriangleMark, PointMark, ArrowMark, ScribbleMark, ContourMark, MaskMark]
+        )
+    )
+    if kind in (BoxMark, EllipseMark, TriangleMark):
         (xa, ya), (xb, yb) = draw(points), draw(points)
         return kind(RED, min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb))
-    if kind is Point:
-        return Point(RED, *draw(points))
-    if kind is Arrow:
-        return Arrow(RED, draw(points), draw(st.none() | points))
-    if kind is Scribble:
-        return Scribble(RED, tuple(draw(st.lists(points, min_size=2, max_size=4))))
+    if kind is PointMark:
+        return PointMark(RED, *draw(points))
+    if kind is ArrowMark:
+        return ArrowMark(RED, draw(points), draw(st.none() | points))
+    if kind is ScribbleMark:
+        return ScribbleMark(RED, tuple(draw(st.lists(points, min_size=2, max_size=4))))
     polygons = st.lists(st.lists(points, min_size=1, max_size=5).map(tuple), min_size=1, max_size=3)
     mark: Mark = kind(RED, tuple(draw(polygons)))
     return mark
@@ -831,12 +839,12 @@ def test_any_marks_can_be_drawn_on_any_picture(
 
 
 # Left to itself, OpenCV paints a column at the edge for these.
-@example(Mask(RED, (((116.5, 52), (33, 90.5), (47.5, -4.5), (106.5, 1.5), (18.25, 21.5)),)), 19, 67, 0)
-@example(Mask(RED, (((100, 26.5), (80.5, -9), (-45, 85.25)),)), 1, 42, 0)
-@example(Mask(RED, (((0, 0), (-20.5, 9)),)), 6, 24, 0)
+@example(MaskMark(RED, (((116.5, 52), (33, 90.5), (47.5, -4.5), (106.5, 1.5), (18.25, 21.5)),)), 19, 67, 0)
+@example(MaskMark(RED, (((100, 26.5), (80.5, -9), (-45, 85.25)),)), 1, 42, 0)
+@example(MaskMark(RED, (((0, 0), (-20.5, 9)),)), 6, 24, 0)
 @given(any_marks(near), st.integers(1, 70), st.integers(1, 70), st.integers(0, 9))
 def test_a_mark_over_the_edge_is_cut_off_there(mark: Mark, width: int, height: int, jitter: int) -> None:
-    assume(not isinstance(mark, Box))  # it keeps its sides within the picture
+    assume(not isinstance(mark, BoxMark))  # it keeps its sides within the picture
     (style,) = styles_for([mark], 100, 100, jitter=jitter)
     part = painted(mark, style, width, height)
     whole = painted(_moved(mark, 100, 100), style, 300, 300)
@@ -853,15 +861,15 @@ def _moved(mark: Mark, right: float, down: float) -> Mark:
         return xy[0] + right, xy[1] + down
 
     match mark:
-        case Ellipse() | Triangle():
+        case EllipseMark() | TriangleMark():
             return type(mark)(mark.color, *point((mark.x1, mark.y1)), *point((mark.x2, mark.y2)))
-        case Point():
-            return Point(mark.color, *point((mark.x, mark.y)))
-        case Arrow():
-            return Arrow(mark.color, point(mark.tip), mark.tail and point(mark.tail))
-        case Scribble():
-            return Scribble(mark.color, tuple(map(point, mark.path)))
-        case Contour() | Mask():
+        case PointMark():
+            return PointMark(mark.color, *point((mark.x, mark.y)))
+        case ArrowMark():
+            return ArrowMark(mark.color, point(mark.tip), mark.tail and point(mark.tail))
+        case ScribbleMark():
+            return ScribbleMark(mark.color, tuple(map(point, mark.path)))
+        case ContourMark() | MaskMark():
             return type(mark)(mark.color, tuple(tuple(map(point, one)) for one in mark.polygons))
     raise AssertionError(mark.kind)
 
@@ -870,35 +878,35 @@ def _moved(mark: Mark, right: float, down: float) -> Mark:
 def test_a_picture_of_one_pixel(jitter: int | None) -> None:
     image = np.full((1, 1, 3), 90, np.uint8)
     for mark in (
-        Box(RED, 0, 0, 1, 1),
-        Ellipse(RED, 0, 0, 1, 1),
-        Triangle(RED, 0, 0, 1, 1),
-        Point(RED, 0, 0),
-        Arrow(RED, (0, 0)),
-        Arrow(RED, (0, 0), (1, 1)),
-        Scribble(RED, ((0, 0), (1, 1))),
-        Contour(RED, (corners(0, 0, 1, 1),)),
-        Mask(RED, (corners(0, 0, 1, 1),)),
+        BoxMark(RED, 0, 0, 1, 1),
+        EllipseMark(RED, 0, 0, 1, 1),
+        TriangleMark(RED, 0, 0, 1, 1),
+        PointMark(RED, 0, 0),
+        ArrowMark(RED, (0, 0)),
+        ArrowMark(RED, (0, 0), (1, 1)),
+        ScribbleMark(RED, ((0, 0), (1, 1))),
+        ContourMark(RED, (corners(0, 0, 1, 1),)),
+        MaskMark(RED, (corners(0, 0, 1, 1),)),
     ):
         (style,) = styles_for([mark], 1, 1, jitter=jitter, alpha=255)
         after = draw(image, [mark], [style])
         # Those two may pass the one pixel by.
-        if not isinstance(mark, Ellipse | Triangle):
+        if not isinstance(mark, EllipseMark | TriangleMark):
             assert after.tolist() == [[[255, 0, 0]]], mark
 
 
 @pytest.mark.parametrize(
     "mark",
     [
-        Box(RED, -50, -50, -10, -10),
-        Box(RED, 200, 10, 300, 40),
-        Ellipse(RED, 300, 300, 400, 400),
-        Triangle(RED, -90, 10, -30, 40),
-        Point(RED, 50, -90),
-        Arrow(RED, (400, 400), (300, 300)),
-        Scribble(RED, ((-50, 10), (-20, 90))),
-        Contour(RED, (corners(200, 200, 300, 300),)),
-        Mask(RED, (corners(-90, 0, -20, 90),)),
+        BoxMark(RED, -50, -50, -10, -10),
+        BoxMark(RED, 200, 10, 300, 40),
+        EllipseMark(RED, 300, 300, 400, 400),
+        TriangleMark(RED, -90, 10, -30, 40),
+        PointMark(RED, 50, -90),
+        ArrowMark(RED, (400, 400), (300, 300)),
+        ScribbleMark(RED, ((-50, 10), (-20, 90))),
+        ContourMark(RED, (corners(200, 200, 300, 300),)),
+        MaskMark(RED, (corners(-90, 0, -20, 90),)),
     ],
 )
 def test_a_mark_wholly_outside_paints_nothing(mark: Mark) -> None:
@@ -913,7 +921,7 @@ def test_the_farthest_marks_that_can_be_typed(kind: str, far: str, width: int, h
     text = "50%,50%" if kind == "point" else f"-{far},-{far},{far},{far}"
     mark = parse_mark(kind, text).place(width, height, RED, lambda file: ())
     if kind == "arrow":
-        mark = Arrow(RED, (9, 9), mark.points[0])
+        mark = ArrowMark(RED, (9, 9), mark.points[0])
     image = np.zeros((height, width, 3), np.uint8)
     for jitter in (None, 0, 1):
         after = draw(image, [mark], styles_for([mark], width, height, jitter=jitter))
@@ -923,8 +931,8 @@ def test_the_farthest_marks_that_can_be_typed(kind: str, far: str, width: int, h
 def test_a_clipped_rectangle_is_drawn_as_it_would_be_unclipped() -> None:
     image = noise(100, 80)
     for frame in ((-20, 10, 50, 60), (20, -5, 150, 200), (-9, -9, 999, 999)):
-        mark = Box(RED, *frame)
-        kept, clipped = keep_inside(mark, 100, 80)
+        mark = BoxMark(RED, *frame)
+        kept, clipped = clip_to_picture(mark, 100, 80)
         styles = styles_for([mark], 100, 80)
         assert clipped
         assert np.array_equal(draw(image, [mark], styles), draw(image, [kept], styles))
@@ -932,11 +940,11 @@ def test_a_clipped_rectangle_is_drawn_as_it_would_be_unclipped() -> None:
 
 def test_the_whole_picture_can_be_marked_in_percent() -> None:
     for mark in (
-        Box(RED, 0, 0, 336, 336),
-        Ellipse(RED, 0, 0, 336, 336),
-        Triangle(RED, 0, 0, 336, 336),
-        Contour(RED, (corners(0, 0, 336, 336),)),
-        Mask(RED, (corners(0, 0, 336, 336),)),
+        BoxMark(RED, 0, 0, 336, 336),
+        EllipseMark(RED, 0, 0, 336, 336),
+        TriangleMark(RED, 0, 0, 336, 336),
+        ContourMark(RED, (corners(0, 0, 336, 336),)),
+        MaskMark(RED, (corners(0, 0, 336, 336),)),
     ):
         seen = painted(mark, styles_for([mark], 336, 336)[0], 336, 336)
         for edge in (seen[:, 0], seen[:, -1], seen[-1]):
@@ -958,16 +966,18 @@ def showcase() -> tuple[Mark, ...]:
     heart = ((180, 110), (200, 95), (220, 112), (205, 148), (184, 140))
     hole = ((194, 112), (206, 112), (206, 128), (194, 128))
     shapes: list[Mark] = [
-        Box(RED, 12, 14, 66, 64),
-        Ellipse(RED, 92, 14, 148, 64),
-        Triangle(RED, 172, 14, 228, 64),
-        Point(RED, 280, 38),
-        Contour(RED, (leaf,)),
-        Scribble(RED, ((92, 140), (105, 95), (128, 145), (150, 100))),
-        Mask(RED, (heart, hole)),
-        Arrow(RED, (258, 100)),
+        BoxMark(RED, 12, 14, 66, 64),
+        EllipseMark(RED, 92, 14, 148, 64),
+        TriangleMark(RED, 172, 14, 228, 64),
+        PointMark(RED, 280, 38),
+        ContourMark(RED, (leaf,)),
+        ScribbleMark(RED, ((92, 140), (105, 95), (128, 145), (150, 100))),
+        MaskMark(RED, (heart, hole)),
+        ArrowMark(RED, (258, 100)),
     ]
-    return tuple(replace(shape, color=named(name)) for shape, name in zip(shapes, TRAINED, strict=False))
+    return tuple(
+        replace(shape, color=named_color(name)) for shape, name in zip(shapes, TRAINED, strict=False)
+    )
 
 
 @pytest.mark.parametrize(("name", "jitter"), [("fixed", None), ("jittered", 9)])

@@ -25,7 +25,7 @@ from tests.annotated import assert_sound, disc, photo
 from vipcli.annotations.reading import FORMS, form_of, read
 from vipcli.errors import MarkError, VipcliError
 from vipcli.marks.kinds import BY_KIND
-from vipcli.marks.regions import Region, Wanted, typed
+from vipcli.marks.regions import Region, RegionFilter, mark_for
 
 EXAMPLES = 75
 THOROUGH = 2500
@@ -250,10 +250,10 @@ def check_reading(source: Path, folder: Path, form: str | None) -> None:
 def check_region(region: Region) -> None:
     assert all(math.isfinite(number) for number in region.bounds or ())
     assert region.size is not None and math.isfinite(region.size)
-    assert Wanted(least_size=0, least_score=-math.inf).takes(region)
+    assert RegionFilter(min_size=0, min_score=-math.inf).accepts(region)
     for kind in BY_KIND:
         try:
-            mark = typed(region, kind)
+            mark = mark_for(region, kind)
         except MarkError as error:
             assert str(error).isprintable()
         else:

@@ -255,13 +255,13 @@ def test_regions_one_at_a_time_or_jointly(photos: Path) -> None:
 
 
 def test_regions_are_filtered(photos: Path) -> None:
-    from vipcli.marks.regions import Wanted
+    from vipcli.marks.regions import RegionFilter
 
     (photos / "coco.json").write_text(json.dumps(COCO))
-    (dog,) = items("photos/coco.json", region_filter=Wanted(labels=("DOG",)))
-    (cat,) = items("photos/coco.json", region_filter=Wanted(least_size=100))
+    (dog,) = items("photos/coco.json", region_filter=RegionFilter(labels=("DOG",)))
+    (cat,) = items("photos/coco.json", region_filter=RegionFilter(min_size=100))
     assert (dog.regions[0].label, cat.regions[0].label) == ("dog", "cat")
-    assert items("photos/coco.json", region_filter=Wanted(labels=("bird",))) == []
+    assert items("photos/coco.json", region_filter=RegionFilter(labels=("bird",))) == []
 
 
 def test_region_labels_in_a_benchmark_question_become_marks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,28 +13,28 @@ from hypothesis import strategies as st
 from tests.plain import assert_plain
 from vipcli.errors import USED_WRONGLY, ColorError, MarkError
 from vipcli.geometry import XY, Polygon
-from vipcli.marks.colors import ALIASES, NAMED, TRAINED, named, parse_color
+from vipcli.marks.colors import ALIASES, NAMED, TRAINED, named_color, parse_color
 from vipcli.marks.kinds import (
     BY_KIND,
     KINDS,
     LIMIT,
-    Arrow,
-    Box,
-    Contour,
-    Ellipse,
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
     Length,
     Mark,
-    Mask,
-    Point,
-    Scribble,
-    Triangle,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
     TypedMark,
     assign_colors,
-    keep_inside,
+    clip_to_picture,
     parse_mark,
 )
 
-RED = named("red")
+RED = named_color("red")
 FRAMED = ("box", "ellipse", "triangle")
 FROM_FILE = ("contour", "mask")
 COUNTS = {
@@ -89,14 +89,14 @@ def test_the_eight_kinds() -> None:
 @pytest.mark.parametrize(
     ("mark", "phrase"),
     [
-        (Box(RED, 1, 2, 3, 4), "within the red rectangle"),
-        (Ellipse(named("blue"), 1, 2, 3, 4), "within the blue ellipse"),
-        (Triangle(RED, 1, 2, 3, 4), "with the red triangle"),
-        (Scribble(RED, ((1, 2), (3, 4))), "with the red scribble"),
-        (Contour(RED, (((1, 2), (3, 4), (5, 2)),)), "with the red mask contour"),
-        (Mask(RED, (((1, 2), (3, 4), (5, 2)),)), "with the red mask"),
-        (Point(RED, 1, 2), "at the red point"),
-        (Arrow(parse_color("cyan"), (1, 2)), "pointed to by the aqua arrow"),
+        (BoxMark(RED, 1, 2, 3, 4), "within the red rectangle"),
+        (EllipseMark(named_color("blue"), 1, 2, 3, 4), "within the blue ellipse"),
+        (TriangleMark(RED, 1, 2, 3, 4), "with the red triangle"),
+        (ScribbleMark(RED, ((1, 2), (3, 4))), "with the red scribble"),
+        (ContourMark(RED, (((1, 2), (3, 4), (5, 2)),)), "with the red mask contour"),
+        (MaskMark(RED, (((1, 2), (3, 4), (5, 2)),)), "with the red mask"),
+        (PointMark(RED, 1, 2), "at the red point"),
+        (ArrowMark(parse_color("cyan"), (1, 2)), "pointed to by the aqua arrow"),
     ],
 )
 def test_a_question_refers_to_it_as_in_training(mark: Mark, phrase: str) -> None:
@@ -107,12 +107,12 @@ def test_a_question_refers_to_it_as_in_training(mark: Mark, phrase: str) -> None
 @pytest.mark.parametrize(
     ("mark", "bounds"),
     [
-        (Box(RED, 1, 2, 3, 4), (1, 2, 3, 4)),
-        (Point(RED, 1.5, 2), (1.5, 2, 1.5, 2)),
-        (Arrow(RED, (9, 2)), (9, 2, 9, 2)),
-        (Arrow(RED, (9, 2), (1, 8)), (1, 2, 9, 8)),
-        (Scribble(RED, ((5, 5), (1, 9), (7, 2))), (1, 2, 7, 9)),
-        (Mask(RED, (((1, 1), (4, 1), (4, 4)), ((7, 7), (9, 7), (9, 8)))), (1, 1, 9, 8)),
+        (BoxMark(RED, 1, 2, 3, 4), (1, 2, 3, 4)),
+        (PointMark(RED, 1.5, 2), (1.5, 2, 1.5, 2)),
+        (ArrowMark(RED, (9, 2)), (9, 2, 9, 2)),
+        (ArrowMark(RED, (9, 2), (1, 8)), (1, 2, 9, 8)),
+        (ScribbleMark(RED, ((5, 5), (1, 9), (7, 2))), (1, 2, 7, 9)),
+        (MaskMark(RED, (((1, 1), (4, 1), (4, 4)), ((7, 7), (9, 7), (9, 8)))), (1, 1, 9, 8)),
     ],
 )
 def test_bounds(mark: Mark, bounds: tuple[float, ...]) -> None:
@@ -125,24 +125,24 @@ def test_bounds(mark: Mark, bounds: tuple[float, ...]) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "mark"),
     [
-        ("box", "40,60,200,220", Box(RED, 40, 60, 200, 220)),
-        ("box", "200,220,40,60", Box(RED, 40, 60, 200, 220)),
-        ("box", "200,60,40,220", Box(RED, 40, 60, 200, 220)),
-        ("ellipse", "0,0,100%,100%", Ellipse(RED, 0, 0, 640, 480)),
-        ("ellipse", "25%,50,75%,25%", Ellipse(RED, 160, 50, 480, 120)),
-        ("triangle", " 1 2 3 4 ", Triangle(RED, 1, 2, 3, 4)),
-        ("triangle", "1, 2; 3\t4", Triangle(RED, 1, 2, 3, 4)),
-        ("point", "50%,50%", Point(RED, 320, 240)),
-        ("point", "+1.5,.5", Point(RED, 1.5, 0.5)),
-        ("point", "1.,0012", Point(RED, 1, 12)),
-        ("arrow", "10,20", Arrow(RED, (10, 20))),
-        ("arrow", "1,2,10,20", Arrow(RED, (10, 20), (1, 2))),
-        ("scribble", "1,2 3,4", Scribble(RED, ((1, 2), (3, 4)))),
-        ("scribble", "1,2 3,4 5,6", Scribble(RED, ((1, 2), (3, 4), (5, 6)))),
-        ("contour", "1,2 9,4 5,6", Contour(RED, (((1, 2), (9, 4), (5, 6)),))),
-        ("contour", "1,2,9,4", Contour(RED, (((1, 2), (9, 2), (9, 4), (1, 4)),))),
-        ("mask", "9,4,1,2", Mask(RED, (((1, 2), (9, 2), (9, 4), (1, 4)),))),
-        ("mask", "0,0 50%,0 50%,50% 0,50%", Mask(RED, (((0, 0), (320, 0), (320, 240), (0, 240)),))),
+        ("box", "40,60,200,220", BoxMark(RED, 40, 60, 200, 220)),
+        ("box", "200,220,40,60", BoxMark(RED, 40, 60, 200, 220)),
+        ("box", "200,60,40,220", BoxMark(RED, 40, 60, 200, 220)),
+        ("ellipse", "0,0,100%,100%", EllipseMark(RED, 0, 0, 640, 480)),
+        ("ellipse", "25%,50,75%,25%", EllipseMark(RED, 160, 50, 480, 120)),
+        ("triangle", " 1 2 3 4 ", TriangleMark(RED, 1, 2, 3, 4)),
+        ("triangle", "1, 2; 3\t4", TriangleMark(RED, 1, 2, 3, 4)),
+        ("point", "50%,50%", PointMark(RED, 320, 240)),
+        ("point", "+1.5,.5", PointMark(RED, 1.5, 0.5)),
+        ("point", "1.,0012", PointMark(RED, 1, 12)),
+        ("arrow", "10,20", ArrowMark(RED, (10, 20))),
+        ("arrow", "1,2,10,20", ArrowMark(RED, (10, 20), (1, 2))),
+        ("scribble", "1,2 3,4", ScribbleMark(RED, ((1, 2), (3, 4)))),
+        ("scribble", "1,2 3,4 5,6", ScribbleMark(RED, ((1, 2), (3, 4), (5, 6)))),
+        ("contour", "1,2 9,4 5,6", ContourMark(RED, (((1, 2), (9, 4), (5, 6)),))),
+        ("contour", "1,2,9,4", ContourMark(RED, (((1, 2), (9, 2), (9, 4), (1, 4)),))),
+        ("mask", "9,4,1,2", MaskMark(RED, (((1, 2), (9, 2), (9, 4), (1, 4)),))),
+        ("mask", "0,0 50%,0 50%,50% 0,50%", MaskMark(RED, (((0, 0), (320, 0), (320, 240), (0, 240)),))),
     ],
 )
 def test_what_coordinates_mean(kind: str, text: str, mark: Mark) -> None:
@@ -179,7 +179,7 @@ def test_pixels_stay_and_percentages_become_pixels(
 def test_a_percentage_is_of_its_own_side(hundredths: int, width: int) -> None:
     typed = f"{Decimal(hundredths) / 100}%"
     mark = place("point", f"{typed},{typed}", width, 2 * width)
-    assert isinstance(mark, Point)
+    assert isinstance(mark, PointMark)
     assert mark.x == pytest.approx(hundredths * width / 10_000)
     assert mark.y == pytest.approx(2 * mark.x)
 
@@ -200,7 +200,7 @@ def test_any_text_is_a_mark_or_a_plain_error(kind: str, text: str) -> None:
 def test_any_mark_can_be_placed_or_not_plainly(kind: str, text: str, width: int, height: int) -> None:
     try:
         mark = parse_mark(kind, text).place(width, height, RED, lambda file: (((1, 1), (5, 1), (5, 5)),))
-        inside, clipped = keep_inside(mark, width, height)
+        inside, clipped = clip_to_picture(mark, width, height)
     except (MarkError, ColorError) as error:
         assert_plain(error)
     else:
@@ -256,8 +256,8 @@ def test_a_mask_image_becomes_its_polygons() -> None:
         asked.append(file)
         return polygons
 
-    assert parse_mark("mask", "a.png").place(9, 9, RED, trace) == Mask(RED, polygons)
-    assert parse_mark("contour", "b.png:blue").place(9, 9, RED, trace) == Contour(RED, polygons)
+    assert parse_mark("mask", "a.png").place(9, 9, RED, trace) == MaskMark(RED, polygons)
+    assert parse_mark("contour", "b.png:blue").place(9, 9, RED, trace) == ContourMark(RED, polygons)
     assert asked == ["a.png", "b.png"]
 
 
@@ -408,11 +408,11 @@ def placed_marks(draw: st.DrawFn) -> Mark:
         shape: Callable[..., Mark] = BY_KIND[kind]
         return shape(RED, min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb))
     if kind == "point":
-        return Point(RED, *draw(points))
+        return PointMark(RED, *draw(points))
     if kind == "arrow":
-        return Arrow(RED, draw(points), draw(st.none() | points))
+        return ArrowMark(RED, draw(points), draw(st.none() | points))
     if kind == "scribble":
-        return Scribble(RED, tuple(draw(st.lists(points, min_size=2, max_size=5))))
+        return ScribbleMark(RED, tuple(draw(st.lists(points, min_size=2, max_size=5))))
     polygon = st.lists(points, min_size=3, max_size=6).map(tuple)
     outlined: Callable[..., Mark] = BY_KIND[kind]
     return outlined(RED, tuple(draw(st.lists(polygon, min_size=1, max_size=2))))
@@ -425,72 +425,74 @@ def within(point: XY, width: int, height: int) -> bool:
 @given(placed_marks(), st.integers(1, 120), st.integers(1, 120))
 def test_what_is_kept_lies_inside_or_is_called_clipped(mark: Mark, width: int, height: int) -> None:
     try:
-        kept, clipped = keep_inside(mark, width, height)
+        kept, clipped = clip_to_picture(mark, width, height)
     except MarkError as error:
         assert_plain(error, mark.kind, f"{width} × {height}")
         assert not all(within(point, width, height) for point in mark.points)
         return
     assert clipped == (not all(within(point, width, height) for point in mark.points))
-    if isinstance(kept, Box):
+    if isinstance(kept, BoxMark):
         assert all(within(point, width, height) for point in kept.points)
         assert kept.x1 < kept.x2 and kept.y1 < kept.y2
     else:
         assert kept == mark
-    if isinstance(mark, Point):
+    if isinstance(mark, PointMark):
         assert not clipped
-    if isinstance(mark, Arrow):
+    if isinstance(mark, ArrowMark):
         assert within(mark.tip, width, height)
 
 
 @pytest.mark.parametrize(
     ("mark", "kept", "clipped"),
     [
-        (Box(RED, 0, 0, 100, 50), Box(RED, 0, 0, 100, 50), False),
-        (Box(RED, -5, 10, 20, 20), Box(RED, 0, 10, 20, 20), True),
-        (Box(RED, -5, -5, 500, 500), Box(RED, 0, 0, 100, 50), True),
-        (Box(RED, 99.5, 49.5, 200, 200), Box(RED, 99.5, 49.5, 100, 50), True),
-        (Ellipse(RED, -5, 10, 20, 20), Ellipse(RED, -5, 10, 20, 20), True),
-        (Triangle(RED, 80, 40, 101, 45), Triangle(RED, 80, 40, 101, 45), True),
-        (Point(RED, 0, 0), Point(RED, 0, 0), False),
-        (Point(RED, 100, 50), Point(RED, 100, 50), False),
-        (Arrow(RED, (100, 0)), Arrow(RED, (100, 0)), False),
-        (Arrow(RED, (5, 5), (-9, 5)), Arrow(RED, (5, 5), (-9, 5)), True),
-        (Scribble(RED, ((0, 0), (0, 50))), Scribble(RED, ((0, 0), (0, 50))), False),
-        (Scribble(RED, ((-1, 9), (50, 9))), Scribble(RED, ((-1, 9), (50, 9))), True),
+        (BoxMark(RED, 0, 0, 100, 50), BoxMark(RED, 0, 0, 100, 50), False),
+        (BoxMark(RED, -5, 10, 20, 20), BoxMark(RED, 0, 10, 20, 20), True),
+        (BoxMark(RED, -5, -5, 500, 500), BoxMark(RED, 0, 0, 100, 50), True),
+        (BoxMark(RED, 99.5, 49.5, 200, 200), BoxMark(RED, 99.5, 49.5, 100, 50), True),
+        (EllipseMark(RED, -5, 10, 20, 20), EllipseMark(RED, -5, 10, 20, 20), True),
+        (TriangleMark(RED, 80, 40, 101, 45), TriangleMark(RED, 80, 40, 101, 45), True),
+        (PointMark(RED, 0, 0), PointMark(RED, 0, 0), False),
+        (PointMark(RED, 100, 50), PointMark(RED, 100, 50), False),
+        (ArrowMark(RED, (100, 0)), ArrowMark(RED, (100, 0)), False),
+        (ArrowMark(RED, (5, 5), (-9, 5)), ArrowMark(RED, (5, 5), (-9, 5)), True),
+        (ScribbleMark(RED, ((0, 0), (0, 50))), ScribbleMark(RED, ((0, 0), (0, 50))), False),
+        (ScribbleMark(RED, ((-1, 9), (50, 9))), ScribbleMark(RED, ((-1, 9), (50, 9))), True),
     ],
 )
 def test_marks_at_and_over_the_edge(mark: Mark, kept: Mark, clipped: bool) -> None:
-    assert keep_inside(mark, 100, 50) == (kept, clipped)
+    assert clip_to_picture(mark, 100, 50) == (kept, clipped)
 
 
 @pytest.mark.parametrize(
     ("mark", "naming"),
     [
-        (Box(RED, 100, 0, 120, 20), ["box at 100,0,120,20"]),
-        (Box(RED, -20, 0, 0, 20), ["box at -20,0,0,20"]),
-        (Ellipse(RED, 0, 50, 20, 60), ["ellipse"]),
-        (Triangle(RED, 300, 300, 400, 400), ["triangle at 300,300,400,400"]),
-        (Point(RED, 100.5, 20), ["point at 100.5,20 lies"]),
-        (Point(RED, -0.001, 0), ["point"]),
-        (Arrow(RED, (50, 51), (50, 20)), ["arrow at 50,51 lies"]),
-        (Scribble(RED, ((101, 0), (101, 50))), ["scribble"]),
-        (Contour(RED, (((0, 60), (9, 60), (9, 90)),)), ["contour"]),
-        (Mask(RED, (((-9, 0), (-1, 0), (-5, 9)),)), ["mask"]),
+        (BoxMark(RED, 100, 0, 120, 20), ["box at 100,0,120,20"]),
+        (BoxMark(RED, -20, 0, 0, 20), ["box at -20,0,0,20"]),
+        (EllipseMark(RED, 0, 50, 20, 60), ["ellipse"]),
+        (TriangleMark(RED, 300, 300, 400, 400), ["triangle at 300,300,400,400"]),
+        (PointMark(RED, 100.5, 20), ["point at 100.5,20 lies"]),
+        (PointMark(RED, -0.001, 0), ["point"]),
+        (ArrowMark(RED, (50, 51), (50, 20)), ["arrow at 50,51 lies"]),
+        (ScribbleMark(RED, ((101, 0), (101, 50))), ["scribble"]),
+        (ContourMark(RED, (((0, 60), (9, 60), (9, 90)),)), ["contour"]),
+        (MaskMark(RED, (((-9, 0), (-1, 0), (-5, 9)),)), ["mask"]),
     ],
 )
 def test_marks_wholly_outside(mark: Mark, naming: list[str]) -> None:
     with pytest.raises(MarkError) as caught:
-        keep_inside(mark, 100, 50)
+        clip_to_picture(mark, 100, 50)
     assert caught.value.exit_code == USED_WRONGLY
     assert_plain(caught.value, *naming, "outside the picture", "100 × 50 pixels")
 
 
-@pytest.mark.parametrize("mark", [Box(RED, 1, 2, 3, 4), Point(RED, 1, 2), Mask(RED, (((1, 2),),))])
+@pytest.mark.parametrize(
+    "mark", [BoxMark(RED, 1, 2, 3, 4), PointMark(RED, 1, 2), MaskMark(RED, (((1, 2),),))]
+)
 def test_marks_are_values(mark: Mark) -> None:
     with pytest.raises(AttributeError):
-        mark.color = named("blue")  # type: ignore[misc]
+        mark.color = named_color("blue")  # type: ignore[misc]
     assert mark == replace(mark) and hash(mark) == hash(replace(mark))
-    assert mark != replace(mark, color=named("blue"))
+    assert mark != replace(mark, color=named_color("blue"))
 
 
 @pytest.mark.parametrize(

@@ -23,20 +23,30 @@ from vipcli.checkpoints.prompt_forms import (
 )
 from vipcli.checkpoints.stops import Stop
 from vipcli.errors import ModelError, PromptError
-from vipcli.marks.colors import TRAINED, named
-from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.colors import TRAINED, named_color
+from vipcli.marks.kinds import (
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
+    Mark,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
+)
 
-RED, BLUE = named("red"), named("blue")
+RED, BLUE = named_color("red"), named_color("blue")
 SQUARE = (((0.0, 0.0), (9.0, 0.0), (9.0, 9.0)),)
 ONE_OF_EACH: list[Mark] = [
-    Box(RED, 0, 0, 9, 9),
-    Ellipse(BLUE, 0, 0, 9, 9),
-    Triangle(RED, 0, 0, 9, 9),
-    Point(RED, 5, 5),
-    Arrow(BLUE, (5, 5)),
-    Scribble(RED, ((0, 0), (5, 5))),
-    Contour(RED, SQUARE),
-    Mask(BLUE, SQUARE),
+    BoxMark(RED, 0, 0, 9, 9),
+    EllipseMark(BLUE, 0, 0, 9, 9),
+    TriangleMark(RED, 0, 0, 9, 9),
+    PointMark(RED, 5, 5),
+    ArrowMark(BLUE, (5, 5)),
+    ScribbleMark(RED, ((0, 0), (5, 5))),
+    ContourMark(RED, SQUARE),
+    MaskMark(BLUE, SQUARE),
 ]
 PHRASES = [
     "within the red rectangle",
@@ -289,18 +299,18 @@ def test_accepted_text_never_adds_a_turn(text: str, form: PromptForm) -> None:
 
 @given(st.sampled_from(sorted(TRAINED)), st.integers(1, 8))
 def test_phrases_contain_the_color(color: str, number: int) -> None:
-    marks = [type(mark)(named(color), *_place(mark)) for mark in ONE_OF_EACH]
+    marks = [type(mark)(named_color(color), *_place(mark)) for mark in ONE_OF_EACH]
     assert color in fill_in(f"{{{number}}}", marks)
 
 
 def _place(mark: Mark) -> tuple[object, ...]:
     match mark:
-        case Point():
+        case PointMark():
             return mark.x, mark.y
-        case Arrow():
+        case ArrowMark():
             return (mark.tip,)
-        case Scribble():
+        case ScribbleMark():
             return (mark.path,)
-        case Contour() | Mask():
+        case ContourMark() | MaskMark():
             return (mark.polygons,)
     return 0, 0, 9, 9

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from tests.plain import assert_plain
 from vipcli.errors import MarkError
 from vipcli.geometry import XY, Polygon
-from vipcli.marks.colors import named
+from vipcli.marks.colors import named_color
 from vipcli.marks.drawing import trace
-from vipcli.marks.kinds import BY_KIND, Mark, Point, parse_mark
-from vipcli.marks.regions import Region, Wanted, typed
+from vipcli.marks.kinds import BY_KIND, Mark, PointMark, parse_mark
+from vipcli.marks.regions import Region, RegionFilter, mark_for
 
-RED = named("red")
+RED = named_color("red")
 
 SQUARE = ((10.0, 10.0), (50.0, 10.0), (50.0, 50.0), (10.0, 50.0))
 HOLE = ((20.0, 20.0), (40.0, 20.0), (40.0, 40.0), (20.0, 40.0))
@@ -59,7 +59,7 @@ def place(region: Region, kind: str | None = None, **more: object) -> Mark:
     def no_files(file: str) -> tuple[Polygon, ...]:
         raise AssertionError(f"no mask image was named, yet {file!r} was opened")
 
-    mark = typed(region, kind, **more)  # type: ignore[arg-type]
+    mark = mark_for(region, kind, **more)  # type: ignore[arg-type]
     return mark.place(640, 480, RED, no_files)
 
 
@@ -105,23 +105,23 @@ CAT = Region("box", ((0, 0), (10, 10)), label="Cat", score=0.5)
 @pytest.mark.parametrize(
     ("wanted", "region", "taken"),
     [
-        (Wanted(), CAT, True),
-        (Wanted(labels=("cAT", "dog")), CAT, True),
-        (Wanted(labels=("dog",)), CAT, False),
-        (Wanted(labels=("straße",)), Region("point", ((1, 1),), label="STRASSE"), True),
-        (Wanted(labels=("cat",)), Region("point", ((1, 1),)), False),
-        (Wanted(least_size=100), CAT, True),
-        (Wanted(least_size=101), CAT, False),
-        (Wanted(most_size=100), CAT, True),
-        (Wanted(most_size=99), CAT, False),
-        (Wanted(least_size=5000, most_size=9), Region("mask", file="a.png"), True),
-        (Wanted(least_score=0.5), CAT, True),
-        (Wanted(least_score=0.51), CAT, False),
-        (Wanted(least_score=0.9), Region("box", ((0, 0), (1, 1))), True),
+        (RegionFilter(), CAT, True),
+        (RegionFilter(labels=("cAT", "dog")), CAT, True),
+        (RegionFilter(labels=("dog",)), CAT, False),
+        (RegionFilter(labels=("straße",)), Region("point", ((1, 1),), label="STRASSE"), True),
+        (RegionFilter(labels=("cat",)), Region("point", ((1, 1),)), False),
+        (RegionFilter(min_size=100), CAT, True),
+        (RegionFilter(min_size=101), CAT, False),
+        (RegionFilter(max_size=100), CAT, True),
+        (RegionFilter(max_size=99), CAT, False),
+        (RegionFilter(min_size=5000, max_size=9), Region("mask", file="a.png"), True),
+        (RegionFilter(min_score=0.5), CAT, True),
+        (RegionFilter(min_score=0.51), CAT, False),
+        (RegionFilter(min_score=0.9), Region("box", ((0, 0), (1, 1))), True),
     ],
 )
-def test_which_regions_are_wanted(wanted: Wanted, region: Region, taken: bool) -> None:
-    assert wanted.takes(region) is taken
+def test_which_regions_are_wanted(wanted: RegionFilter, region: Region, taken: bool) -> None:
+    assert wanted.accepts(region) is taken
 
 
 # Marks
@@ -143,7 +143,7 @@ def test_which_regions_are_wanted(wanted: Wanted, region: Region, taken: bool) -
     ],
 )
 def test_a_region_is_the_mark_that_its_text_says(region: Region, text: str) -> None:
-    mark = typed(region, color=RED)
+    mark = mark_for(region, color=RED)
     assert (mark.kind, mark.text, mark.color) == (region.kind, text, RED)
     if text.endswith("…") or region.file:
         assert (mark.polygons, mark.file) == (region.polygons, region.file)
@@ -152,13 +152,13 @@ def test_a_region_is_the_mark_that_its_text_says(region: Region, text: str) -> N
 
 
 def test_many_points_are_not_all_shown() -> None:
-    mark = typed(Region("contour", polygons=(CRESCENT,)))
+    mark = mark_for(Region("contour", polygons=(CRESCENT,)))
     assert len(mark.text) <= 60 and mark.text.endswith(" …")
     assert mark.polygons == (CRESCENT,)
 
 
 def test_a_colour_is_kept() -> None:
-    assert typed(CAT, "mask", named("blue")).color == named("blue")
+    assert mark_for(CAT, "mask", named_color("blue")).color == named_color("blue")
 
 
 @pytest.mark.parametrize("kind", ["box", "ellipse", "triangle"])
@@ -177,7 +177,7 @@ def test_outlines_of_a_box_are_its_corners(kind: str) -> None:
 def test_outlines_of_a_box_are_its_own_where_it_has_some() -> None:
     region = Region("box", ((0, 0), (60, 60)), (SQUARE, HOLE))
     assert place(region).bounds == (0, 0, 60, 60)
-    assert typed(region, "mask").polygons == (SQUARE, HOLE)
+    assert mark_for(region, "mask").polygons == (SQUARE, HOLE)
 
 
 def test_the_outline_of_an_ellipse_is_round() -> None:
@@ -196,7 +196,7 @@ def test_points_and_tips_lie_inside(kind: str, shape: str) -> None:
 def test_a_point_is_the_centre_where_that_lies_inside() -> None:
     (point,) = place(Region("contour", polygons=(SQUARE,)), "point").points
     assert point == pytest.approx((30, 30), abs=1)
-    assert place(Region("ellipse", ((0, 0), (40, 20))), "point") == Point(RED, 20, 10)
+    assert place(Region("ellipse", ((0, 0), (40, 20))), "point") == PointMark(RED, 20, 10)
 
 
 @pytest.mark.parametrize(("shape", "point"), [("ring", (30, 15)), ("C", (30, 6)), ("two parts", (30, 30))])
@@ -282,7 +282,7 @@ def test_thin_regions(region: Region, kind: str | None, bounds: object) -> None:
 )
 def test_regions_that_cannot_be_drawn_so(region: Region, kind: str | None, naming: list[str]) -> None:
     with pytest.raises(MarkError) as caught:
-        typed(region, kind)
+        mark_for(region, kind)
     assert_plain(caught.value, *naming)
 
 
@@ -294,7 +294,7 @@ def test_mask_images_are_traced_for_other_kinds() -> None:
         return (SQUARE, HOLE)
 
     region = Region("mask", file="a.png")
-    assert typed(region, "contour", trace=traced).file == "a.png"
+    assert mark_for(region, "contour", trace=traced).file == "a.png"
     assert asked == []
     assert place(region, "box", trace=traced).bounds == (10, 10, 50, 50)
     assert inside(place(region, "point", trace=traced).points[0], (SQUARE, HOLE))
@@ -314,7 +314,7 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 def test_an_arrow_knows_the_size_of_the_region_it_points_at() -> None:
-    assert typed(Region("box", ((10, 10), (50, 30))), "arrow").span == 20
+    assert mark_for(Region("box", ((10, 10), (50, 30))), "arrow").span == 20
     # An annotated arrow has its own length, and a box needs none.
-    assert typed(Region("arrow", ((10, 10), (50, 30)))).span is None
-    assert typed(Region("box", ((10, 10), (50, 30)))).span is None
+    assert mark_for(Region("arrow", ((10, 10), (50, 30)))).span is None
+    assert mark_for(Region("box", ((10, 10), (50, 30)))).span is None

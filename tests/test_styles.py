@@ -14,22 +14,32 @@ from hypothesis import strategies as st
 
 from tests.plain import assert_plain
 from vipcli.errors import USED_WRONGLY, UsageError
-from vipcli.marks.colors import named
-from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.colors import named_color
+from vipcli.marks.kinds import (
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
+    Mark,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
+)
 from vipcli.marks.styles import Style, relative_size, styles_for
 
-RED = named("red")
+RED = named_color("red")
 POLYGON = ((10.0, 10.0), (60.0, 12.0), (40.0, 70.0))
 MARKS: tuple[Mark, ...] = (
-    Box(RED, 10, 20, 60, 70),
-    Ellipse(RED, 10, 20, 60, 70),
-    Triangle(RED, 10, 20, 60, 70),
-    Point(RED, 30, 40),
-    Arrow(RED, (30, 40)),
-    Arrow(RED, (30, 40), (60, 70)),
-    Scribble(RED, POLYGON),
-    Contour(RED, (POLYGON,)),
-    Mask(RED, (POLYGON,)),
+    BoxMark(RED, 10, 20, 60, 70),
+    EllipseMark(RED, 10, 20, 60, 70),
+    TriangleMark(RED, 10, 20, 60, 70),
+    PointMark(RED, 30, 40),
+    ArrowMark(RED, (30, 40)),
+    ArrowMark(RED, (30, 40), (60, 70)),
+    ScribbleMark(RED, POLYGON),
+    ContourMark(RED, (POLYGON,)),
+    MaskMark(RED, (POLYGON,)),
 )
 STROKED = [mark for mark in MARKS if mark.kind not in ("point", "mask", "contour")]
 SIZES = [
@@ -62,7 +72,7 @@ def differing(one: Style, other: Style) -> set[str]:
     return {field.name for field in fields(Style) if getattr(one, field.name) != getattr(other, field.name)}
 
 
-def angles(mark: Triangle, style: Style) -> list[float]:
+def angles(mark: TriangleMark, style: Style) -> list[float]:
     """The three angles of a triangle in degrees, by the cosine rule."""
     wide, high = mark.x2 - mark.x1, mark.y2 - mark.y1
     corners = [(across * wide, down * high) for across, down in style.corners]
@@ -109,10 +119,10 @@ def test_the_fixed_stroke(mark: Mark, width: int, height: int) -> None:
 )
 def test_fixed_sizes_by_hand(side: int, stroke: int, contour: int, radius: int) -> None:
     for width, height in ((side, 1), (side, side), (1, side)):
-        assert one_style(Box(RED, 0, 0, 1, 1), width, height).stroke == stroke
-        assert one_style(Contour(RED, (POLYGON,)), width, height).stroke == contour
-        assert one_style(Point(RED, 0, 0), width, height).radii == (radius, radius)
-        assert one_style(Mask(RED, (POLYGON,)), width, height).stroke == 0
+        assert one_style(BoxMark(RED, 0, 0, 1, 1), width, height).stroke == stroke
+        assert one_style(ContourMark(RED, (POLYGON,)), width, height).stroke == contour
+        assert one_style(PointMark(RED, 0, 0), width, height).radii == (radius, radius)
+        assert one_style(MaskMark(RED, (POLYGON,)), width, height).stroke == 0
 
 
 @at_any_size
@@ -125,7 +135,7 @@ def test_the_fixed_style_is_the_same_every_time(mark: Mark, width: int, height: 
 @at_any_size
 def test_the_fixed_arrow(width: int, height: int) -> None:
     size = max(width, height) / 336
-    style = one_style(Arrow(RED, (0, 0)), width, height)
+    style = one_style(ArrowMark(RED, (0, 0)), width, height)
     assert 25 * size <= style.length <= 50 * size
     assert 0.2 <= style.head <= 0.5
     assert style.head_sizes[0] == int(6 * size)
@@ -135,7 +145,7 @@ def test_the_fixed_arrow(width: int, height: int) -> None:
 
 
 def test_the_fixed_ellipse_fills_its_rectangle() -> None:
-    assert one_style(Ellipse(RED, 0, 0, 9, 9), 336, 336).scale == 1
+    assert one_style(EllipseMark(RED, 0, 0, 9, 9), 336, 336).scale == 1
 
 
 frames = st.tuples(*[st.floats(0.01, 1000)] * 2)
@@ -143,7 +153,7 @@ frames = st.tuples(*[st.floats(0.01, 1000)] * 2)
 
 @given(frames, st.none() | st.integers(0, 10**6))
 def test_no_angle_of_a_triangle_is_over_150_degrees(frame: tuple[float, float], seed: int | None) -> None:
-    mark = Triangle(RED, 0, 0, *frame)
+    mark = TriangleMark(RED, 0, 0, *frame)
     style = one_style(mark, 336, 336, jitter=seed)
     assert all(0 <= place <= 1 for corner in style.corners for place in corner)
     assert max(angles(mark, style)) <= 150.001
@@ -151,7 +161,7 @@ def test_no_angle_of_a_triangle_is_over_150_degrees(frame: tuple[float, float], 
 
 @pytest.mark.parametrize("frame", [(0, 0, 1000, 1), (0, 0, 1, 1000), (0, 0, 1_000_000, 0.001)])
 def test_even_a_very_flat_triangle_is_chosen_at_once(frame: tuple[float, ...]) -> None:
-    mark = Triangle(RED, *frame)
+    mark = TriangleMark(RED, *frame)
     for seed in range(50):
         assert max(angles(mark, one_style(mark, 1000, 1000, jitter=seed))) <= 150.001
 
@@ -173,7 +183,7 @@ def test_another_seed_gives_another_style(mark: Mark) -> None:
 
 
 def test_marks_of_one_run_differ_from_each_other() -> None:
-    styles = styles_for([Box(RED, 0, 0, 9, 9)] * 50, 640, 480, jitter=0)
+    styles = styles_for([BoxMark(RED, 0, 0, 9, 9)] * 50, 640, 480, jitter=0)
     assert len(set(styles)) > 25
 
 
@@ -188,13 +198,13 @@ def test_jitter_leaves_the_global_generator_alone() -> None:
 @pytest.mark.parametrize(
     ("mark", "low", "high"),
     [
-        (Box(RED, 0, 0, 9, 9), 2, 8),
-        (Ellipse(RED, 0, 0, 9, 9), 2, 8),
-        (Triangle(RED, 0, 0, 9, 9), 2, 8),
-        (Arrow(RED, (0, 0)), 1, 6),
-        (Scribble(RED, POLYGON), 2, 12),
-        (Point(RED, 0, 0), 0, 0),
-        (Mask(RED, (POLYGON,)), 0, 0),
+        (BoxMark(RED, 0, 0, 9, 9), 2, 8),
+        (EllipseMark(RED, 0, 0, 9, 9), 2, 8),
+        (TriangleMark(RED, 0, 0, 9, 9), 2, 8),
+        (ArrowMark(RED, (0, 0)), 1, 6),
+        (ScribbleMark(RED, POLYGON), 2, 12),
+        (PointMark(RED, 0, 0), 0, 0),
+        (MaskMark(RED, (POLYGON,)), 0, 0),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
@@ -225,7 +235,7 @@ def quantiles(values: Sequence[float]) -> tuple[float, ...]:
 )
 def test_a_thousand_contours(side: int, expected: tuple[int, ...]) -> None:
     # Upstream's brush reaches half of a stroke of 2 to 4 to either side of the line.
-    mark = Contour(RED, (POLYGON,))
+    mark = ContourMark(RED, (POLYGON,))
     styles = [one_style(mark, side, side, jitter=seed) for seed in range(1000)]
     strokes = [style.stroke for style in styles]
     assert quantiles(strokes) == expected
@@ -237,7 +247,7 @@ def test_a_thousand_contours(side: int, expected: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("span", [5.0, 62.5, 300.0], ids=["small", "equal", "large"])
 def test_a_thousand_arrows_at_regions(side: int, span: float) -> None:
     size = side / 336
-    mark = Arrow(RED, (0, 0), span=span * size)
+    mark = ArrowMark(RED, (0, 0), span=span * size)
     lengths = [one_style(mark, side, side, jitter=seed).length / size for seed in range(1000)]
     least, most = sorted((0.8 * span, 50.0))
     expected = [least + (most - least) * share for share in (0, 0.25, 0.5, 0.75, 1)]
@@ -246,7 +256,7 @@ def test_a_thousand_arrows_at_regions(side: int, span: float) -> None:
 
 
 def test_contours_have_odd_strokes_of_at_least_three() -> None:
-    mark = Contour(RED, (POLYGON,))
+    mark = ContourMark(RED, (POLYGON,))
     sizes = itertools.product((1, 50, 100, 300, 336, 700, 1920), (None, *range(20)))
     strokes = {one_style(mark, side, side, jitter=seed).stroke for side, seed in sizes}
     assert all(stroke % 2 for stroke in strokes)
@@ -254,7 +264,7 @@ def test_contours_have_odd_strokes_of_at_least_three() -> None:
 
 
 def test_jittered_ellipses() -> None:
-    scales = [one_style(Ellipse(RED, 0, 0, 9, 9), 336, 336, jitter=seed).scale for seed in SEEDS]
+    scales = [one_style(EllipseMark(RED, 0, 0, 9, 9), 336, 336, jitter=seed).scale for seed in SEEDS]
     assert 1 <= min(scales) < 1.05
     assert 1.45 < max(scales) <= 1.5
 
@@ -262,7 +272,7 @@ def test_jittered_ellipses() -> None:
 @pytest.mark.parametrize("side", [336, 1920])
 def test_jittered_points(side: int) -> None:
     size = side / 336
-    radii = [one_style(Point(RED, 0, 0), side, side, jitter=seed).radii for seed in SEEDS]
+    radii = [one_style(PointMark(RED, 0, 0), side, side, jitter=seed).radii for seed in SEEDS]
     plain = [math.sqrt(across * down) for across, down in radii]
     assert int(5 * size) <= min(plain) + 1e-9 and min(plain) < 6 * size
     assert 19 * size < max(plain) and max(plain) <= int(20 * size) + 1e-9
@@ -274,7 +284,7 @@ def test_jittered_points(side: int) -> None:
 @pytest.mark.parametrize("side", [50, 336, 1920])
 def test_jittered_arrows(side: int) -> None:
     size = side / 336
-    styles = [one_style(Arrow(RED, (0, 0)), side, side, jitter=seed) for seed in SEEDS]
+    styles = [one_style(ArrowMark(RED, (0, 0)), side, side, jitter=seed) for seed in SEEDS]
     assert 25 * size <= min(style.length for style in styles) < 26 * size
     assert 49 * size < max(style.length for style in styles) <= 50 * size
     assert 0.2 <= min(style.head for style in styles) < 0.21
@@ -292,7 +302,7 @@ def test_jittered_arrows(side: int) -> None:
 
 
 def test_jittered_triangles_vary() -> None:
-    mark = Triangle(RED, 0, 0, 90, 60)
+    mark = TriangleMark(RED, 0, 0, 90, 60)
     styles = [one_style(mark, 336, 336, jitter=seed) for seed in SEEDS]
     assert len({style.corners for style in styles}) == len(styles)
     assert max(max(angles(mark, style)) for style in styles) > 140
@@ -327,8 +337,8 @@ def test_fixing_one_thing_leaves_later_marks_as_they_were(mark: Mark) -> None:
     ("asked", "side", "stroke"), [(3, 336, 3), (2.5, 672, 5), (0.1, 336, 1), (336, 336, 336), (3, 4000, 35)]
 )
 def test_an_asked_width_is_relative_too(asked: float, side: int, stroke: int) -> None:
-    assert one_style(Box(RED, 0, 0, 9, 9), side, side, stroke=asked).stroke == stroke
-    assert one_style(Box(RED, 0, 0, 9, 9), side, side, stroke=asked, jitter=1).stroke == stroke
+    assert one_style(BoxMark(RED, 0, 0, 9, 9), side, side, stroke=asked).stroke == stroke
+    assert one_style(BoxMark(RED, 0, 0, 9, 9), side, side, stroke=asked, jitter=1).stroke == stroke
 
 
 @pytest.mark.parametrize("alpha", [0, 1, 128, 255])

@@ -22,9 +22,9 @@ from vipcli.asking.interface import Request, Sampling
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, Turn
 from vipcli.engine.local import LocalModel
-from vipcli.marks.colors import named
+from vipcli.marks.colors import named_color
 from vipcli.marks.kinds import KINDS as MARKS
-from vipcli.marks.kinds import Arrow, Contour, Scribble, Triangle
+from vipcli.marks.kinds import ArrowMark, ContourMark, ScribbleMark, TriangleMark
 from vipcli.training import recipe
 from vipcli.training.drawing.backgrounds import FOREIGN_PAINTERS
 from vipcli.training.drawing.marking import MARK_COLORS, resembles_other_kind
@@ -154,21 +154,21 @@ def test_marks_are_recognizable_at_the_models_input_size() -> None:
             seen.add(mark.kind)
             rows, columns = np.nonzero(drawn_mark.changed)
             width, height = (np.ptp(positions) * drawn_mark.step * scale for positions in (columns, rows))
-            if isinstance(mark, Triangle):
+            if isinstance(mark, TriangleMark):
                 assert min(width, height) > 4 and max(width, height) > 8
-            if isinstance(mark, Scribble):
+            if isinstance(mark, ScribbleMark):
                 assert math.hypot(width, height) > 11
-            if isinstance(mark, Arrow):
+            if isinstance(mark, ArrowMark):
                 assert math.hypot(width, height) > 8
     assert seen == {kind.kind for kind in MARKS}
 
 
-def _contour(corners: int, dent: float = 1.0) -> Contour:
+def _contour(corners: int, dent: float = 1.0) -> ContourMark:
     """A regular outline, with every second corner moved toward the middle."""
     turns = [2 * math.pi * (number + 0.5) / corners for number in range(corners)]
     reach = [50 * (dent if number % 2 else 1.0) for number in range(corners)]
     points = tuple((60 + r * math.cos(t), 60 + r * math.sin(t)) for r, t in zip(reach, turns, strict=True))
-    return Contour(named("red"), (points,))
+    return ContourMark(named_color("red"), (points,))
 
 
 def test_contours_that_look_like_other_marks_are_recognized() -> None:

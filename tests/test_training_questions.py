@@ -12,8 +12,19 @@ from itertools import pairwise
 import pytest
 
 from vipcli.asking.questions import default_question
-from vipcli.marks.colors import TRAINED, named
-from vipcli.marks.kinds import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.colors import TRAINED, named_color
+from vipcli.marks.kinds import (
+    BY_KIND,
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
+    Mark,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
+)
 from vipcli.training.drawing.scenes import DEFAULT_MIXTURE, draw_scene
 from vipcli.training.questions.families import FAMILIES
 from vipcli.training.questions.generator import ask, conversations
@@ -57,17 +68,17 @@ def thing(
 def mark(kind: str, color: str, around: Thing | None = None) -> Mark:
     """A mark on a thing, or in a corner of the picture."""
     x1, y1, x2, y2 = around.bounds if around else (5.0, 5.0, 25.0, 25.0)
-    paint, middle = named(color), ((x1 + x2) / 2, (y1 + y2) / 2)
+    paint, middle = named_color(color), ((x1 + x2) / 2, (y1 + y2) / 2)
     corners = ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
     marks: dict[str, Mark] = {
-        "box": Box(paint, x1, y1, x2, y2),
-        "ellipse": Ellipse(paint, x1, y1, x2, y2),
-        "triangle": Triangle(paint, x1, y1, x2, y2),
-        "point": Point(paint, *middle),
-        "arrow": Arrow(paint, middle),
-        "scribble": Scribble(paint, corners),
-        "contour": Contour(paint, (corners,)),
-        "mask": Mask(paint, (corners,)),
+        "box": BoxMark(paint, x1, y1, x2, y2),
+        "ellipse": EllipseMark(paint, x1, y1, x2, y2),
+        "triangle": TriangleMark(paint, x1, y1, x2, y2),
+        "point": PointMark(paint, *middle),
+        "arrow": ArrowMark(paint, middle),
+        "scribble": ScribbleMark(paint, corners),
+        "contour": ContourMark(paint, (corners,)),
+        "mask": MaskMark(paint, (corners,)),
     }
     return marks[kind]
 

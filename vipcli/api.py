@@ -371,18 +371,18 @@ def _typed_marks(marks: MarkLike | Sequence[MarkLike]) -> Iterator[TypedMark]:
     elif hasattr(marks, "xyxy"):
         yield from _marks_of_detections(marks)
     else:
-        from vipcli.marks.drawing import mask_of_array
+        from vipcli.marks.drawing import mark_from_array
 
-        yield mask_of_array(marks)
+        yield mark_from_array(marks)
 
 
 def _marks_of_detections(detections: Any) -> Iterator[TypedMark]:
     """A mask for each detection that has one, else a box."""
-    from vipcli.marks.drawing import mask_of_array
+    from vipcli.marks.drawing import mark_from_array
 
     if getattr(detections, "mask", None) is not None:
         for mask in detections.mask:
-            yield mask_of_array(mask)
+            yield mark_from_array(mask)
         return
     for x1, y1, x2, y2 in detections.xyxy:
         yield parse_mark("box", f"{x1:f},{y1:f},{x2:f},{y2:f}")

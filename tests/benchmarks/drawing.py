@@ -16,9 +16,19 @@ from PIL import Image, ImageDraw
 from tests import painters
 from tests.benchmarks.compare import Comparison
 from vipcli.geometry import XY, Polygon
-from vipcli.marks.colors import TRAINED, Color, named
+from vipcli.marks.colors import TRAINED, Color, named_color
 from vipcli.marks.drawing import draw
-from vipcli.marks.kinds import Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.kinds import (
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
+    Mark,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
+)
 from vipcli.marks.styles import Style, styles_for
 
 WIDTH, HEIGHT = 3840, 2160
@@ -81,7 +91,7 @@ def _on_a_layer(below: Image.Image, mark: Mark, style: Style) -> Image.Image:
     layer = Image.new("RGBA", below.size)
     ink = (*mark.color.rgb, style.alpha)
     pen = ImageDraw.Draw(layer)
-    if isinstance(mark, Contour):
+    if isinstance(mark, ContourMark):
         # The brush of training takes seconds here: be kinder to the baseline.
         for polygon in mark.polygons:
             pen.line([*polygon, polygon[0]], fill=ink, width=style.stroke, joint="curve")
@@ -93,7 +103,7 @@ def _on_a_layer(below: Image.Image, mark: Mark, style: Style) -> Image.Image:
 def seeded_marks(count: int) -> list[Mark]:
     """Marks of all eight kinds in turn, from small to a third of the picture's side."""
     rng = random.Random(0)
-    return [_mark(index % KINDS, named(rng.choice(list(TRAINED))), rng) for index in range(count)]
+    return [_mark(index % KINDS, named_color(rng.choice(list(TRAINED))), rng) for index in range(count)]
 
 
 def _mark(kind: int, color: Color, rng: random.Random) -> Mark:
@@ -105,17 +115,17 @@ def _mark(kind: int, color: Color, rng: random.Random) -> Mark:
 
     match kind:
         case 0 | 1 | 2:
-            return (Box, Ellipse, Triangle)[kind](color, x, y, x + wide, y + high)
+            return (BoxMark, EllipseMark, TriangleMark)[kind](color, x, y, x + wide, y + high)
         case 3:
-            return Point(color, *inside())
+            return PointMark(color, *inside())
         case 4:
-            return Arrow(color, inside(), inside())
+            return ArrowMark(color, inside(), inside())
         case 5:
-            return Scribble(color, tuple(inside() for _ in range(4)))
+            return ScribbleMark(color, tuple(inside() for _ in range(4)))
         case 6:
-            return Contour(color, (_blob(x, y, wide, high, rng),))
+            return ContourMark(color, (_blob(x, y, wide, high, rng),))
         case _:
-            return Mask(color, (_blob(x, y, wide, high, rng),))
+            return MaskMark(color, (_blob(x, y, wide, high, rng),))
 
 
 def _blob(x: float, y: float, wide: float, high: float, rng: random.Random) -> Polygon:

@@ -8,7 +8,7 @@ from vipcli.asking.pipeline import mark
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput
 from vipcli.errors import UsageError
 from vipcli.marks.kinds import TypedMark
-from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Picture, PictureSource, is_named, open_picture
+from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Picture, PictureSource, is_location, open_picture
 from vipcli.pictures.videos import DEFAULT_FRAMES, Video, is_video, load_video
 
 
@@ -33,7 +33,7 @@ def load(
     A source is a video if its name has the ending of one, or if a number of frames is given.
     """
     max_pixels = max_pixels or DEFAULT_MAX_PIXELS
-    names = [str(source) if is_named(source) else None for source in sources]
+    names = [str(source) if is_location(source) else None for source in sources]
     if frames is None and not any(name is not None and is_video(name) for name in names):
         return tuple(open_picture(source, max_pixels=max_pixels) for source in sources), None
     if len(sources) > 1:

@@ -18,7 +18,7 @@ from vipcli.errors import MarkError, Message, PromptError, UsageError
 from vipcli.geometry import Bounds, Fit, FitChoice
 from vipcli.marks.colors import Color, nearest_trained
 from vipcli.marks.drawing import draw, extent, paints, trace
-from vipcli.marks.kinds import Mark, TypedMark, assign_colors, keep_inside
+from vipcli.marks.kinds import Mark, TypedMark, assign_colors, clip_to_picture
 from vipcli.marks.styles import styles_for
 from vipcli.pictures.fitting import scale, visible
 from vipcli.pictures.images import Picture, load_mask
@@ -85,7 +85,7 @@ def _mark_picture(
     ]
     marks, clipped = [], []
     for placed_mark in placed:
-        inside, was_clipped = keep_inside(placed_mark, *size)
+        inside, was_clipped = clip_to_picture(placed_mark, *size)
         marks.append(inside)
         clipped.append(was_clipped)
     styles = styles_for(marks, *size, stroke=drawing.width, alpha=drawing.alpha, jitter=drawing.jitter)

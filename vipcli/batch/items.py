@@ -12,7 +12,7 @@ from typing import Any
 from vipcli.errors import Message
 from vipcli.files import exists
 from vipcli.marks.kinds import TypedMark
-from vipcli.marks.regions import Region, Wanted
+from vipcli.marks.regions import Region, RegionFilter
 
 _PLACEHOLDER = re.compile(r"\{(label|id|file)\}")
 
@@ -48,7 +48,7 @@ class ItemOptions:
     """Format of the annotations, or PHOTOS; None to detect it."""
     joint: bool = False
     """Whether to ask about all regions of a picture at once."""
-    region_filter: Wanted = field(default_factory=Wanted)
+    region_filter: RegionFilter = field(default_factory=RegionFilter)
     include_videos: bool = False
     """Whether to ask about the videos in a folder too."""
     excluded_folders: tuple[Path, ...] = ()

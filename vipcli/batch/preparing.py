@@ -23,7 +23,7 @@ from vipcli.errors import Message, OutputError, Spelling, VipcliError, as_argume
 from vipcli.geometry import FitChoice
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
-from vipcli.marks.regions import Region, typed
+from vipcli.marks.regions import Region, mark_for
 from vipcli.pictures.fitting import model_view
 from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask
 from vipcli.pictures.videos import DEFAULT_FRAMES, is_video
@@ -157,7 +157,7 @@ class ItemPreparer:
             return pipeline.mark(pictures, item.marks, config.drawing, video=video)
         size = pictures[0].width, pictures[0].height
         region_marks = [
-            typed(region, config.drawn_as, trace=lambda file: trace(load_mask(file, *size)))
+            mark_for(region, config.drawn_as, trace=lambda file: trace(load_mask(file, *size)))
             for region in item.regions
         ]
         return pipeline.mark(pictures, [*region_marks, *item.marks], config.drawing)

@@ -274,7 +274,7 @@ def items_of(annotated: Annotated, options: ItemOptions) -> Iterator[Item]:
     if fault is not None:
         yield whole
         return
-    regions = tuple(region for region in annotated.regions if options.region_filter.takes(region))
+    regions = tuple(region for region in annotated.regions if options.region_filter.accepts(region))
     if question is not None:
         # Benchmarks write `<obj>` where they mean the region with that label.
         for number, region in enumerate(regions, 1):

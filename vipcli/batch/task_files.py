@@ -14,7 +14,7 @@ from typing import Any
 from vipcli.batch.items import Item, ItemOptions, ItemStream, fill_placeholders, locate_image
 from vipcli.errors import MarkError, Message, UsageError, VipcliError, first_line
 from vipcli.files import exists, in_quotes, in_words, told_of
-from vipcli.marks.kinds import BY_KIND, TypedMark, check_kind, number_text, parse_mark, parse_named_mark
+from vipcli.marks.kinds import BY_KIND, TypedMark, check_kind, format_number, parse_mark, parse_named_mark
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".jsonl", ".ndjson", *_DELIMITERS)
@@ -194,7 +194,7 @@ def _positions(value: Any) -> Iterable[Any]:
 def _parse_position(kind: str, position: Any) -> TypedMark:
     check_kind(kind)
     if isinstance(position, list):
-        position = " ".join(number_text(number) for number in position)
+        position = " ".join(format_number(number) for number in position)
     if not isinstance(position, str):
         raise MarkError(f"A {kind} must be text such as '40,60,200,220:red', or a list of numbers.")
     return parse_mark(kind, position)

@@ -104,7 +104,7 @@ def _gather(
 ) -> ItemStream:
     from vipcli.batch.items import ItemOptions
     from vipcli.batch.sources import gather
-    from vipcli.marks.regions import Wanted
+    from vipcli.marks.regions import RegionFilter
 
     item_options = ItemOptions(
         question=choices.question,
@@ -112,7 +112,7 @@ def _gather(
         image_folder=None if choices.images is None else _folder(choices.images),
         form=choices.form,
         joint=bool(choices.joint),
-        region_filter=Wanted(
+        region_filter=RegionFilter(
             tuple(choices.label or ()), choices.min_size, choices.max_size, choices.min_score
         ),
         include_videos=frames is not None,

@@ -13,7 +13,7 @@ from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.engine.fast_imports import quick_imports
 from vipcli.errors import PromptError
 from vipcli.geometry import Fit
-from vipcli.pictures.fitting import cropped, model_view, resized, square
+from vipcli.pictures.fitting import crop_center, model_view, resize_to_square, square
 from vipcli.pictures.images import Pixels
 
 with quick_imports():
@@ -62,7 +62,7 @@ class SquareInputs:
     def _square(self, image: Pixels, fit: Fit) -> Pixels:
         # SigLIP's processor squeezes what CLIP's would crop.
         if fit == "crop" and not getattr(self._processor.image_processor, "do_center_crop", False):
-            return cropped(image)
+            return crop_center(image)
         size, padding = self._checkpoint.input_size, self._checkpoint.padding
         # The processor would resize in the same way, only with more copies of the whole picture.
         if fit != "crop" and self._processor.image_processor.resample == Image.Resampling.BICUBIC:
@@ -116,9 +116,9 @@ class OneVisionInputs:
                 # Tiles take a picture of any shape as it is.
                 return image
             case "crop":
-                return cropped(image)
+                return crop_center(image)
             case "stretch":
-                return resized(image, self._checkpoint.input_size)
+                return resize_to_square(image, self._checkpoint.input_size)
 
     def _places(self, sizes: torch.Tensor, together: Sequence[int]) -> list[int]:
         """How many tokens each picture takes: as many as the model itself packs its features into.
@@ -157,7 +157,7 @@ class OneVisionInputs:
     def _video(self, frames: Sequence[Pixels]) -> torch.Tensor:
         """Frames squeezed into squares, batch × frame × 3 × height × width."""
         size, processor = self._checkpoint.input_size, self._pictures
-        pixels = np.stack([resized(frame, size) for frame in frames]).astype(np.float32)
+        pixels = np.stack([resize_to_square(frame, size) for frame in frames]).astype(np.float32)
         mean, deviation = (np.float32(values) for values in (processor.image_mean, processor.image_std))
         normal = (pixels * np.float32(processor.rescale_factor) - mean) / deviation
         return torch.from_numpy(normal).permute(0, 3, 1, 2)[None]

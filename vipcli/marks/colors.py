@@ -75,7 +75,7 @@ def parse_color(text: str) -> Color:
     """Read a colour's name, `#rrggbb` or `#rgb`; an unnamed value is called by the nearest name."""
     word = text.strip().lower()
     if word in NAMED or word in ALIASES:
-        return named(word)
+        return named_color(word)
     if match := _HEX.fullmatch(word):
         digits = match[1] if len(match[1]) == 6 else "".join(digit * 2 for digit in match[1])
         rgb = (int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16))
@@ -86,7 +86,7 @@ def parse_color(text: str) -> Color:
     raise ColorError(f"There is no colour {shown if len(shown) <= 40 else shown[:39] + '…'}. {hint}")
 
 
-def named(name: str) -> Color:
+def named_color(name: str) -> Color:
     """The colour of a known name or alias."""
     name = ALIASES.get(name, name)
     return Color(name, NAMED[name])

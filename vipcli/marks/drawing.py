@@ -21,15 +21,15 @@ from vipcli.errors import MarkError
 from vipcli.geometry import XY, Bounds, Polygon
 from vipcli.marks.colors import parse_color
 from vipcli.marks.kinds import (
-    Arrow,
-    Box,
-    Contour,
-    Ellipse,
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
     Mark,
-    Mask,
-    Point,
-    Scribble,
-    Triangle,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
     TypedMark,
 )
 from vipcli.marks.styles import Style
@@ -59,9 +59,9 @@ def extent(mark: Mark, style: Style, width: int, height: int) -> Bounds:
     """The upright rectangle that a mark is drawn in, whether or not it lies on the picture."""
     x1, y1, x2, y2 = _drawn_bounds(mark, style, width, height)
     match mark:
-        case Point():
+        case PointMark():
             across, down = style.radii
-        case Box() | Ellipse() | Mask():
+        case BoxMark() | EllipseMark() | MaskMark():
             across = down = 0.0
         case _:
             across = down = style.stroke / 2
@@ -70,7 +70,7 @@ def extent(mark: Mark, style: Style, width: int, height: int) -> Bounds:
 
 def paints(mark: Mark, style: Style, width: int, height: int) -> bool:
     """Whether anything of a mark lies on a picture of this size."""
-    if isinstance(mark, Box):
+    if isinstance(mark, BoxMark):
         return True
     stencil = _stencil(mark, style, width, height)
     return stencil is not None and bool(stencil.cover[: height - stencil.top].any())
@@ -82,7 +82,7 @@ def trace(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
     return tuple(tuple((float(x), float(y)) for x, y in outline[:, 0]) for outline in found)
 
 
-def mask_of_array(
+def mark_from_array(
     array: Any, kind: str = "mask", color: str | None = None, picture: int | None = None
 ) -> TypedMark:
     """A mark of what is true, or not zero, in an array of the picture's height and width."""
@@ -117,7 +117,7 @@ def unite(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
 
 def _paint(canvas: Pixels, mark: Mark, style: Style) -> None:
     blend = _blending(mark.color.rgb, style.alpha)
-    if isinstance(mark, Box):
+    if isinstance(mark, BoxMark):
         for area in _sides(mark, style.stroke, canvas):
             area[:] = cv2.transform(area.copy(), blend)
         return
@@ -135,7 +135,7 @@ def _blending(rgb: tuple[int, int, int], alpha: int) -> NDArray[np.float32]:
     )
 
 
-def _sides(box: Box, stroke: int, canvas: Pixels) -> Iterator[Pixels]:
+def _sides(box: BoxMark, stroke: int, canvas: Pixels) -> Iterator[Pixels]:
     """The four sides of a rectangle's outline, each pixel in one of them only."""
     height, width = canvas.shape[:2]
     left, top = max(int(box.x1), 0), max(int(box.y1), 0)
@@ -238,17 +238,17 @@ def _stencil(mark: Mark, style: Style, width: int, height: int) -> _Stencil | No
         return _Stencil.around(bounds, margin, width, height)
 
     match mark:
-        case Ellipse():
+        case EllipseMark():
             return _ellipse(mark, style, around(_scaled(mark.bounds, style.scale)))
-        case Triangle():
+        case TriangleMark():
             if stencil := around(mark.bounds):
                 stencil.stroke(_triangle(mark, style), style.stroke, closed=True)
             return stencil
-        case Point():
+        case PointMark():
             if stencil := around(mark.bounds, max(style.radii)):
                 stencil.ellipse((mark.x, mark.y), style.radii)
             return stencil
-        case Arrow():
+        case ArrowMark():
             shaft, head = arrow_shape(mark, style, width, height)
             if stencil := around(_bounds([*shaft, *head])):
                 # Training joined no lines of an arrow: an open head is notched at its tip.
@@ -257,16 +257,16 @@ def _stencil(mark: Mark, style: Style, width: int, height: int) -> _Stencil | No
                 if not style.open_head:
                     stencil.fill([head])
             return stencil
-        case Scribble():
+        case ScribbleMark():
             path = _smooth(mark.path)
             if stencil := around(_bounds(path)):
                 stencil.stroke(path, style.stroke)
             return stencil
-        case Contour():
+        case ContourMark():
             if stencil := around(mark.bounds):
                 stencil.outline(mark.polygons, style.stroke)
             return stencil
-        case Mask():
+        case MaskMark():
             if stencil := around(mark.bounds):
                 stencil.fill(mark.polygons)
             return stencil
@@ -277,20 +277,20 @@ def _stencil(mark: Mark, style: Style, width: int, height: int) -> _Stencil | No
 def _drawn_bounds(mark: Mark, style: Style, width: int, height: int) -> Bounds:
     """The bounds of the lines that a mark is drawn along."""
     match mark:
-        case Ellipse():
+        case EllipseMark():
             return _scaled(mark.bounds, style.scale)
-        case Triangle():
+        case TriangleMark():
             return _bounds(_triangle(mark, style))
-        case Arrow():
+        case ArrowMark():
             shaft, head = arrow_shape(mark, style, width, height)
             return _bounds([*shaft, *head])
-        case Scribble():
+        case ScribbleMark():
             return _bounds(_smooth(mark.path))
         case _:
             return mark.bounds
 
 
-def _ellipse(mark: Ellipse, style: Style, stencil: _Stencil | None) -> _Stencil | None:
+def _ellipse(mark: EllipseMark, style: Style, stencil: _Stencil | None) -> _Stencil | None:
     if stencil is None:
         return None
     x1, y1, x2, y2 = _scaled(mark.bounds, style.scale)
@@ -308,11 +308,11 @@ def _scaled(bounds: Bounds, scale: float) -> Bounds:
     return x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y
 
 
-def _triangle(mark: Triangle, style: Style) -> list[XY]:
+def _triangle(mark: TriangleMark, style: Style) -> list[XY]:
     return [(mark.x1 + x * (mark.x2 - mark.x1), mark.y1 + y * (mark.y2 - mark.y1)) for x, y in style.corners]
 
 
-def arrow_shape(mark: Arrow, style: Style, width: int, height: int) -> tuple[list[XY], Polygon]:
+def arrow_shape(mark: ArrowMark, style: Style, width: int, height: int) -> tuple[list[XY], Polygon]:
     """The shaft from the tip back to the tail, and the head: wing, tip, wing."""
     (x, y), (low, high) = mark.tip, style.head_sizes
     if mark.tail is None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from vipcli.errors import ColorError, MarkError
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks.colors import TRAINED, Color, named, parse_color
+from vipcli.marks.colors import TRAINED, Color, named_color, parse_color
 
 # Far beyond any picture that can be opened, and small enough for exact drawing arithmetic.
 # Percentages end at a hundredth of it.
@@ -67,7 +67,7 @@ class _Framed(Mark):
 
 
 @dataclass(frozen=True, slots=True)
-class Box(_Framed):
+class BoxMark(_Framed):
     """A rectangle's outline, the stroke on and inside it."""
 
     kind = "box"
@@ -76,7 +76,7 @@ class Box(_Framed):
 
 
 @dataclass(frozen=True, slots=True)
-class Ellipse(_Framed):
+class EllipseMark(_Framed):
     """An ellipse's outline that fills the rectangle."""
 
     kind = "ellipse"
@@ -85,7 +85,7 @@ class Ellipse(_Framed):
 
 
 @dataclass(frozen=True, slots=True)
-class Triangle(_Framed):
+class TriangleMark(_Framed):
     """A triangle's outline inside the rectangle."""
 
     kind = "triangle"
@@ -94,7 +94,7 @@ class Triangle(_Framed):
 
 
 @dataclass(frozen=True, slots=True)
-class Point(Mark):
+class PointMark(Mark):
     """A filled disc."""
 
     x: float
@@ -110,7 +110,7 @@ class Point(Mark):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrow(Mark):
+class ArrowMark(Mark):
     """An arrow to `tip`, from `tail` or, without one, from wherever there is room."""
 
     tip: XY
@@ -128,7 +128,7 @@ class Arrow(Mark):
 
 
 @dataclass(frozen=True, slots=True)
-class Scribble(Mark):
+class ScribbleMark(Mark):
     """A smooth stroke through two or more points."""
 
     path: tuple[XY, ...]
@@ -154,7 +154,7 @@ class _Outlined(Mark):
 
 
 @dataclass(frozen=True, slots=True)
-class Contour(_Outlined):
+class ContourMark(_Outlined):
     """The outline of polygons."""
 
     kind = "contour"
@@ -163,7 +163,7 @@ class Contour(_Outlined):
 
 
 @dataclass(frozen=True, slots=True)
-class Mask(_Outlined):
+class MaskMark(_Outlined):
     """Filled polygons."""
 
     kind = "mask"
@@ -171,7 +171,16 @@ class Mask(_Outlined):
     relation = "with"
 
 
-KINDS: tuple[type[Mark], ...] = (Box, Ellipse, Triangle, Point, Arrow, Scribble, Contour, Mask)
+KINDS: tuple[type[Mark], ...] = (
+    BoxMark,
+    EllipseMark,
+    TriangleMark,
+    PointMark,
+    ArrowMark,
+    ScribbleMark,
+    ContourMark,
+    MaskMark,
+)
 BY_KIND = {kind.kind: kind for kind in KINDS}
 
 _FORMS = {
@@ -230,7 +239,7 @@ class TypedMark:
             case "box" | "ellipse" | "triangle":
                 return _framed(self.kind)(color, *self._frame(points))
             case "point":
-                return Point(color, *points[0])
+                return PointMark(color, *points[0])
             case "arrow":
                 return self._arrow(color, points)
             case "scribble":
@@ -247,28 +256,28 @@ class TypedMark:
             )
         return min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb)
 
-    def _arrow(self, color: Color, points: Sequence[XY]) -> Arrow:
+    def _arrow(self, color: Color, points: Sequence[XY]) -> ArrowMark:
         if len(points) == 1:
-            return Arrow(color, points[0], span=self.span)
+            return ArrowMark(color, points[0], span=self.span)
         tail, tip = points
         if tail == tip:
             raise MarkError(
                 f"The arrow {_short(self.text)} starts where it ends. Give its tip alone, or move its tail."
             )
-        return Arrow(color, tip, tail)
+        return ArrowMark(color, tip, tail)
 
-    def _scribble(self, color: Color, points: Polygon) -> Scribble:
+    def _scribble(self, color: Color, points: Polygon) -> ScribbleMark:
         if len(set(points)) == 1:
             raise MarkError(f"The scribble {_short(self.text)} goes nowhere: its points are all the same.")
-        return Scribble(color, points)
+        return ScribbleMark(color, points)
 
 
 def _framed(kind: str) -> type[_Framed]:
-    return {"box": Box, "ellipse": Ellipse, "triangle": Triangle}[kind]
+    return {"box": BoxMark, "ellipse": EllipseMark, "triangle": TriangleMark}[kind]
 
 
 def _outlined(kind: str) -> type[_Outlined]:
-    return {"contour": Contour, "mask": Mask}[kind]
+    return {"contour": ContourMark, "mask": MaskMark}[kind]
 
 
 def _corners(frame: Bounds) -> Polygon:
@@ -315,7 +324,7 @@ def check_kind(kind: str) -> str:
     return kind
 
 
-def number_text(value: Any) -> str:
+def format_number(value: Any) -> str:
     """A coordinate as it is typed."""
     if not hasattr(value, "__float__") or isinstance(value, bool):
         raise MarkError("A mark's numbers must be numbers.")
@@ -382,7 +391,7 @@ def assign_colors(typed: Sequence[TypedMark]) -> list[Color]:
     for mark in typed:
         color = mark.color
         if color is None:
-            color = named(_free_color(mark.kind, taken))
+            color = named_color(_free_color(mark.kind, taken))
             taken.append((mark.kind, color.name))
         colors.append(color)
     return colors
@@ -395,7 +404,7 @@ def _free_color(kind: str, taken: Iterable[tuple[str, str]]) -> str:
     return free[0] if free else min(TRAINED, key=by_kind.count)
 
 
-def keep_inside(mark: Mark, width: int, height: int) -> tuple[Mark, bool]:
+def clip_to_picture(mark: Mark, width: int, height: int) -> tuple[Mark, bool]:
     """The mark as far as it lies on the picture, and whether anything of it had to go."""
     x1, y1, x2, y2 = _aimed_at(mark)
     if not (_overlaps(x1, x2, width) and _overlaps(y1, y2, height)):
@@ -407,7 +416,7 @@ def keep_inside(mark: Mark, width: int, height: int) -> tuple[Mark, bool]:
     x1, y1, x2, y2 = mark.bounds
     if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
         return mark, False
-    if isinstance(mark, Box):
+    if isinstance(mark, BoxMark):
         # Its sides stay visible at the picture's edge; other outlines just run out of the picture.
         mark = replace(mark, x1=max(x1, 0), y1=max(y1, 0), x2=min(x2, width), y2=min(y2, height))
     return mark, True
@@ -419,7 +428,7 @@ def _overlaps(low: float, high: float, side: int) -> bool:
 
 
 def _aimed_at(mark: Mark) -> Bounds:
-    return (*mark.tip, *mark.tip) if isinstance(mark, Arrow) else mark.bounds
+    return (*mark.tip, *mark.tip) if isinstance(mark, ArrowMark) else mark.bounds
 
 
 def _numbers(values: Iterable[float]) -> str:

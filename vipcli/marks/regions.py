@@ -64,7 +64,7 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RegionFilter:
     """Which regions to ask about; whatever is not said does not matter.
 
     A region without a score is not left out for its score, nor a mask image, whose size nobody has
@@ -72,32 +72,32 @@ class Wanted:
     """
 
     labels: tuple[str, ...] = ()
-    least_size: float | None = None
-    most_size: float | None = None
-    least_score: float | None = None
+    min_size: float | None = None
+    max_size: float | None = None
+    min_score: float | None = None
 
-    def takes(self, region: Region) -> bool:
+    def accepts(self, region: Region) -> bool:
         """Whether a region is among them."""
-        return self._takes_label(region) and self._takes_score(region) and self._takes_size(region)
+        return self._accepts_label(region) and self._accepts_score(region) and self._accepts_size(region)
 
-    def _takes_label(self, region: Region) -> bool:
+    def _accepts_label(self, region: Region) -> bool:
         return not self.labels or region.label.casefold() in {label.casefold() for label in self.labels}
 
-    def _takes_score(self, region: Region) -> bool:
-        return self.least_score is None or region.score is None or region.score >= self.least_score
+    def _accepts_score(self, region: Region) -> bool:
+        return self.min_score is None or region.score is None or region.score >= self.min_score
 
-    def _takes_size(self, region: Region) -> bool:
-        if self.least_size is None and self.most_size is None:
+    def _accepts_size(self, region: Region) -> bool:
+        if self.min_size is None and self.max_size is None:
             return True
         size = region.size
         if size is None:
             return True
-        return (self.least_size is None or size >= self.least_size) and (
-            self.most_size is None or size <= self.most_size
+        return (self.min_size is None or size >= self.min_size) and (
+            self.max_size is None or size <= self.max_size
         )
 
 
-def typed(
+def mark_for(
     region: Region, kind: str | None = None, color: Color | None = None, *, trace: Trace | None = None
 ) -> TypedMark:
     """The mark that draws a region, as its own kind or as another.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vipcli.marks.kinds import TypedMark, number_text, parse_mark
+from vipcli.marks.kinds import TypedMark, format_number, parse_mark
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,9 +99,9 @@ def _region(
         return parse_mark(kind, _text(region, color, picture))
     if isinstance(region, list | tuple):
         return _mark(kind, region, color, picture)
-    from vipcli.marks.drawing import mask_of_array
+    from vipcli.marks.drawing import mark_from_array
 
-    return mask_of_array(region, kind, color, picture)
+    return mark_from_array(region, kind, color, picture)
 
 
 def _mark(
@@ -116,4 +116,4 @@ def _text(place: str, color: str | None, picture: int | None) -> str:
 
 
 def _coordinate(value: Coordinate) -> str:
-    return value if isinstance(value, str) else number_text(value)
+    return value if isinstance(value, str) else format_number(value)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from vipcli.errors import UsageError
 from vipcli.geometry import XY
-from vipcli.marks.kinds import Arrow, Ellipse, Mark, Point, Triangle
+from vipcli.marks.kinds import ArrowMark, EllipseMark, Mark, PointMark, TriangleMark
 
 ANCHOR = 336
 """The long side at which trained sizes are given, and the real checkpoints' input size."""
@@ -82,12 +82,12 @@ def fixed_style(mark: Mark, size: float, *, width: float | None = None, alpha: i
         alpha=ALPHA if alpha is None else alpha,
     )
     match mark:
-        case Triangle():
+        case TriangleMark():
             return style if _trained(mark, style.corners) else replace(style, corners=RIGHT_ANGLED)
-        case Point():
+        case PointMark():
             radius = _pixels(RADIUS, size)
             return replace(style, radii=(radius, radius))
-        case Arrow():
+        case ArrowMark():
             return replace(style, length=ARROW_LENGTH * size, head_sizes=_head_sizes(size))
         case _:
             return style
@@ -108,13 +108,13 @@ def jittered_style(
         alpha=drawn_alpha if alpha is None else alpha,
     )
     match mark:
-        case Ellipse():
+        case EllipseMark():
             return replace(style, scale=rng.uniform(1, 1.5))
-        case Triangle():
+        case TriangleMark():
             return replace(style, corners=_corners(mark, rng))
-        case Point():
+        case PointMark():
             return replace(style, radii=_radii(size, rng))
-        case Arrow():
+        case ArrowMark():
             return _jittered_arrow(mark, style, size, rng)
         case _:
             return style
@@ -162,7 +162,7 @@ def _radii(size: float, rng: random.Random) -> XY:
     return radius * stretch, radius / stretch
 
 
-def _jittered_arrow(mark: Arrow, style: Style, size: float, rng: random.Random) -> Style:
+def _jittered_arrow(mark: ArrowMark, style: Style, size: float, rng: random.Random) -> Style:
     shortest = SHORTEST_ARROW * size if mark.span is None else ARROW_SHARE * mark.span
     wobble = int(size)
     bend = (rng.uniform(-5, 5) * wobble, rng.uniform(-5, 5) * wobble)
@@ -178,7 +178,7 @@ def _jittered_arrow(mark: Arrow, style: Style, size: float, rng: random.Random) 
     )
 
 
-def _corners(mark: Triangle, rng: random.Random) -> tuple[XY, XY, XY]:
+def _corners(mark: TriangleMark, rng: random.Random) -> tuple[XY, XY, XY]:
     for _ in range(_TRIES):
         corners = (rng.random(), rng.random()), (rng.random(), rng.random()), (rng.random(), rng.random())
         if _trained(mark, corners):
@@ -186,7 +186,7 @@ def _corners(mark: Triangle, rng: random.Random) -> tuple[XY, XY, XY]:
     return RIGHT_ANGLED
 
 
-def _trained(mark: Triangle, corners: Sequence[XY]) -> bool:
+def _trained(mark: TriangleMark, corners: Sequence[XY]) -> bool:
     """Whether a triangle of these corners has no angle that training avoided."""
     points = [(x * (mark.x2 - mark.x1), y * (mark.y2 - mark.y1)) for x, y in corners]
     for index, (x, y) in enumerate(points):

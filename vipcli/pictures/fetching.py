@@ -1,4 +1,4 @@
-"""What comes from outside this machine's files, the network above all, within limits of size and time."""
+"""Fetch from the network within limits of size and time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import io
 import socket
 import ssl
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from vipcli.errors import ImageError
 
@@ -17,38 +16,55 @@ if TYPE_CHECKING:
 
 # The most that is taken from the network or a pipe, neither of which need ever end.
 MAX_BYTES = 256 * 2**20
-# Seconds: for a server to connect or to send something, and for a whole download.
+# Seconds: for a server to connect or to send something, and for the whole fetch, redirects included.
 TIMEOUT = 30.0
 DEADLINE = 4 * TIMEOUT
 MAX_REDIRECTS = 5
-_PIECE = 2**20
+# Decompressed bytes taken at a time: a response of a few kilobytes can expand to gigabytes.
+_PIECE = 2**16
+# For zlib: expect either a gzip or a zlib header.
+_ANY_HEADER = zlib.MAX_WBITS | 32
 
 
 def fetch(url: str, shown: str) -> io.BytesIO:
-    """What lies at an address, called `shown` in messages, within the limits of size and time."""
+    """Download an address, called `shown` in messages, within the limits of size and time."""
     # Slow to import, and most pictures are files.
     import asyncio
 
     import httpx
 
-    async def limited() -> io.BytesIO:
-        # Only a cancelled task leaves a server that drips its answer, or even its headers, for ever.
+    async def download() -> io.BytesIO:
+        # Only cancelling a task gets rid of a server that sends its response, or its headers, byte by byte.
         async with asyncio.timeout(DEADLINE), _client(shown) as client:
             return await _follow(client, url, shown)
 
     try:
-        return asyncio.run(limited())
+        return _run(download)
     except (TimeoutError, httpx.TimeoutException) as error:
-        raise ImageError(f"{shown} cannot be fetched: the server is too slow. Try again later.") from error
+        raise ImageError(f"{shown} cannot be fetched: the server is too slow.", "Try again later.") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
         # Cut at the wrong places, an address can show its password.
-        named = shown if "@" not in url else "The address"
+        name = shown if "@" not in url else "The address"
         raise ImageError(
-            f"{named} does not lead to an http or https address. Check how it is written."
+            f"{name} does not lead to an http or https address.", "Check how it is written."
         ) from error
     # A port beyond all ports comes back as a group of errors from the layers below.
-    except (httpx.HTTPError, OSError, OverflowError, ExceptionGroup) as error:
-        raise ImageError(f"{shown} cannot be fetched: {_why_unfetched(error)}.") from error
+    except (httpx.HTTPError, zlib.error, OSError, OverflowError, ExceptionGroup) as error:
+        raise _fetch_error(error, shown) from error
+
+
+def _run(download: Callable[[], Coroutine[Any, Any, io.BytesIO]]) -> io.BytesIO:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(download())
+    # A notebook runs a loop in this thread already, and a thread can run only one.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(download())).result()
 
 
 def _client(shown: str) -> httpx.AsyncClient:
@@ -60,93 +76,103 @@ def _client(shown: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(timeout=TIMEOUT, headers=headers)
     except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
         raise ImageError(
-            f"{shown} cannot be fetched: a proxy or certificate named in the environment cannot be used. "
-            "Look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE."
+            f"{shown} cannot be fetched: a proxy or certificate named in the environment cannot be used.",
+            "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE.",
         ) from error
 
 
 async def _follow(client: httpx.AsyncClient, url: str, shown: str) -> io.BytesIO:
-    """The body at the end of the redirects; those on the way, of any length, are left unread."""
+    """The body at the end of the redirects; bodies on the way, of any length, are left unread."""
     request = client.build_request("GET", url)
     for _ in range(MAX_REDIRECTS + 1):
         response = await client.send(request, stream=True)
         try:
             if response.next_request is None:
-                return await _body(response, shown)
+                return await _read_body(response, shown)
             request = response.next_request
         finally:
             await response.aclose()
-    raise ImageError(f"{shown} cannot be fetched: it is redirected again and again.")
+    raise ImageError(f"{shown} cannot be fetched: it is redirected too many times.")
 
 
-async def _body(response: httpx.Response, shown: str) -> io.BytesIO:
+async def _read_body(response: httpx.Response, shown: str) -> io.BytesIO:
     if not response.is_success:
-        raise ImageError(f"{shown} cannot be fetched: the server answered {_status(response.status_code)}.")
+        raise _status_error(response.status_code, shown)
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > MAX_BYTES:
         raise _too_large(shown)
     buffer = io.BytesIO()
-    expand = _expander(response.headers.get("Content-Encoding", "identity"), shown)
+    inflate = _decompressor(response.headers.get("Content-Encoding", ""), shown)
+    # httpx would expand a whole chunk before its size could be checked.
     async for chunk in response.aiter_raw():
-        for piece in expand(chunk):
-            add(buffer, piece, shown)
+        if inflate is None:
+            append_limited(buffer, chunk, shown)
+            continue
+        while chunk and not inflate.eof:
+            append_limited(buffer, inflate.decompress(chunk, _PIECE), shown)
+            chunk = inflate.unconsumed_tail
+    if inflate is not None:
+        append_limited(buffer, inflate.flush(), shown)
     return buffer
 
 
-def _expander(encoding: str, shown: str) -> Callable[[bytes], Iterable[bytes]]:
-    """What turns raw chunks of a body into plain ones, a bounded piece at a time."""
+def _decompressor(encoding: str, shown: str) -> zlib._Decompress | None:
+    """What expands a response that a server compresses unasked; None where it does not."""
     match encoding.strip().lower():
-        case "identity" | "":
-            return lambda chunk: (chunk,)
+        case "" | "identity":
+            return None
         case "gzip" | "x-gzip" | "deflate":
-            # A few bytes may expand to gigabytes; the caller stops before they are all in memory.
-            return partial(_expanded, zlib.decompressobj(zlib.MAX_WBITS | 32), shown)
-        case other:
-            raise ImageError(f"{shown} cannot be fetched: the server sends it compressed ({other[:40]}).")
+            return zlib.decompressobj(_ANY_HEADER)
+        case _:
+            raise ImageError(
+                f"{shown} cannot be fetched: the server compresses it as {encoding[:40]!r}.",
+                "Download it with a browser, and name the file.",
+            )
 
 
-def _expanded(decoder: zlib._Decompress, shown: str, chunk: bytes) -> Iterator[bytes]:
-    try:
-        while chunk and not decoder.eof:
-            yield decoder.decompress(chunk, _PIECE)
-            chunk = decoder.unconsumed_tail
-    except zlib.error as error:
-        raise ImageError(
-            f"{shown} cannot be fetched: its compression is damaged. Try again later."
-        ) from error
-
-
-def _status(code: int) -> str:
+def _status_error(code: int, shown: str) -> ImageError:
+    advice = None
     match code:
         case 401 | 403:
-            return f"{code}, it does not let everyone have it"
+            meaning = " (access denied)"
         case 404 | 410:
-            return f"{code}, there is nothing at this address"
+            meaning = " (not found)"
         case 429:
-            return f"{code}, it was asked too often. Wait a while"
+            meaning, advice = " (too many requests)", "Wait a while and try again."
         case code if code >= 500:
-            return f"{code}, it is in trouble itself. Try again later"
+            meaning, advice = " (server error)", "Try again later."
         case _:
-            return f"{code} instead of a picture"
+            meaning = " instead of a picture"
+    return ImageError(f"{shown} cannot be fetched: the server answered {code}{meaning}.", advice)
 
 
-def _why_unfetched(error: BaseException) -> str:
-    """The first cause of a network error that says something to a person."""
+def _fetch_error(error: BaseException, shown: str) -> ImageError:
+    """An error that states the first cause of a network failure that means something to a person."""
+    reason, advice = "the connection failed or was cut off", "Try again."
     cause: BaseException | None = error
     while cause is not None:
-        match cause:
-            case socket.gaierror():
-                return "no server of that name can be found. Check the name and the network"
-            case ssl.SSLError():
-                return "a secure connection cannot be made, perhaps because its certificate is not trusted"
-            case ConnectionRefusedError():
-                return "the server refuses the connection"
+        if known := _known_cause(cause):
+            reason, advice = known
+            break
         cause = cause.__cause__ or cause.__context__
-    return "the connection failed or broke off. Try again"
+    return ImageError(f"{shown} cannot be fetched: {reason}.", advice)
 
 
-def add(buffer: io.BytesIO, chunk: bytes, shown: str) -> None:
-    """Take in one more piece of a source called `shown`, which may not be endless."""
+def _known_cause(error: BaseException) -> tuple[str, str] | None:
+    match error:
+        case socket.gaierror():
+            return "no server of that name can be found", "Check the name and the network."
+        case ssl.SSLError():
+            return "a secure connection cannot be made", "Perhaps its certificate is not trusted."
+        case ConnectionRefusedError():
+            return "the server refuses the connection", "Check the address and its port."
+        case zlib.error():
+            return "its compression is damaged", "Try again later."
+    return None
+
+
+def append_limited(buffer: io.BytesIO, chunk: bytes, shown: str) -> None:
+    """Append a chunk from a source called `shown`, or fail where the source sends too much."""
     if buffer.tell() + len(chunk) > MAX_BYTES:
         raise _too_large(shown)
     buffer.write(chunk)
@@ -154,6 +180,6 @@ def add(buffer: io.BytesIO, chunk: bytes, shown: str) -> None:
 
 def _too_large(shown: str) -> ImageError:
     return ImageError(
-        f"{shown} sends more than {MAX_BYTES // 2**20} MiB, which is too much for a picture. "
-        "Save it as a file and name that."
+        f"{shown} sends more than {MAX_BYTES // 2**20} MiB, which is too much for a picture.",
+        "Save it as a file and name that.",
     )

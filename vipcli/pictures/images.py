@@ -1,12 +1,10 @@
-"""Pictures from files, addresses and standard input, and back into files. The only place that knows formats.
+"""Pictures read from files, addresses, standard input and memory, and written to files.
 
-Every picture in memory is RGB, uint8, height × width × 3, upright. Its colours are taken as they
-are stored, without the embedded profile, for the checkpoints were trained on pictures read that way.
+Every picture in memory is RGB, uint8, height × width × 3, upright.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import io
@@ -14,22 +12,28 @@ import os
 import re
 import stat
 import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
+from PIL import Image
 
 from vipcli.errors import ImageError, OutputError
 from vipcli.files import replace_file, why_unwritten
-from vipcli.pictures.fetching import add, fetch
+from vipcli.pictures.decoding import (
+    PictureFile,
+    check_size,
+    decode,
+    decode_gray,
+    from_pillow,
+    opened,
+    upright_size,
+)
+from vipcli.pictures.fetching import append_limited, fetch
 
 Pixels = NDArray[np.uint8]
 PictureSource = str | os.PathLike[str] | bytes | Image.Image | Pixels
@@ -37,16 +41,14 @@ PictureSource = str | os.PathLike[str] | bytes | Image.Image | Pixels
 
 DEFAULT_MAX_PIXELS = 200_000_000
 
-# What Pillow decodes by itself. Left out are formats that start other programs (EPS) or hold no photos.
-READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI", "SGI", "TGA")
-# Pillow's own extensions for these, written down because listing them imports all of its plugins.
+# What Pillow registers for the formats that are read, written down since asking it imports all its plugins.
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp"),
     *(".gif", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".sgi", ".rgb", ".rgba", ".bw", ".tga", ".icb"),
     *(".vda", ".vst"),
 )
-"""The file extensions of pictures."""
+"""The file extensions of pictures, common ones first."""
 _WRITABLE = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -56,73 +58,16 @@ _WRITABLE = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
-# Thin coloured marks suffer first from compression, so each format keeps all it can. To make the
-# files a tenth smaller would take several times as long.
+# Thin colored marks suffer first from compression, so each format keeps all it can. Making the files
+# a tenth smaller would take several times as long.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 2},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "method": 0, "quality": 0},
 }
 
-# What sets the pixels upright, by the EXIF orientation; each is a view of the array.
-_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: lambda pixels: np.rot90(pixels),
-}
-_SIDEWAYS = (5, 6, 7, 8)
-_STRIP = 2**22
-"""Pixels that are converted at a time, so that a large picture needs little more memory than its array."""
-_WHITE, _BLACK = 255, 0
-_BITS_PER_SAMPLE = 258
-
-_HEAD = 1024
-_KNOWN_BEGINNING = re.compile(
-    rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0|....ftypavi[fs]|\0\0\0\x0cjP",
-    re.DOTALL,
-)
-_OTHER_BEGINNINGS = (
-    (
-        re.compile(rb"\s*<(?:!doctype html|html|head|body)", re.IGNORECASE),
-        "is a web page, not a picture. Give the address of the picture itself",
-    ),
-    (re.compile(rb"\s*<(?:.*<)?svg\b", re.DOTALL), "is an SVG drawing. Turn it into a PNG first"),
-    (re.compile(rb"%PDF-"), "is a PDF document. Turn its page into a PNG first"),
-    (
-        re.compile(rb"....ftyp(?:hei[cfmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL),
-        "is a HEIC photo, which is not read here. Turn it into a JPEG first",
-    ),
-    (
-        re.compile(rb"version https://git-lfs"),
-        "holds only a pointer to the picture. Get the picture itself with `git lfs pull`",
-    ),
-    *(
-        (re.compile(beginning, re.DOTALL), f"is {name}, which vipcli does not read. Turn it into a PNG first")
-        for beginning, name in (
-            (rb"8BPS", "a Photoshop picture (PSD)"),
-            (rb"DDS ", "a texture (DDS)"),
-            (rb"\0\0[\x01\x02]\0[^\0]\0", "an icon or cursor (ICO, CUR)"),
-            (rb"icns", "an icon (ICNS)"),
-            (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript drawing (EPS)"),
-            (rb"gimp xcf", "a GIMP picture (XCF)"),
-            (rb"\x0a[\0-\x05]\x01[\x01\x02\x04\x08]", "a Paintbrush picture (PCX)"),
-            (rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", "a Windows drawing (WMF, EMF)"),
-            (rb"SIMPLE  =", "an astronomical image (FITS)"),
-            (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture"),
-            (rb"v/1\x01", "an OpenEXR picture"),
-            (rb"#\?RADIANCE", "a Radiance picture (HDR)"),
-        )
-    ),
-)
-
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://|(data):", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=//)[^/?#]*@")
-
-_File = io.BufferedReader | io.BytesIO
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,33 +108,31 @@ def open_picture(source: PictureSource, *, max_pixels: int = DEFAULT_MAX_PIXELS)
         case bytes():
             return read_picture(source, "the picture", max_pixels=max_pixels)
         case Image.Image():
-            _check_size(source.size, "The image", max_pixels)
-            return _in_memory(_upright(source, _WHITE))
+            return _in_memory(from_pillow(source, "The image", max_pixels))
         case _:
-            return _in_memory(_rgb(source, max_pixels))
+            return _in_memory(_copy_of_rgb(source, max_pixels))
 
 
-def is_named(source: PictureSource) -> TypeGuard[str | os.PathLike[str]]:
+def is_location(source: PictureSource) -> TypeGuard[str | os.PathLike[str]]:
     """Whether a picture is given by a path or an address."""
     return isinstance(source, str | os.PathLike)
 
 
-def _rgb(array: object, max_pixels: int) -> Pixels:
+def _copy_of_rgb(array: object, max_pixels: int) -> Pixels:
     pixels = np.asarray(array)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise ImageError(
-            f"An array of shape {pixels.shape} and type {pixels.dtype} is not a picture. "
-            "Give height × width × 3 of uint8, in RGB order."
+            f"An array of shape {pixels.shape} and type {pixels.dtype} is not a picture.",
+            "Give height × width × 3 of uint8, in RGB order.",
         )
-    _check_size((pixels.shape[1], pixels.shape[0]), "The array", max_pixels)
-    return pixels
+    check_size((pixels.shape[1], pixels.shape[0]), "The array", max_pixels)
+    return np.array(pixels, order="C")
 
 
 def _in_memory(pixels: Pixels) -> Picture:
     """A picture that no file holds, known by its pixels."""
-    pixels = np.array(pixels)
     pixels.setflags(write=False)
-    return Picture(pixels, "memory", hashlib.sha256(pixels.tobytes()).hexdigest())
+    return Picture(pixels, "memory", hashlib.sha256(pixels.reshape(-1).data).hexdigest())
 
 
 def hash_of(source: str) -> str:
@@ -200,12 +143,8 @@ def hash_of(source: str) -> str:
 
 def size_of(path: str) -> tuple[int, int]:
     """The width and height of a picture, upright, without decoding it where its beginning tells them."""
-    shown = _shown(path)
-    with _opened(path, None) as file, _decoder(file, shown, DEFAULT_MAX_PIXELS) as image:
-        width, height = image.size
-        # Pillow turns TIFFs by itself, and gives the size that they will have.
-        sideways = image.format != "TIFF" and _orientation(image) in _SIDEWAYS
-        return (height, width) if sideways else (width, height)
+    with _opened(path, None) as file, opened(file, _shown(path), DEFAULT_MAX_PIXELS) as image:
+        return upright_size(image)
 
 
 def read_picture(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -230,17 +169,17 @@ def load_mask(path: str, width: int, height: int) -> NDArray[np.bool_]:
     """
     shown = _shown(path)
     with _opened(path, None) as file:
-        image = Image.fromarray(_decode(file, shown, max(DEFAULT_MAX_PIXELS, width * height), _BLACK))
-    if not _same_shape(image.size, (width, height)):
+        gray = Image.fromarray(decode_gray(file, shown, max(DEFAULT_MAX_PIXELS, width * height)))
+    if not _same_shape(gray.size, (width, height)):
         raise ImageError(
-            f"The mask {shown} is {image.width} × {image.height} pixels, but the picture is "
-            f"{width} × {height}. Give a mask of the picture's size."
+            f"The mask {shown} is {gray.width} × {gray.height} pixels, "
+            f"but the picture is {width} × {height}.",
+            "Give a mask of the picture's size.",
         )
-    grey = image.convert("L").resize((width, height), Image.Resampling.NEAREST)
-    mask = np.asarray(grey) > 127
+    mask = np.asarray(gray.resize((width, height), Image.Resampling.NEAREST)) > 127
     if not mask.any():
         raise ImageError(
-            f"The mask {shown} marks nothing: it is dark all over. Its marked part must be white."
+            f"The mask {shown} marks nothing: it is dark all over.", "Its marked part must be white."
         )
     return mask
 
@@ -290,7 +229,7 @@ def _shown(source: str) -> str:
 
 
 @contextmanager
-def _opened(source: str, stdin: BinaryIO | None) -> Iterator[_File]:
+def _opened(source: str, stdin: BinaryIO | None) -> Iterator[PictureFile]:
     try:
         with _open(source, stdin) as file:
             yield file
@@ -298,7 +237,7 @@ def _opened(source: str, stdin: BinaryIO | None) -> Iterator[_File]:
         raise ImageError(_why_unread(error, _shown(source))) from error
 
 
-def _open(source: str, stdin: BinaryIO | None) -> _File:
+def _open(source: str, stdin: BinaryIO | None) -> PictureFile:
     """The bytes of a source as a file that can be read again from its start."""
     if source == "-":
         return _read_stdin(stdin)
@@ -312,7 +251,7 @@ def _open(source: str, stdin: BinaryIO | None) -> _File:
     return _open_path(source)
 
 
-def _open_path(path: str) -> _File:
+def _open_path(path: str) -> PictureFile:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - as a Path, an empty name would be the current folder
     except ValueError as error:
@@ -345,7 +284,7 @@ def _read_stdin(stdin: BinaryIO | None) -> io.BytesIO:
 def _drain(stream: BinaryIO, shown: str) -> io.BytesIO:
     buffer = io.BytesIO()
     while chunk := stream.read(2**16):
-        add(buffer, chunk, shown)
+        append_limited(buffer, chunk, shown)
     return buffer
 
 
@@ -361,177 +300,11 @@ def _why_unread(error: OSError, shown: str) -> str:
             return f"{shown} cannot be read: {error.strerror or error}."
 
 
-# Decoding
-
-
-def _picture(file: _File, shown: str, name: str, max_pixels: int) -> Picture:
-    pixels = _decode(file, shown, max_pixels, _WHITE)
+def _picture(file: PictureFile, shown: str, name: str, max_pixels: int) -> Picture:
+    pixels = decode(file, shown, max_pixels)
     pixels.setflags(write=False)
     file.seek(0)
     return Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-class _Taming:
-    """Pillow without its warnings, and without its own limit, which knows nothing of `--max-pixels`.
-
-    Both belong to the whole process, so they are put back when the last of several threads is done.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._undo = ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._undo.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")
-                self._undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-                Image.MAX_IMAGE_PIXELS = None
-            self._users += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._undo.close()
-
-
-_TAMED = _Taming()
-
-
-@contextmanager
-def _decoder(file: _File, shown: str, max_pixels: int) -> Iterator[Image.Image]:
-    """An image that is about to be read; whatever goes wrong with it becomes an ImageError."""
-    file.seek(0)
-    head = file.read(_HEAD)
-    if not head:
-        raise ImageError(f"{shown} is empty.")
-    with _TAMED:
-        try:
-            with Image.open(file, formats=READABLE) as image:
-                _check_size(image.size, shown, max_pixels)
-                yield image
-        except ImageError:
-            raise
-        except MemoryError as error:
-            raise ImageError(f"{shown} does not fit into memory. Make it smaller first.") from error
-        except UnidentifiedImageError as error:
-            raise ImageError(_why_unknown(head, shown)) from error
-        # Damaged data can make a decoder fail in any way: struct, zlib, index, assertion and key errors too.
-        except Exception as error:
-            raise ImageError(_damaged(shown)) from error
-
-
-def _decode(file: _File, shown: str, max_pixels: int, paper: int) -> Pixels:
-    """The upright RGB pixels of an image, its transparent parts laid over a gray `paper`."""
-    with _decoder(file, shown, max_pixels) as image:
-        if image.format == "TIFF":
-            _silence_libtiff()
-        image.load()
-        return _upright(image, paper)
-
-
-def _upright(image: Image.Image, paper: int) -> Pixels:
-    """The upright RGB pixels of a loaded image, converted strip by strip."""
-    width, height = image.size
-    turn = _TURNS.get(_orientation(image))
-    # Integers and floats of more than eight bits are scaled by their range in the whole image.
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = _eight_bits(image, paper)
-    pixels = np.empty((height, width, 3), np.uint8)
-    rows = max(_STRIP // width, 1)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        pixels[top:bottom] = np.asarray(_flat(image.crop((0, top, width, bottom)), paper))
-    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
-
-
-@cache
-def _silence_libtiff() -> None:
-    """Keep libtiff from writing to standard error; what it cannot decode raises an error anyway."""
-    for name in ("TIFFSetErrorHandler", "TIFFSetErrorHandlerExt"):
-        # Found through Pillow's own module, which links to it; a Pillow that hides it stays noisy.
-        with suppress(AttributeError, OSError):
-            getattr(ctypes.CDLL(_imaging.__file__), name)(None)
-
-
-def _check_size(size: tuple[int, int], shown: str, max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{shown} is {width} × {height} pixels, more than the limit of {max_pixels:,}.",
-            "Raise it with {max_pixels} if there is memory enough.",
-        )
-
-
-def _why_unknown(head: bytes, shown: str) -> str:
-    for beginning, what in _OTHER_BEGINNINGS:
-        if beginning.match(head.removeprefix(b"\xef\xbb\xbf")):
-            return f"{shown} {what}."
-    if _KNOWN_BEGINNING.match(head):
-        return _damaged(shown)
-    return f"{shown} is not a picture that can be read. JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF can."
-
-
-def _damaged(shown: str) -> str:
-    return f"{shown} is damaged or cut off. Get it anew, or save it again with another program."
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an image; 1, upright, where EXIF data is missing or broken."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    # As with the picture itself, there is no end to the ways of being broken.
-    except Exception:
-        return 1
-
-
-def _flat(image: Image.Image, paper: int) -> Image.Image:
-    """The image as RGB, its transparent parts laid over a gray."""
-    if image.has_transparency_data:
-        # Pillow cannot convert premultiplied gray directly.
-        whole = image.convert("LA") if image.mode == "La" else image
-        whole = whole.convert("RGBA")
-        flat = Image.new("RGB", image.size, (paper, paper, paper))
-        flat.paste(whole, mask=whole)
-        return flat
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image, paper: int) -> Image.Image:
-    """A grey image from one with deeper pixels: integers or floats."""
-    values = np.asarray(image)
-    grey = _from_floats(values) if image.mode == "F" else _from_integers(values, _depth(image))
-    hole = image.info.get("transparency")
-    if isinstance(hole, int):
-        grey[values == hole] = paper
-    return Image.fromarray(grey)
-
-
-def _depth(image: Image.Image) -> int:
-    # Pillow gives the 12 bits of a TIFF as they are, in 16.
-    tags = getattr(image, "tag_v2", {})
-    return 12 if tags.get(_BITS_PER_SAMPLE) == (12,) else 16
-
-
-def _from_integers(values: NDArray[np.integer[Any]], depth: int) -> Pixels:
-    """The upper eight bits, as Pillow takes them from deep colours."""
-    # Integers of 32 bits mostly hold 16 bits' worth, and nothing says so but the values.
-    if values.max() >> depth:
-        depth = 31
-    grey: Pixels = (np.maximum(values, 0) >> (depth - 8)).astype(np.uint8)
-    return grey
-
-
-def _from_floats(values: NDArray[np.floating[Any]]) -> Pixels:
-    """Floats from 0 to 1 if all lie there, else from 0 to 255."""
-    values = np.nan_to_num(values)
-    if values.min() >= 0 and values.max() <= 1:
-        values = values * 255
-    grey: Pixels = np.rint(values.clip(0, 255)).astype(np.uint8)
-    return grey
 
 
 def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -11,9 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipcli.geometry import XY, Bounds, Polygon
-from vipcli.marks.colors import TRAINED, Color, named
+from vipcli.marks.colors import TRAINED, Color, named_color
 from vipcli.marks.drawing import arrow_shape, draw
-from vipcli.marks.kinds import KINDS, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.kinds import (
+    KINDS,
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
+    Mark,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
+)
 from vipcli.marks.styles import Style, fixed_style, jittered_style, relative_size
 from vipcli.pictures.images import Pixels
 from vipcli.training.world.facts import INPUT_SIZE, similar_colors
@@ -50,7 +61,7 @@ _LIKE_A_BOX, _LIKE_AN_ELLIPSE = 0.86, (0.74, 0.83)
 _LIKE_A_TRIANGLE = 0.06
 _TRIES = 6
 # Weights for choosing the kind of a mark: higher for kinds that are rejected more often.
-_KIND_WEIGHTS = [{Contour: 2.6, Triangle: 1.8, Scribble: 1.6}.get(kind, 1.0) for kind in KINDS]
+_KIND_WEIGHTS = [{ContourMark: 2.6, TriangleMark: 1.8, ScribbleMark: 1.6}.get(kind, 1.0) for kind in KINDS]
 # How often marks prefer things of one category, so that there are numbers to add and shapes to compare.
 _SAME_CATEGORY_FIRST = 0.5
 
@@ -91,7 +102,7 @@ def mark_up(
         for _ in range(_TRIES):
             kind = same_kind or rng.choices(KINDS, _KIND_WEIGHTS)[0]
             mark = _place(kind, _choose_color(kind, drawn, thing, rng), bounds, thing, scene, rng)
-            if isinstance(mark, Contour) and count > 1 and resembles_other_kind(mark):
+            if isinstance(mark, ContourMark) and count > 1 and resembles_other_kind(mark):
                 continue
             result = _draw_if_clear(image, mark, target, scene, rng, jittered)
             if result is not None:
@@ -114,10 +125,13 @@ def _draw_if_clear(
     red, green, blue = cv2.split(cv2.absdiff(marked[::step, ::step], image[::step, ::step]))
     change = cv2.max(cv2.max(red, green), blue)
     changed = change > 8
-    cover = draw(np.zeros_like(image), [replace(mark, color=named("white"))], [style])[::step, ::step, 0] > 0
+    cover = (
+        draw(np.zeros_like(image), [replace(mark, color=named_color("white"))], [style])[::step, ::step, 0]
+        > 0
+    )
     # Strokes thinner than a pixel of the model's input become fainter when the picture is scaled down.
     width = style.stroke * INPUT_SIZE / max(scene.width, scene.height) if style.stroke else 1.0
-    threshold = _MIN_AREA_CHANGE if isinstance(mark, Mask | Point) else _MIN_STROKE_CHANGE
+    threshold = _MIN_AREA_CHANGE if isinstance(mark, MaskMark | PointMark) else _MIN_STROKE_CHANGE
     visible = int(np.count_nonzero(change * min(width, 1.0) > threshold))
     if visible < max(_MIN_VISIBLE_PIXELS, _MIN_VISIBLE_SHARE * np.count_nonzero(cover)):
         return None
@@ -127,9 +141,9 @@ def _draw_if_clear(
 
 
 def _aim(mark: Mark) -> XY:
-    if isinstance(mark, Arrow):
+    if isinstance(mark, ArrowMark):
         return mark.tip
-    if isinstance(mark, Point):
+    if isinstance(mark, PointMark):
         return mark.x, mark.y
     x1, y1, x2, y2 = mark.bounds
     return (x1 + x2) / 2, (y1 + y2) / 2
@@ -139,17 +153,17 @@ def _is_recognizable(mark: Mark, style: Style, scene: Scene) -> bool:
     """Whether the kind of a mark can be recognized at the model's input size."""
     scale = INPUT_SIZE / max(scene.width, scene.height)
     match mark:
-        case Triangle():
+        case TriangleMark():
             (x1, y1), (x2, y2) = mark.bounds[:2], mark.bounds[2:]
             corners = np.array(style.corners) * (x2 - x1, y2 - y1) * scale
             sides = np.hypot(*(corners - np.roll(corners, 1, axis=0)).T)
             area = cv2.contourArea(corners.astype(np.float32))
             return bool(2 * area / sides.max() >= _TRIANGLE_HEIGHT)
-        case Scribble():
+        case ScribbleMark():
             _, sizes, _ = cv2.minAreaRect(np.array(mark.path, np.float32) * scale)
             shorter, longer = sorted(sizes)
             return shorter >= _SCRIBBLE_SIDES[0] and longer >= _SCRIBBLE_SIDES[1]
-        case Arrow():
+        case ArrowMark():
             shaft, head = arrow_shape(mark, style, scene.width, scene.height)
             length, wing = math.dist(shaft[0], shaft[-1]), math.dist(head[0], head[1])
             return length * scale >= _ARROW_LENGTHS[0] and wing * scale >= _ARROW_LENGTHS[1]
@@ -157,7 +171,7 @@ def _is_recognizable(mark: Mark, style: Style, scene: Scene) -> bool:
             return True
 
 
-def resembles_other_kind(contour: Contour) -> bool:
+def resembles_other_kind(contour: ContourMark) -> bool:
     """Whether a contour looks like a box, an ellipse or a triangle."""
     points = np.concatenate([np.array(polygon, np.float32) for polygon in contour.polygons])
     area = sum(cv2.contourArea(np.array(polygon, np.float32)) for polygon in contour.polygons)
@@ -187,7 +201,7 @@ def _choose_color(kind: type[Mark], drawn: list[DrawnMark], thing: Thing | None,
         used.append(thing.color)
     pool = list(TRAINED) if rng.random() < 0.82 else list(EXTRA_MARK_COLORS)
     distinct = [name for name in pool if not any(similar_colors(name, other) for other in used)]
-    return named(rng.choice(distinct or list(TRAINED)))
+    return named_color(rng.choice(distinct or list(TRAINED)))
 
 
 def _empty_region(scene: Scene, rng: random.Random) -> Bounds | None:
@@ -208,20 +222,20 @@ def _empty_region(scene: Scene, rng: random.Random) -> Bounds | None:
 def _place(
     kind: type[Mark], color: Color, bounds: Bounds, thing: Thing | None, scene: Scene, rng: random.Random
 ) -> Mark:
-    if kind is Box:
-        return Box(color, *_loosen(bounds, scene, rng, -0.02, 0.2))
-    if kind is Ellipse:
-        return Ellipse(color, *_loosen(bounds, scene, rng, 0.04, 0.28))
-    if kind is Triangle:
-        return Triangle(color, *_loosen(bounds, scene, rng, -0.05, 0.25))
-    if kind is Point:
-        return Point(color, *_spot_on(bounds, thing, rng))
-    if kind is Arrow:
+    if kind is BoxMark:
+        return BoxMark(color, *_loosen(bounds, scene, rng, -0.02, 0.2))
+    if kind is EllipseMark:
+        return EllipseMark(color, *_loosen(bounds, scene, rng, 0.04, 0.28))
+    if kind is TriangleMark:
+        return TriangleMark(color, *_loosen(bounds, scene, rng, -0.05, 0.25))
+    if kind is PointMark:
+        return PointMark(color, *_spot_on(bounds, thing, rng))
+    if kind is ArrowMark:
         return _arrow(color, _spot_on(bounds, thing, rng), scene, rng)
-    if kind is Scribble:
-        return Scribble(color, _scribble_path(bounds, rng))
+    if kind is ScribbleMark:
+        return ScribbleMark(color, _scribble_path(bounds, rng))
     polygons = _outline_polygons(bounds, thing, rng)
-    return Contour(color, polygons) if kind is Contour else Mask(color, polygons)
+    return ContourMark(color, polygons) if kind is ContourMark else MaskMark(color, polygons)
 
 
 def _loosen(bounds: Bounds, scene: Scene, rng: random.Random, low: float, high: float) -> Bounds:
@@ -257,16 +271,16 @@ def _inside(thing: Thing, x: float, y: float) -> bool:
     )
 
 
-def _arrow(color: Color, tip: XY, scene: Scene, rng: random.Random) -> Arrow:
+def _arrow(color: Color, tip: XY, scene: Scene, rng: random.Random) -> ArrowMark:
     if rng.random() < 0.5:
-        return Arrow(color, tip)
+        return ArrowMark(color, tip)
     reach = rng.uniform(28, 70) * relative_size(scene.width, scene.height)
     for _ in range(8):
         angle = rng.uniform(0, 2 * math.pi)
         tail = tip[0] + reach * math.cos(angle), tip[1] + reach * math.sin(angle)
         if 0 <= tail[0] <= scene.width and 0 <= tail[1] <= scene.height:
-            return Arrow(color, tip, tail)
-    return Arrow(color, tip)
+            return ArrowMark(color, tip, tail)
+    return ArrowMark(color, tip)
 
 
 def _scribble_path(bounds: Bounds, rng: random.Random) -> Polygon:

@@ -21,9 +21,20 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from vipcli.geometry import XY
-from vipcli.marks.colors import TRAINED, Color, named
+from vipcli.marks.colors import TRAINED, Color, named_color
 from vipcli.marks.drawing import draw
-from vipcli.marks.kinds import BY_KIND, Arrow, Box, Contour, Ellipse, Mark, Mask, Point, Scribble, Triangle
+from vipcli.marks.kinds import (
+    BY_KIND,
+    ArrowMark,
+    BoxMark,
+    ContourMark,
+    EllipseMark,
+    Mark,
+    MaskMark,
+    PointMark,
+    ScribbleMark,
+    TriangleMark,
+)
 from vipcli.marks.styles import Style, styles_for
 
 Pixels = NDArray[np.uint8]
@@ -594,25 +605,25 @@ def _mark(kind: str, color: Color, thing: PlacedThing, size: XY, rng: random.Ran
             more = [rng.uniform(low, high) * max(wide, tall) for _ in range(4)]
             left, top = max(x1 - more[0], 1), max(y1 - more[1] * (1.6 if kind == "triangle" else 1), 1)
             right, bottom = min(x2 + more[2], size[0] - 2), min(y2 + more[3] * 0.8, size[1] - 2)
-            return {"box": Box, "ellipse": Ellipse, "triangle": Triangle}[kind](
+            return {"box": BoxMark, "ellipse": EllipseMark, "triangle": TriangleMark}[kind](
                 color, left, top, right, bottom
             )
         case "point":
-            return Point(
+            return PointMark(
                 color, *_nearest_point(thing, x + rng.gauss(0, 0.09) * wide, y + rng.gauss(0, 0.09) * tall)
             )
         case "arrow":
             out, reach = rng.uniform(0, 0.42), rng.uniform(0.1, 0.2) * max(size)
             tip = _nearest_point(thing, x + out * wide * math.cos(turn), y + out * tall * math.sin(turn))
-            return Arrow(color, tip, (tip[0] + reach * math.cos(turn), tip[1] + reach * math.sin(turn)))
+            return ArrowMark(color, tip, (tip[0] + reach * math.cos(turn), tip[1] + reach * math.sin(turn)))
         case "scribble":
             path, count, flat = list[XY](), rng.randint(4, 7), rng.random() < 0.5
             for index in range(count):
                 along, off = (index / (count - 1) - 0.5) * 0.8, rng.uniform(0.12, 0.38) * (-1) ** index
                 path.append((x + (along if flat else off) * wide, y + (off if flat else along) * tall))
-            return Scribble(color, tuple(path))
+            return ScribbleMark(color, tuple(path))
         case _:
-            return (Contour if kind == "contour" else Mask)(color, (_rough_outline(thing, rng),))
+            return (ContourMark if kind == "contour" else MaskMark)(color, (_rough_outline(thing, rng),))
 
 
 def _nearest_point(thing: PlacedThing, x: float, y: float) -> XY:
@@ -656,7 +667,7 @@ class IndependentPicture:
         """Add a clear and unambiguous mark to a thing; False if none was found."""
         height, width = self.plain.shape[:2]
         for _ in range(25):
-            color = named(rng.choice([*TRAINED] if rng.random() < 0.8 else OTHER_MARK_COLORS))
+            color = named_color(rng.choice([*TRAINED] if rng.random() < 0.8 else OTHER_MARK_COLORS))
             mark = _mark(rng.choice(_usable_mark_kinds(self.things)), color, target, (width, height), rng)
             jitter = rng.choice((None, rng.getrandbits(32)))
             style = styles_for([mark], width, height, jitter=jitter)[0]
@@ -679,7 +690,7 @@ class IndependentPicture:
         if target.color in COLORS and math.dist(mark.color.rgb, COLORS[target.color]) < 90:
             return False
         if (
-            isinstance(mark, Arrow)
+            isinstance(mark, ArrowMark)
             and mark.tail
             and not (0 < mark.tail[0] < width and 0 < mark.tail[1] < height)
         ):
@@ -997,7 +1008,7 @@ def _absent(picture: IndependentPicture, rng: random.Random) -> tuple[str, str, 
     """A question about an absent mark."""
     mark = _mark(
         rng.choice(_usable_mark_kinds(picture.things)),
-        named(rng.choice([*TRAINED])),
+        named_color(rng.choice([*TRAINED])),
         picture.things[0],
         (999, 999),
         rng,
