@@ -72,7 +72,7 @@ def requests() -> list[Request]:
         Request(
             prompt=HUMAN.build([Turn(QUESTIONS[seed % len(QUESTIONS)])]),
             images=(scene(seed),),
-            stops=("###",),
+            stops=HUMAN.stops,
             sampling=Sampling(max_new_tokens=16),
         )
         for seed in range(32)

@@ -291,7 +291,7 @@ def _picture(seed: int) -> Any:
 
 def _request(seed: int, tokens: int) -> Request:
     prompt = HUMAN.build([Turn(QUESTION)])
-    return Request(prompt=prompt, images=(_picture(seed),), stops=("###",), sampling=Sampling(tokens))
+    return Request(prompt=prompt, images=(_picture(seed),), stops=HUMAN.stops, sampling=Sampling(tokens))
 
 
 def _answer(model: LocalModel, tokens: int, clock: Callable[[], None]) -> int:
