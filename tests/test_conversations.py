@@ -106,10 +106,10 @@ def test_what_follows_an_answer_becomes_the_tokens_it_has_in_the_whole_text(
     if form is None and checkpoint.template is None:
         pytest.skip("this one has no chat template")
     form = form or checkpoint.form("template")
-    tokenizer = LocalModel(checkpoint)._prepare.tokenizer
+    tokenizer = LocalModel(checkpoint)._input_builder.tokenizer
     turns = [Turn("One?", answer), Turn("Two?")]
     whole = tokenizer(form.build(turns, images=0))["input_ids"]
-    ended = LocalModel(checkpoint)._going_on(
+    ended = LocalModel(checkpoint)._continuation_ids(
         continuation(form, [Turn("One?", ANSWER_TOKENS), Turn("Two?")], images=0)
     )
     assert whole[-len(ended) :] == ended
@@ -184,6 +184,6 @@ def test_the_tokens_that_end_an_answer_are_no_part_of_it() -> None:
     bundled = LocalModel(lookup.find("bundled"))
     marked = mark([picture()], [])
     reply = put(prepare(marked, "What is it?", bundled.checkpoint), bundled, Sampling(20)).reply
-    shown = bundled._prepare.tokenizer.decode(reply.token_ids[: reply.shown_tokens])
+    shown = bundled._input_builder.tokenizer.decode(reply.token_ids[: reply.shown_tokens])
     assert shown.strip() == reply.text
     assert len(reply.token_ids) > reply.shown_tokens

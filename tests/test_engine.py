@@ -50,10 +50,10 @@ def request(form: PromptForm = HUMAN, image: np.ndarray | None = None, **kwargs:
     )
 
 
-def straight(
+def reference_ids(
     folder: Path, prompt: str, image: np.ndarray, model_class: Any = VipLlavaForConditionalGeneration
 ) -> list[int]:
-    """What the documentation's own few lines give."""
+    """The token ids that the documentation's own code generates."""
     processor = AutoProcessor.from_pretrained(folder, backend="pil")
     model = model_class.from_pretrained(folder, dtype=torch.float32)
     inputs = processor(images=image, text=prompt, return_tensors="pt")
@@ -70,11 +70,11 @@ def test_token_ids_are_those_of_transformers(
     image = picture(*shape)
     fitted = square(image, fit, 28, (122, 116, 104))
     reply = model.answer(request(form, image, fit=fit))
-    assert list(reply.token_ids) == straight(tiny, form.build([Turn(QUESTION)]), fitted)
+    assert list(reply.token_ids) == reference_ids(tiny, form.build([Turn(QUESTION)]), fitted)
     assert reply.ended == ("length" if len(reply.token_ids) == LENGTH else "stop")
 
 
-def test_another_family_is_asked_with_its_own_template(tiny_llava: Path) -> None:
+def test_another_family_uses_its_own_template(tiny_llava: Path) -> None:
     checkpoint = lookup.find(str(tiny_llava))
     form = checkpoint.form("template")
     processor = AutoProcessor.from_pretrained(tiny_llava, backend="pil")
@@ -83,11 +83,11 @@ def test_another_family_is_asked_with_its_own_template(tiny_llava: Path) -> None
     assert prompt == processor.apply_chat_template(messages, add_generation_prompt=True)
     image = picture(50, 50)
     reply = LocalModel(checkpoint).answer(request(form, image))
-    assert list(reply.token_ids) == straight(tiny_llava, prompt, image, LlavaForConditionalGeneration)
+    assert list(reply.token_ids) == reference_ids(tiny_llava, prompt, image, LlavaForConditionalGeneration)
 
 
 @pytest.mark.parametrize("name", ["vision_feature_layer", "vision_feature_layers"])
-def test_vision_layers_are_kept_by_either_of_their_names(
+def test_vision_layers_are_read_under_either_name(
     tiny: Path, tmp_path: Path, model: LocalModel, name: str
 ) -> None:
     folder = tmp_path / "renamed"
@@ -99,7 +99,7 @@ def test_vision_layers_are_kept_by_either_of_their_names(
     assert renamed.answer(request()).token_ids == model.answer(request()).token_ids
 
 
-def test_padding_is_the_mean_colour(tiny: Path) -> None:
+def test_padding_has_the_mean_color(tiny: Path) -> None:
     assert lookup.find(str(tiny)).padding == (122, 116, 104)
     padded = square(picture(60, 41), "pad", 28, (122, 116, 104))
     assert padded.shape == (60, 60, 3)
@@ -108,14 +108,14 @@ def test_padding_is_the_mean_colour(tiny: Path) -> None:
     assert (padded[9:50] == picture(60, 41)).all()
 
 
-def test_the_mark_in_the_picture_reaches_the_model(model: LocalModel) -> None:
+def test_a_mark_in_the_picture_changes_the_answer(model: LocalModel) -> None:
     plain = picture(60, 60)
     marked = plain.copy()
     marked[10:50, 10:14] = (255, 0, 0)
     assert model.answer(request(image=plain)).token_ids != model.answer(request(image=marked)).token_ids
 
 
-def test_answers_stream_as_they_come_and_add_up(model: LocalModel) -> None:
+def test_streamed_pieces_add_up_to_the_answer(model: LocalModel) -> None:
     pieces: list[str] = []
     reply = model.answer(request(), pieces.append)
     assert len(pieces) > 3
@@ -123,7 +123,7 @@ def test_answers_stream_as_they_come_and_add_up(model: LocalModel) -> None:
     assert set(reply.seconds) == {"prepare", "first_token", "generate"}
 
 
-def test_a_stop_text_ends_the_answer_and_stays_hidden(model: LocalModel) -> None:
+def test_a_stop_ends_the_answer_and_is_not_shown(model: LocalModel) -> None:
     whole = model.answer(request()).text
     stop = whole[10:13]
     pieces: list[str] = []
@@ -134,7 +134,7 @@ def test_a_stop_text_ends_the_answer_and_stays_hidden(model: LocalModel) -> None
     assert len(reply.token_ids) < LENGTH
 
 
-def test_the_probability_is_the_mean_over_the_answers_tokens(tiny: Path, model: LocalModel) -> None:
+def test_the_probability_is_the_mean_over_the_tokens_of_the_answer(tiny: Path, model: LocalModel) -> None:
     reply = model.answer(request())
     raw = VipLlavaForConditionalGeneration.from_pretrained(tiny, dtype=torch.float32)
     processor = AutoProcessor.from_pretrained(tiny, backend="pil")
@@ -149,10 +149,10 @@ def test_the_probability_is_the_mean_over_the_answers_tokens(tiny: Path, model: 
     assert reply.probability == pytest.approx(float(chosen.mean()), abs=1e-4)
 
 
-def test_sampling_repeats_with_its_seed_and_varies_without(model: LocalModel) -> None:
+def test_sampling_depends_on_the_seed_only(model: LocalModel) -> None:
     def sampled(seed: int) -> tuple[int, ...]:
-        chance = Sampling(max_new_tokens=LENGTH, temperature=1.5, top_p=0.95, seed=seed)
-        return model.answer(request(sampling=chance)).token_ids
+        sampling = Sampling(max_new_tokens=LENGTH, temperature=1.5, top_p=0.95, seed=seed)
+        return model.answer(request(sampling=sampling)).token_ids
 
     assert sampled(1) == sampled(1)
     assert len({sampled(seed) for seed in range(4)}) > 1
@@ -164,8 +164,8 @@ def test_sampled_token_ids_are_those_of_transformers(tiny: Path, model: LocalMod
     image = square(picture(), "pad", 28, (122, 116, 104))
     inputs = processor(images=image, text=HUMAN.build([Turn(QUESTION)]), return_tensors="pt")
     torch.manual_seed(5)
-    chance = {"do_sample": True, "temperature": 0.9, "top_p": 0.8, "top_k": 0}
-    output = raw.generate(**inputs, **chance, max_new_tokens=LENGTH)
+    options = {"do_sample": True, "temperature": 0.9, "top_p": 0.8, "top_k": 0}
+    output = raw.generate(**inputs, **options, max_new_tokens=LENGTH)
     sampling = Sampling(max_new_tokens=LENGTH, temperature=0.9, top_p=0.8, seed=5)
     reply = model.answer(request(sampling=sampling))
     assert list(reply.token_ids) == output[0, inputs["input_ids"].shape[1] :].tolist()
@@ -179,7 +179,7 @@ def test_sampled_token_ids_are_those_of_transformers(tiny: Path, model: LocalMod
         (RuntimeError("probability tensor contains inf"), "failed while answering (probability tensor"),
     ],
 )
-def test_a_failure_while_answering_is_told_in_a_sentence(
+def test_a_failure_while_answering_is_one_sentence(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     model = LocalModel(lookup.find(str(tiny)))
@@ -194,14 +194,14 @@ def test_a_failure_while_answering_is_told_in_a_sentence(
 
 
 @pytest.mark.parametrize("typed", ["what is <image>", "<s>", "a</s>b", "<pad>"])
-def test_control_words_of_the_tokenizer_are_refused(model: LocalModel, typed: str) -> None:
+def test_control_tokens_are_refused(model: LocalModel, typed: str) -> None:
     forged = Request(HUMAN.build([Turn(typed)]), (picture(),), user_texts=(typed,))
-    with pytest.raises(PromptError, match="control word"):
+    with pytest.raises(PromptError, match="a control token of this checkpoint"):
         model.answer(forged)
 
 
 @pytest.mark.parametrize("typed", ["naïve", "日本語", "🦊 < > </ s >", "# ## not three", "tab\tand\nline"])
-def test_unusual_letters_are_plain_text(model: LocalModel, typed: str) -> None:
+def test_unusual_characters_are_accepted(model: LocalModel, typed: str) -> None:
     request = Request(
         HUMAN.build([Turn(typed)]), (picture(),), user_texts=(typed,), sampling=Sampling(max_new_tokens=2)
     )
@@ -211,12 +211,12 @@ def test_unusual_letters_are_plain_text(model: LocalModel, typed: str) -> None:
 def test_a_prompt_beyond_the_context_is_refused(model: LocalModel) -> None:
     long = Request(HUMAN.build([Turn("why " * 800)]), (picture(),))
     with pytest.raises(
-        PromptError, match=r"but the model holds 1,024 with its answer\. Ask something shorter"
+        PromptError, match=r"but the model holds 1,024, including the answer\. Ask something shorter"
     ):
         model.answer(long)
 
 
-def test_an_answer_ends_where_the_context_does(model: LocalModel) -> None:
+def test_an_answer_ends_at_the_end_of_the_context(model: LocalModel) -> None:
     prompt = HUMAN.build([Turn("why " * 280)])
     reply = model.answer(Request(prompt, (picture(),), sampling=Sampling(max_new_tokens=5000)))
     assert reply.ended == "length"
@@ -224,19 +224,20 @@ def test_an_answer_ends_where_the_context_does(model: LocalModel) -> None:
 
 
 @pytest.mark.parametrize(("name", "expected"), [("float32", "float32"), ("bfloat16", "bfloat16")])
-def test_precision_is_as_asked(tiny: Path, name: str, expected: str) -> None:
+def test_the_dtype_is_as_set(tiny: Path, name: str, expected: str) -> None:
     model = LocalModel(lookup.find(str(tiny)), Setup(dtype=name))
     assert model.facts.dtype == expected
     assert model.answer(request(sampling=Sampling(max_new_tokens=2))).model.dtype == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_device_that_is_not_there_is_said_so(tiny: Path) -> None:
+def test_a_missing_device_is_named(tiny: Path) -> None:
     with pytest.raises(ModelError, match="no cuda device"):
         LocalModel(lookup.find(str(tiny)), Setup(device="cuda"))
 
 
 def damaged(tiny: Path, folder: Path, name: str) -> Path:
+    """A copy of a checkpoint with this damage."""
     shutil.copytree(tiny, folder)
     weights = folder / "model.safetensors"
     match name:
@@ -251,9 +252,9 @@ def damaged(tiny: Path, folder: Path, name: str) -> Path:
         case "missing weights":
             from safetensors.torch import load_file, save_file
 
-            kept = load_file(weights)
-            del kept[next(name for name in kept if name.endswith("lm_head.weight"))]
-            save_file(kept, weights, metadata={"format": "pt"})
+            tensors = load_file(weights)
+            del tensors[next(name for name in tensors if name.endswith("lm_head.weight"))]
+            save_file(tensors, weights, metadata={"format": "pt"})
         case "wrong shapes":
             config = json.loads((folder / "config.json").read_text())
             config["text_config"]["intermediate_size"] = 48
@@ -290,7 +291,7 @@ def damaged(tiny: Path, folder: Path, name: str) -> Path:
         "broken processor",
     ],
 )
-def test_a_damaged_checkpoint_is_told_in_a_sentence(tiny: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_named_in_one_sentence(tiny: Path, tmp_path: Path, damage: str) -> None:
     folder = damaged(tiny, tmp_path / "damaged", damage)
     with pytest.raises(ModelError) as caught:
         LocalModel(lookup.find(str(folder)))
@@ -302,7 +303,7 @@ def test_a_damaged_checkpoint_is_told_in_a_sentence(tiny: Path, tmp_path: Path, 
 def test_code_that_comes_with_a_checkpoint_is_never_run(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, trace = tmp_path / "coded", tmp_path / "was run"
+    folder, trace = tmp_path / "with-code", tmp_path / "was-run"
     shutil.copytree(tiny, folder)
     (folder / "custom.py").write_text(f"open({str(trace)!r}, 'w').close()\nclass Thing: ...\n")
     settings = {
@@ -317,15 +318,15 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(
             # A class that transformers does not know makes it look for the checkpoint's code.
             content[part]["image_processor_type"] = "Thing"
         (folder / name).write_text(json.dumps(content))
-    # Whoever says yes to everything is not asked.
+    # Answer yes to any question.
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 10))
     with contextlib.suppress(ModelError):
         LocalModel(lookup.find(str(folder)))
     assert not trace.exists()
 
 
-class Letters:
-    """A tokenizer whose tokens are the letters themselves."""
+class ByteTokenizer:
+    """A tokenizer whose tokens are bytes."""
 
     def decode(self, ids: list[int], **_: object) -> str:
         return bytes(ids).decode("utf-8", errors="replace")
@@ -348,12 +349,12 @@ class Letters:
         ("line one\n\nline two  ", (), "line one\n\nline two"),
     ],
 )
-def test_the_transcript_shows_settled_text_only(raw: str, stops: tuple[str, ...], text: str) -> None:
+def test_a_transcript_shows_settled_text_only(raw: str, stops: tuple[str, ...], text: str) -> None:
     pieces: list[str] = []
-    transcript = Transcript(Letters(), tuple(map(Stop, stops)), pieces.append)
-    for letter in raw.encode():
-        transcript.take(letter)
-        if transcript.over:
+    transcript = Transcript(ByteTokenizer(), tuple(map(Stop, stops)), pieces.append)
+    for byte in raw.encode():
+        transcript.add(byte)
+        if transcript.is_over:
             break
     transcript.finish()
     assert transcript.text == text
@@ -362,7 +363,7 @@ def test_the_transcript_shows_settled_text_only(raw: str, stops: tuple[str, ...]
     assert transcript.shown_tokens == len(raw[: raw.find(text) + len(text)].encode()) * bool(text)
 
 
-def test_the_quick_import_leaves_transformers_whole() -> None:
+def test_quick_imports_leave_transformers_complete() -> None:
     code = """
         import gc
         from vipcli.engine import local
@@ -373,7 +374,7 @@ def test_the_quick_import_leaves_transformers_whole() -> None:
         print(gc.isenabled(), AutoModel.__module__)
         print(modeling_bert.BertModel is transformers.BertModel)
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "True transformers.models.auto.modeling_auto\nTrue\n"
+    assert process.stdout == "True transformers.models.auto.modeling_auto\nTrue\n"

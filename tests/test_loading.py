@@ -1,4 +1,4 @@
-"""Precisions and devices: what stays exact, what grows smaller, and what is refused before a load."""
+"""Loading: precisions, devices, memory, and checkpoints that are damaged or contradict themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllav
 from vipcli.asking.interface import Request, Sampling, Setup
 from vipcli.checkpoints.lookup import Checkpoint, find
 from vipcli.checkpoints.prompt_forms import Turn
-from vipcli.engine import loading
+from vipcli.engine import compat, devices, failures, loading
 from vipcli.engine.local import LocalModel
 from vipcli.errors import ModelError, UsageError
 
@@ -39,18 +39,20 @@ def _request(checkpoint: Checkpoint, tokens: int = 4) -> Request:
 
 
 def _scores(model: LocalModel, request: Request) -> torch.Tensor:
-    """Of the next word, after a whole question."""
-    prepared = {
+    """The scores of the next token after a whole question."""
+    inputs = {
         name: value.to(model._model.dtype) if value.is_floating_point() else value
-        for name, value in model._prepare([request]).items()
+        for name, value in model._input_builder([request]).items()
     }
     with torch.inference_mode():
-        scores: torch.Tensor = model._model(**prepared).logits[0, -1]
+        scores: torch.Tensor = model._model(**inputs).logits[0, -1]
     return scores.float()
 
 
 @pytest.mark.parametrize("quantize", QUANTIZED)
-def test_the_bundled_model_answers_nearly_the_same_in_fewer_bits(bundled: Checkpoint, quantize: str) -> None:
+def test_quantizing_hardly_changes_the_answers_of_the_bundled_model(
+    bundled: Checkpoint, quantize: str
+) -> None:
     request = _request(bundled)
     exact = LocalModel(bundled, Setup(dtype="bfloat16"))
     small = LocalModel(bundled, Setup(quantize=quantize))
@@ -61,8 +63,8 @@ def test_the_bundled_model_answers_nearly_the_same_in_fewer_bits(bundled: Checkp
     assert int(scores.argmax()) == int(reference.argmax())
 
 
-def _in_few_bits(model: Any) -> set[str]:
-    """Where in a model there are weights of 4 or 8 bits."""
+def _quantized_parts(model: Any) -> set[str]:
+    """The parts of a model that have quantized weights."""
     return {
         name.split(".layers.")[0].split("encoder")[0].rstrip(".")
         for name, weight in model.named_parameters()
@@ -71,22 +73,22 @@ def _in_few_bits(model: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("quantize", QUANTIZED)
-def test_what_sees_keeps_its_precision_unless_asked(bundled: Checkpoint, quantize: str) -> None:
-    text_alone = LocalModel(bundled, Setup(quantize=quantize))._model
-    assert _in_few_bits(text_alone) == {"model.language_model"}
+def test_the_vision_tower_is_quantized_only_on_request(bundled: Checkpoint, quantize: str) -> None:
+    text_only = LocalModel(bundled, Setup(quantize=quantize))._model
+    assert _quantized_parts(text_only) == {"model.language_model"}
     everything = LocalModel(bundled, Setup(quantize=quantize, quantize_all=True))._model
-    assert {"model.language_model", "model.vision_tower"} <= _in_few_bits(everything)
-    assert everything.get_memory_footprint() < text_alone.get_memory_footprint()
+    assert {"model.language_model", "model.vision_tower"} <= _quantized_parts(everything)
+    assert everything.get_memory_footprint() < text_only.get_memory_footprint()
     assert everything.lm_head.weight.is_floating_point()
 
 
 @pytest.mark.parametrize("make", [make_vipllava, make_llava, make_interleave, make_onevision])
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
-def test_every_family_runs_in_fewer_bits(make: Any, quantize: str, tmp_path: Path) -> None:
+def test_every_family_runs_quantized(make: Any, quantize: str, tmp_path: Path) -> None:
     checkpoint = find(str(make(tmp_path / "tiny", hidden=64)))
     model = LocalModel(checkpoint, Setup(quantize=quantize))
     assert len(model.answer(_request_for(checkpoint)).token_ids) == 4
-    assert _in_few_bits(model._model) == {"model.language_model"}
+    assert _quantized_parts(model._model) == {"model.language_model"}
 
 
 def _request_for(checkpoint: Checkpoint) -> Request:
@@ -95,158 +97,275 @@ def _request_for(checkpoint: Checkpoint) -> Request:
 
 
 @pytest.mark.parametrize("quantize", QUANTIZED)
-def test_nothing_floods_the_terminal(quantize: str) -> None:
+def test_libraries_print_nothing(quantize: str) -> None:
     picture = Path(__file__).parent.parent / "samples" / "shapes.png"
-    ran = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "vipcli", "ask", picture, "What?", "--quantize", quantize, "--quiet"],
         capture_output=True,
         text=True,
         timeout=100,
         check=True,
     )
-    assert ran.stderr == ""
-    assert ran.stdout.count("\n") == 1
+    assert process.stderr == ""
+    assert process.stdout.count("\n") == 1
 
 
-def test_spread_uses_all_that_there_is(bundled: Checkpoint) -> None:
+def test_spread_uses_the_cpu_where_there_is_no_gpu(bundled: Checkpoint) -> None:
     model = LocalModel(bundled, Setup(device="spread"))
     assert model.facts.device == "cpu"
     assert model.answer(_request(bundled)).token_ids
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_attention_is_reckoned_as_asked(bundled: Checkpoint, attention: str) -> None:
+def test_the_attention_implementation_is_as_set(bundled: Checkpoint, attention: str) -> None:
     model = LocalModel(bundled, Setup(attention=attention))
-    assert model._model.config._attn_implementation == attention
+    assert compat.attention_implementation(model._model) == attention
 
 
 @pytest.mark.parametrize(
-    ("setup", "error", "told"),
+    ("setup", "error", "message"),
     [
-        (Setup(quantize="8bit", dtype="float32"), UsageError, "8 bits go with float16, not with float32"),
-        (Setup(attention="flash"), ModelError, "Flash attention runs on NVIDIA GPUs alone"),
+        (
+            Setup(quantize="8bit", dtype="float32"),
+            UsageError,
+            "8-bit weights are computed in float16, not in float32",
+        ),
+        (Setup(attention="flash"), ModelError, "Flash attention runs on NVIDIA GPUs only"),
         (Setup(device="cuda:7"), ModelError, "no cuda device"),
     ],
 )
-def test_what_cannot_work_is_told_before_anything_is_loaded(
-    bundled: Checkpoint, setup: Setup, error: type[Exception], told: str, monkeypatch: pytest.MonkeyPatch
+def test_impossible_setups_are_refused_before_anything_is_loaded(
+    bundled: Checkpoint, setup: Setup, error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_config", _unreachable)
-    with pytest.raises(error, match=told):
+    def fail(_: Checkpoint) -> None:
+        raise AssertionError("something was loaded")
+
+    monkeypatch.setattr(loading, "_load_config", fail)
+    with pytest.raises(error, match=message):
         LocalModel(bundled, setup)
 
 
-def _unreachable(_: Checkpoint) -> None:
-    raise AssertionError("something was loaded")
-
-
-def test_missing_bitsandbytes_is_told(bundled: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = importlib.util.find_spec
+def test_missing_bitsandbytes_is_named(bundled: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda name, *rest: None if name == "bitsandbytes" else known(name, *rest),
+        lambda name, *rest: None if name == "bitsandbytes" else find_spec(name, *rest),
     )
-    with pytest.raises(ModelError, match="--quantize 4bit needs bitsandbytes: pip install bitsandbytes"):
+    with pytest.raises(
+        ModelError,
+        match=r"need the package bitsandbytes\. .*pip install bitsandbytes \(now: quantize=\"4bit\"\)",
+    ):
         LocalModel(bundled, Setup(quantize="4bit"))
 
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Sets how many megabytes the machine has left."""
+    """Sets the free memory of the machine in megabytes."""
 
-    def leave(megabytes: float) -> None:
-        monkeypatch.setattr(loading, "_free", lambda _: int(megabytes * 1e6))
+    def set_free(megabytes: float) -> None:
+        monkeypatch.setattr(devices, "free_memory", lambda _: int(megabytes * 1e6))
 
-    yield leave
+    yield set_free
 
 
 @pytest.mark.parametrize(
     ("megabytes", "advice"),
     [
-        (70, "--dtype bfloat16 takes 49"),
-        (45, "--quantize 8bit takes"),
-        (1, "Nor would 4 bits fit: take a smaller checkpoint"),
+        (70, 'dtype="bfloat16" takes 49'),
+        (45, 'quantize="8bit" takes'),
+        (1, "4 bits would not fit either: take a smaller checkpoint"),
     ],
 )
-def test_too_little_memory_is_told_with_what_fits(
+def test_too_little_memory_is_refused_with_advice_on_what_fits(
     bundled: Checkpoint, free: Any, megabytes: float, advice: str
 ) -> None:
     free(megabytes)
-    with pytest.raises(ModelError, match=f"bundled takes 98.* like this, and cpu has .* free. {advice}"):
+    with pytest.raises(
+        ModelError, match=f"bundled needs 98.* of memory in this precision, but cpu has .* free. {advice}"
+    ):
         LocalModel(bundled)
 
 
-def test_what_fits_is_loaded(bundled: Checkpoint, free: Any) -> None:
+def test_a_checkpoint_that_fits_is_loaded(bundled: Checkpoint, free: Any) -> None:
     free(50)
     assert LocalModel(bundled, Setup(dtype="bfloat16")).facts.dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("make", [make_vipllava, make_llava, make_interleave, make_onevision])
-def test_unused_vision_layers_are_left_out_bit_for_bit(
+def test_dropping_unused_vision_layers_changes_no_score(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = find(str(make(tmp_path / "tiny")))
     short = LocalModel(checkpoint)
-    monkeypatch.setattr(loading, "_drop_unused_layers", lambda _: None)
+    monkeypatch.setattr(compat, "drop_unused_vision_layers", lambda _: None)
     whole = LocalModel(checkpoint)
     counts = [len(model._model.model.vision_tower.encoder.layers) for model in (short, whole)]
-    # ViP-LLaVA and LLaVA-1.5 take nothing from the last layer.
+    # ViP-LLaVA and LLaVA-1.5 do not use the last layer.
     assert counts[1] - counts[0] == (1 if make in (make_vipllava, make_llava) else 0)
     request = _request_for(checkpoint)
     assert torch.equal(_scores(short, request), _scores(whole, request))
 
 
-def test_scores_are_reckoned_for_the_last_word_alone(bundled: Checkpoint) -> None:
+def test_scores_are_computed_for_the_last_token_only(bundled: Checkpoint) -> None:
     model = LocalModel(bundled)
-    seen: list[int] = []
-    model._model.lm_head.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
+    lengths: list[int] = []
+    model._model.lm_head.register_forward_hook(lambda _, inputs, __: lengths.append(inputs[0].shape[1]))
     model.answer(_request(bundled))
-    assert set(seen) == {1}
+    assert set(lengths) == {1}
 
 
-def test_the_cpu_stays_exact_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_uses_float32_even_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert loading._dtype(Setup(), torch.device("cpu")) is torch.float32
-    assert loading._dtype(Setup(), torch.device("cuda")) == "auto"
-    assert loading._dtype(Setup(), None) == "auto"
+    assert devices.choose_dtype(Setup(), torch.device("cpu")) is torch.float32
+    assert devices.choose_dtype(Setup(), torch.device("cuda")) == "auto"
+    assert devices.choose_dtype(Setup(), None) == "auto"
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
-        (KeyError("added_tokens"), "something in it is missing, or of another kind than it should be"),
-        (ValueError("no such thing:"), r"did not read \(no such thing\)\. It may be damaged"),
+        (KeyError("added_tokens"), "an entry is missing or of the wrong kind: KeyError: 'added_tokens'"),
+        (ValueError("no such thing:"), r"cannot be read \(no such thing\)\. It may be damaged"),
     ],
 )
-def test_what_does_not_read_is_told_in_our_words(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+def test_errors_of_libraries_are_put_in_a_sentence(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(loading, "inputs_for", fail)
-    with pytest.raises(ModelError, match=told):
+    monkeypatch.setattr(loading, "input_builder", fail)
+    with pytest.raises(ModelError, match=message):
         LocalModel(find(str(tiny)))
 
 
-@pytest.mark.parametrize(("setting", "more"), [("hidden_size", 16), ("vocab_size", 8)])
-def test_a_weight_that_does_not_fit_the_configuration_is_named(
-    tiny: Path, tmp_path: Path, setting: str, more: int
+def _changed(source: Checkpoint | Path, folder: Path, file: str, **values: Any) -> Path:
+    """A copy of a checkpoint with other values in one of its JSON files; None removes an entry.
+
+    An entry of a part is named as in `text_config__vocab_size`.
+    """
+    origin = source.folder if isinstance(source, Checkpoint) else source
+    assert origin is not None
+    shutil.copytree(origin, folder)
+    content = json.loads((folder / file).read_text())
+    for name, value in values.items():
+        *parts, key = name.split("__")
+        entry = content[parts[0]] if parts else content
+        if value is None:
+            del entry[key]
+        else:
+            entry[key] = value
+    (folder / file).write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "shape", "implied"),
+    [
+        ({"text_config__vocab_size": 2000}, "language_model.lm_head.weight", "1024 × 256", "2000 × 256"),
+        ({"text_config__hidden_size": 512}, "language_model.lm_head.weight", "1024 × 256", "1024 × 512"),
+        (
+            {"vision_config__image_size": 224},
+            "vision_tower.embeddings.position_embedding.weight",
+            "145 × 384",
+            "197 × 384",
+        ),
+        (
+            {"vision_feature_layer": [-1, -2]},
+            "multi_modal_projector.linear_1.weight",
+            "256 × 1152",
+            "256 × 768",
+        ),
+    ],
+)
+@pytest.mark.parametrize("quantize", ["none", "4bit"])
+def test_weights_that_do_not_fit_the_configuration_are_named(
+    bundled: Checkpoint,
+    tmp_path: Path,
+    values: dict[str, Any],
+    name: str,
+    shape: str,
+    implied: str,
+    quantize: str,
 ) -> None:
-    folder = tmp_path / "misfit"
-    shutil.copytree(tiny, folder)
-    (folder / "answers.json").write_text("[]")  # no file of a checkpoint, and not to be blamed
-    config = json.loads((folder / "config.json").read_text())
-    config["text_config"][setting] += more
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"weights do not fit its config\.json\. \S+ is \d+ × .* but \d+ × "):
+    folder = _changed(bundled, tmp_path / "changed", "config.json", **values)
+    with pytest.raises(ModelError) as caught:
+        LocalModel(find(str(folder)), Setup(quantize=quantize))
+    assert (
+        f"The weights of the checkpoint {folder} do not fit its config.json: {name} has the shape {shape}, "
+        f"but config.json implies {implied}"
+    ) in str(caught.value)
+    assert "answers.json" not in str(caught.value)
+
+
+@pytest.mark.parametrize("quantize", ["none", "4bit"])
+def test_layers_that_the_configuration_leaves_out_are_refused(
+    bundled: Checkpoint, tmp_path: Path, quantize: str
+) -> None:
+    values = {"text_config__num_hidden_layers": 2}
+    folder = _changed(bundled, tmp_path / "changed", "config.json", **values)
+    message = r"they have 4 layers in the language model, but config\.json implies 2\."
+    with pytest.raises(ModelError, match=message):
+        LocalModel(find(str(folder)), Setup(quantize=quantize))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"text_config__num_attention_heads": 5},
+            "(The hidden size (256) is not a multiple of the number of attention heads (5))",
+        ),
+        (
+            {"text_config__intermediate_size": "many"},
+            "(Field 'intermediate_size' expected int, got str (value: 'many'))",
+        ),
+        (
+            {"projector_hidden_act": "unheard-of"},
+            "(an entry is missing or of the wrong kind: KeyError: 'unheard-of')",
+        ),
+        (
+            {"text_config__num_hidden_layers": 6},
+            "lacks 18 of the weights that its config.json implies, model.language_model.layers.4.",
+        ),
+    ],
+)
+def test_an_unusable_configuration_is_explained(
+    bundled: Checkpoint, tmp_path: Path, values: dict[str, Any], message: str
+) -> None:
+    folder = _changed(bundled, tmp_path / "changed", "config.json", **values)
+    with pytest.raises(ModelError) as caught:
         LocalModel(find(str(folder)))
+    assert message in str(caught.value)
 
 
-def test_a_file_that_does_not_read_is_named(tiny: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_valid_is_named(bundled: Checkpoint, tmp_path: Path) -> None:
+    assert bundled.folder is not None
     folder = tmp_path / "broken"
-    shutil.copytree(tiny, folder)
+    shutil.copytree(bundled.folder, folder)
     (folder / "tokenizer.json").write_text("{")
-    with pytest.raises(ModelError, match=r"did not read \(tokenizer\.json cannot be read\)"):
+    with pytest.raises(ModelError, match=r"cannot be read \(tokenizer\.json cannot be read\)"):
         LocalModel(find(str(folder)))
+
+
+def test_a_missing_image_processor_is_named(tiny: Path, tmp_path: Path) -> None:
+    folder = _changed(tiny, tmp_path / "changed", "processor_config.json", image_processor=None)
+    message = r"there is no preprocessor_config\.json, and processor_config\.json has no image_processor"
+    with pytest.raises(ModelError, match=message):
+        LocalModel(find(str(folder)))
+
+
+def test_a_missing_tokenizer_is_named(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "changed"
+    shutil.copytree(tiny, folder)
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    with pytest.raises(ModelError, match=r"cannot be read \(there is no tokenizer\.json\)"):
+        LocalModel(find(str(folder)))
+
+
+def test_tables_in_each_layer_of_old_files_are_ignored(bundled: Checkpoint) -> None:
+    config = loading._load_config(bundled)
+    failures.check_completeness(
+        bundled, config, set(), {"model.language_model.layers.3.self_attn.rotary_emb.inv_freq"}
+    )

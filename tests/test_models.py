@@ -31,6 +31,7 @@ from vipcli.checkpoints.catalog import (
     family_of,
     model_config,
 )
+from vipcli.cli.options import as_option
 from vipcli.engine import doctor
 from vipcli.errors import ModelError
 
@@ -273,10 +274,10 @@ def test_doctor_describes_this_machine(machine: Machine) -> None:
 
 def test_doctor_recommends_the_most_bits_that_fit() -> None:
     known = KNOWN["vip-llava-7b"]
-    assert doctor.most_bits(known, 24 * 10**9) == 16
-    assert doctor.most_bits(known, 12 * 10**9) == 8
-    assert doctor.most_bits(known, 8 * 10**9) == 4
-    assert doctor.most_bits(known, 4 * 10**9) is None
+    assert doctor.max_bits(known, 24 * 10**9) == 16
+    assert doctor.max_bits(known, 12 * 10**9) == 8
+    assert doctor.max_bits(known, 8 * 10**9) == 4
+    assert doctor.max_bits(known, 4 * 10**9) is None
 
 
 def test_a_checkpoint_of_an_unknown_family_is_refused(tiny: Path, tmp_path: Path) -> None:
@@ -436,5 +437,8 @@ def test_interrupting_the_confirmation_is_an_interruption(machine: Machine, key:
 
 
 def test_doctor_suggests_bfloat16_on_the_cpu() -> None:
-    report = doctor.Report("3", "here", {}, (doctor.Device("cpu", "one", 10**12),))
-    assert all(line.endswith("fits in 16 bits with --dtype bfloat16") for line in [*doctor.lines(report)][3:])
+    report = doctor.MachineReport("3", "here", {}, (doctor.Device("cpu", "one", 10**12),))
+    assert all(
+        line.spelled(as_option).endswith("fits in 16 bits with --dtype bfloat16")
+        for line in [*doctor.as_lines(report)][3:]
+    )

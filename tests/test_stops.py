@@ -25,7 +25,7 @@ def stream(pieces: list[str], stops: tuple[Stop, ...], *, end: bool = False) -> 
     states = []
     transcript = Transcript(Words(pieces), stops, shown.append, [END])
     for token in [*range(len(pieces)), *([END] if end else [])]:
-        transcript.take(token)
+        transcript.add(token)
         states.append("".join(shown))
     transcript.finish()
     return [*states, "".join(shown)], transcript
@@ -86,9 +86,9 @@ def test_text_is_shown_as_soon_as_it_is_settled(pieces: list[str], states: list[
 
 def test_an_answer_ends_only_at_a_complete_turn() -> None:
     _, heading = stream(["###", " Title"], HUMAN.stops)
-    assert (heading.over, heading.ended) == (False, "length")
+    assert (heading.is_over, heading.ended) == (False, "length")
     _, turn = stream(["cat", "###", "Human"], HUMAN.stops)
-    assert (turn.over, turn.ended, turn.shown_tokens) == (True, "stop", 1)
+    assert (turn.is_over, turn.ended, turn.shown_tokens) == (True, "stop", 1)
 
 
 def test_tokens_of_a_dropped_ending_do_not_count_as_shown() -> None:

@@ -186,10 +186,10 @@ def _batch_size(together: int | None, settings: Settings, *, quiet: bool) -> int
     from vipcli.checkpoints.catalog import BUNDLED
 
     if together is None and settings.model != BUNDLED:
-        from vipcli.engine.loading import on_processor
+        from vipcli.engine.devices import runs_on_cpu
 
         # On a CPU, a large model takes minutes for a batch, and rows should be saved more often than that.
-        return 1 if on_processor(settings.device) else None
+        return 1 if runs_on_cpu(settings.device) else None
     return together
 
 

@@ -1,9 +1,9 @@
-"""`vipcli bench` and `vipcli doctor`: how fast this machine is, and what it has."""
+"""The commands `vipcli bench` and `vipcli doctor`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from vipcli.config import Settings
 from vipcli.errors import UsageError
 from vipcli.terminal import output
 
+if TYPE_CHECKING:
+    from vipcli.checkpoints.catalog import KnownCheckpoint
+
 MEASURING = "Measuring"
 
 
@@ -21,7 +24,7 @@ def bench(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="A checkpoint; the default one without it.",
+            help="A checkpoint. Default: the configured model.",
             autocompletion=options.complete_model,
         ),
     ] = None,
@@ -30,7 +33,7 @@ def bench(
         bool,
         typer.Option(
             "--random-weights",
-            help="Measure a known checkpoint's shape without fetching it.",
+            help="Measure the shape of a known checkpoint without downloading it.",
             rich_help_panel=MEASURING,
         ),
     ] = False,
@@ -38,13 +41,13 @@ def bench(
         bool,
         typer.Option(
             "--baseline",
-            help="Measure the documentation's own loop in 16 bits too, and compare.",
+            help="Compare with the documentation's own code in 16 bits.",
             rich_help_panel=MEASURING,
         ),
     ] = False,
     batch: Annotated[
         int,
-        typer.Option(metavar="N", min=1, max=1024, help="Pictures side by side.", rich_help_panel=MEASURING),
+        typer.Option(metavar="N", min=1, max=1024, help="Pictures in a batch.", rich_help_panel=MEASURING),
     ] = 1,
     tokens: Annotated[
         int,
@@ -53,7 +56,11 @@ def bench(
     repeat: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, max=100, help="How often; the median counts.", rich_help_panel=MEASURING
+            metavar="N",
+            min=1,
+            max=100,
+            help="Runs; the median counts.",
+            rich_help_panel=MEASURING,
         ),
     ] = 3,
     settings: Annotated[Settings, options.RUN_OPTIONS],
@@ -65,42 +72,47 @@ def bench(
     vipcli bench --tokens 8
     vipcli bench vip-llava-7b --random-weights --quantize 4bit --baseline
     """
-    from vipcli.checkpoints.catalog import BY_HUB_NAME, KNOWN
-
     if name is not None:
         settings = replace(settings, model=name)
     model = model_of(settings, quiet=quiet)
-    name = settings.model
-    subject = KNOWN.get(name) or BY_HUB_NAME.get(name) if random_weights else model.checkpoint
-    if subject is None:
-        raise UsageError(f"The shape of {name!r} is not known. Those that are: {', '.join(KNOWN)}.")
+    subject = _known_shape(settings.model) if random_weights else model.checkpoint
     with output.working("Loading torch …", quiet):
         from vipcli.asking.interface import Setup
         from vipcli.engine import benchmark
-    plan = benchmark.Plan(batch, tokens, repeat)
+    plan = benchmark.BenchmarkPlan(batch, tokens, repeat)
     plain = None
     if baseline:
-        with output.working(f"Measuring {name} as the documentation runs it …", quiet):
+        with output.working(f"Measuring {settings.model} as the documentation runs it …", quiet):
             plain = benchmark.measure(subject, Setup(settings.device, "bfloat16"), plan, plain=True)
-    with output.working(f"Measuring {name} …", quiet):
+    with output.working(f"Measuring {settings.model} …", quiet):
         ours = benchmark.measure(subject, model.setup, plan)
     if json:
-        output.say_json(benchmark.record(subject, ours, plain, plan))
+        output.say_json(benchmark.as_record(subject, ours, plain, plan))
         return
-    for line in benchmark.report(subject, ours, plain, plan):
+    for line in benchmark.as_lines(subject, ours, plain, plan):
         output.say(line)
+
+
+def _known_shape(name: str) -> KnownCheckpoint:
+    """The shape of a checkpoint that `--random-weights` can imitate."""
+    from vipcli.checkpoints.catalog import BY_HUB_NAME, KNOWN
+
+    known = KNOWN.get(name) or BY_HUB_NAME.get(name)
+    if known is None:
+        raise UsageError(f"The shape of {name!r} is not known. Known shapes: {', '.join(KNOWN)}.")
+    return known
 
 
 def doctor(json: options.Json = False) -> None:
     """Show what this machine has, which checkpoints fit, and what is missing."""
     from vipcli.engine import doctor as checks
 
-    report = checks.look()
+    report = checks.inspect_machine()
     if json:
-        output.say_json(checks.record(report))
+        output.say_json(checks.as_record(report))
         return
-    for line in checks.lines(report):
-        output.say(line)
+    for line in checks.as_lines(report):
+        output.say(line.spelled(options.as_option))
     for advice in report.advice:
         output.note(advice)
 

@@ -1,4 +1,4 @@
-"""What this machine has, and what it can run. It imports torch, so it is imported only when asked for."""
+"""What this machine has, and which checkpoints fit. It imports torch, so import it only when needed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 
 from vipcli.checkpoints.catalog import KNOWN, PRECISIONS, KnownCheckpoint
 from vipcli.checkpoints.hub_cache import format_size
-from vipcli.engine.fast_imports import quick_imports
+from vipcli.engine.compat import quick_imports
+from vipcli.errors import Message
 
 with quick_imports():
     import torch
 
-# Loading and answering must leave the system something.
-_SPARE = 0.92
+# Loading, answering and the system need the rest.
+_USABLE = 0.92
 _PACKAGES = ("vipcli", "torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Something to run on."""
+    """A GPU or the CPU."""
 
     name: str
     description: str
@@ -33,24 +34,24 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What was found."""
+class MachineReport:
+    """Versions and devices of this machine."""
 
     python: str
     system: str
     packages: dict[str, str | None]
-    """Versions; None where a package is missing."""
+    """Versions; None where a package is not installed."""
     devices: tuple[Device, ...]
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What could be better, in plain sentences."""
+        """What could be improved."""
         return tuple(_advice(self))
 
 
-def look() -> Report:
-    """See what is here."""
-    return Report(
+def inspect_machine() -> MachineReport:
+    """Collect the versions and devices of this machine."""
+    return MachineReport(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         packages={name: _version(name) for name in _PACKAGES},
@@ -59,13 +60,13 @@ def look() -> Report:
 
 
 def fits(device: Device, precisions: Sequence[int] = PRECISIONS) -> dict[str, int | None]:
-    """For each known checkpoint, the most bits a weight that the device has room for; None for none."""
-    return {name: most_bits(known, device.memory, precisions) for name, known in KNOWN.items()}
+    """For each known checkpoint, the most bits a weight that fit into a device; None if none do."""
+    return {name: max_bits(known, device.memory, precisions) for name, known in KNOWN.items()}
 
 
-def most_bits(known: KnownCheckpoint, memory: int, precisions: Sequence[int] = PRECISIONS) -> int | None:
-    """The most bits a weight with which a checkpoint fits into so much memory."""
-    return next((bits for bits in precisions if known.memory(bits) <= memory * _SPARE), None)
+def max_bits(known: KnownCheckpoint, memory: int, precisions: Sequence[int] = PRECISIONS) -> int | None:
+    """The most bits a weight with which a checkpoint fits into this many bytes."""
+    return next((bits for bits in precisions if known.memory(bits) <= memory * _USABLE), None)
 
 
 def _version(package: str) -> str | None:
@@ -77,16 +78,16 @@ def _version(package: str) -> str | None:
 
 def _devices() -> Iterator[Device]:
     for number in range(torch.cuda.device_count()):
-        found = torch.cuda.get_device_properties(number)
-        yield Device(f"cuda:{number}", found.name, found.total_memory)
+        gpu = torch.cuda.get_device_properties(number)
+        yield Device(f"cuda:{number}", gpu.name, gpu.total_memory)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if torch.backends.mps.is_available():
         yield Device("mps", "Apple GPU, sharing the machine's memory", memory)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Device("cpu", f"{_processor()}, {cores} cores", memory)
+    yield Device("cpu", f"{_cpu_name()}, {cores} cores", memory)
 
 
-def _processor() -> str:
+def _cpu_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - not a file on a disk
             names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
@@ -95,10 +96,10 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _advice(report: Report) -> Iterator[str]:
+def _advice(report: MachineReport) -> Iterator[str]:
     if report.packages["bitsandbytes"] is None:
         yield "bitsandbytes is not installed, so nothing can run in 4 or 8 bits: pip install bitsandbytes."
-    if torch.version.cuda is None and _has_nvidia():
+    if torch.version.cuda is None and _has_nvidia_driver():
         yield (
             "There is an NVIDIA GPU, but this torch was built without CUDA. "
             "Install the CUDA build of torch to use it."
@@ -107,31 +108,26 @@ def _advice(report: Report) -> Iterator[str]:
         yield "This torch was built for CUDA, but finds no GPU that it can use. Check the driver: nvidia-smi."
 
 
-def _has_nvidia() -> bool:
+def _has_nvidia_driver() -> bool:
     return os.path.exists("/proc/driver/nvidia/version")  # noqa: PTH110 - not a file on a disk
 
 
-def record(report: Report) -> dict[str, Any]:
-    """What was found, as one object for scripts."""
+def as_record(report: MachineReport) -> dict[str, Any]:
+    """The report as one object for scripts."""
     devices = [{**asdict(device), "fits": fits(device)} for device in report.devices]
     return {**asdict(report), "devices": devices, "advice": list(report.advice)}
 
 
-def lines(report: Report) -> Iterator[str]:
-    """What was found, for people."""
-    yield f"Python {report.python} on {report.system}"
-    for name, found in report.packages.items():
-        yield f"{name:16} {found or '-'}"
+def as_lines(report: MachineReport) -> Iterator[Message]:
+    """The report as lines of text."""
+    yield Message(f"Python {report.python} on {report.system}")
+    for name, version in report.packages.items():
+        yield Message(f"{name:16} {version or '-'}")
     for device in report.devices:
-        yield ""
-        yield f"{device.name}: {device.description}, {format_size(device.memory)} of memory"
+        yield Message("")
+        yield Message(f"{device.name}: {device.description}, {format_size(device.memory)} of memory")
         for name, bits in fits(device).items():
-            yield f"  {name:26} {_told(device, bits)}"
-
-
-def _told(device: Device, bits: int | None) -> str:
-    if bits is None:
-        return "does not fit"
-    # There, 32 are the default.
-    how = " with --dtype bfloat16" if bits == 16 and device.name == "cpu" else ""
-    return f"fits in {bits} bits{how}"
+            fit = "does not fit" if bits is None else f"fits in {bits} bits"
+            # On a CPU, the default is 32 bits.
+            advice = "with {dtype=bfloat16}" if bits == 16 and device.name == "cpu" else None
+            yield Message(f"  {name:26} {fit}", advice)

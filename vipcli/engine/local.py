@@ -1,50 +1,52 @@
-"""Load a checkpoint and run it: the only torch and transformers.
+"""A checkpoint in this process.
 
-Both are imported when this module is, so it is imported only once an answer is really wanted.
+Importing this module imports torch and transformers, so import it only when an answer is needed.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import sys
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from vipcli.asking.interface import AUTO, Halted, ModelFacts, OnText, Reply, Request, Sampling, Setup
 from vipcli.checkpoints.lookup import Checkpoint
-from vipcli.engine.fast_imports import quick_imports
-from vipcli.engine.loading import compiles, load, stumbled, where
+from vipcli.engine import compat
+from vipcli.engine.compat import quick_imports
+from vipcli.engine.failures import answering_error, model_devices
+from vipcli.engine.generation import TokenMonitor, end_tokens, generation_config
+from vipcli.engine.loading import can_compile, load
+from vipcli.engine.prefix_cache import PrefixCache, digest_pictures
 from vipcli.engine.transcript import Transcript
-from vipcli.errors import ContextError, PromptError
+from vipcli.errors import ContextError, ModelError, PromptError
 
 with quick_imports():
-    import numpy as np
     import torch
     from transformers.generation.configuration_utils import GenerationConfig
-    from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
-    from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
+    from transformers.generation.logits_process import LogitsProcessorList
+    from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 
-_STEP = 1024
+# Compiled steps serve one length of the cache only, so lengths are rounded up.
+_CACHE_STEP = 1024
 
 
 class LocalModel:
-    """One checkpoint in memory, answering requests.
+    """A checkpoint in memory that answers requests. Not thread-safe.
 
-    It remembers what it read last: where a request begins with the same, only the rest is read. If it is
-    `resident`, there to answer many, its steps are compiled where that pays; then it remembers nothing.
+    A request that starts like the last one reuses what was read then. A `resident` model, which is meant to
+    answer many requests, compiles its steps where that pays, and then reuses nothing.
     """
 
     def __init__(self, checkpoint: Checkpoint, setup: Setup = AUTO, *, resident: bool = False) -> None:
         self.checkpoint = checkpoint
         self.setup = setup
-        self._prepare, self._model = load(checkpoint, setup)
-        self._compiles = resident and compiles(self._model)
-        self._remembered = _Remembered()
+        self._input_builder, self._model = load(checkpoint, setup)
+        self._compiles = resident and can_compile(self._model)
+        self._prefix_cache = PrefixCache()
 
     @property
     def compiles(self) -> bool:
@@ -57,12 +59,12 @@ class LocalModel:
             name=self.checkpoint.name,
             revision=self.checkpoint.revision,
             dtype=str(self._model.dtype).removeprefix("torch."),
-            device=where(self._model),
+            device=model_devices(self._model),
             quantize=None if self.setup.quantize == "none" else self.setup.quantize,
         )
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
+        """Answer one request; pass on the text as it comes, and stop early once `halted` returns true."""
         return self._answer([request], [on_text], [halted])[0]
 
     def answer_batch(
@@ -71,17 +73,25 @@ class LocalModel:
         on_texts: Sequence[OnText | None] = (),
         halted: Sequence[Halted | None] = (),
     ) -> list[Reply]:
-        """Answer several requests side by side, all of them sampled in the same way."""
+        """Answer requests that share their sampling."""
         on_texts = on_texts or [None] * len(requests)
         halted = halted or [None] * len(requests)
-        # Videos of different lengths have no common shape, and conversations no common beginning.
+        # Videos of different lengths have no common shape, and conversations no common prefix.
         if any(request.frames or request.past_turns for request in requests):
-            return [self.answer(*one) for one in zip(requests, on_texts, halted, strict=True)]
+            return self._answer_one_by_one(requests, on_texts, halted)
         return self._answer(requests, on_texts, halted)
 
     def forget(self) -> None:
-        """Remember nothing, and take no memory for it."""
-        self._remembered = _Remembered()
+        """Free what was kept of the last answer."""
+        self._prefix_cache = PrefixCache()
+
+    def _answer_one_by_one(
+        self,
+        requests: Sequence[Request],
+        on_texts: Sequence[OnText | None],
+        halted: Sequence[Halted | None],
+    ) -> list[Reply]:
+        return [self.answer(*arguments) for arguments in zip(requests, on_texts, halted, strict=True)]
 
     def _answer(
         self,
@@ -90,258 +100,183 @@ class LocalModel:
         halted: Sequence[Halted | None],
     ) -> list[Reply]:
         started = time.perf_counter()
-        try:
-            inputs = self._inputs(requests)
-        except (RuntimeError, MemoryError) as error:
-            # Pictures go to the device here, where they may find no room.
-            raise stumbled(self.checkpoint.name, self._model, error, "Lower --max-new-tokens") from error
+        inputs = self._prepare_inputs(requests)
+        prompt_lengths = inputs["attention_mask"].sum(1).tolist()
         longest = inputs["input_ids"].shape[1]
         (sampling,) = {request.sampling for request in requests}
-        least = max(request.min_answer_tokens for request in requests)
-        room = self._room(longest, least)
+        room = self._answer_room(longest, max(request.min_answer_tokens for request in requests))
         if room < sampling.max_new_tokens and len(requests) > 1:
-            # Beside a shorter prompt, each has more room.
-            return [self.answer(*one) for one in zip(requests, on_texts, halted, strict=True)]
-        generation = self._generation(sampling, room)
-        if self._compiles:
-            # What is compiled serves one length only, so few lengths are asked for.
-            generation.cache_implementation = "static"
-            generation.max_cache_len = -(-(longest + generation.max_new_tokens) // _STEP) * _STEP
-            # Else transformers would take the longest that there ever was.
-            self._model._previous_max_cache_length = generation.max_cache_len
-        ends = _end_tokens(generation)
-        probabilities = _Probabilities()
-        transcripts = [
-            Transcript(self._prepare.tokenizer, request.stops, on_text, ends)
-            for request, on_text in zip(requests, on_texts, strict=True)
-        ]
-        writer = _Writer(transcripts, probabilities, halted)
-        lengths = inputs["attention_mask"].sum(1).tolist()
-        if len(requests) > 1:
-            # It would take room that they may need.
-            self.forget()
-        pictures = _digest(requests[0]) if len(requests) == 1 and not self._compiles else None
-        if pictures is not None:
-            inputs = self._remembered.spare(inputs, pictures, self._picture_tokens)
+            # The longest prompt of a batch would shorten all of its answers.
+            return self._answer_one_by_one(requests, on_texts, halted)
+        config = self._generation_config(sampling, longest, room)
+        monitor = self._monitor(requests, on_texts, halted, config)
+        inputs, pictures = self._reuse_prefix(requests, inputs)
         prepared = time.perf_counter()
-        torch.manual_seed(sampling.seed)
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                written = self._model.generate(
-                    **inputs,
-                    generation_config=generation,
-                    stopping_criteria=StoppingCriteriaList([writer]),
-                    logits_processor=LogitsProcessorList([probabilities]),
-                )
-            except (RuntimeError, ValueError, MemoryError) as error:
-                if self._compiles and not any(transcript.tokens for transcript in transcripts):
-                    # Compiling needs more than answering does, a C compiler for one.
-                    self._compiles = False
-                    return self._answer(requests, on_texts, halted)
-                raise stumbled(self.checkpoint.name, self._model, error, "Lower --max-new-tokens") from error
-        finished = time.perf_counter()
+        try:
+            output = self._generate(inputs, config, monitor, sampling.seed)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            if self._compiles and not monitor.has_tokens:
+                # Compiling has needs of its own, such as a C compiler.
+                self._compiles = False
+                return self._answer(requests, on_texts, halted)
+            raise self._error(error) from error
+        times = _Times(started, prepared, time.perf_counter())
         if pictures is not None:
-            self._remembered.keep(written, pictures)
-        replies = []
-        for row, transcript in enumerate(transcripts):
-            transcript.finish()
-            replies.append(
-                Reply(
-                    text=transcript.text,
-                    ended="halted" if writer.halted[row] else transcript.ended,
-                    prompt_tokens=lengths[row],
-                    token_ids=tuple(transcript.tokens),
-                    shown_tokens=transcript.shown_tokens,
-                    probability=probabilities.mean(row, transcript.shown_tokens),
-                    model=self.facts,
-                    seconds={
-                        "prepare": prepared - started,
-                        "first_token": transcript.first_at - prepared,
-                        "generate": finished - prepared,
-                    },
-                )
-            )
-        return replies
+            self._prefix_cache.store(output, pictures)
+        return [self._reply(monitor, row, length, times) for row, length in enumerate(prompt_lengths)]
 
-    @property
-    def _picture_tokens(self) -> list[int]:
-        config = self._model.config
-        return [config.image_token_id, getattr(config, "video_token_id", config.image_token_id)]
+    # ---------------------------------------------------------------------- inputs
 
-    def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
+    def _prepare_inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """The arguments for `generate`, on the model's device."""
         for request in requests:
-            self._insist_on_plain(request.user_texts)
-        found = self._prepare([_opening(request) for request in requests])
-        if requests[0].past_turns:
-            said = self._said(requests[0])
-            found["input_ids"] = torch.cat([found["input_ids"], said], dim=1)
-            found["attention_mask"] = torch.ones_like(found["input_ids"])
-        return {
-            name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
-            for name, value in found.items()
-        }
+            self._refuse_control_tokens(request.user_texts)
+        try:
+            inputs = self._input_builder([_up_to_first_answer(request) for request in requests])
+            if requests[0].past_turns:
+                later = self._later_ids(requests[0])
+                inputs["input_ids"] = torch.cat([inputs["input_ids"], later], dim=1)
+                inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+            return {
+                name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
+                for name, value in inputs.items()
+            }
+        except (RuntimeError, MemoryError) as error:
+            # The device may have no memory left for the pictures.
+            raise self._error(error) from error
 
-    def _said(self, request: Request) -> torch.Tensor:
-        """The tokens from the first answer to the end of the prompt."""
-        known = range(self._model.config.get_text_config().vocab_size)
-        if any(token not in known for turn in request.past_turns for token in turn.token_ids):
+    def _later_ids(self, request: Request) -> torch.Tensor:
+        """The token ids of a conversation from its first answer to the end of the prompt."""
+        vocabulary = range(self._model.config.get_text_config().vocab_size)
+        if any(token not in vocabulary for turn in request.past_turns for token in turn.token_ids):
             raise PromptError("The conversation holds tokens that this checkpoint cannot have written.")
-        texts = [*(turn.prompt for turn in request.past_turns[1:]), request.prompt]
+        prompts = [*(turn.prompt for turn in request.past_turns[1:]), request.prompt]
         ids: list[int] = []
-        for turn, text in zip(request.past_turns, texts, strict=True):
-            # Where a model wrote a picture's token, there is no picture.
+        for turn, prompt in zip(request.past_turns, prompts, strict=True):
+            # A model may write a picture's token, but no picture belongs to it.
             ids += [token for token in turn.token_ids if token not in self._picture_tokens]
-            ids += self._going_on(text)
+            ids += self._continuation_ids(prompt)
         return torch.tensor([ids])
 
-    def _going_on(self, text: str) -> list[int]:
-        """The tokens of a text that follows other text: at a beginning, a tokenizer would add to it."""
-        tokenizer = self._prepare.tokenizer
-        ahead, both = (tokenizer(some, add_special_tokens=False)["input_ids"] for some in ("\n", f"\n{text}"))
-        return list(both[len(ahead) :])
+    def _continuation_ids(self, text: str) -> list[int]:
+        """The token ids of a text that follows other text; tokenizers may add to the start of a text."""
+        tokenizer = self._tokenizer
+        before, both = (
+            tokenizer(part, add_special_tokens=False)["input_ids"] for part in ("\n", f"\n{text}")
+        )
+        return list(both[len(before) :])
 
-    def _insist_on_plain(self, typed: tuple[str, ...]) -> None:
-        tokenizer = self._prepare.tokenizer
+    def _refuse_control_tokens(self, texts: tuple[str, ...]) -> None:
+        tokenizer = self._tokenizer
         control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} - {tokenizer.unk_token_id}
-        for text in typed:
-            if found := control.intersection(tokenizer(text, add_special_tokens=False)["input_ids"]):
-                word = tokenizer.convert_ids_to_tokens(min(found))
+        for text in texts:
+            if forbidden := control.intersection(tokenizer(text, add_special_tokens=False)["input_ids"]):
+                token = tokenizer.convert_ids_to_tokens(min(forbidden))
                 raise PromptError(
-                    f"The text holds {word!r}, a control word of this checkpoint. "
-                    "Take it out or write it differently."
+                    f"The text contains {token!r}, a control token of this checkpoint.",
+                    "Remove it, or write it differently.",
                 )
 
-    def _room(self, prompt_tokens: int, least: int) -> int:
-        """How many tokens an answer to a prompt can have at most; no fewer than `least`."""
+    def _answer_room(self, prompt_tokens: int, required: int) -> int:
+        """How many tokens the answer can have; an error if fewer than `required`."""
         limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if limit is None:
             return sys.maxsize
-        if prompt_tokens + least > limit:
+        if prompt_tokens + required > limit:
             raise ContextError(
-                f"The prompt takes {prompt_tokens:,} tokens, but the model holds {limit:,} with its answer. "
-                "Ask something shorter."
+                f"The prompt takes {prompt_tokens:,} tokens, but the model holds {limit:,}, "
+                "including the answer.",
+                "Ask something shorter.",
             )
         return int(limit) - prompt_tokens
 
-    def _generation(self, sampling: Sampling, room: int) -> GenerationConfig:
-        """The checkpoint's own configuration, but for what was asked."""
-        greedy = sampling.temperature == 0
-        config = copy.deepcopy(self._model.generation_config)
-        tokenizer = self._prepare.tokenizer
-        config.eos_token_id = tokenizer.eos_token_id if config.eos_token_id is None else config.eos_token_id
-        config.pad_token_id = tokenizer.pad_token_id if config.pad_token_id is None else config.pad_token_id
-        config.max_length = None
-        config.num_beams = 1
-        config.max_new_tokens = min(sampling.max_new_tokens, room)
-        config.do_sample = not greedy
-        config.temperature = None if greedy else sampling.temperature
-        config.top_p = None if greedy else sampling.top_p
-        # Left alone, transformers would draw from the fifty likeliest tokens only.
-        config.top_k = None if greedy else 0
-        config.return_dict_in_generate = True
+    def _reuse_prefix(
+        self, requests: Sequence[Request], inputs: dict[str, Any]
+    ) -> tuple[dict[str, Any], str | None]:
+        """The inputs without what the prefix cache holds; and the key to store the answer under, if any."""
+        if len(requests) > 1:
+            # A batch may need the memory.
+            self.forget()
+            return inputs, None
+        if self._compiles:
+            return inputs, None
+        pictures = digest_pictures(requests[0])
+        return self._prefix_cache.apply(inputs, pictures, self._picture_tokens), pictures
+
+    @property
+    def _picture_tokens(self) -> tuple[int, ...]:
+        return compat.image_token_ids(self._model.config)
+
+    # ---------------------------------------------------------------------- generation
+
+    @property
+    def _tokenizer(self) -> Any:
+        return self._input_builder.tokenizer
+
+    def _generation_config(self, sampling: Sampling, prompt_tokens: int, room: int) -> GenerationConfig:
+        new_tokens = min(sampling.max_new_tokens, room)
+        config = generation_config(self._model.generation_config, self._tokenizer, sampling, new_tokens)
+        if self._compiles:
+            length = -(-(prompt_tokens + new_tokens) // _CACHE_STEP) * _CACHE_STEP
+            compat.use_static_cache(self._model, config, length)
         return config
 
-
-def _opening(request: Request) -> Request:
-    """A request up to its first answer."""
-    return replace(request, prompt=request.past_turns[0].prompt) if request.past_turns else request
-
-
-def _digest(request: Request) -> str:
-    """What stands for the pictures of a request."""
-    digest = hashlib.blake2b(f"{request.fit} {len(request.frames)}".encode())
-    for picture in (*request.images, *request.frames):
-        digest.update(str(picture.shape).encode())
-        digest.update(np.ascontiguousarray(picture).data)
-    return digest.hexdigest()
-
-
-class _Remembered:
-    """The keys and values of what was read and written last."""
-
-    def __init__(self) -> None:
-        self._pictures = ""
-        self._ids = torch.empty(0, dtype=torch.long)
-        self._cache: Any = None
-
-    def spare(
-        self, inputs: dict[str, torch.Tensor], pictures: str, picture_tokens: Sequence[int]
-    ) -> dict[str, Any]:
-        """The inputs without what is remembered of them; it is taken out of here until it is kept again."""
-        cache, self._cache = self._cache, None
-        ids = inputs["input_ids"]
-        if cache is None or pictures != self._pictures:
-            return inputs
-        # The last token must be read, for its scores are where the answer begins.
-        most = min(len(self._ids), ids.shape[1] - 1)
-        other = (self._ids[:most] != ids[0, :most]).nonzero()
-        shared = int(other[0, 0]) if len(other) else most
-        rest = ids[0, shared:]
-        # Pictures are read as a whole, so none may be left in the rest.
-        if any((rest == token).any() for token in picture_tokens):
-            return inputs
-        cache.crop(shared - len(self._ids))
-        return {"input_ids": ids, "attention_mask": inputs["attention_mask"], "past_key_values": cache}
-
-    def keep(self, written: Any, pictures: str) -> None:
-        """Remember what `generate` gave."""
-        self._pictures, self._cache = pictures, written.past_key_values
-        # The last token was written and never read.
-        self._ids = written.sequences[0, : self._cache.get_seq_length()]
-
-
-def _end_tokens(config: GenerationConfig) -> list[int]:
-    ends = config.eos_token_id
-    return ends if isinstance(ends, list) else [ends]
-
-
-class _Writer(StoppingCriteria):  # type: ignore[misc]
-    """Hands each row's new token to its transcript, and ends the row where that has come to its end."""
-
-    def __init__(
+    def _monitor(
         self,
-        transcripts: Sequence[Transcript],
-        probabilities: _Probabilities,
-        asked: Sequence[Halted | None],
-    ) -> None:
-        self._transcripts = transcripts
-        self._probabilities = probabilities
-        self._asked = asked
-        self.halted = [False] * len(asked)
-        """Which rows were ended before they had come to an end."""
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        newest = input_ids[:, -1]
-        self._probabilities.settle(newest)
-        for row, token in enumerate(newest.tolist()):
-            transcript, asked = self._transcripts[row], self._asked[row]
-            if not self.halted[row]:
-                transcript.take(token)
-                self.halted[row] = not transcript.over and asked is not None and asked()
-        over = [
-            transcript.over or halted
-            for transcript, halted in zip(self._transcripts, self.halted, strict=True)
+        requests: Sequence[Request],
+        on_texts: Sequence[OnText | None],
+        halted: Sequence[Halted | None],
+        config: GenerationConfig,
+    ) -> TokenMonitor:
+        ends = end_tokens(config)
+        transcripts = [
+            Transcript(self._tokenizer, request.stops, on_text, ends)
+            for request, on_text in zip(requests, on_texts, strict=True)
         ]
-        return torch.tensor(over, device=input_ids.device)
+        return TokenMonitor(transcripts, halted)
+
+    def _generate(
+        self, inputs: dict[str, Any], config: GenerationConfig, monitor: TokenMonitor, seed: int
+    ) -> Any:
+        torch.manual_seed(seed)
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self._model.generate(
+                **inputs,
+                generation_config=config,
+                stopping_criteria=StoppingCriteriaList([monitor]),
+                logits_processor=LogitsProcessorList([monitor.probabilities]),
+            )
+
+    def _error(self, error: Exception) -> ModelError:
+        return answering_error(self.checkpoint.name, self._model, error, "Lower {max_new_tokens}")
+
+    def _reply(self, monitor: TokenMonitor, row: int, prompt_tokens: int, times: _Times) -> Reply:
+        transcript = monitor.transcripts[row]
+        transcript.finish()
+        return Reply(
+            text=transcript.text,
+            ended="halted" if monitor.halted[row] else transcript.ended,
+            prompt_tokens=prompt_tokens,
+            token_ids=tuple(transcript.tokens),
+            shown_tokens=transcript.shown_tokens,
+            probability=monitor.probabilities.mean(row, transcript.shown_tokens),
+            model=self.facts,
+            seconds={
+                "prepare": times.prepared - times.started,
+                "first_token": transcript.first_at - times.prepared,
+                "generate": times.finished - times.prepared,
+            },
+        )
 
 
-class _Probabilities(LogitsProcessor):  # type: ignore[misc]
-    """Keeps the probability that the model itself gave each token, before temperature."""
+class _Times(NamedTuple):
+    """When the steps of an answer ended, in seconds of `time.perf_counter`."""
 
-    def __init__(self) -> None:
-        self._steps: list[torch.Tensor] = []
-        self._last: torch.Tensor | None = None
+    started: float
+    prepared: float
+    finished: float
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._last = scores.float().softmax(-1)
-        return scores
 
-    def settle(self, tokens: torch.Tensor) -> None:
-        """Learn which token each row took."""
-        assert self._last is not None
-        self._steps.append(self._last.gather(1, tokens[:, None])[:, 0])
-
-    def mean(self, row: int, count: int) -> float | None:
-        """The mean over the first `count` of a row's tokens."""
-        return float(torch.stack(self._steps[:count])[:, row].mean()) if count else None
+def _up_to_first_answer(request: Request) -> Request:
+    return replace(request, prompt=request.past_turns[0].prompt) if request.past_turns else request
