@@ -21,9 +21,10 @@ from tests.scripted import ScriptedAnswerer
 from vipcli.asking.interface import Halted, OnText, Reply, Request
 from vipcli.asking.pipeline import mark
 from vipcli.chat import archive, history, html
-from vipcli.chat.conversation import Conversation, Manner, Scene
-from vipcli.chat.session import COMMANDS, Talk
+from vipcli.chat.conversation import ChatSettings, Conversation, Subject
+from vipcli.chat.session import COMMANDS, ChatSession
 from vipcli.checkpoints import lookup
+from vipcli.cli.chat import TerminalChatOutput
 from vipcli.errors import ContextError, ConversationError, OutputError, UsageError, VipcliError
 from vipcli.files import state_folder
 from vipcli.pictures.images import load_picture
@@ -40,20 +41,20 @@ def _photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Image.fromarray(pixels).save(name)
 
 
-def talking(*answers: str, answerer: Any = None, **manner: Any) -> Talk:
+def start(*answers: str, answerer: Any = None, **settings: Any) -> ChatSession:
+    """A session about photo.png whose model gives these answers."""
     answerer = answerer or ScriptedAnswerer(*answers)
-    scene = Scene((load_picture("photo.png"),))
-    chat = Conversation(answerer, BUNDLED, scene, Manner(**manner))
-    return Talk(chat, answerer, max_pixels=10**6, quiet=False, halting=False)
+    chat = Conversation(answerer, BUNDLED, Subject((load_picture("photo.png"),)), ChatSettings(**settings))
+    output = TerminalChatOutput(quiet=False, interactive=False)
+    return ChatSession(chat, answerer, output, max_pixels=10**6)
 
 
-def say(talk: Talk, *lines: str) -> None:
-    for line in lines:
-        talk.line(line)
+def run(session: ChatSession, *lines: str) -> None:
+    session.run(lines)
 
 
-def requests(talk: Talk) -> list[Request]:
-    answerer = talk._answerer
+def requests(session: ChatSession) -> list[Request]:
+    answerer = session._answerer
     assert isinstance(answerer, ScriptedAnswerer)
     return answerer.requests
 
@@ -104,10 +105,10 @@ def test_a_script_ends_at_its_first_mistake() -> None:
     ("arguments", "told"),
     [
         ((), "Name a picture to talk about"),
-        (("-",), "Standard input is for what you say"),
+        (("-",), "Standard input is used for questions"),
         (("--resume", "--box", "1,1,9,9"), "Marks and frames go with a picture"),
         (("photo.png", "What is it?"), "Type questions once the conversation has started"),
-        (("--resume",), "There is no conversation to take up. Begin one: vipcli chat PICTURE"),
+        (("--resume",), "There is no conversation to resume. Start one: vipcli chat PICTURE"),
         (("nothing.png",), "nothing.png"),
         (("photo.png", "--box", "1,2"), "box"),
         (("photo.png", "--temperature", "hot"), "--temperature is 'hot'"),
@@ -124,9 +125,9 @@ def test_what_cannot_begin_is_told_before_a_model_is_loaded(arguments: tuple[str
 
 
 def test_earlier_turns_are_told_with_the_tokens_they_had() -> None:
-    talk = talking("a red dog", "a tree", "yes")
-    say(talk, "What is it?", "And left of it?", "Sure?")
-    first, second, third = requests(talk)
+    session = start("a red dog", "a tree", "yes")
+    run(session, "What is it?", "And left of it?", "Sure?")
+    first, second, third = requests(session)
     assert first.past_turns == () and first.min_answer_tokens == 1
     assert [said.token_ids for said in third.past_turns] == [(0, 1, 2), (0, 1)]
     assert third.past_turns[0].prompt == first.prompt
@@ -137,9 +138,9 @@ def test_earlier_turns_are_told_with_the_tokens_they_had() -> None:
 
 
 def test_a_mark_changes_the_picture_and_keeps_the_turns(capsys: pytest.CaptureFixture[str]) -> None:
-    talk = talking("a", "b", "c", "d")
-    say(
-        talk,
+    session = start("a", "b", "c", "d")
+    run(
+        session,
         "What is it?",
         "/box 10,10,50,50",
         "What is {1}?",
@@ -148,7 +149,7 @@ def test_a_mark_changes_the_picture_and_keeps_the_turns(capsys: pytest.CaptureFi
         "/image other.png",
         "So?",
     )
-    pictures = [request.images[0] for request in requests(talk)]
+    pictures = [request.images[0] for request in requests(session)]
     plain, boxed, unboxed, other = (picture.tobytes() for picture in pictures)
     assert plain == unboxed != boxed
     assert other == np.asarray(Image.open("other.png")).tobytes()
@@ -156,13 +157,13 @@ def test_a_mark_changes_the_picture_and_keeps_the_turns(capsys: pytest.CaptureFi
     assert told.out == "a\nb\nc\nd\n"
     assert told.err.splitlines() == [
         "note: {1} within the red rectangle: box 10,10 50,50",
-        "note: The picture has changed, so the model looks at it anew; the turn before is kept.",
-        "note: The red rectangle is gone.",
-        "note: The picture has changed, so the model looks at it anew; the 2 turns before are kept.",
-        "note: Looking at other.png (120 × 90).",
-        "note: The picture has changed, so the model looks at it anew; the 3 turns before are kept.",
+        "note: The picture has changed, so the model looks at it again; the earlier turn stays.",
+        "note: Removed the red rectangle.",
+        "note: The picture has changed, so the model looks at it again; the 2 earlier turns stay.",
+        "note: The picture is now other.png (120 × 90).",
+        "note: The picture has changed, so the model looks at it again; the 3 earlier turns stay.",
     ]
-    assert [one.phrases for one in talk.chat.exchanges] == [(), ("within the red rectangle",), (), ()]
+    assert [turn.phrases for turn in session.chat.turns] == [(), ("within the red rectangle",), (), ()]
 
 
 class Forgetful(ScriptedAnswerer):
@@ -175,14 +176,12 @@ class Forgetful(ScriptedAnswerer):
 
 
 def test_the_oldest_turns_leave_a_full_conversation(capsys: pytest.CaptureFixture[str]) -> None:
-    talk = talking(answerer=Forgetful(*"abcdefg"))
-    say(talk, *(f"Question {number}?" for number in range(1, 8)))
-    assert (
-        capsys.readouterr().err.splitlines()
-        == ["note: The model had no more room: the oldest 2 turns have left, and the picture stays."] * 2
-    )
-    last = requests(talk)[-1]
-    assert len(talk.chat.exchanges) == 7 and talk.chat.forgotten == 4
+    session = start(answerer=Forgetful(*"abcdefg"))
+    run(session, *(f"Question {number}?" for number in range(1, 8)))
+    note = "note: The conversation is too long for the model, so the oldest 2 turns were dropped."
+    assert capsys.readouterr().err.splitlines() == [f"{note} The picture stays."] * 2
+    last = requests(session)[-1]
+    assert len(session.chat.turns) == 7 and session.chat.dropped == 4
     assert last.past_turns[0].prompt.endswith("###Human: <image>\nQuestion 5?###Assistant:")
     assert "Question 1?" not in last.user_texts
 
@@ -193,20 +192,20 @@ class Full(ScriptedAnswerer):
 
 
 def test_a_question_too_long_for_an_empty_conversation_is_an_error() -> None:
-    talk = talking(answerer=Full())
+    session = start(answerer=Full())
     with pytest.raises(ContextError, match="Ask something shorter"):
-        talk.line("Long?")
-    assert talk.chat.exchanges == []
+        session.run_line("Long?")
+    assert session.chat.turns == []
 
 
 def test_a_retry_asks_the_same_of_what_is_shown_now(capsys: pytest.CaptureFixture[str]) -> None:
-    talk = talking("a", "b", "b2", "b2")
-    say(talk, "One?", "/box 1,1,50,50", "What is {1}?", "/undo", "/arrow 40,40", "/retry")
-    assert [one.question for one in talk.chat.exchanges] == ["One?", "What is pointed to by the red arrow?"]
-    assert [one.answer for one in talk.chat.exchanges] == ["a", "b2"]
+    session = start("a", "b", "b2", "b2")
+    run(session, "One?", "/box 1,1,50,50", "What is {1}?", "/undo", "/arrow 40,40", "/retry")
+    assert [turn.question for turn in session.chat.turns] == ["One?", "What is pointed to by the red arrow?"]
+    assert [turn.answer for turn in session.chat.turns] == ["a", "b2"]
     capsys.readouterr()
-    talk.line("/retry")
-    assert "At temperature 0 an answer stays as it is" in capsys.readouterr().err
+    session.run_line("/retry")
+    assert "At temperature 0, an answer does not change" in capsys.readouterr().err
 
 
 def test_a_question_that_never_fits_takes_nothing_with_it() -> None:
@@ -218,13 +217,13 @@ def test_a_question_that_never_fits_takes_nothing_with_it() -> None:
                 raise ContextError("There is no room. Ask something shorter.")
             return super().answer(request, on_text, halted)
 
-    talk = talking(answerer=Room("a", "b", "c"))
-    say(talk, "One?", "Two?")
+    session = start(answerer=Room("a", "b", "c"))
+    run(session, "One?", "Two?")
     with pytest.raises(ContextError):
-        talk.line("A long one?")
-    assert talk.chat.forgotten == 0
-    talk.line("Three?")
-    assert len(requests(talk)[-1].past_turns) == 2
+        session.run_line("A long one?")
+    assert session.chat.dropped == 0
+    session.run_line("Three?")
+    assert len(requests(session)[-1].past_turns) == 2
 
 
 def test_a_retry_halted_before_a_word_keeps_the_turn() -> None:
@@ -235,9 +234,9 @@ def test_a_retry_halted_before_a_word_keeps_the_turn() -> None:
             reply = super().answer(request, on_text, halted)
             return reply if reply.text else replace(reply, ended="halted")
 
-    talk = talking(answerer=Halting("a", ""))
-    say(talk, "One?", "/retry")
-    assert [one.answer for one in talk.chat.exchanges] == ["a"]
+    session = start(answerer=Halting("a", ""))
+    run(session, "One?", "/retry")
+    assert [turn.answer for turn in session.chat.turns] == ["a"]
 
 
 def test_what_has_no_place_in_json_is_kept_all_the_same(tmp_path: Path) -> None:
@@ -249,8 +248,8 @@ def test_what_has_no_place_in_json_is_kept_all_the_same(tmp_path: Path) -> None:
 
     name = os.fsdecode(b"caf\xe9.png")
     shutil.copy("photo.png", name)
-    talk = talking(answerer=Unsure("a"))
-    say(talk, f"/image {name}", "One?", "/save c.json", "/export c.html")
+    session = start(answerer=Unsure("a"))
+    run(session, f"/image {name}", "One?", "/save c.json", "/export c.html")
     kept = json.loads(Path("c.json").read_text())
     assert kept["exchanges"][0]["probability"] is None
     assert kept["scene"]["pictures"][0]["source"].endswith("caf\\udce9.png")
@@ -258,29 +257,29 @@ def test_what_has_no_place_in_json_is_kept_all_the_same(tmp_path: Path) -> None:
 
 
 def test_looking_at_a_loaded_conversation_writes_no_copy_of_it() -> None:
-    talk = talking("a", "b")
-    say(talk, "One?", "/save c.json", "/load c.json", "/marks", "/stats")
+    session = start("a", "b")
+    run(session, "One?", "/save c.json", "/load c.json", "/marks", "/stats")
     assert len(list((state_folder() / "chats").iterdir())) == 1
-    talk.line("Two?")
+    session.run_line("Two?")
     assert len(list((state_folder() / "chats").iterdir())) == 2
 
 
 def test_a_retry_that_fails_loses_nothing() -> None:
-    talk = talking("a")
-    say(talk, "/box 1,1,50,50", "What is {1}?", "/clear")
+    session = start("a")
+    run(session, "/box 1,1,50,50", "What is {1}?", "/clear")
     with pytest.raises(VipcliError, match="there are no marks"):
-        talk.line("/retry")
-    assert [one.answer for one in talk.chat.exchanges] == ["a"]
+        session.run_line("/retry")
+    assert [turn.answer for turn in session.chat.turns] == ["a"]
 
 
 def test_chance_gives_each_answer_a_seed_that_is_kept() -> None:
-    talk = talking("a", "b", "c", temperature=0.7)
-    say(talk, "One?", "Two?")
-    seeds = [request.sampling.seed for request in requests(talk)]
+    session = start("a", "b", "c", temperature=0.7)
+    run(session, "One?", "Two?")
+    seeds = [request.sampling.seed for request in requests(session)]
     assert seeds[0] != seeds[1]
-    assert [one.manner.seed for one in talk.chat.exchanges] == seeds
-    say(talk, "/set seed 5", "Three?")
-    assert requests(talk)[-1].sampling.seed == 5
+    assert [turn.settings.seed for turn in session.chat.turns] == seeds
+    run(session, "/set seed 5", "Three?")
+    assert requests(session)[-1].sampling.seed == 5
 
 
 # --------------------------------------------------------------------------- commands
@@ -290,46 +289,46 @@ def test_chance_gives_each_answer_a_seed_that_is_kept() -> None:
     ("line", "told"),
     [
         ("/bx 1,1,2,2", "There is no command /bx. Did you mean /box?"),
-        ("/zzzz", "There is no command /zzzz. /help lists those that there are."),
+        ("/zzzz", "There is no command /zzzz. /help lists the commands."),
         ("/", "There is no command /. /help lists"),
-        ("/box", "/box takes X1,Y1,X2,Y2[:COLOUR] after it."),
-        ("/arrow", "/arrow takes [X1,Y1,]X2,Y2[:COLOUR] after it."),
-        ("/undo 3", "/undo takes nothing after it."),
-        ("/undo", "There is no mark to take away."),
+        ("/box", "/box needs an argument: X1,Y1,X2,Y2[:COLOR]."),
+        ("/arrow", "/arrow needs an argument: [X1,Y1,]X2,Y2[:COLOR]."),
+        ("/undo 3", "/undo takes no argument."),
+        ("/undo", "There are no marks to remove."),
         ("/retry", "Nothing has been asked yet."),
         ("/box 1,2,3", "box"),
-        ("/image", "/image takes FILE after it."),
+        ("/image", "/image needs an argument: FILE."),
         ("/image nothing.png", "nothing.png"),
-        ("/save", "/save takes FILE.json after it."),
-        ("/save photo.png", "'photo.png' should end in .json"),
+        ("/save", "/save needs an argument: FILE.json."),
+        ("/save photo.png", "'photo.png' must end in .json"),
         ("/save no/such/folder.json", "There is no folder 'no/such'"),
-        ("/export photo.png", "'photo.png' should end in .html"),
+        ("/export photo.png", "'photo.png' must end in .html"),
         ("/load nothing.json", "'nothing.json' cannot be read: No such file"),
-        ("/load photo.png", "'photo.png' holds no conversation"),
+        ("/load photo.png", "'photo.png' is not a saved conversation"),
         ("/set temperature hot", "temperature is 'hot', but takes"),
-        ("/set model other", "model cannot change in a conversation. Those that can: prompt, system,"),
+        ("/set model other", "model cannot be changed in a conversation. You can change prompt, system,"),
         ("/set tmperature 1", "Did you mean temperature?"),
         ("/load ~nobody-by-that-name/a.json", "cannot be read: No such file"),
         ("/load a\0b.json", "cannot be read"),
-        ("/load .", "'.' is no file"),
-        ("/image -", "Standard input is for what you say"),
-        ("/unset", "/unset takes NAME after it."),
+        ("/load .", "'.' is not a file"),
+        ("/image -", "Standard input is used for questions"),
+        ("/unset", "/unset needs an argument: NAME."),
     ],
 )
 def test_what_cannot_be_done_is_told_and_changes_nothing(line: str, told: str) -> None:
-    talk = talking()
-    before = archive.text(talk.chat)
+    session = start()
+    before = archive.to_json(session.chat)
     with pytest.raises(VipcliError, match=re.escape(told)):
-        talk.line(line)
-    assert archive.text(talk.chat) == before
+        session.run_line(line)
+    assert archive.to_json(session.chat) == before
     assert (Path("photo.png").read_bytes()[:4], Path("photo.json").exists()) == (b"\x89PNG", False)
 
 
 def test_settings_change_as_the_conversation_goes(capsys: pytest.CaptureFixture[str]) -> None:
-    talk = talking("a", "b")
-    say(talk, "/set max_new_tokens 7", "/set width 5", "/system Be brief.", "/box 5,5,60,60", "One?")
-    say(talk, "/unset max-new-tokens", "/unset system", "/set prompt vicuna", "Two?")
-    first, second = requests(talk)
+    session = start("a", "b")
+    run(session, "/set max_new_tokens 7", "/set width 5", "/system Be brief.", "/box 5,5,60,60", "One?")
+    run(session, "/unset max-new-tokens", "/unset system", "/set prompt vicuna", "Two?")
+    first, second = requests(session)
     assert first.sampling.max_new_tokens == 7
     assert first.prompt.startswith("Be brief.###Human: <image>")
     assert second.sampling.max_new_tokens == 512
@@ -339,7 +338,7 @@ def test_settings_change_as_the_conversation_goes(capsys: pytest.CaptureFixture[
     )
     assert second.prompt.endswith("USER: Two? ASSISTANT:")
     capsys.readouterr()
-    say(talk, "/set", "/set prompt", "/system")
+    run(session, "/set", "/set prompt", "/system")
     told = capsys.readouterr()
     assert told.out == ""
     assert "width           5.0\n" in told.err
@@ -347,13 +346,13 @@ def test_settings_change_as_the_conversation_goes(capsys: pytest.CaptureFixture[
 
 
 def test_what_is_typed_with_two_slashes_is_asked_with_one() -> None:
-    talk = talking("a")
-    talk.line("//dev/null is what?")
-    assert talk.chat.exchanges[0].question == "/dev/null is what?"
+    session = start("a")
+    session.run_line("//dev/null is what?")
+    assert session.chat.turns[0].question == "/dev/null is what?"
 
 
 def test_help_names_every_command_and_the_readme_too(capsys: pytest.CaptureFixture[str]) -> None:
-    talking().line("/help")
+    start().run_line("/help")
     told = capsys.readouterr()
     assert told.out == ""
     for name in COMMANDS:
@@ -367,8 +366,8 @@ def test_stats_tell_of_the_last_answer(capsys: pytest.CaptureFixture[str]) -> No
         ) -> Reply:
             return replace(super().answer(request, on_text, halted), seconds={"first_token": 0.25})
 
-    talk = talking(answerer=Timed("one two"))
-    say(talk, "/stats", "Q", "/stats")
+    session = start(answerer=Timed("one two"))
+    run(session, "/stats", "Q", "/stats")
     told = capsys.readouterr().err
     assert "turns       0" in told and "turns       1" in told
     assert "answer      2 tokens" in told and "first token 0.25 s" in told
@@ -379,9 +378,9 @@ def test_stats_tell_of_the_last_answer(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_conversation_kept_and_loaded_is_the_same(tmp_path: Path) -> None:
     shutil.copy("other.png", "mask.png")
-    talk = talking("a", "b", "c", temperature=0.5)
-    say(
-        talk,
+    session = start("a", "b", "c", temperature=0.5)
+    run(
+        session,
         "/box 10%,10%,50%,50%",
         "One {1}?",
         "/mask mask.png:aqua",
@@ -389,15 +388,15 @@ def test_a_conversation_kept_and_loaded_is_the_same(tmp_path: Path) -> None:
         "/point 5,5",
         "Two?",
     )
-    say(talk, "/save kept.json")
-    kept = archive.text(talk.chat)
-    talk.line("Three?")
-    other = talking("c")
+    run(session, "/save kept.json")
+    kept = archive.to_json(session.chat)
+    session.run_line("Three?")
+    other = start("c")
     os.chdir("/")
-    say(other, f"/load {tmp_path}/kept.json")
-    assert archive.text(other.chat) == kept
-    other.line("Three?")
-    (ours,), (*_, theirs) = requests(other), requests(talk)
+    run(other, f"/load {tmp_path}/kept.json")
+    assert archive.to_json(other.chat) == kept
+    other.run_line("Three?")
+    (ours,), (*_, theirs) = requests(other), requests(session)
     assert (ours.prompt, ours.past_turns, ours.user_texts) == (
         theirs.prompt,
         theirs.past_turns,
@@ -407,15 +406,15 @@ def test_a_conversation_kept_and_loaded_is_the_same(tmp_path: Path) -> None:
 
 
 def test_the_running_conversation_survives_and_is_taken_up() -> None:
-    talk = talking("a red dog", "b")
-    talk.line("One?")
+    session = start("a red dog", "b")
+    session.run_line("One?")
     # As if the machine had stopped here.
     (kept,) = (state_folder() / "chats").iterdir()
     assert oct(state_folder().stat().st_mode)[-3:] == "700"
     assert json.loads(kept.read_text())["exchanges"][0]["answer"] == "a red dog"
     found = archive.read(history.last_conversation(), max_pixels=10**6)
-    again = archive.take_up(found, ScriptedAnswerer("b"), BUNDLED)
-    assert [one.answer for one in again.exchanges] == ["a red dog"]
+    again = archive.resume(found, ScriptedAnswerer("b"), BUNDLED)
+    assert [turn.answer for turn in again.turns] == ["a red dog"]
 
 
 def test_the_command_takes_up_where_it_ended() -> None:
@@ -426,7 +425,7 @@ def test_the_command_takes_up_where_it_ended() -> None:
     assert done.returncode == 0
     assert done.stdout == "green\n"
     assert done.stderr.splitlines() == [
-        f"note: Going on about {picture}, after one turn.",
+        f"note: Resumed the conversation about {picture}, after one turn.",
         "> Which number is within the red rectangle?",
         "7",
     ]
@@ -439,7 +438,7 @@ def test_only_the_newest_conversations_stay() -> None:
     for number in range(60):
         (chats / f"{number:02}.json").write_text("{}")
         os.utime(chats / f"{number:02}.json", (number, number))
-    history.keep(history.new_conversation(), "{}")
+    history.save(history.new_conversation(), "{}")
     left = sorted(file.name for file in chats.iterdir())
     assert len(left) == 50
     assert left[0] == "11.json"
@@ -451,38 +450,44 @@ def test_a_full_disk_is_told_and_the_conversation_goes_on(
     def fail(path: Path, text: str) -> None:
         raise OutputError("The disk is full.")
 
-    monkeypatch.setattr(history, "keep", fail)
-    talk = talking("a", "b")
-    say(talk, "One?", "Two?")
+    monkeypatch.setattr(history, "save", fail)
+    session = start("a", "b")
+    run(session, "One?", "Two?")
     told = capsys.readouterr()
     assert told.out == "a\nb\n"
-    assert "note: This conversation is not being kept: The disk is full." in told.err
+    assert "note: This conversation is not being saved: The disk is full." in told.err
 
 
 def test_what_another_model_said_goes_on_as_text() -> None:
-    talk = talking("a dog")
-    talk.line("One?")
-    Path("c.json").write_text(archive.text(talk.chat).replace('"model": "bundled"', '"model": "other/model"'))
-    taken = archive.take_up(archive.read(Path("c.json"), max_pixels=10**6), ScriptedAnswerer(), BUNDLED)
-    assert taken.exchanges[0].token_ids is None
+    session = start("a dog")
+    session.run_line("One?")
+    Path("c.json").write_text(
+        archive.to_json(session.chat).replace('"model": "bundled"', '"model": "other/model"')
+    )
+    taken = archive.resume(archive.read(Path("c.json"), max_pixels=10**6), ScriptedAnswerer(), BUNDLED)
+    assert taken.turns[0].token_ids is None
     assert "###Human: <image>\nOne?###Assistant: a dog###Human: Two?" in taken.prepare("Two?").prompt
 
 
 def test_a_picture_that_changed_or_left_is_told() -> None:
-    talk = talking("a", "b")
-    say(talk, "One?", "/image other.png", "Two?", "/save c.json")
+    session = start("a", "b")
+    run(session, "One?", "/image other.png", "Two?", "/save c.json")
     Image.new("RGB", (120, 90)).save("other.png")
     Path("photo.png").unlink()
-    kept = archive.read(Path("c.json"), max_pixels=10**6)
-    assert len(kept.notes) == 2
-    assert "other.png' is no longer the picture that was talked about." in kept.notes[0]
-    assert "photo.png" in kept.notes[1]
-    assert kept.exchanges[0].scene.pictures == ()
-    assert "The picture is no longer there." in html.page(archive.take_up(kept, ScriptedAnswerer(), BUNDLED))
+    saved = archive.read(Path("c.json"), max_pixels=10**6)
+    assert len(saved.notes) == 2
+    assert "other.png' has changed since the conversation." in saved.notes[0]
+    assert "photo.png" in saved.notes[1]
+    assert saved.turns[0].subject.pictures == ()
+    assert "The picture is no longer available." in html.page(
+        archive.resume(saved, ScriptedAnswerer(), BUNDLED)
+    )
     Path("other.png").unlink()
-    assert archive.read(Path("c.json"), max_pixels=10**6).scene.pictures == ()
-    with pytest.raises(ConversationError, match=r"What was talked about is gone\. .*other\.png"):
-        talk.line("/load c.json")
+    assert archive.read(Path("c.json"), max_pixels=10**6).subject.pictures == ()
+    with pytest.raises(
+        ConversationError, match=r"The picture of this conversation cannot be loaded\. .*other\.png"
+    ):
+        session.run_line("/load c.json")
 
 
 def test_a_conversation_whose_picture_left_goes_on_with_another(tmp_path: Path) -> None:
@@ -499,9 +504,9 @@ def test_a_conversation_whose_picture_left_goes_on_with_another(tmp_path: Path) 
 
 def test_a_name_with_spaces_may_stand_in_quotes() -> None:
     shutil.copy("other.png", "a mask.png")
-    talk = talking()
-    say(talk, "/mask 'a mask.png':aqua", '/contour "a mask.png"', '/image "a mask.png"')
-    assert talk.chat.scene.pictures[0].name == "a mask.png"
+    session = start()
+    run(session, "/mask 'a mask.png':aqua", '/contour "a mask.png"', '/image "a mask.png"')
+    assert session.chat.subject.pictures[0].name == "a mask.png"
 
 
 def damaged() -> Iterator[tuple[str, Any]]:
@@ -521,8 +526,8 @@ def damaged() -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize(("what", "damage"), list(damaged()), ids=[what for what, _ in damaged()])
 def test_a_damaged_file_is_a_sentence(what: str, damage: Any) -> None:
-    talk = talking("a")
-    say(talk, "One?", "/save c.json")
+    session = start("a")
+    run(session, "One?", "/save c.json")
     kept = json.loads(Path("c.json").read_text())
     damage(kept)
     Path("c.json").write_text(json.dumps(kept))
@@ -534,7 +539,7 @@ def test_a_damaged_file_is_a_sentence(what: str, damage: Any) -> None:
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff\xfe", b"null", b"3", b'{"a": NaN}'])
 def test_what_is_no_conversation_is_a_sentence(content: bytes) -> None:
     Path("c.json").write_bytes(content)
-    with pytest.raises(ConversationError, match="holds no conversation"):
+    with pytest.raises(ConversationError, match="is not a saved conversation"):
         archive.read(Path("c.json"), max_pixels=10**6)
 
 
@@ -542,9 +547,9 @@ def test_what_is_no_conversation_is_a_sentence(content: bytes) -> None:
 
 
 def test_the_page_stands_alone_and_shows_what_was_looked_at() -> None:
-    talk = talking('<b>bold</b> & "quoted"', "two", "three")
-    say(
-        talk,
+    session = start('<b>bold</b> & "quoted"', "two", "three")
+    run(
+        session,
         "One <script>alert(1)</script>?",
         "Two?",
         "/box 5,5,60,60:blue",
@@ -559,8 +564,8 @@ def test_the_page_stands_alone_and_shows_what_was_looked_at() -> None:
     # Nothing is fetched from anywhere.
     assert re.findall(r'(?:src|href)="(?!data:)', written) == []
     assert "default-src 'none'" in written
-    expected = mark([load_picture("photo.png")], talk.chat.scene.typed).pixels
-    assert html._inline(expected) in written
+    expected = mark([load_picture("photo.png")], session.chat.subject.typed).pixels
+    assert html._data_url(expected) in written
 
 
 def test_a_large_picture_is_shown_smaller() -> None:
@@ -568,5 +573,5 @@ def test_a_large_picture_is_shown_smaller() -> None:
     import base64
     import io
 
-    shown = html._inline(wide).partition(",")[2]
+    shown = html._data_url(wide).partition(",")[2]
     assert Image.open(io.BytesIO(base64.b64decode(shown))).size == (1600, 13)

@@ -38,7 +38,7 @@ class Terminal:
             encoding="utf-8",
         )
         self._child.delaybeforesend = 0.1
-        self.until("Ctrl-D leaves.")
+        self.until("Ctrl-D quits.")
         self.until(PROMPT)
 
     def until(self, text: str) -> str:
@@ -110,10 +110,10 @@ def test_ctrl_c_ends_an_answer_and_keeps_what_was_said(tmp_path: Path) -> None:
 def test_commands_colours_settings_and_files_are_completed(tiny: Path) -> None:
     terminal = Terminal(tiny, "--max-new-tokens", "3")
     for typed, offered, rest, shown in (
-        ("/und", "Take the newest mark away.", "", "There is no mark to take away."),
+        ("/und", "Remove the newest mark.", "", "There are no marks to remove."),
         ("/box 5,5,50,50:fuch", "fuchsia", "", "within the fuchsia rectangle"),
         ("/set tempe", "0 for the likeliest answer", " 0.5", PROMPT),
-        ("/image pho", "photo.png", "", "Looking at photo.png"),
+        ("/image pho", "photo.png", "", "The picture is now photo.png"),
     ):
         terminal.keys(typed)
         terminal.until(offered)

@@ -34,7 +34,7 @@ def test_every_setting_has_a_default_that_it_would_accept() -> None:
     for setting in config.SETTINGS.values():
         if setting.default is not None:
             text = str(setting.default).lower() if isinstance(setting.default, bool) else str(setting.default)
-            assert setting.read(text) == setting.default
+            assert setting.parse(text) == setting.default
 
 
 @pytest.mark.parametrize(
@@ -70,23 +70,23 @@ def test_a_value_that_a_setting_cannot_have_is_refused_wherever_it_comes_from(na
         with pytest.raises(ConfigError, match=r"but takes .*\.$"):
             config.resolve(flags, environment)
     with pytest.raises(ConfigError, match="but takes"):
-        config.keep(name, text)
+        config.save(name, text)
     assert not config.path().exists()
 
 
 def test_keeping_leaves_the_rest_of_the_file_alone() -> None:
     path = write("# mine\nmodel = 'a/b'  # the good one\n\n# later\nalpha = 200\n")
-    config.keep("alpha", "90")
-    config.keep("top-p", "0.5")
+    config.save("alpha", "90")
+    config.save("top-p", "0.5")
     assert path.read_text() == "# mine\nmodel = 'a/b'  # the good one\n\n# later\nalpha = 90\ntop_p = 0.5\n"
-    assert config.forget("model")
-    assert not config.forget("model")
+    assert config.unset("model")
+    assert not config.unset("model")
     assert config.resolve({}, {})["alpha"].value == 90
     assert config.resolve({}, {})["model"].source == "default"
 
 
 def test_truth_values_come_back_as_they_were_kept() -> None:
-    config.keep("offline", "yes")
+    config.save("offline", "yes")
     assert config.path().read_text() == "offline = true\n"
     assert config.resolve({}, {})["offline"].value is True
     assert config.resolve({"offline": False}, {})["offline"].value is False
@@ -118,14 +118,14 @@ def test_a_file_that_is_not_text_is_told() -> None:
 
 def test_an_unknown_setting_suggests_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Did you mean temperature"):
-        config.keep("temprature", "1")
-    with pytest.raises(ConfigError, match="Known are model"):
-        config.forget("zzz")
+        config.save("temprature", "1")
+    with pytest.raises(ConfigError, match="The settings are model"):
+        config.unset("zzz")
 
 
 def test_what_does_not_belong_in_the_file_can_be_taken_out() -> None:
     path = write("colour = 'red'\nalpha = 9\n")
-    assert config.forget("colour")
+    assert config.unset("colour")
     assert path.read_text() == "alpha = 9\n"
 
 
@@ -138,7 +138,7 @@ def test_an_empty_variable_is_none_but_for_the_system_line() -> None:
 def test_settings_kept_at_once_are_all_kept() -> None:
     names = {"alpha": "9", "width": "5", "seed": "3", "fit": "crop", "top_p": "0.5", "dtype": "float32"}
     with ThreadPoolExecutor() as pool:
-        list(pool.map(config.keep, names, names.values()))
+        list(pool.map(config.save, names, names.values()))
     found = config.resolve({}, {})
     assert all(found[name].source == "file" for name in names)
 
@@ -148,7 +148,7 @@ def test_a_linked_file_stays_linked(tmp_path: Path) -> None:
     kept = tmp_path / "dotfiles" / "vipcli.toml"
     kept.write_text("alpha = 9\n")
     config.path().symlink_to(kept)
-    config.keep("alpha", "10")
+    config.save("alpha", "10")
     assert config.path().is_symlink()
     assert kept.read_text() == "alpha = 10\n"
 
@@ -162,7 +162,7 @@ def test_the_usual_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_a_damaged_file_is_told_of_and_left_alone_when_it_would_be_changed() -> None:
     path = write("fit = ")
-    for change in (lambda: config.keep("alpha", "9"), lambda: config.forget("alpha")):
-        with pytest.raises(ConfigError, match=r"is not valid TOML .* Mend it or delete it\."):
+    for change in (lambda: config.save("alpha", "9"), lambda: config.unset("alpha")):
+        with pytest.raises(ConfigError, match=r"is not valid TOML .* Correct or delete it\."):
             change()
     assert path.read_text() == "fit = "

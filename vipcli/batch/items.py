@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vipcli.files import exists
+from vipcli.files import path_exists
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, Wanted
 
@@ -112,6 +112,10 @@ def locate(name: str, orders: Orders, folder: Path | None) -> str:
         return name
     if orders.images is not None:
         return str(orders.images / name)
-    if folder is not None and folder != Path() and (exists(folder / name) or not exists(Path(name))):
+    if (
+        folder is not None
+        and folder != Path()
+        and (path_exists(folder / name) or not path_exists(Path(name)))
+    ):
         return str(folder / name)
     return name

@@ -26,7 +26,7 @@ from vipcli.batch.rows import IDENTITY, Row, RowFile
 from vipcli.errors import OutputError, UsageError, VipcliError
 from vipcli.files import replace_file
 from vipcli.terminal import output
-from vipcli.terminal.progress import Progress, span
+from vipcli.terminal.progress import Progress, format_duration
 
 Work = Callable[[Job, Done, Callable[[], bool]], AnsweredWindows]
 """Where the work is done: items in, answered windows out, until it is told to stop."""
@@ -64,7 +64,7 @@ class Outcome:
         """What to tell of it."""
         tally = self.tally
         fresh = tally.answered + tally.failed
-        parts = [f"{_counted(fresh, 'row')} in {span(self.seconds)}"]
+        parts = [f"{_counted(fresh, 'row')} in {format_duration(self.seconds)}"]
         if self.rate:
             parts[0] += f" ({self.rate:.3g} a second)"
         if tally.kept:
@@ -257,11 +257,11 @@ class _Printed:
 def _print(row: Row, told: str, *, as_json: bool) -> None:
     """Print a row as it is, or on a line what it tells, or why it tells nothing."""
     if as_json:
-        output.say_row(row)
+        output.write_json_line(row)
     elif row["error"] is None:
-        output.say(f"{row['id']}\t{' '.join(str(row[told]).split())}")
+        output.write(f"{row['id']}\t{' '.join(str(row[told]).split())}")
     else:
-        output.fail(f"{row['id']}: {row['error']}")
+        output.error(f"{row['id']}: {row['error']}")
 
 
 @contextlib.contextmanager

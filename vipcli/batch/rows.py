@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from vipcli.errors import OutputError, UsageError, first_line
-from vipcli.files import why_unwritten
+from vipcli.files import write_failure
 
 # Left alone, a cell of a megabyte would be written, and refused when it is read again.
 csv.field_size_limit(2**31 - 1)
@@ -449,7 +449,7 @@ class RowFile:
 
 
 def _unwritten(error: OSError | ValueError, shown: str, path: Path) -> OutputError:
-    why = why_unwritten(error, f"the file {shown}", path)
+    why = write_failure(error, f"the file {shown}", path)
     return OutputError(why[:1].upper() + why[1:])
 
 

@@ -18,7 +18,7 @@ from vipcli.batch.items import Item, Job, Orders, fill, item_of, locate, public_
 from vipcli.batch.task_files import ENDINGS as TASKS
 from vipcli.batch.task_files import parsed, tasks_in, tasks_of
 from vipcli.errors import UsageError
-from vipcli.files import exists, in_quotes, in_words, is_folder, is_there, told_of, unread
+from vipcli.files import is_folder, path_exists, quote, read_failure, reading, reading_parts, source_exists
 
 if TYPE_CHECKING:
     from vipcli.annotations.reading import Annotated
@@ -52,16 +52,16 @@ def _kept(names: Sequence[str], orders: Orders) -> Sequence[str]:
     """The names without those folders that are left out, which a shell may have found for `photos/*`."""
     if not (left_out := _left_out(orders)):
         return names
-    kept = [name for name in names if not (exists(Path(name)) and os.path.realpath(name) in left_out)]
+    kept = [name for name in names if not (path_exists(Path(name)) and os.path.realpath(name) in left_out)]
     if not kept:
         raise UsageError(
-            f"The batch writes to {in_quotes(names[0])}, so it cannot read there. Name another folder."
+            f"The batch writes to {quote(names[0])}, so it cannot read there. Name another folder."
         )
     return kept
 
 
 def _left_out(orders: Orders) -> frozenset[str]:
-    with in_words("The current folder"):
+    with reading("The current folder"):
         return frozenset(os.path.realpath(folder) for folder in orders.leave_out)
 
 
@@ -70,7 +70,7 @@ def _job(source: str, orders: Orders, stdin: io.BufferedIOBase | None) -> Job:
         return _listed(_standard_input(stdin), orders)
     if "://" in source:
         return Job([item_of(source, orders)], 1)
-    return _at(source, orders) if is_there(source) else _globbed(source, orders)
+    return _at(source, orders) if source_exists(source) else _globbed(source, orders)
 
 
 def _at(source: str, orders: Orders) -> Job:
@@ -94,7 +94,7 @@ def _globbed(pattern: str, orders: Orders) -> Job:
     magic = glob.has_magic(pattern)
     found = sorted(glob.glob(pattern, recursive=True)) if magic else []  # noqa: PTH207 - from any root
     if not found:
-        raise UsageError(f"There is no file or folder {in_quotes(pattern)}. Check the path.")
+        raise UsageError(f"There is no file or folder {quote(pattern)}. Check the path.")
     return _joined([_at(name, orders) for name in _kept(found, orders)])
 
 
@@ -103,15 +103,15 @@ def _folder(folder: Path, orders: Orders) -> Job:
         job = _annotated(folder, orders)
         if orders.form is not None:
             return job
-        read = f"{in_quotes(folder)} is read as annotations ({form})."
+        read = f"{quote(folder)} is read as annotations ({form})."
         return replace(job, notes=(f"The folder {read} --form photos asks about the pictures in it.",))
-    with in_words(f"The folder {in_quotes(folder)}"), os.scandir(folder):
+    with reading(f"The folder {quote(folder)}"), os.scandir(folder):
         # Only folders within it may be unreadable without ending everything.
         pass
     # Names only, so that millions of them take no memory.
     total = sum(1 for _ in _pictures(folder, orders))
     if not total:
-        raise UsageError(f"There are no pictures in {in_quotes(folder)}. Name a folder that holds some.")
+        raise UsageError(f"There are no pictures in {quote(folder)}. Name a folder that holds some.")
     return Job(
         (
             item_of(path, orders) if fault is None else Item(path, fault=fault)
@@ -142,7 +142,7 @@ def _walk(folder: str, endings: tuple[str, ...], closed: frozenset[str]) -> Iter
         with os.scandir(folder) as entries:
             found = sorted((entry.name, is_folder(entry)) for entry in entries if entry.name[0] != ".")
     except OSError as error:
-        yield folder, unread(f"The folder {in_quotes(folder)}", error)
+        yield folder, read_failure(f"The folder {quote(folder)}", error)
         return
     for name, leads_on in found:
         path = os.path.join(folder, name)  # noqa: PTH118 - for each of millions
@@ -162,19 +162,19 @@ def _standard_input(stdin: io.BufferedIOBase | None) -> io.BufferedIOBase:
 
 def _listed(stream: io.BufferedIOBase, orders: Orders) -> Job:
     """Paths on lines, or between zero bytes as `find -print0` writes them; or tasks, a JSON object a line."""
-    with in_words("Standard input"):
+    with reading("Standard input"):
         # Waits for the first piece, which tells what it is, and for no more.
         head = stream.read1(_PIECE).removeprefix(BOM_UTF8)
     if _begins_tasks(head):
-        lines = told_of(_split(head, stream, b"\n"), "Standard input")
+        lines = reading_parts(_split(head, stream, b"\n"), "Standard input")
         return tasks_of(lines, None, "standard input", orders)
     # Whoever makes the list may still be at it.
-    return Job(_named_in(told_of(_split_list(head, stream), "Standard input"), orders, None), None)
+    return Job(_named_in(reading_parts(_split_list(head, stream), "Standard input"), orders, None), None)
 
 
 def _list(path: Path, orders: Orders) -> Job:
     """The pictures that a file names, or the tasks in it, in the forms that standard input has."""
-    with in_words(f"The file {in_quotes(path)}"), path.open("rb") as file:
+    with reading(f"The file {quote(path)}"), path.open("rb") as file:
         head = file.read1(_PIECE).removeprefix(BOM_UTF8)
         if not _begins_tasks(head):
             items = list(_named_in(_split_list(head, file), orders, path.parent))
@@ -227,7 +227,7 @@ def _annotated(path: Path, orders: Orders) -> Job:
     from vipcli.annotations.reading import read
 
     if orders.form == PHOTOS:
-        raise UsageError(f"The source {in_quotes(path)} is not a folder of photos. Leave out --form.")
+        raise UsageError(f"The source {quote(path)} is not a folder of photos. Leave out --form.")
     # The whole file is in memory by then, beside which its regions are few.
     items = [item for one in read(path, orders.images, orders.form) for item in _asked_of(one, orders)]
     columns = dict.fromkeys(name for item in items for name in item.extra)

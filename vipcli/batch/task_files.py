@@ -13,7 +13,7 @@ from typing import Any
 
 from vipcli.batch.items import Item, Job, Orders, fill, locate
 from vipcli.errors import MarkError, UsageError, VipcliError, first_line
-from vipcli.files import exists, in_quotes, in_words, told_of
+from vipcli.files import path_exists, quote, reading, reading_parts
 from vipcli.marks.kinds import BY_KIND, TypedMark, check_kind, number_text, parse_mark, parse_named_mark
 
 _TABLES = {".csv": ",", ".tsv": "\t"}
@@ -25,18 +25,18 @@ _OWN = frozenset({"image", "images", "question", "marks", "id", *BY_KIND})
 
 def tasks_in(path: Path, orders: Orders) -> Job:
     """The tasks of a file, counted, with the names of what else they say."""
-    subject = f"The file {in_quotes(path)}"
+    subject = f"The file {quote(path)}"
     if (delimiter := _TABLES.get(path.suffix.lower())) is not None:
-        with in_words(subject):
+        with reading(subject):
             return _rows_of_table(path, delimiter, orders)
     columns: dict[str, None] = {}
     total = 0
-    for line in told_of(_lines(path), subject):
+    for line in reading_parts(_lines(path), subject):
         if line.strip():
             total += 1
             row = _json_row(line)
             columns |= dict.fromkeys(row) if isinstance(row, dict) else {}
-    job = tasks_of(told_of(_lines(path), subject), path.parent, in_quotes(path), orders)
+    job = tasks_of(reading_parts(_lines(path), subject), path.parent, quote(path), orders)
     return Job(job.items, total, tuple(name for name in columns if name not in _OWN))
 
 
@@ -104,13 +104,11 @@ def _rows_of_table(path: Path, delimiter: str, orders: Orders) -> Job:
         csv.field_size_limit(2**31 - 1)
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"The table {in_quotes(path)} cannot be read ({first_line(error)}).") from error
+        raise UsageError(f"The table {quote(path)} cannot be read ({first_line(error)}).") from error
     columns = tuple(rows[0]) if rows else ()
     if "image" not in columns:
         named = ", ".join(str(name)[:20] for name in columns[:6]) or "nothing"
-        raise UsageError(
-            f"The table {in_quotes(path)} has no column named image. Its first line names {named}."
-        )
+        raise UsageError(f"The table {quote(path)} has no column named image. Its first line names {named}.")
 
     def items() -> Iterator[Item]:
         for number, row in enumerate(rows, 1):
@@ -193,6 +191,6 @@ def _mark(kind: str, place: Any) -> TypedMark:
 
 def _beside(mark: TypedMark, folder: Path | None) -> TypedMark:
     """The mark, its file found beside the tasks."""
-    if mark.file is None or folder is None or not exists(folder / mark.file):
+    if mark.file is None or folder is None or not path_exists(folder / mark.file):
         return mark
     return replace(mark, file=str(folder / mark.file))

@@ -311,7 +311,7 @@ def _carry_out(
     json: bool,
     quiet: bool,
 ) -> None:
-    with output.working("Loading …", quiet):
+    with output.status("Loading …", quiet):
         from vipcli.batch import job as jobs
     if regions.limit is not None:
         job = jobs.first_of(job, regions.limit)
@@ -400,7 +400,7 @@ def _work(model: Model, plan: Plan, speed: SpeedChoices, *, quiet: bool) -> Work
 def _close(outcome: Outcome, target: Target, *, as_json: bool, quiet: bool) -> None:
     """Say how a batch ended, and leave with the code that says so."""
     if as_json:
-        output.say_json(outcome.record)
+        output.write_json(outcome.record)
     else:
         notes(tuple(outcome.lines), quiet=quiet)
     if outcome.stopped:

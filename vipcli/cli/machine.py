@@ -74,21 +74,21 @@ def bench(
     subject = KNOWN.get(name) or BY_HUB_NAME.get(name) if random_weights else model.checkpoint
     if subject is None:
         raise UsageError(f"The shape of {name!r} is not known. Those that are: {', '.join(KNOWN)}.")
-    with output.working("Loading torch …", quiet):
+    with output.status("Loading torch …", quiet):
         from vipcli.asking.interface import Setup
         from vipcli.engine import benchmark
     plan = benchmark.Plan(batch, tokens, repeat)
     plain = None
     if baseline:
-        with output.working(f"Measuring {name} as the documentation runs it …", quiet):
+        with output.status(f"Measuring {name} as the documentation runs it …", quiet):
             plain = benchmark.measure(subject, Setup(settings.device, "bfloat16"), plan, plain=True)
-    with output.working(f"Measuring {name} …", quiet):
+    with output.status(f"Measuring {name} …", quiet):
         ours = benchmark.measure(subject, model.setup, plan)
     if json:
-        output.say_json(benchmark.record(subject, ours, plain, plan))
+        output.write_json(benchmark.record(subject, ours, plain, plan))
         return
     for line in benchmark.report(subject, ours, plain, plan):
-        output.say(line)
+        output.write(line)
 
 
 def doctor(json: options.Json = False) -> None:
@@ -97,10 +97,10 @@ def doctor(json: options.Json = False) -> None:
 
     report = checks.look()
     if json:
-        output.say_json(checks.record(report))
+        output.write_json(checks.record(report))
         return
     for line in checks.lines(report):
-        output.say(line)
+        output.write(line)
     for advice in report.advice:
         output.note(advice)
 
