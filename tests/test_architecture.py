@@ -94,6 +94,12 @@ def test_large_libraries_stay_in_their_places(library: str, places: set[str]) ->
     assert all(any(f"{name}.".startswith(f"{place}.") for place in places) for name in users), users
 
 
+def test_a_conversation_prints_nothing_itself() -> None:
+    above = [name for name, targets in graph().items() if any("vipcli.terminal" in t for t in targets)]
+    assert not [name for name in above if name.startswith("vipcli.chat")]
+    assert any(name == "vipcli.cli.chat" for name in above)
+
+
 def test_packages_have_empty_fronts_but_for_the_public_one() -> None:
     fronts = [file for file in ROOT.rglob("__init__.py") if file.parent != ROOT]
     assert len(fronts) >= 17

@@ -1,4 +1,4 @@
-"""A conversation line by line: what is asked, drawn, kept, taken up and written down."""
+"""Chat sessions line by line: questions, commands, saved conversations and exported pages."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.commands import Ran
+from tests.commands import run as run_command
 from tests.scripted import ScriptedAnswerer
 from vipcli.asking.interface import Halted, OnText, Reply, Request
 from vipcli.asking.pipeline import mark
@@ -25,9 +26,9 @@ from vipcli.chat.conversation import ChatSettings, Conversation, Subject
 from vipcli.chat.session import COMMANDS, ChatSession
 from vipcli.checkpoints import lookup
 from vipcli.cli.chat import TerminalChatOutput
-from vipcli.errors import ContextError, ConversationError, OutputError, UsageError, VipcliError
+from vipcli.errors import ContextError, ConversationError, Message, OutputError, UsageError, VipcliError
 from vipcli.files import state_folder
-from vipcli.pictures.images import load_picture
+from vipcli.pictures.images import Pixels, load_picture
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 BUNDLED = lookup.find("bundled")
@@ -62,18 +63,11 @@ def requests(session: ChatSession) -> list[Request]:
 # --------------------------------------------------------------------------- whole transcripts
 
 
-def chat(*arguments: str, lines: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vipcli", "chat", *arguments],
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+def chat(*arguments: str, lines: str) -> Ran:
+    return run_command("chat", *arguments, stdin=lines.encode())
 
 
-def test_five_turns_with_the_bundled_model_read_as_they_should() -> None:
+def test_transcript_with_the_bundled_model() -> None:
     picture = str(SAMPLES / "shapes.png")
     lines = (
         "Which number is within the red rectangle?",
@@ -90,19 +84,19 @@ def test_five_turns_with_the_bundled_model_read_as_they_should() -> None:
         "This is said after the end.",
     )
     done = chat(picture, lines="\n".join(lines) + "\n")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     expected = json.loads((Path(__file__).parent / "chat.json").read_text(encoding="utf-8"))
-    assert [done.stdout.splitlines(), done.stderr.splitlines()] == [expected["out"], expected["err"]]
+    assert [done.out.splitlines(), done.err.splitlines()] == [expected["out"], expected["err"]]
 
 
-def test_a_script_ends_at_its_first_mistake() -> None:
+def test_a_script_ends_at_its_first_error() -> None:
     done = chat("photo.png", lines="/bxo 1,1,2,2\n/marks\n")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: There is no command /bxo. Did you mean /box?\n"
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "error: There is no command /bxo. Did you mean /box?\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "Name a picture to talk about"),
         (("-",), "Standard input is used for questions"),
@@ -114,17 +108,17 @@ def test_a_script_ends_at_its_first_mistake() -> None:
         (("photo.png", "--temperature", "hot"), "--temperature is 'hot'"),
     ],
 )
-def test_what_cannot_begin_is_told_before_a_model_is_loaded(arguments: tuple[str, ...], told: str) -> None:
+def test_wrong_use_is_an_error_before_a_model_is_loaded(arguments: tuple[str, ...], message: str) -> None:
     done = chat(*arguments, lines="Q\n")
-    assert done.returncode in (1, 2)
-    assert done.stdout == ""
-    assert told in done.stderr and done.stderr.count("\n") == 1
+    assert done.code in (1, 2)
+    assert done.out == ""
+    assert message in done.err and done.err.count("\n") == 1
 
 
 # --------------------------------------------------------------------------- asking
 
 
-def test_earlier_turns_are_told_with_the_tokens_they_had() -> None:
+def test_earlier_turns_are_sent_with_their_tokens() -> None:
     session = start("a red dog", "a tree", "yes")
     run(session, "What is it?", "And left of it?", "Sure?")
     first, second, third = requests(session)
@@ -153,9 +147,9 @@ def test_a_mark_changes_the_picture_and_keeps_the_turns(capsys: pytest.CaptureFi
     plain, boxed, unboxed, other = (picture.tobytes() for picture in pictures)
     assert plain == unboxed != boxed
     assert other == np.asarray(Image.open("other.png")).tobytes()
-    told = capsys.readouterr()
-    assert told.out == "a\nb\nc\nd\n"
-    assert told.err.splitlines() == [
+    shown = capsys.readouterr()
+    assert shown.out == "a\nb\nc\nd\n"
+    assert shown.err.splitlines() == [
         "note: {1} within the red rectangle: box 10,10 50,50",
         "note: The picture has changed, so the model looks at it again; the earlier turn stays.",
         "note: Removed the red rectangle.",
@@ -166,8 +160,8 @@ def test_a_mark_changes_the_picture_and_keeps_the_turns(capsys: pytest.CaptureFi
     assert [turn.phrases for turn in session.chat.turns] == [(), ("within the red rectangle",), (), ()]
 
 
-class Forgetful(ScriptedAnswerer):
-    """Has room for a question and two turns."""
+class RoomForTwoTurns(ScriptedAnswerer):
+    """A model whose context holds a question and two turns."""
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         if len(request.past_turns) > 2:
@@ -175,8 +169,8 @@ class Forgetful(ScriptedAnswerer):
         return super().answer(request, on_text, halted)
 
 
-def test_the_oldest_turns_leave_a_full_conversation(capsys: pytest.CaptureFixture[str]) -> None:
-    session = start(answerer=Forgetful(*"abcdefg"))
+def test_the_oldest_turns_of_a_full_conversation_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    session = start(answerer=RoomForTwoTurns(*"abcdefg"))
     run(session, *(f"Question {number}?" for number in range(1, 8)))
     note = "note: The conversation is too long for the model, so the oldest 2 turns were dropped."
     assert capsys.readouterr().err.splitlines() == [f"{note} The picture stays."] * 2
@@ -186,19 +180,21 @@ def test_the_oldest_turns_leave_a_full_conversation(capsys: pytest.CaptureFixtur
     assert "Question 1?" not in last.user_texts
 
 
-class Full(ScriptedAnswerer):
+class NoRoom(ScriptedAnswerer):
+    """A model whose context holds no question at all."""
+
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
         raise ContextError("There is no room. Ask something shorter.")
 
 
 def test_a_question_too_long_for_an_empty_conversation_is_an_error() -> None:
-    session = start(answerer=Full())
+    session = start(answerer=NoRoom())
     with pytest.raises(ContextError, match="Ask something shorter"):
         session.run_line("Long?")
     assert session.chat.turns == []
 
 
-def test_a_retry_asks_the_same_of_what_is_shown_now(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_retry_asks_about_the_current_marks(capsys: pytest.CaptureFixture[str]) -> None:
     session = start("a", "b", "b2", "b2")
     run(session, "One?", "/box 1,1,50,50", "What is {1}?", "/undo", "/arrow 40,40", "/retry")
     assert [turn.question for turn in session.chat.turns] == ["One?", "What is pointed to by the red arrow?"]
@@ -208,7 +204,7 @@ def test_a_retry_asks_the_same_of_what_is_shown_now(capsys: pytest.CaptureFixtur
     assert "At temperature 0, an answer does not change" in capsys.readouterr().err
 
 
-def test_a_question_that_never_fits_takes_nothing_with_it() -> None:
+def test_a_question_that_never_fits_drops_no_turns() -> None:
     class Room(ScriptedAnswerer):
         def answer(
             self, request: Request, on_text: OnText | None = None, halted: Halted | None = None
@@ -226,7 +222,7 @@ def test_a_question_that_never_fits_takes_nothing_with_it() -> None:
     assert len(requests(session)[-1].past_turns) == 2
 
 
-def test_a_retry_halted_before_a_word_keeps_the_turn() -> None:
+def test_a_retry_stopped_before_the_first_word_keeps_the_turn() -> None:
     class Halting(ScriptedAnswerer):
         def answer(
             self, request: Request, on_text: OnText | None = None, halted: Halted | None = None
@@ -239,7 +235,7 @@ def test_a_retry_halted_before_a_word_keeps_the_turn() -> None:
     assert [turn.answer for turn in session.chat.turns] == ["a"]
 
 
-def test_what_has_no_place_in_json_is_kept_all_the_same(tmp_path: Path) -> None:
+def test_nan_and_undecodable_file_names_can_be_saved(tmp_path: Path) -> None:
     class Unsure(ScriptedAnswerer):
         def answer(
             self, request: Request, on_text: OnText | None = None, halted: Halted | None = None
@@ -256,7 +252,7 @@ def test_what_has_no_place_in_json_is_kept_all_the_same(tmp_path: Path) -> None:
     assert "caf" in Path("c.html").read_text()
 
 
-def test_looking_at_a_loaded_conversation_writes_no_copy_of_it() -> None:
+def test_a_loaded_conversation_is_saved_again_only_after_a_turn() -> None:
     session = start("a", "b")
     run(session, "One?", "/save c.json", "/load c.json", "/marks", "/stats")
     assert len(list((state_folder() / "chats").iterdir())) == 1
@@ -272,7 +268,7 @@ def test_a_retry_that_fails_loses_nothing() -> None:
     assert [turn.answer for turn in session.chat.turns] == ["a"]
 
 
-def test_chance_gives_each_answer_a_seed_that_is_kept() -> None:
+def test_each_sampled_answer_records_its_seed() -> None:
     session = start("a", "b", "c", temperature=0.7)
     run(session, "One?", "Two?")
     seeds = [request.sampling.seed for request in requests(session)]
@@ -286,7 +282,7 @@ def test_chance_gives_each_answer_a_seed_that_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("/bx 1,1,2,2", "There is no command /bx. Did you mean /box?"),
         ("/zzzz", "There is no command /zzzz. /help lists the commands."),
@@ -315,16 +311,16 @@ def test_chance_gives_each_answer_a_seed_that_is_kept() -> None:
         ("/unset", "/unset needs an argument: NAME."),
     ],
 )
-def test_what_cannot_be_done_is_told_and_changes_nothing(line: str, told: str) -> None:
+def test_a_wrong_command_is_an_error_and_changes_nothing(line: str, message: str) -> None:
     session = start()
     before = archive.to_json(session.chat)
-    with pytest.raises(VipcliError, match=re.escape(told)):
+    with pytest.raises(VipcliError, match=re.escape(message)):
         session.run_line(line)
     assert archive.to_json(session.chat) == before
     assert (Path("photo.png").read_bytes()[:4], Path("photo.json").exists()) == (b"\x89PNG", False)
 
 
-def test_settings_change_as_the_conversation_goes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_change_during_a_conversation(capsys: pytest.CaptureFixture[str]) -> None:
     session = start("a", "b")
     run(session, "/set max_new_tokens 7", "/set width 5", "/system Be brief.", "/box 5,5,60,60", "One?")
     run(session, "/unset max-new-tokens", "/unset system", "/set prompt vicuna", "Two?")
@@ -339,27 +335,27 @@ def test_settings_change_as_the_conversation_goes(capsys: pytest.CaptureFixture[
     assert second.prompt.endswith("USER: Two? ASSISTANT:")
     capsys.readouterr()
     run(session, "/set", "/set prompt", "/system")
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "width           5.0\n" in told.err
-    assert "prompt is vicuna.\n" in told.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "width           5.0\n" in shown.err
+    assert "prompt is vicuna.\n" in shown.err
 
 
-def test_what_is_typed_with_two_slashes_is_asked_with_one() -> None:
+def test_two_slashes_begin_a_question_with_one() -> None:
     session = start("a")
     session.run_line("//dev/null is what?")
     assert session.chat.turns[0].question == "/dev/null is what?"
 
 
-def test_help_names_every_command_and_the_readme_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     start().run_line("/help")
-    told = capsys.readouterr()
-    assert told.out == ""
+    shown = capsys.readouterr()
+    assert shown.out == ""
     for name in COMMANDS:
-        assert f"\n/{name}" in "\n" + told.err
+        assert f"\n/{name}" in "\n" + shown.err
 
 
-def test_stats_tell_of_the_last_answer(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stats_describe_the_last_answer(capsys: pytest.CaptureFixture[str]) -> None:
     class Timed(ScriptedAnswerer):
         def answer(
             self, request: Request, on_text: OnText | None = None, halted: Halted | None = None
@@ -368,15 +364,15 @@ def test_stats_tell_of_the_last_answer(capsys: pytest.CaptureFixture[str]) -> No
 
     session = start(answerer=Timed("one two"))
     run(session, "/stats", "Q", "/stats")
-    told = capsys.readouterr().err
-    assert "turns       0" in told and "turns       1" in told
-    assert "answer      2 tokens" in told and "first token 0.25 s" in told
+    shown = capsys.readouterr().err
+    assert "turns       0" in shown and "turns       1" in shown
+    assert "answer      2 tokens" in shown and "first token 0.25 s" in shown
 
 
-# --------------------------------------------------------------------------- keeping
+# --------------------------------------------------------------------------- saving
 
 
-def test_a_conversation_kept_and_loaded_is_the_same(tmp_path: Path) -> None:
+def test_a_saved_and_loaded_conversation_continues_the_same(tmp_path: Path) -> None:
     shutil.copy("other.png", "mask.png")
     session = start("a", "b", "c", temperature=0.5)
     run(
@@ -405,7 +401,7 @@ def test_a_conversation_kept_and_loaded_is_the_same(tmp_path: Path) -> None:
     assert ours.images[0].tobytes() == theirs.images[0].tobytes()
 
 
-def test_the_running_conversation_survives_and_is_taken_up() -> None:
+def test_the_current_conversation_is_saved_after_each_turn() -> None:
     session = start("a red dog", "b")
     session.run_line("One?")
     # As if the machine had stopped here.
@@ -417,22 +413,22 @@ def test_the_running_conversation_survives_and_is_taken_up() -> None:
     assert [turn.answer for turn in again.turns] == ["a red dog"]
 
 
-def test_the_command_takes_up_where_it_ended() -> None:
+def test_resume_continues_the_last_conversation() -> None:
     picture = str(SAMPLES / "shapes.png")
     begun = chat(picture, "--box", "8%,36%,31%,66%", lines="Which number is {1}?\n")
-    assert begun.stdout == "7\n"
+    assert begun.out == "7\n"
     done = chat("--resume", lines="What color is it?\n")
-    assert done.returncode == 0
-    assert done.stdout == "green\n"
-    assert done.stderr.splitlines() == [
+    assert done.code == 0
+    assert done.out == "green\n"
+    assert done.err.splitlines() == [
         f"note: Resumed the conversation about {picture}, after one turn.",
         "> Which number is within the red rectangle?",
         "7",
     ]
-    assert "after 2 turns" in chat("--resume", lines="").stderr
+    assert "after 2 turns" in chat("--resume", lines="").err
 
 
-def test_only_the_newest_conversations_stay() -> None:
+def test_only_the_newest_conversations_are_kept() -> None:
     chats = state_folder() / "chats"
     chats.mkdir()
     for number in range(60):
@@ -444,7 +440,7 @@ def test_only_the_newest_conversations_stay() -> None:
     assert left[0] == "11.json"
 
 
-def test_a_full_disk_is_told_and_the_conversation_goes_on(
+def test_a_failure_to_save_is_noted_once_and_the_conversation_continues(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(path: Path, text: str) -> None:
@@ -453,12 +449,12 @@ def test_a_full_disk_is_told_and_the_conversation_goes_on(
     monkeypatch.setattr(history, "save", fail)
     session = start("a", "b")
     run(session, "One?", "Two?")
-    told = capsys.readouterr()
-    assert told.out == "a\nb\n"
-    assert "note: This conversation is not being saved: The disk is full." in told.err
+    shown = capsys.readouterr()
+    assert shown.out == "a\nb\n"
+    assert "note: This conversation is not being saved: The disk is full." in shown.err
 
 
-def test_what_another_model_said_goes_on_as_text() -> None:
+def test_answers_of_another_model_are_sent_as_text() -> None:
     session = start("a dog")
     session.run_line("One?")
     Path("c.json").write_text(
@@ -469,7 +465,7 @@ def test_what_another_model_said_goes_on_as_text() -> None:
     assert "###Human: <image>\nOne?###Assistant: a dog###Human: Two?" in taken.prepare("Two?").prompt
 
 
-def test_a_picture_that_changed_or_left_is_told() -> None:
+def test_changed_and_missing_pictures_are_noted() -> None:
     session = start("a", "b")
     run(session, "One?", "/image other.png", "Two?", "/save c.json")
     Image.new("RGB", (120, 90)).save("other.png")
@@ -490,26 +486,93 @@ def test_a_picture_that_changed_or_left_is_told() -> None:
         session.run_line("/load c.json")
 
 
-def test_a_conversation_whose_picture_left_goes_on_with_another(tmp_path: Path) -> None:
+def test_a_conversation_without_its_picture_resumes_with_another(tmp_path: Path) -> None:
     shutil.copy(SAMPLES / "shapes.png", "here.png")
-    assert chat("here.png", "--box", "8%,36%,31%,66%", lines="Which number is {1}?\n").stdout == "7\n"
+    assert chat("here.png", "--box", "8%,36%,31%,66%", lines="Which number is {1}?\n").out == "7\n"
     Path("here.png").rename("there.png")
     done = chat("--resume", lines="What color is it?\n")
-    assert done.returncode == 1
-    assert "here.png" in done.stderr and "vipcli chat PICTURE --resume" in done.stderr
+    assert done.code == 1
+    assert "here.png" in done.err and "vipcli chat PICTURE --resume" in done.err
     done = chat("there.png", "--box", "8%,36%,31%,66%", "--resume", lines="What color is it?\n")
-    assert (done.returncode, done.stdout) == (0, "green\n")
-    assert "after one turn" in done.stderr
+    assert (done.code, done.out) == (0, "green\n")
+    assert "after one turn" in done.err
 
 
-def test_a_name_with_spaces_may_stand_in_quotes() -> None:
+def test_file_names_with_spaces_can_be_quoted() -> None:
     shutil.copy("other.png", "a mask.png")
     session = start()
     run(session, "/mask 'a mask.png':aqua", '/contour "a mask.png"', '/image "a mask.png"')
     assert session.chat.subject.pictures[0].name == "a mask.png"
 
 
-def damaged() -> Iterator[tuple[str, Any]]:
+def test_a_file_of_an_earlier_version_resumes_and_is_written_the_same() -> None:
+    """Its keys are part of the file format, whatever the code calls them."""
+    text = (Path(__file__).parent / "golden" / "conversation-1.json").read_text(encoding="utf-8")
+    text = text.replace("SAMPLES", str(SAMPLES))
+    Path("old.json").write_text(text, encoding="utf-8")
+    session = start("yes")
+    run(session, "/load old.json")
+    assert [turn.answer for turn in session.chat.turns] == ["7", "green", "a car"]
+    assert session.chat.settings == ChatSettings(fit="pad", temperature=0.5, seed=3, width=4.0)
+    assert session.chat.marks[0].phrase == "with the aqua mask"
+    assert archive.read(Path("old.json"), max_pixels=10**6).notes == ()
+    run(session, "/save new.json")
+    assert json.loads(Path("new.json").read_text()) == json.loads(text)
+    run(session, "Sure?")
+    assert [turn.token_ids for turn in requests(session)[0].past_turns] == [(730,), (573,), (340, 933)]
+
+
+def test_the_last_conversation_of_an_earlier_version_resumes() -> None:
+    text = (Path(__file__).parent / "golden" / "conversation-1.json").read_text(encoding="utf-8")
+    (state_folder() / "chats").mkdir()
+    history.save(state_folder() / "chats" / "old.json", text.replace("SAMPLES", str(SAMPLES)))
+    resumed = chat("--resume", lines="")
+    assert (resumed.code, resumed.out) == (0, "")
+    assert "after 3 turns" in resumed.err and "> What is with the aqua mask?\na car\n" in resumed.err
+
+
+class RecordedOutput:
+    """Records what a session shows."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def note(self, message: Message | str) -> None:
+        self.shown.append(f"note: {message}")
+
+    def info(self, text: str) -> None:
+        self.shown.append(f"info: {text}")
+
+    def error(self, error: VipcliError) -> None:
+        self.shown.append(f"error: {error}")
+
+    @contextmanager
+    def answer(self) -> Iterator[tuple[OnText, Halted | None]]:
+        yield lambda text: self.shown.append(f"answer: {text}"), lambda: True
+
+    def show_picture(self, pixels: Pixels) -> None:
+        self.shown.append(f"picture: {pixels.shape}")
+
+
+def test_a_session_writes_only_through_its_output(capsys: pytest.CaptureFixture[str]) -> None:
+    answerer, output = ScriptedAnswerer("one\ntwo"), RecordedOutput()
+    chat = Conversation(answerer, BUNDLED, Subject((load_picture("photo.png"),)))
+    session = ChatSession(chat, answerer, output, max_pixels=10**6)
+    session.run_interactively(
+        ["/bxo", "/box 1,1,50,50:blue", "/show", "What is {1}?", "/marks", "/quit", "Q"]
+    )
+    assert output.shown == [
+        "error: There is no command /bxo. Did you mean /box?",
+        "note: {1} within the blue rectangle: box 1,1 50,50",
+        "picture: (90, 120, 3)",
+        "answer: one\n",
+        "note: Stopped.",
+        "info: {1} within the blue rectangle: box 1,1 50,50",
+    ]
+    assert capsys.readouterr() == ("", "")
+
+
+def damages() -> Iterator[tuple[str, Any]]:
     yield "nothing", lambda kept: kept.clear()
     yield "another version", lambda kept: kept.update(vipcli_conversation=99)
     yield "more", lambda kept: kept.update(more=1)
@@ -524,20 +587,20 @@ def damaged() -> Iterator[tuple[str, Any]]:
     yield "too many frames", lambda kept: kept.update(scene={"video": {"source": "v.mp4", "frames": 10**9}})
 
 
-@pytest.mark.parametrize(("what", "damage"), list(damaged()), ids=[what for what, _ in damaged()])
-def test_a_damaged_file_is_a_sentence(what: str, damage: Any) -> None:
+@pytest.mark.parametrize(("what", "damage"), list(damages()), ids=[what for what, _ in damages()])
+def test_a_damaged_file_is_an_error_of_one_line(what: str, damage: Any) -> None:
     session = start("a")
     run(session, "One?", "/save c.json")
     kept = json.loads(Path("c.json").read_text())
     damage(kept)
     Path("c.json").write_text(json.dumps(kept))
-    with pytest.raises((ConversationError, UsageError)) as told:
+    with pytest.raises((ConversationError, UsageError)) as caught:
         archive.read(Path("c.json"), max_pixels=10**6)
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff\xfe", b"null", b"3", b'{"a": NaN}'])
-def test_what_is_no_conversation_is_a_sentence(content: bytes) -> None:
+def test_a_file_without_a_conversation_is_an_error(content: bytes) -> None:
     Path("c.json").write_bytes(content)
     with pytest.raises(ConversationError, match="is not a saved conversation"):
         archive.read(Path("c.json"), max_pixels=10**6)
@@ -546,7 +609,7 @@ def test_what_is_no_conversation_is_a_sentence(content: bytes) -> None:
 # --------------------------------------------------------------------------- the page
 
 
-def test_the_page_stands_alone_and_shows_what_was_looked_at() -> None:
+def test_the_exported_page_is_self_contained_and_shows_the_marked_pictures() -> None:
     session = start('<b>bold</b> & "quoted"', "two", "three")
     run(
         session,
@@ -568,7 +631,7 @@ def test_the_page_stands_alone_and_shows_what_was_looked_at() -> None:
     assert html._data_url(expected) in written
 
 
-def test_a_large_picture_is_shown_smaller() -> None:
+def test_large_pictures_are_scaled_down_in_the_page() -> None:
     wide = np.zeros((40, 5000, 3), np.uint8)
     import base64
     import io

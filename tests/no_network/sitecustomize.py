@@ -1,8 +1,8 @@
 """Keeps Python from reaching other machines: in the tests, and in every Python process that they start.
 
 Python imports a module of this name at start-up. `tests/conftest.py` puts this folder on PYTHONPATH, which
-`python -P` reads as well. `python -I` does not: for it, and for libraries with sockets of their own, conftest.py
-names a proxy that nothing listens to.
+`python -P` reads as well. `python -I` does not: for it, and for libraries with sockets of their own,
+conftest.py names a proxy that nothing listens to.
 """
 
 from __future__ import annotations
