@@ -1,46 +1,49 @@
-"""Every test gets a home of its own, no network beyond this machine, and one small checkpoint."""
+"""Every test gets a home of its own and no network beyond this machine; some share a small checkpoint."""
 
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.no_network.sitecustomize import forbid_network
 
 # Before torch is imported anywhere: spinning threads starve each other on a shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_LOCAL = ("127.0.0.1", "::1", "localhost")
+forbid_network(AssertionError)
+
+_NO_NETWORK = Path(__file__).parent / "no_network"
+_CLOSED_PROXY = "http://127.0.0.1:9"
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     home = tmp_path_factory.mktemp("home")
     for name in [name for name in os.environ if name.startswith("VIPCLI_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("VIPCLI_CONFIG", str(home / "config.toml"))
     monkeypatch.setenv("HF_HOME", str(home / "hub"))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
-    # Names of sockets must be short.
-    runtime = tempfile.mkdtemp(prefix="vipcli-")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
     monkeypatch.setenv("COLUMNS", "100")
+    # Not below tmp_path, since the path of a Unix socket must be short.
+    with tempfile.TemporaryDirectory(prefix="vipcli-", ignore_cleanup_errors=True) as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        yield
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = socket.socket.connect
-
-    def connect_locally(self: socket.socket, address: Any) -> None:
-        if self.family != socket.AF_UNIX and address[0] not in _LOCAL:
-            raise AssertionError(f"a test tried to reach {address}")
-        connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", connect_locally)
+def _no_network_for_subprocesses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(_NO_NETWORK), prepend=os.pathsep)
+    # In capitals, since gRPC, which Ray uses between processes of this machine, reads only the others.
+    for scheme in ("http", "https", "all"):
+        monkeypatch.delenv(f"{scheme}_proxy", raising=False)
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", _CLOSED_PROXY)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1,::1")
 
 
 @pytest.fixture(scope="session")

@@ -172,7 +172,7 @@ def test_a_conversation_keeps_its_turns_and_its_marks(model: vipcli.Model) -> No
     mark = chat.mark(vipcli.Point(279, 282))
     assert mark.kind == "point"
     assert chat.ask("What is {2}?").text == "a fish"
-    assert [turn.answer for turn in chat.exchanges] == ["7", "a fish"]
+    assert [turn.answer for turn in chat.turns] == ["7", "a fish"]
 
 
 def test_options_are_settings_and_are_checked(model: vipcli.Model) -> None:

@@ -97,7 +97,18 @@ def test_large_libraries_stay_in_their_places(library: str, places: set[str]) ->
 
 @pytest.mark.parametrize(
     "package",
-    ["annotations", "api", "asking", "batch", "checkpoints", "engine", "marks", "pictures", "serving"],
+    [
+        "annotations",
+        "api",
+        "asking",
+        "batch",
+        "chat",
+        "checkpoints",
+        "engine",
+        "marks",
+        "pictures",
+        "serving",
+    ],
 )
 def test_the_core_prints_nothing(package: str) -> None:
     assert not [

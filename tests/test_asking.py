@@ -24,7 +24,7 @@ from vipcli.asking.load_marked import load_marked
 from vipcli.asking.values import Drawing, PastTurn
 from vipcli.batch.items import Item
 from vipcli.batch.preparing import BatchConfig, ItemPreparer
-from vipcli.chat.conversation import Conversation, Scene, manner_of
+from vipcli.chat.conversation import ChatSettings, Conversation, Subject
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.catalog import INTERLEAVE, LLAVA, ONEVISION, VIPLLAVA, Family
 from vipcli.checkpoints.lookup import Checkpoint
@@ -214,9 +214,9 @@ def fit_of_python(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> st
 
 
 def fit_of_chat(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
-    manner = manner_of({"fit": flags[1]} if flags else {})
-    scene = Scene((load_picture(str(picture)),))
-    return Conversation(ScriptedAnswerer(), checkpoint, scene, manner).prepare("Q").fit
+    settings = ChatSettings.from_values({"fit": flags[1]} if flags else {})
+    subject = Subject((load_picture(str(picture)),))
+    return Conversation(ScriptedAnswerer(), checkpoint, subject, settings).prepare("Q").fit
 
 
 def fit_of_batch(checkpoint: Checkpoint, picture: Path, flags: list[str]) -> str:
@@ -255,7 +255,7 @@ def test_interleave_stretches_pictures_as_its_processor_does(
 
 
 def test_a_saved_fit_overrides_the_default_of_the_family(interleave: Path, tmp_path: Path) -> None:
-    config.keep("fit", "crop")
+    config.save("fit", "crop")
     Image.new("RGB", (60, 40)).save(tmp_path / "photo.png")
     assert fit_of_python(lookup.find(str(interleave)), tmp_path / "photo.png", []) == "crop"
 

@@ -38,11 +38,11 @@ class Terminal:
             encoding="utf-8",
         )
         self._child.delaybeforesend = 0.1
-        self.until("Ctrl-D leaves.")
+        self.until("Ctrl-D quits.")
         self.until(PROMPT)
 
     def until(self, text: str) -> str:
-        """What was shown until that text."""
+        """Wait for a text, and return what was shown before it."""
         self._child.expect_exact(text)
         return ANSI.sub("", self._child.before)
 
@@ -56,27 +56,27 @@ class Terminal:
         self._child.setwinsize(rows, columns)
 
     def end(self) -> tuple[str, int | None, int | None]:
-        """The rest, the exit code and the signal."""
+        """Wait for the end; return the remaining text, the exit code and the signal."""
         text = ANSI.sub("", self._child.read())
         self._child.close()
         return text, self._child.exitstatus, self._child.signalstatus
 
 
-def test_keys_commands_and_leaving(tiny: Path) -> None:
+def test_keys_commands_and_quitting(tiny: Path) -> None:
     terminal = Terminal(tiny, "--max-new-tokens", "5")
     terminal.line("/box 10,10,60,60:blue")
     terminal.until("{1} within the blue rectangle")
-    # Two lines in one turn.
+    # A question of two lines.
     terminal.keys("What is")
     terminal.keys("\x1b\r")
     terminal.line("within it?")
     terminal.until(PROMPT)
     terminal.line("/stats")
     terminal.until("turns       1")
-    # A mistake is told, and the conversation goes on.
+    # After an error, the conversation continues.
     terminal.line("/bxo 1,1,2,2")
     terminal.until("Did you mean /box?")
-    # The window changes while something is typed.
+    # The window is resized while a line is typed.
     terminal.keys("/ma")
     terminal.resize(20, 60)
     terminal.line("rks")
@@ -87,7 +87,7 @@ def test_keys_commands_and_leaving(tiny: Path) -> None:
     assert "Traceback" not in text
 
 
-def test_ctrl_c_ends_an_answer_and_keeps_what_was_said(tmp_path: Path) -> None:
+def test_ctrl_c_stops_an_answer_and_keeps_its_text(tmp_path: Path) -> None:
     terminal = Terminal(make_endless(tmp_path / "endless"), "--max-new-tokens", "900")
     terminal.line("Go on for ever.")
     terminal._child.expect("arrow|chair")
@@ -95,7 +95,7 @@ def test_ctrl_c_ends_an_answer_and_keeps_what_was_said(tmp_path: Path) -> None:
     terminal.until("Stopped.")
     terminal.line("/stats")
     terminal.until("turns       1")
-    # With something typed, it empties the line; then it leaves.
+    # Ctrl-C clears a line with text; on an empty line, it quits.
     terminal.keys("half a quest")
     terminal.keys("\x03")
     terminal.line("/marks")
@@ -107,33 +107,33 @@ def test_ctrl_c_ends_an_answer_and_keeps_what_was_said(tmp_path: Path) -> None:
     assert "Traceback" not in text
 
 
-def test_commands_colours_settings_and_files_are_completed(tiny: Path) -> None:
+def test_commands_colors_settings_and_files_are_completed(tiny: Path) -> None:
     terminal = Terminal(tiny, "--max-new-tokens", "3")
-    for typed, offered, rest, shown in (
-        ("/und", "Take the newest mark away.", "", "There is no mark to take away."),
+    for typed, completion, rest, expected in (
+        ("/und", "Remove the newest mark.", "", "There are no marks to remove."),
         ("/box 5,5,50,50:fuch", "fuchsia", "", "within the fuchsia rectangle"),
         ("/set tempe", "0 for the likeliest answer", " 0.5", PROMPT),
-        ("/image pho", "photo.png", "", "Looking at photo.png"),
+        ("/image pho", "photo.png", "", "The picture is now photo.png"),
     ):
         terminal.keys(typed)
-        terminal.until(offered)
+        terminal.until(completion)
         terminal.keys("\t")
         terminal.line(rest)
-        terminal.until(shown)
+        terminal.until(expected)
     terminal.line("/set temperature")
     terminal.until("temperature is 0.5.")
     terminal.line("/quit")
     assert terminal.end()[1] == 0
 
 
-def test_what_was_typed_is_there_the_next_time(tiny: Path) -> None:
+def test_the_input_history_is_kept_for_the_next_session(tiny: Path) -> None:
     first = Terminal(tiny, "--max-new-tokens", "3")
     first.line("/set width 7")
     first.until(PROMPT)
     first.line("/quit")
     first.end()
     second = Terminal(tiny, "--max-new-tokens", "3")
-    # The one before the last.
+    # The last line but one.
     second.keys("\x1b[A\x1b[A\r")
     second.until(PROMPT)
     second.line("/set width")

@@ -1,4 +1,4 @@
-"""Settings: which source wins, what is refused, and what stays in the file."""
+"""Settings: which source wins, which values are refused, and how the file changes."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ def write(text: str) -> Path:
     return config.path()
 
 
-def test_flag_beats_environment_beats_file_beats_default() -> None:
-    def found(flags: dict[str, config.Value], environment: dict[str, str]) -> tuple[config.Value, str]:
+def test_an_option_wins_over_the_environment_the_file_and_the_default() -> None:
+    def resolve(flags: dict[str, config.Value], environment: dict[str, str]) -> tuple[config.Value, str]:
         resolved = config.resolve(flags, environment)["temperature"]
         return resolved.value, resolved.source
 
-    assert found({}, {}) == (0.0, "default")
+    assert resolve({}, {}) == (0.0, "default")
     write("temperature = 0.1\n")
-    assert found({}, {}) == (0.1, "file")
-    assert found({}, {"VIPCLI_TEMPERATURE": "0.2"}) == (0.2, "environment")
-    assert found({"temperature": "0.3"}, {"VIPCLI_TEMPERATURE": "0.2"}) == (0.3, "flag")
-    assert found({"temperature": None}, {"VIPCLI_TEMPERATURE": "0.2"}) == (0.2, "environment")
+    assert resolve({}, {}) == (0.1, "file")
+    assert resolve({}, {"VIPCLI_TEMPERATURE": "0.2"}) == (0.2, "environment")
+    assert resolve({"temperature": "0.3"}, {"VIPCLI_TEMPERATURE": "0.2"}) == (0.3, "flag")
+    assert resolve({"temperature": None}, {"VIPCLI_TEMPERATURE": "0.2"}) == (0.2, "environment")
 
 
-def test_every_setting_has_a_default_that_it_would_accept() -> None:
+def test_every_default_is_a_valid_value() -> None:
     for setting in config.SETTINGS.values():
         if setting.default is not None:
             text = str(setting.default).lower() if isinstance(setting.default, bool) else str(setting.default)
-            assert setting.read(text) == setting.default
+            assert setting.parse(text) == setting.default
 
 
 @pytest.mark.parametrize(
@@ -66,28 +66,28 @@ def test_every_setting_has_a_default_that_it_would_accept() -> None:
         ("max_pixels", "-5"),
     ],
 )
-def test_a_value_that_a_setting_cannot_have_is_refused_wherever_it_comes_from(name: str, text: str) -> None:
+def test_an_invalid_value_is_refused_wherever_it_comes_from(name: str, text: str) -> None:
     for flags, environment in (({name: text}, {}), ({}, {f"VIPCLI_{name.upper()}": text})):
         with pytest.raises(ConfigError, match=r"but takes .*\.$"):
             config.resolve(flags, environment)
     with pytest.raises(ConfigError, match="but takes"):
-        config.keep(name, text)
+        config.save(name, text)
     assert not config.path().exists()
 
 
-def test_keeping_leaves_the_rest_of_the_file_alone() -> None:
+def test_saving_keeps_comments_and_other_settings() -> None:
     path = write("# mine\nmodel = 'a/b'  # the good one\n\n# later\nalpha = 200\n")
-    config.keep("alpha", "90")
-    config.keep("top-p", "0.5")
+    config.save("alpha", "90")
+    config.save("top-p", "0.5")
     assert path.read_text() == "# mine\nmodel = 'a/b'  # the good one\n\n# later\nalpha = 90\ntop_p = 0.5\n"
-    assert config.forget("model")
-    assert not config.forget("model")
+    assert config.unset("model")
+    assert not config.unset("model")
     assert config.resolve({}, {})["alpha"].value == 90
     assert config.resolve({}, {})["model"].source == "default"
 
 
-def test_truth_values_come_back_as_they_were_kept() -> None:
-    config.keep("offline", "yes")
+def test_booleans_are_saved_as_toml_booleans() -> None:
+    config.save("offline", "yes")
     assert config.path().read_text() == "offline = true\n"
     assert config.resolve({}, {})["offline"].value is True
     assert config.resolve({"offline": False}, {})["offline"].value is False
@@ -103,7 +103,7 @@ def test_truth_values_come_back_as_they_were_kept() -> None:
         ("alpha = 1.5", "takes a whole number"),
     ],
 )
-def test_a_bad_file_is_told_with_its_place(content: str, message: str) -> None:
+def test_an_error_in_the_file_names_the_file(content: str, message: str) -> None:
     path = write(content)
     with pytest.raises(ConfigError) as caught:
         config.resolve({}, {})
@@ -111,63 +111,63 @@ def test_a_bad_file_is_told_with_its_place(content: str, message: str) -> None:
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_not_text_is_told() -> None:
+def test_a_file_that_is_not_text_is_an_error() -> None:
     config.path().write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
         config.resolve({}, {})
 
 
-def test_an_unknown_setting_suggests_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_closest_setting() -> None:
     with pytest.raises(ConfigError, match="Did you mean temperature"):
-        config.keep("temprature", "1")
-    with pytest.raises(ConfigError, match="Known are model"):
-        config.forget("zzz")
+        config.save("temprature", "1")
+    with pytest.raises(ConfigError, match="The settings are model"):
+        config.unset("zzz")
 
 
-def test_what_does_not_belong_in_the_file_can_be_taken_out() -> None:
+def test_an_unknown_name_can_be_removed_from_the_file() -> None:
     path = write("colour = 'red'\nalpha = 9\n")
-    assert config.forget("colour")
+    assert config.unset("colour")
     assert path.read_text() == "alpha = 9\n"
 
 
-def test_an_empty_variable_is_none_but_for_the_system_line() -> None:
-    found = config.resolve({}, {"VIPCLI_OFFLINE": "", "VIPCLI_MODEL": "", "VIPCLI_SYSTEM": ""})
-    assert found["offline"].source == found["model"].source == "default"
-    assert (found["system"].value, found["system"].source) == ("", "environment")
+def test_an_empty_variable_counts_as_unset_except_for_the_system_line() -> None:
+    settings = config.resolve({}, {"VIPCLI_OFFLINE": "", "VIPCLI_MODEL": "", "VIPCLI_SYSTEM": ""})
+    assert settings["offline"].source == settings["model"].source == "default"
+    assert (settings["system"].value, settings["system"].source) == ("", "environment")
 
 
-def test_settings_kept_at_once_are_all_kept() -> None:
+def test_settings_saved_at_the_same_time_are_all_saved() -> None:
     names = {"alpha": "9", "width": "5", "seed": "3", "fit": "crop", "top_p": "0.5", "dtype": "float32"}
     with ThreadPoolExecutor() as pool:
-        list(pool.map(config.keep, names, names.values()))
-    found = config.resolve({}, {})
-    assert all(found[name].source == "file" for name in names)
+        list(pool.map(config.save, names, names.values()))
+    settings = config.resolve({}, {})
+    assert all(settings[name].source == "file" for name in names)
 
 
-def test_a_linked_file_stays_linked(tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "dotfiles").mkdir()
-    kept = tmp_path / "dotfiles" / "vipcli.toml"
-    kept.write_text("alpha = 9\n")
-    config.path().symlink_to(kept)
-    config.keep("alpha", "10")
+    target = tmp_path / "dotfiles" / "vipcli.toml"
+    target.write_text("alpha = 9\n")
+    config.path().symlink_to(target)
+    config.save("alpha", "10")
     assert config.path().is_symlink()
-    assert kept.read_text() == "alpha = 10\n"
+    assert target.read_text() == "alpha = 10\n"
 
 
-def test_the_usual_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_file_is_in_the_config_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("VIPCLI_CONFIG")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert config.path().name == "config.toml"
     assert config.path().parent.name == "vipcli"
 
 
-def test_a_damaged_file_is_told_of_and_left_alone_when_it_would_be_changed() -> None:
+def test_a_damaged_file_is_not_changed() -> None:
     path = write("fit = ")
     changes: list[Callable[[], object]] = [
-        lambda: config.keep("alpha", "9"),
-        lambda: config.forget("alpha"),
+        lambda: config.save("alpha", "9"),
+        lambda: config.unset("alpha"),
     ]
     for change in changes:
-        with pytest.raises(ConfigError, match=r"is not valid TOML .* Mend it or delete it\."):
+        with pytest.raises(ConfigError, match=r"is not valid TOML .* Correct or delete it\."):
             change()
     assert path.read_text() == "fit = "

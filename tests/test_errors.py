@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from vipcli.chat.session import as_typed_here
+from vipcli.cli.chat import as_chat_command
 from vipcli.cli.options import as_option
 from vipcli.errors import ImageError, Message, Spelling, as_argument
 
@@ -25,7 +25,7 @@ ADVICE = "Raise {max_pixels}, choose {fit=pad}, or take {model=vip-llava-7b}, bu
             'Raise max_pixels, choose fit="pad", or take model="vip-llava-7b", but leave {1} alone.',
         ),
         (
-            as_typed_here,
+            as_chat_command,
             "Raise --max-pixels, choose /set fit pad, or take --model vip-llava-7b, but leave {1} alone.",
         ),
     ],

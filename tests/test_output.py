@@ -11,7 +11,7 @@ import pytest
 from vipcli.terminal import output
 
 
-@pytest.mark.parametrize("say", [output.say_json, output.say_row])
+@pytest.mark.parametrize("say", [output.write_json, output.write_json_line])
 def test_control_characters_in_json_are_escaped(
     say: Callable[[Any], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

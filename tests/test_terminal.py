@@ -1,4 +1,4 @@
-"""A real terminal: colours, the line while loading, pictures, and Ctrl-C."""
+"""Commands in a real terminal: colors, the status line, pictures, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def finish(child: pexpect.spawn) -> tuple[str, int | None]:
     return text, child.exitstatus
 
 
-def test_notes_are_coloured_unless_told_otherwise() -> None:
+def test_notes_are_colored_unless_switched_off() -> None:
     assert "\x1b[33mnote:\x1b[0m Asking" in finish(start("--dry-run"))[0]
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         assert "\x1b" not in finish(start("--dry-run", **environment))[0]
 
 
-def test_a_line_stands_there_while_the_model_loads(tiny: Path) -> None:
+def test_a_status_line_is_shown_while_the_model_loads(tiny: Path) -> None:
     child = start("Q", "--model", str(tiny), "--max-new-tokens", "4")
     child.expect_exact(f"Loading {tiny} …")
     child.expect_exact("\r\x1b[K")
     assert finish(child)[1] == 0
 
 
-def test_the_picture_is_shown_where_there_are_colours() -> None:
+def test_the_picture_is_shown_in_terminals_with_colors() -> None:
     shown, _ = finish(start("--dry-run", "--show"))
     assert shown.count("▀") >= 60 * 20
     assert "Traceback" not in shown
@@ -58,7 +58,7 @@ def test_the_picture_is_shown_where_there_are_colours() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (50, 100)])
-def test_a_terminal_that_can_show_nothing_still_gets_its_answer(size: tuple[int, int]) -> None:
+def test_a_terminal_that_cannot_show_pictures_gets_the_answer(size: tuple[int, int]) -> None:
     child = pexpect.spawn(
         "bash",
         ["-c", f"cat photo.png | {sys.executable} -m vipcli ask - Q --dry-run --show"],
@@ -73,7 +73,7 @@ def test_a_terminal_that_can_show_nothing_still_gets_its_answer(size: tuple[int,
     assert "###Human" in shown
 
 
-def test_ctrl_c_ends_a_shells_loop(tiny: Path) -> None:
+def test_ctrl_c_ends_a_loop_of_the_shell(tiny: Path) -> None:
     command = f"{sys.executable} -m vipcli ask photo.png Q --model {tiny}"
     child = pexpect.spawn(
         "bash", ["-c", f"for turn in 1 2 3; do {command}; echo code $?; done"], timeout=60, encoding="utf-8"
@@ -91,10 +91,10 @@ def test_a_picture_is_not_written_to_a_terminal() -> None:
     )
     text, code = finish(child)
     assert code == 2
-    assert "would only confuse the terminal" in text
+    assert "The terminal cannot show binary data" in text
 
 
-def test_ctrl_c_while_loading_leaves_at_once(tiny: Path) -> None:
+def test_ctrl_c_while_loading_exits_at_once(tiny: Path) -> None:
     child = start("Q", "--model", str(tiny))
     child.expect_exact("Loading")
     child.sendintr()
@@ -103,7 +103,7 @@ def test_ctrl_c_while_loading_leaves_at_once(tiny: Path) -> None:
     assert "Traceback" not in text
 
 
-def test_ctrl_c_during_an_answer_keeps_what_was_said(tiny: Path) -> None:
+def test_ctrl_c_during_an_answer_keeps_the_text(tiny: Path) -> None:
     child = start("Q", "--model", str(tiny), "--max-new-tokens", "300")
     child.expect_exact("\r\x1b[K")
     child.expect(r"\S")

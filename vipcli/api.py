@@ -257,13 +257,12 @@ class Model:
         **options: Any,
     ) -> Conversation:
         """Start a conversation about a picture, several pictures or a video."""
-        from vipcli.chat.conversation import Conversation, Scene, manner_of
+        from vipcli.chat.conversation import ChatSettings, Conversation, Subject
 
         settings = _with_options(self.settings, options)
         marked = _load_marked(_as_list(picture), marks, settings, frames)
-        scene = Scene(tuple(shown.picture for shown in marked.pictures), marked.typed, marked.video)
-        manner = manner_of({entry.name: getattr(settings, entry.name) for entry in fields(Settings)})
-        return Conversation(self.answerer, self.checkpoint, scene, manner)
+        subject = Subject(tuple(shown.picture for shown in marked.pictures), marked.typed, marked.video)
+        return Conversation(self.answerer, self.checkpoint, subject, ChatSettings.of(settings))
 
 
 class Stream:

@@ -1,4 +1,4 @@
-"""Settings that are kept: flag over environment over file over default, and which of them each came from."""
+"""Settings and where each value came from: an option, the environment, the settings file or a default."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A named value that can be kept."""
+    """A named value that can be saved."""
 
     name: str
     default: Value
     help: str
-    read: Callable[[str], Value]
+    parse: Callable[[str], Value]
+    """Turns text into a value; raises ValueError with what is allowed, as in `a number from 0 to 10`."""
     metavar: str
     choices: tuple[str, ...] = ()
 
     @property
     def variable(self) -> str:
-        """Its environment variable."""
+        """The name of its environment variable."""
         return f"VIPCLI_{self.name.upper()}"
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedSetting:
     """A setting's value and where it came from."""
 
     setting: Setting
@@ -44,58 +45,48 @@ class Resolved:
     source: Source
 
 
-def _word(text: str) -> str:
+def _parse_word(text: str) -> str:
     if not text:
         raise ValueError("text that is not empty")
-    return _line(text)
+    return _parse_line(text)
 
 
-def _line(text: str) -> str:
-    """Text that a prompt can hold."""
+def _parse_line(text: str) -> str:
     if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text):
         raise ValueError("text without control characters")
     return text
 
 
-def _choice(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
+def _choice_parser(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
         if text not in words:
             raise ValueError(f"one of {', '.join(words)}")
         return text
 
-    return read
+    return parse
 
 
-def _yes_or_no(text: str) -> bool:
-    known = {
-        "true": True,
-        "yes": True,
-        "on": True,
-        "1": True,
-        "false": False,
-        "no": False,
-        "off": False,
-        "0": False,
-    }
-    if text.lower() not in known:
+def _parse_bool(text: str) -> bool:
+    word = text.lower()
+    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
         raise ValueError("true or false")
-    return known[text.lower()]
+    return word in ("true", "yes", "on", "1")
 
 
-def count_from(low: int, high: int) -> Callable[[str], int]:
-    """Reads a whole number of that range."""
+def integer_parser(low: int, high: int) -> Callable[[str], int]:
+    """A parser for whole numbers in a range."""
 
-    def read(text: str) -> int:
+    def parse(text: str) -> int:
         expected = f"a whole number from {low} to {high}"
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not low <= int(text) <= high:
             raise ValueError(expected)
         return int(text)
 
-    return read
+    return parse
 
 
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
+def _number_parser(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
         expected = f"a number from {low:g} to {high:g}"
         try:
             value = float(text)
@@ -105,7 +96,7 @@ def _number(low: float, high: float) -> Callable[[str], float]:
             raise ValueError(expected)
         return value
 
-    return read
+    return parse
 
 
 FORMS = ("auto", "human", "vicuna", "llava", "template")
@@ -113,24 +104,19 @@ DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
 QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
 ATTENTION = ("auto", "sdpa", "eager", "flash")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-read_seed = count_from(0, 2**63 - 1)
+parse_seed = integer_parser(0, 2**63 - 1)
 
 
-def _temperature(text: str) -> float:
-    value = _number(0, 10)(text)
-    # Closer to nothing, probabilities overflow.
+def _parse_temperature(text: str) -> float:
+    value = _number_parser(0, 10)(text)
+    # Dividing logits by less than this overflows.
     if 0 < value < 0.01:
         raise ValueError("0, or a number from 0.01 to 10")
     return value
 
 
-def amount(text: str) -> float:
-    """A number that is not negative."""
-    return _number(0, 1e12)(text)
-
-
-def read_span(text: str) -> float:
-    """A span of time in seconds: 90s, 10m, 1.5h."""
+def parse_duration(text: str) -> float:
+    """Parse a span of time such as 90s, 10m or 1.5h into seconds."""
     units = {"s": 1, "m": 60, "h": 3600}
     match = re.fullmatch(r"([0-9]{1,8}(?:\.[0-9]{1,3})?)([smh])", text)
     if match is None or float(match[1]) == 0:
@@ -138,7 +124,7 @@ def read_span(text: str) -> float:
     return float(match[1]) * units[match[2]]
 
 
-def _device(text: str) -> str:
+def _parse_device(text: str) -> str:
     if text not in DEVICES and not re.fullmatch(r"cuda:[0-9]{1,3}", text):
         raise ValueError(f"one of {', '.join(DEVICES)}, or cuda:1 and so on")
     return text
@@ -147,37 +133,43 @@ def _device(text: str) -> str:
 _DEVICE_HELP = f"Where to run: {', '.join(DEVICES)} (over all GPUs and the CPU), or cuda:1 and so on."
 
 
-def _one_of(name: str, help: str, metavar: str, words: tuple[str, ...]) -> Setting:
-    return Setting(name, words[0], f"{help}: {', '.join(words)}.", _choice(*words), metavar, words)
+def _choice(name: str, help: str, metavar: str, words: tuple[str, ...]) -> Setting:
+    return Setting(name, words[0], f"{help}: {', '.join(words)}.", _choice_parser(*words), metavar, words)
 
 
 _ALL = (
-    Setting("model", "bundled", "Checkpoint: a folder, a hub name or a short name.", _word, "NAME"),
-    Setting("revision", None, "Revision of a checkpoint from the hub.", _word, "NAME"),
-    Setting("device", "auto", _DEVICE_HELP, _device, "DEVICE", DEVICES),
-    _one_of("dtype", "Precision", "DTYPE", DTYPES),
-    _one_of("quantize", "Quantization of the language model", "BITS", QUANTIZE),
-    Setting("quantize_all", False, "Also quantize the vision tower and the projector.", _yes_or_no, "YES|NO"),
-    _one_of("attention", "Attention implementation", "NAME", ATTENTION),
-    Setting("offline", False, "Never use the network for checkpoints.", _yes_or_no, "YES|NO"),
-    Setting("no_server", False, "Leave a running server alone.", _yes_or_no, "YES|NO"),
-    _one_of("prompt", "Prompt form", "FORM", FORMS),
-    Setting("system", None, "System line in place of the form's own.", _line, "TEXT"),
-    _one_of("fit", "How the picture becomes a square", "FIT", FIT_CHOICES),
-    Setting("max_new_tokens", 512, "Longest answer, in tokens.", count_from(1, 1_000_000), "N"),
-    Setting("temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _temperature, "NUMBER"),
-    Setting("top_p", 1.0, "Share of the likeliest tokens to draw from.", _number(0.001, 1), "NUMBER"),
-    Setting("seed", None, "Seed of an answer with a temperature.", read_seed, "N"),
-    Setting("width", None, "Stroke where the long side is 336 pixels (3).", _number(0.1, 336), "NUMBER"),
-    Setting("alpha", None, "How solid marks are, from 0 to 255 (128).", count_from(0, 255), "N"),
-    Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", count_from(1, 2**40), "N"),
+    Setting("model", "bundled", "Checkpoint: a folder, a hub name or a short name.", _parse_word, "NAME"),
+    Setting("revision", None, "Revision of a checkpoint from the hub.", _parse_word, "NAME"),
+    Setting("device", "auto", _DEVICE_HELP, _parse_device, "DEVICE", DEVICES),
+    _choice("dtype", "Precision", "DTYPE", DTYPES),
+    _choice("quantize", "Quantization of the language model", "BITS", QUANTIZE),
+    Setting(
+        "quantize_all", False, "Also quantize the vision tower and the projector.", _parse_bool, "YES|NO"
+    ),
+    _choice("attention", "Attention implementation", "NAME", ATTENTION),
+    Setting("offline", False, "Never use the network for checkpoints.", _parse_bool, "YES|NO"),
+    Setting("no_server", False, "Leave a running server alone.", _parse_bool, "YES|NO"),
+    _choice("prompt", "Prompt form", "FORM", FORMS),
+    Setting("system", None, "System line in place of the form's own.", _parse_line, "TEXT"),
+    _choice("fit", "How the picture becomes a square", "FIT", FIT_CHOICES),
+    Setting("max_new_tokens", 512, "Longest answer, in tokens.", integer_parser(1, 1_000_000), "N"),
+    Setting(
+        "temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _parse_temperature, "NUMBER"
+    ),
+    Setting("top_p", 1.0, "Share of the likeliest tokens to draw from.", _number_parser(0.001, 1), "NUMBER"),
+    Setting("seed", None, "Seed of an answer with a temperature.", parse_seed, "N"),
+    Setting(
+        "width", None, "Stroke where the long side is 336 pixels (3).", _number_parser(0.1, 336), "NUMBER"
+    ),
+    Setting("alpha", None, "How solid marks are, from 0 to 255 (128).", integer_parser(0, 255), "N"),
+    Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", integer_parser(1, 2**40), "N"),
 )
 SETTINGS = {setting.name: setting for setting in _ALL}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The value of every setting, read and checked."""
+    """The value of every setting, parsed and checked."""
 
     model: str = "bundled"
     revision: str | None = None
@@ -199,30 +191,30 @@ class Settings:
     alpha: int | None = None
     max_pixels: int | None = None
     jitter: int | None = None
-    """The seed of a random style; an option alone, never saved."""
+    """The seed of a random style; an option only, never saved."""
     given: frozenset[str] = frozenset()
-    """The names of those that an option set, rather than the environment, the file or a default."""
+    """The names of the settings that an option set."""
 
 
 def settings(flags: Mapping[str, Value], option: Callable[[str], str] = str) -> Settings:
-    """Every setting's value, the options first; an option of None was not given.
+    """The value of every setting; options win, and an option of None counts as left out.
 
-    `option` is how an error calls an option of that name.
+    `option` returns how an error spells an option of that name.
     """
     resolved = resolve(flags, option=option)
     jitter = flags.get("jitter")
-    values: dict[str, Any] = {name: found.value for name, found in resolved.items()}
+    values: dict[str, Any] = {name: entry.value for name, entry in resolved.items()}
     return Settings(
         **values,
-        jitter=None if jitter is None else checked(read_seed, str(jitter), option("jitter")),
+        jitter=None if jitter is None else parse_value(parse_seed, str(jitter), option("jitter")),
         given=frozenset(name for name, value in flags.items() if value is not None),
     )
 
 
 def path() -> Path:
-    """The file that settings are kept in."""
-    if chosen := os.environ.get("VIPCLI_CONFIG"):
-        return Path(chosen)
+    """The settings file."""
+    if name := os.environ.get("VIPCLI_CONFIG"):
+        return Path(name)
     import platformdirs
 
     return platformdirs.user_config_path("vipcli", appauthor=False) / "config.toml"
@@ -232,94 +224,95 @@ def resolve(
     flags: Mapping[str, Value],
     environment: Mapping[str, str] = os.environ,
     option: Callable[[str], str] = str,
-) -> dict[str, Resolved]:
-    """Every setting's value; an option of None was not given."""
+) -> dict[str, ResolvedSetting]:
+    """The value of every setting and its source; an option of None counts as left out."""
     saved = _read_file()
     return {
-        name: Resolved(setting, checked(setting.read, str(flags[name]), option(name)), "flag")
+        name: ResolvedSetting(setting, parse_value(setting.parse, str(flags[name]), option(name)), "flag")
         if flags.get(name) is not None
         else _resolve(setting, environment, saved)
         for name, setting in SETTINGS.items()
     }
 
 
-def _resolve(setting: Setting, environment: Mapping[str, str], kept: Mapping[str, Any]) -> Resolved:
-    # An empty variable is one that somebody meant to clear; only the system line can be empty.
+def _resolve(setting: Setting, environment: Mapping[str, str], saved: Mapping[str, Any]) -> ResolvedSetting:
+    # An empty variable counts as unset, except for the system line, which may be empty.
     if environment.get(setting.variable) or (setting.variable in environment and setting.name == "system"):
-        return Resolved(
-            setting, checked(setting.read, environment[setting.variable], setting.variable), "environment"
-        )
-    if setting.name in kept:
-        where = f"The setting {setting.name} in {path()}"
-        return Resolved(setting, checked(setting.read, _plain(kept[setting.name], where), where), "file")
-    return Resolved(setting, setting.default, "default")
+        value = parse_value(setting.parse, environment[setting.variable], setting.variable)
+        return ResolvedSetting(setting, value, "environment")
+    if setting.name in saved:
+        label = f"The setting {setting.name} in {path()}"
+        value = parse_value(setting.parse, _toml_text(saved[setting.name], label), label)
+        return ResolvedSetting(setting, value, "file")
+    return ResolvedSetting(setting, setting.default, "default")
 
 
-def checked(read: Callable[[str], T], text: str, where: str) -> T:
-    """What `read` makes of a text that stood at `where`."""
+def parse_value(parse: Callable[[str], T], text: str, label: str) -> T:
+    """Parse the text of what an error calls `label`."""
     try:
-        return read(text)
+        return parse(text)
     except ValueError as error:
-        raise ConfigError(f"{where} is {text[:60]!r}, but takes {error}.") from None
+        raise ConfigError(f"{label} is {text[:60]!r}, but takes {error}.") from None
 
 
-def _plain(value: Any, where: str) -> str:
+def _toml_text(value: Any, label: str) -> str:
+    """A value from the settings file as the text that a person would type."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int | float):
-        raise ConfigError(f"{where} is neither text nor a number nor true or false.")
+        raise ConfigError(f"{label} is neither text nor a number nor true or false.")
     return str(value)
 
 
 def find(name: str) -> Setting:
-    """The setting of that name, dashes allowed."""
+    """Look up a setting by name; dashes are allowed."""
     known = SETTINGS.get(name.replace("-", "_"))
     if known is None:
         close = difflib.get_close_matches(name.replace("-", "_"), SETTINGS, n=1)
-        hint = f"Did you mean {close[0]}?" if close else f"Known are {', '.join(SETTINGS)}."
+        hint = f"Did you mean {close[0]}?" if close else f"The settings are {', '.join(SETTINGS)}."
         raise ConfigError(f"There is no setting {name[:40]!r}. {hint}")
     return known
 
 
-def keep(name: str, text: str) -> Value:
-    """Write a setting to the file, leaving all else there as it stands."""
+def save(name: str, text: str) -> Value:
+    """Write a setting to the settings file; comments and other settings stay."""
     setting = find(name)
-    value = checked(setting.read, text, setting.name)
+    value = parse_value(setting.parse, text, setting.name)
     _change(lambda document: document.__setitem__(setting.name, value))
     return value
 
 
-def forget(name: str) -> bool:
-    """Take a setting, or a name that is none, out of the file; False if it was not there."""
-    kept = _parsed()
-    if name not in kept:
+def unset(name: str) -> bool:
+    """Remove a setting, or an unknown name, from the settings file; False if it was not there."""
+    saved = _parse_file()
+    if name not in saved:
         name = find(name).name
-    if name not in kept:
+    if name not in saved:
         return False
     _change(lambda document: document.__delitem__(name))
     return True
 
 
 def _read_file() -> Mapping[str, Any]:
-    kept = _parsed()
-    if unknown := [name for name in kept if name not in SETTINGS]:
+    saved = _parse_file()
+    if unknown := [name for name in saved if name not in SETTINGS]:
         raise ConfigError(
-            f"{path()} holds {unknown[0]!r}, which is no setting. "
-            f"Take it out with vipcli config unset {unknown[0]}."
+            f"{path()} contains {unknown[0]!r}, which is no setting.",
+            f"Remove it with: vipcli config unset {unknown[0]}.",
         )
-    return kept
+    return saved
 
 
-def _parsed() -> Mapping[str, Any]:
+def _parse_file() -> Mapping[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(_text())
+        return tomllib.loads(_file_text())
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path()} is not valid TOML ({error}). Mend it or delete it.") from None
+        raise ConfigError(f"{path()} is not valid TOML ({error}).", "Correct or delete it.") from None
 
 
-def _text() -> str:
+def _file_text() -> str:
     try:
         return path().read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -337,10 +330,10 @@ def _change(change: Callable[[Any], None]) -> None:
 
     try:
         path().parent.mkdir(parents=True, exist_ok=True)
-        # Two that change it at once would else each write what they had read before the other.
+        # Without a lock, two processes that change the file at once would lose one of the changes.
         with FileLock(path().with_name(f".{path().name}.lock")):
-            _parsed()
-            document = tomlkit.parse(_text())
+            _parse_file()
+            document = tomlkit.parse(_file_text())
             change(document)
             replace_file(path(), tomlkit.dumps(document).encode())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, folders, and sentences for what a disk answers."""
+"""Atomic file writing, folders, and error messages for what the file system reports."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from vipcli.errors import OutputError, UsageError, first_line
 
 
-def replace_file(target: Path, data: bytes, shown: str | None = None) -> None:
-    """Put a file in place in one step, so that nobody ever finds half of it; `shown` names it in messages."""
+def replace_file(target: Path, data: bytes, label: str | None = None) -> None:
+    """Write a file atomically; `label` names it in errors."""
     try:
-        # A link stays a link: what it points to is written.
+        # Write to the target of a symbolic link, so that the link stays.
         _replace(Path(os.path.realpath(target)), data)
     except (OSError, ValueError) as error:
-        raise OutputError(why_unwritten(error, shown or repr(str(target)), target)) from error
+        raise OutputError(write_failure(error, label or repr(str(target)), target)) from error
 
 
 def _replace(target: Path, data: bytes) -> None:
@@ -39,83 +39,85 @@ def _replace(target: Path, data: bytes) -> None:
         raise
 
 
-def why_unwritten(error: OSError | ValueError, shown: str, target: Path) -> str:
-    """Why a file was not written, in a sentence."""
+def write_failure(error: OSError | ValueError, label: str, target: Path) -> str:
+    """A sentence on why the file could not be written."""
     match getattr(error, "errno", None):
         case errno.ENOENT | errno.ENOTDIR:
-            return f"There is no folder {str(target.parent)!r}. Make it, or name another."
+            return f"There is no folder {str(target.parent)!r}. Create it, or name another."
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"{shown} may not be written. Check the permissions of it and its folder."
+            return f"{label} may not be written. Check its permissions and those of its folder."
         case errno.ENOSPC | errno.EDQUOT:
-            return f"The disk is full, so {shown} was not written. Make room, or name another place."
+            return f"The disk is full, so {label} was not written. Free some space, or name another place."
         case None:
-            return f"{shown} cannot be the name of a file."
+            return f"{label} cannot be the name of a file."
         case _:
-            return f"{shown} cannot be written: {getattr(error, 'strerror', error)}."
+            return f"{label} cannot be written: {getattr(error, 'strerror', error)}."
 
 
 def private_folder(path: Path) -> Path:
+    """Create a folder that only this user can read, unless it exists."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or first_line(error)
-        raise OutputError(f"The folder {str(path)!r} cannot be made: {reason}.") from None
+        raise OutputError(f"The folder {str(path)!r} cannot be created: {reason}.") from None
     return path
 
 
 @contextmanager
-def in_words(subject: str) -> Iterator[None]:
-    """Turn what a disk or a strange name can do into a sentence."""
+def reading(subject: str) -> Iterator[None]:
+    """Report a failure to read `subject` as a usage error."""
     try:
         yield
     except OSError as error:
-        raise UsageError(unread(subject, error)) from error
+        raise UsageError(read_failure(subject, error)) from error
 
 
-def unread(subject: str, error: OSError) -> str:
+def read_failure(subject: str, error: OSError) -> str:
+    """A sentence on why `subject` could not be read."""
     return f"{subject} cannot be read: {error.strerror or error}."
 
 
-def in_quotes(name: object) -> str:
-    """How a message names a file or folder: on one line, and not endlessly."""
+def quote(name: object) -> str:
+    """The name of a file or folder for a message: quoted, on one line, shortened if very long."""
     text = repr(str(name))
     return text if len(text) <= 120 else f"{text[:40]}…{text[-79:]}"
 
 
-def is_there(source: str) -> bool:
+def source_exists(source: str) -> bool:
+    """Whether there is a file or folder of this name; False for a pattern too long to be a name."""
     try:
         return Path(source).exists()
     except OSError as error:
-        # A pattern may be longer than any name.
         if glob.has_magic(source):
             return False
-        raise UsageError(unread(f"The path {in_quotes(source)}", error)) from error
+        raise UsageError(read_failure(f"The path {quote(source)}", error)) from error
 
 
-def exists(path: Path) -> bool:
-    """Whether there is a file or folder; none where the name is impossible."""
+def path_exists(path: Path) -> bool:
+    """Whether the file or folder exists; False for names that the file system rejects."""
     try:
         return path.exists()
     except OSError:
         return False
 
 
-def is_folder(one: Path | os.DirEntry[str]) -> bool:
+def is_folder(entry: Path | os.DirEntry[str]) -> bool:
+    """Whether the entry is a folder; False for a link to itself, which fails when it is opened."""
     try:
-        return one.is_dir()
-    # A link to itself is none, and whoever opens it will hear so.
+        return entry.is_dir()
     except OSError:
         return False
 
 
-def told_of(parts: Iterable[bytes], subject: str) -> Iterator[bytes]:
-    """The parts as they come, and a sentence where they cannot be read any longer."""
-    with in_words(subject):
+def reading_parts(parts: Iterable[bytes], subject: str) -> Iterator[bytes]:
+    """Pass the parts on; report a failure to read them as a usage error."""
+    with reading(subject):
         yield from parts
 
 
 def state_folder() -> Path:
-    """The folder for what is saved between runs, which only this user can read; created if missing."""
+    """The folder for files that vipcli saves between runs."""
     import platformdirs
 
     return private_folder(platformdirs.user_state_path("vipcli", appauthor=False))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from vipcli.errors import OutputError
-from vipcli.files import why_unwritten
+from vipcli.files import write_failure
 
 
 def write_all(file: io.FileIO, data: bytes) -> None:
@@ -62,5 +62,5 @@ def replace_durably(temporary: Path, target: Path) -> None:
 
 def write_error(error: OSError | ValueError, name: str, path: Path) -> OutputError:
     """The error of a file that could not be written; `name` is how messages quote it."""
-    sentence = why_unwritten(error, f"the file {name}", path)
+    sentence = write_failure(error, f"the file {name}", path)
     return OutputError(sentence[:1].upper() + sentence[1:])

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vipcli.errors import Message
-from vipcli.files import exists
+from vipcli.files import path_exists
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, RegionFilter
 
@@ -125,6 +125,10 @@ def locate_image(name: str, options: ItemOptions, folder: Path | None) -> str:
         return name
     if options.image_folder is not None:
         return str(options.image_folder / name)
-    if folder is not None and folder != Path() and (exists(folder / name) or not exists(Path(name))):
+    if (
+        folder is not None
+        and folder != Path()
+        and (path_exists(folder / name) or not path_exists(Path(name)))
+    ):
         return str(folder / name)
     return name

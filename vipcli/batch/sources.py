@@ -25,7 +25,7 @@ from vipcli.batch.items import (
     public_name,
 )
 from vipcli.errors import Message, UsageError
-from vipcli.files import exists, in_quotes, in_words, is_folder, is_there, told_of, unread
+from vipcli.files import is_folder, path_exists, quote, read_failure, reading, reading_parts, source_exists
 
 if TYPE_CHECKING:
     from vipcli.annotations.reading import Annotated
@@ -64,17 +64,19 @@ def _drop_excluded(names: Sequence[str], options: ItemOptions) -> Sequence[str]:
     """The names without excluded folders, which a shell may have listed for `photos/*`."""
     if not (excluded := _excluded_paths(options)):
         return names
-    remaining = [name for name in names if not (exists(Path(name)) and os.path.realpath(name) in excluded)]
+    remaining = [
+        name for name in names if not (path_exists(Path(name)) and os.path.realpath(name) in excluded)
+    ]
     if not remaining:
         raise UsageError(
-            f"The batch writes to {in_quotes(names[0])}, so it cannot read from there.",
+            f"The batch writes to {quote(names[0])}, so it cannot read from there.",
             "Name another folder.",
         )
     return remaining
 
 
 def _excluded_paths(options: ItemOptions) -> frozenset[str]:
-    with in_words("The current folder"):
+    with reading("The current folder"):
         return frozenset(os.path.realpath(folder) for folder in options.excluded_folders)
 
 
@@ -83,7 +85,7 @@ def _from_source(source: str, options: ItemOptions, stdin: io.BufferedIOBase | N
         return _from_standard_input(_open_standard_input(stdin), options)
     if "://" in source:
         return ItemStream([item_for(source, options)], 1)
-    return _from_path(source, options) if is_there(source) else _from_glob(source, options)
+    return _from_path(source, options) if source_exists(source) else _from_glob(source, options)
 
 
 def _from_path(source: str, options: ItemOptions) -> ItemStream:
@@ -108,7 +110,7 @@ def _from_glob(pattern: str, options: ItemOptions) -> ItemStream:
     # Path.glob takes no absolute patterns.
     paths = sorted(glob.glob(pattern, recursive=True)) if magic else []  # noqa: PTH207
     if not paths:
-        raise UsageError(f"There is no file or folder {in_quotes(pattern)}.", "Check the path.")
+        raise UsageError(f"There is no file or folder {quote(pattern)}.", "Check the path.")
     return _concatenate([_from_path(path, options) for path in _drop_excluded(paths, options)])
 
 
@@ -118,17 +120,17 @@ def _from_folder(folder: Path, options: ItemOptions) -> ItemStream:
         if options.form is not None:
             return stream
         note = Message(
-            f"The folder {in_quotes(folder)} is read as annotations ({form}).",
+            f"The folder {quote(folder)} is read as annotations ({form}).",
             "To ask about the pictures in it instead, use {form=photos}.",
         )
         return replace(stream, notes=(note,))
-    with in_words(f"The folder {in_quotes(folder)}"), os.scandir(folder):
+    with reading(f"The folder {quote(folder)}"), os.scandir(folder):
         # An unreadable folder is an error here, but only a faulty item if it lies within this one.
         pass
     # Walk twice, once to count: a list of millions of names would take much memory.
     total = sum(1 for _ in _pictures(folder, options))
     if not total:
-        raise UsageError(f"There are no pictures in {in_quotes(folder)}.", "Name a folder that holds some.")
+        raise UsageError(f"There are no pictures in {quote(folder)}.", "Name a folder that holds some.")
     return ItemStream(
         (
             item_for(path, options) if fault is None else Item(path, fault=fault)
@@ -161,7 +163,7 @@ def _walk(
         with os.scandir(folder) as entries:
             names = sorted((entry.name, is_folder(entry)) for entry in entries if entry.name[0] != ".")
     except OSError as error:
-        yield folder, Message(unread(f"The folder {in_quotes(folder)}", error))
+        yield folder, Message(read_failure(f"The folder {quote(folder)}", error))
         return
     for name, is_subfolder in names:
         path = os.path.join(folder, name)  # noqa: PTH118 - much faster than Path, for millions of files
@@ -188,18 +190,18 @@ def _open_standard_input(stdin: io.BufferedIOBase | None) -> io.BufferedIOBase:
 def _from_standard_input(stream: io.BufferedIOBase, options: ItemOptions) -> ItemStream:
     """Tasks as JSON lines, or paths with newlines or zero bytes (`find -print0`) between them."""
     subject = "Standard input"
-    with in_words(subject):
+    with reading(subject):
         # One chunk shows what the list holds; more would wait for a program that may still be writing it.
         head = stream.read1(_CHUNK).removeprefix(BOM_UTF8)
     if _holds_tasks(head):
-        lines = told_of(_split(head, stream, b"\n"), subject)
+        lines = reading_parts(_split(head, stream, b"\n"), subject)
         return task_files.read_task_lines(lines, None, "standard input", options)
-    return ItemStream(_items_named(told_of(_split_names(head, stream), subject), options, None), None)
+    return ItemStream(_items_named(reading_parts(_split_names(head, stream), subject), options, None), None)
 
 
 def _from_list_file(path: Path, options: ItemOptions) -> ItemStream:
     """The pictures that a file names, or the tasks in it, in the same forms as on standard input."""
-    with in_words(f"The file {in_quotes(path)}"), path.open("rb") as file:
+    with reading(f"The file {quote(path)}"), path.open("rb") as file:
         head = file.read1(_CHUNK).removeprefix(BOM_UTF8)
         if not _holds_tasks(head):
             items = list(_items_named(_split_names(head, file), options, path.parent))
@@ -252,7 +254,7 @@ def _from_annotations(path: Path, options: ItemOptions) -> ItemStream:
 
     if options.form == PHOTOS:
         raise UsageError(
-            f"The source {in_quotes(path)} is not a folder of photos.", "Use another {form}, or none."
+            f"The source {quote(path)} is not a folder of photos.", "Use another {form}, or none."
         )
     # A list is fine: the annotations are in memory anyway, and are larger.
     items = [

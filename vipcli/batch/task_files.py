@@ -13,7 +13,7 @@ from typing import Any
 
 from vipcli.batch.items import Item, ItemOptions, ItemStream, fill_placeholders, locate_image
 from vipcli.errors import MarkError, Message, UsageError, VipcliError, first_line
-from vipcli.files import exists, in_quotes, in_words, told_of
+from vipcli.files import path_exists, quote, reading, reading_parts
 from vipcli.marks.kinds import BY_KIND, TypedMark, check_kind, format_number, parse_mark, parse_named_mark
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -27,18 +27,18 @@ _MAX_DEPTH = 100
 
 def read_task_file(path: Path, options: ItemOptions) -> ItemStream:
     """The tasks in a file, their number, and the names of their extra fields."""
-    subject = f"The file {in_quotes(path)}"
+    subject = f"The file {quote(path)}"
     if (delimiter := _DELIMITERS.get(path.suffix.lower())) is not None:
-        with in_words(subject):
+        with reading(subject):
             return _read_table(path, delimiter, options)
     columns: dict[str, None] = {}
     total = 0
-    for line in told_of(_lines(path), subject):
+    for line in reading_parts(_lines(path), subject):
         if line.strip():
             total += 1
             row = _parse_line(line)
             columns |= dict.fromkeys(row) if isinstance(row, dict) else {}
-    stream = read_task_lines(told_of(_lines(path), subject), path.parent, in_quotes(path), options)
+    stream = read_task_lines(reading_parts(_lines(path), subject), path.parent, quote(path), options)
     return ItemStream(stream.items, total, tuple(name for name in columns if name not in _KNOWN_FIELDS))
 
 
@@ -108,13 +108,11 @@ def _read_table(path: Path, delimiter: str, options: ItemOptions) -> ItemStream:
         csv.field_size_limit(2**31 - 1)
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"The table {in_quotes(path)} cannot be read ({first_line(error)}).") from error
+        raise UsageError(f"The table {quote(path)} cannot be read ({first_line(error)}).") from error
     columns = tuple(rows[0]) if rows else ()
     if "image" not in columns:
         names = ", ".join(str(name)[:20] for name in columns[:6]) or "nothing"
-        raise UsageError(
-            f"The table {in_quotes(path)} has no column named image; its first line names {names}."
-        )
+        raise UsageError(f"The table {quote(path)} has no column named image; its first line names {names}.")
 
     def items() -> Iterator[Item]:
         for number, row in enumerate(rows, 1):
@@ -202,6 +200,6 @@ def _parse_position(kind: str, position: Any) -> TypedMark:
 
 def _locate_mask(mark: TypedMark, folder: Path | None) -> TypedMark:
     """The mark with its mask image taken from the folder of the task file, if it is there."""
-    if mark.file is None or folder is None or not exists(folder / mark.file):
+    if mark.file is None or folder is None or not path_exists(folder / mark.file):
         return mark
     return replace(mark, file=str(folder / mark.file))

@@ -1,4 +1,8 @@
-"""A conversation in a file: readable JSON, enough to take it up again where it ended."""
+"""Conversations as JSON files, complete enough to be resumed.
+
+The keys `manner`, `scene`, `exchanges` and `forgotten` are part of the file format; in the code, they are
+`settings`, `subject`, `turns` and `dropped`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vipcli import config
 from vipcli.asking.interface import Answerer, EndReason
-from vipcli.chat.conversation import Conversation, Exchange, Manner, Scene, manner_of
+from vipcli.chat.conversation import ChatSettings, ChatTurn, Conversation, Subject
 from vipcli.checkpoints.catalog import BUNDLED
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ConversationError, ImageError, VipcliError
@@ -20,250 +24,261 @@ from vipcli.pictures.images import Picture, is_address, load_picture
 from vipcli.pictures.videos import MOST_FRAMES, Video, load_video
 
 VERSION = 1
-_MOST_BYTES = 50_000_000
+_MAX_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """What a file holds of a conversation."""
+class SavedConversation:
+    """A conversation read from a file."""
 
     model: str
     revision: str | None
-    manner: Manner
-    scene: Scene
-    gone: str | None
-    """Why what was looked at last is not there, if it is not."""
-    exchanges: tuple[Exchange, ...]
-    forgotten: int
+    settings: ChatSettings
+    subject: Subject
+    missing: str | None
+    """Why the pictures cannot be loaded; None if they were."""
+    turns: tuple[ChatTurn, ...]
+    dropped: int
     notes: tuple[str, ...]
-    """What is no longer as it was."""
+    """What has changed since the conversation was saved."""
 
 
-def text(chat: Conversation) -> str:
-    """The conversation as a file's content."""
-    told = _Conversation(
+def to_json(chat: Conversation) -> str:
+    """Convert a conversation to the content of a file."""
+    data = _ConversationData(
         vipcli_conversation=VERSION,
-        model=_model(chat.checkpoint),
+        model=_model_name(chat.checkpoint),
         revision=chat.checkpoint.revision,
-        manner=asdict(chat.manner),
-        scene=_scene_of(chat.scene),
-        forgotten=chat.forgotten,
-        exchanges=[_exchange_of(one) for one in chat.exchanges],
+        manner=asdict(chat.settings),
+        scene=_subject_data(chat.subject),
+        forgotten=chat.dropped,
+        exchanges=[_turn_data(turn) for turn in chat.turns],
     )
-    return told.model_dump_json(indent=1) + "\n"
+    return data.model_dump_json(indent=1) + "\n"
 
 
-def read(path: Path, *, max_pixels: int) -> Kept:
-    """What a file holds, its pictures loaded."""
-    shown = repr(str(path))
+def read(path: Path, *, max_pixels: int) -> SavedConversation:
+    """Read a conversation from a file, and load its pictures."""
+    label = repr(str(path))
+    content = _read_bytes(path, label)
+    try:
+        return _restore(_ConversationData.model_validate_json(content), max_pixels)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"]) or "its start"
+        raise ConversationError(f"{label} is not a saved conversation: invalid at {place}.") from None
+    except ValueError as error:
+        raise ConversationError(f"{label} is not a saved conversation: {error}.") from None
+
+
+def _read_bytes(path: Path, label: str) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise ConversationError(f"{shown} is no file.")
-        if path.stat().st_size > _MOST_BYTES:
-            raise ConversationError(f"{shown} is too large to be a conversation.")
-        content = path.read_bytes()
+            raise ConversationError(f"{label} is not a file.")
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConversationError(f"{label} is too large to be a saved conversation.")
+        return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise ConversationError(f"{shown} cannot be read: {getattr(error, 'strerror', error)}.") from None
+        raise ConversationError(f"{label} cannot be read: {getattr(error, 'strerror', error)}.") from None
+
+
+def _restore(data: _ConversationData, max_pixels: int) -> SavedConversation:
+    loader = _SubjectLoader(max_pixels)
     try:
-        told = _Conversation.model_validate_json(content)
-        pictures = _Pictures(max_pixels)
-        try:
-            scene, gone = pictures.scene(told.scene), None
-        except ImageError as error:
-            scene, gone = Scene(()), str(error)
-        return Kept(
-            model=told.model,
-            revision=told.revision,
-            manner=_manner(told.manner),
-            scene=scene,
-            gone=gone,
-            exchanges=tuple(_exchange(one, pictures) for one in told.exchanges),
-            forgotten=min(told.forgotten, len(told.exchanges)),
-            notes=tuple(pictures.notes),
-        )
-    except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"]) or "its first letter"
-        raise ConversationError(f"{shown} holds no conversation: it went wrong at {place}.") from None
-    except ValueError as error:
-        raise ConversationError(f"{shown} holds no conversation: {error}.") from None
+        subject, missing = loader.load(data.scene), None
+    except ImageError as error:
+        subject, missing = Subject(()), str(error)
+    return SavedConversation(
+        model=data.model,
+        revision=data.revision,
+        settings=_parse_settings(data.manner),
+        subject=subject,
+        missing=missing,
+        turns=tuple(_restore_turn(turn, loader) for turn in data.exchanges),
+        dropped=min(data.forgotten, len(data.exchanges)),
+        notes=tuple(loader.notes),
+    )
 
 
-def take_up(kept: Kept, answerer: Answerer, checkpoint: Checkpoint) -> Conversation:
-    """A chat that goes on from there, with the same model or another."""
-    chat = Conversation(answerer, checkpoint, kept.scene, kept.manner)
-    same = (kept.model, kept.revision) == (_model(checkpoint), checkpoint.revision)
-    # To another model, the tokens of an answer mean something else; its text does not.
-    chat.exchanges = [one if same else replace(one, token_ids=None) for one in kept.exchanges]
-    chat.forgotten = kept.forgotten
+def resume(saved: SavedConversation, answerer: Answerer, checkpoint: Checkpoint) -> Conversation:
+    """Continue a saved conversation, with the same model or another."""
+    chat = Conversation(answerer, checkpoint, saved.subject, saved.settings)
+    same_model = (saved.model, saved.revision) == (_model_name(checkpoint), checkpoint.revision)
+    # Token ids have no meaning for another model, which reads the text of the answers instead.
+    chat.turns = [turn if same_model else replace(turn, token_ids=None) for turn in saved.turns]
+    chat.dropped = saved.dropped
     return chat
 
 
-def _model(checkpoint: Checkpoint) -> str:
-    """The checkpoint's name, so that it is found from any folder."""
-    local = checkpoint.folder is not None and checkpoint.revision is None and checkpoint.name != BUNDLED
-    return _absolute(checkpoint.name) if local else checkpoint.name
+def _model_name(checkpoint: Checkpoint) -> str:
+    """The checkpoint's name; a local folder as an absolute path, so that it is found from any folder."""
+    is_local = checkpoint.folder is not None and checkpoint.revision is None and checkpoint.name != BUNDLED
+    return _absolute(checkpoint.name) if is_local else checkpoint.name
 
 
-# --------------------------------------------------------------------------- what the file looks like
+# --------------------------------------------------------------------------- the file format
 
 
-class _Part(BaseModel):
+class _Data(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class _Picture(_Part):
+class _PictureData(_Data):
     source: str
     sha256: str
 
 
-class _Video(_Part):
+class _VideoData(_Data):
     source: str
     frames: int = Field(ge=1, le=MOST_FRAMES)
 
 
-class _Mark(_Part):
+class _MarkData(_Data):
     kind: str
     text: str
 
 
-class _Scene(_Part):
-    pictures: list[_Picture] = []
-    video: _Video | None = None
-    marks: list[_Mark] = []
+class _SubjectData(_Data):
+    pictures: list[_PictureData] = []
+    video: _VideoData | None = None
+    marks: list[_MarkData] = []
 
 
-class _Exchange(_Part):
+class _TurnData(_Data):
     typed: str
     question: str
     answer: str
     ended: EndReason
     probability: float | None
     phrases: list[str]
-    scene: _Scene
+    scene: _SubjectData
     manner: dict[str, Any]
     seconds: dict[str, float]
     token_ids: list[int] | None
 
 
-class _Conversation(_Part):
+class _ConversationData(_Data):
     vipcli_conversation: int = Field(ge=VERSION, le=VERSION)
     model: str
     revision: str | None
     manner: dict[str, Any]
-    scene: _Scene
+    scene: _SubjectData
     forgotten: int = Field(ge=0)
-    exchanges: list[_Exchange]
+    exchanges: list[_TurnData]
 
 
 # --------------------------------------------------------------------------- writing
 
 
-def _exchange_of(one: Exchange) -> _Exchange:
-    return _Exchange(
-        typed=one.typed,
-        question=one.question,
-        answer=one.answer,
-        ended=one.ended,
-        probability=None if one.probability is None or isnan(one.probability) else one.probability,
-        phrases=list(one.phrases),
-        scene=_scene_of(one.scene),
-        manner=asdict(one.manner),
-        seconds={step: round(taken, 4) for step, taken in one.seconds.items()},
-        token_ids=None if one.token_ids is None else list(one.token_ids),
+def _turn_data(turn: ChatTurn) -> _TurnData:
+    no_probability = turn.probability is None or isnan(turn.probability)
+    return _TurnData(
+        typed=turn.typed,
+        question=turn.question,
+        answer=turn.answer,
+        ended=turn.ended,
+        probability=None if no_probability else turn.probability,
+        phrases=list(turn.phrases),
+        scene=_subject_data(turn.subject),
+        manner=asdict(turn.settings),
+        seconds={step: round(seconds, 4) for step, seconds in turn.seconds.items()},
+        token_ids=None if turn.token_ids is None else list(turn.token_ids),
     )
 
 
-def _scene_of(scene: Scene) -> _Scene:
-    marks = [_Mark(kind=one.kind, text=_found_anywhere(one)) for one in scene.typed]
-    if scene.video is not None:
-        video = _Video(source=_absolute(scene.video.source), frames=len(scene.video.chosen))
-        return _Scene(video=video, marks=marks)
-    pictures = [_Picture(source=_absolute(one.name), sha256=one.sha256) for one in scene.pictures]
-    return _Scene(pictures=pictures, marks=marks)
+def _subject_data(subject: Subject) -> _SubjectData:
+    marks = [_MarkData(kind=mark.kind, text=_absolute_mark(mark)) for mark in subject.typed]
+    if subject.video is not None:
+        video = _VideoData(source=_absolute(subject.video.source), frames=len(subject.video.chosen))
+        return _SubjectData(video=video, marks=marks)
+    pictures = [
+        _PictureData(source=_absolute(picture.name), sha256=picture.sha256) for picture in subject.pictures
+    ]
+    return _SubjectData(pictures=pictures, marks=marks)
 
 
 def _absolute(source: str) -> str:
-    """The source, so that it is found from any folder."""
-    found = source if is_address(source) else str(Path(source).absolute())
-    # A name that is no text has no place in JSON; it will not be found again, and that is told then.
-    return found.encode(errors="backslashreplace").decode()
+    """The source as an absolute path or address, so that it is found from any folder."""
+    absolute = source if is_address(source) else str(Path(source).absolute())
+    # JSON cannot hold a file name that is not valid text. Escaped, it is reported as missing when resumed.
+    return absolute.encode(errors="backslashreplace").decode()
 
 
-def _found_anywhere(one: TypedMark) -> str:
-    return one.text if one.file is None else one.text.replace(one.file, _absolute(one.file), 1)
+def _absolute_mark(mark: TypedMark) -> str:
+    """The text of the mark, with an absolute path in place of its file."""
+    return mark.text if mark.file is None else mark.text.replace(mark.file, _absolute(mark.file), 1)
 
 
 # --------------------------------------------------------------------------- reading
 
 
-class _Pictures:
-    """Loads each picture once, and notes what is not as it was."""
+class _SubjectLoader:
+    """Loads each picture once, and notes those that have changed."""
 
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
-        self._loaded: dict[str, Picture] = {}
+        self._pictures: dict[str, Picture] = {}
         self._videos: dict[tuple[str, int], tuple[Video, tuple[Picture, ...]]] = {}
         self.notes: dict[str, None] = {}
 
-    def scene(self, told: _Scene) -> Scene:
-        if unknown := {one.kind for one in told.marks} - set(BY_KIND):
+    def load(self, data: _SubjectData) -> Subject:
+        if unknown := {mark.kind for mark in data.marks} - set(BY_KIND):
             raise ValueError(f"there is no kind of mark called {min(unknown)!r}")
-        typed = tuple(parse_mark(one.kind, one.text) for one in told.marks)
-        if told.video is not None:
-            video, frames = self._video(told.video)
-            return Scene(frames, typed, video)
-        if not told.pictures:
-            raise ValueError("there is no picture in it")
-        return Scene(tuple(self._picture(one) for one in told.pictures), typed)
+        typed = tuple(parse_mark(mark.kind, mark.text) for mark in data.marks)
+        if data.video is not None:
+            video, frames = self._load_video(data.video)
+            return Subject(frames, typed, video)
+        if not data.pictures:
+            raise ValueError("it names no picture")
+        return Subject(tuple(self._load_picture(picture) for picture in data.pictures), typed)
 
-    def past_scene(self, told: _Scene) -> Scene:
-        """What was looked at; nothing if that is gone, for what was said is worth keeping all the same."""
+    def load_past(self, data: _SubjectData) -> Subject:
+        """Load what an earlier turn was about; without its pictures, the turn is still worth keeping."""
         try:
-            return self.scene(told)
+            return self.load(data)
         except VipcliError as error:
             self.notes[str(error)] = None
-            return Scene(())
+            return Subject(())
 
-    def _picture(self, told: _Picture) -> Picture:
-        if told.source == "-":
-            raise ValueError("standard input is no picture of a conversation")
-        if told.source not in self._loaded:
-            self._loaded[told.source] = load_picture(told.source, max_pixels=self._max_pixels)
-        found = self._loaded[told.source]
-        if found.sha256 != told.sha256:
-            self.notes[f"{told.source!r} is no longer the picture that was talked about."] = None
-        return found
+    def _load_picture(self, data: _PictureData) -> Picture:
+        if data.source == "-":
+            raise ValueError("a picture from standard input cannot be loaded again")
+        if data.source not in self._pictures:
+            self._pictures[data.source] = load_picture(data.source, max_pixels=self._max_pixels)
+        picture = self._pictures[data.source]
+        if picture.sha256 != data.sha256:
+            self.notes[f"{data.source!r} has changed since the conversation."] = None
+        return picture
 
-    def _video(self, told: _Video) -> tuple[Video, tuple[Picture, ...]]:
-        key = told.source, told.frames
+    def _load_video(self, data: _VideoData) -> tuple[Video, tuple[Picture, ...]]:
+        key = data.source, data.frames
         if key not in self._videos:
             self._videos[key] = load_video(*key, max_pixels=self._max_pixels)
         return self._videos[key]
 
 
-def _exchange(told: _Exchange, pictures: _Pictures) -> Exchange:
-    return Exchange(
-        typed=told.typed,
-        question=told.question,
-        answer=told.answer,
-        token_ids=None if told.token_ids is None else tuple(told.token_ids),
-        ended=told.ended,
-        probability=told.probability,
-        scene=pictures.past_scene(told.scene),
-        manner=_manner(told.manner),
-        phrases=tuple(told.phrases),
-        seconds=told.seconds,
+def _restore_turn(data: _TurnData, loader: _SubjectLoader) -> ChatTurn:
+    return ChatTurn(
+        typed=data.typed,
+        question=data.question,
+        answer=data.answer,
+        token_ids=None if data.token_ids is None else tuple(data.token_ids),
+        ended=data.ended,
+        probability=data.probability,
+        subject=loader.load_past(data.scene),
+        settings=_parse_settings(data.manner),
+        phrases=tuple(data.phrases),
+        seconds=data.seconds,
     )
 
 
-def _manner(told: dict[str, Any]) -> Manner:
-    """The settings, each read as if it had been typed."""
-    read = {"jitter": config.read_seed, **{name: one.read for name, one in config.SETTINGS.items()}}
-    if unknown := set(told) - {entry.name for entry in fields(Manner)}:
-        raise ValueError(f"{min(unknown)!r} is no setting of it")
-    return manner_of(
+def _parse_settings(values: dict[str, Any]) -> ChatSettings:
+    """Parse each setting as if it had been typed."""
+    parsers = {"jitter": config.parse_seed, **{name: entry.parse for name, entry in config.SETTINGS.items()}}
+    if unknown := set(values) - {entry.name for entry in fields(ChatSettings)}:
+        raise ValueError(f"{min(unknown)!r} is not a setting of conversations")
+    return ChatSettings.from_values(
         {
-            name: None if value is None else config.checked(read[name], str(value), name)
-            for name, value in told.items()
+            name: None if value is None else config.parse_value(parsers[name], str(value), name)
+            for name, value in values.items()
         }
     )

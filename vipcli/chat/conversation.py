@@ -1,4 +1,4 @@
-"""A conversation about pictures: what was said, and the marks that come and go. No terminal."""
+"""A conversation about pictures: its turns, and the marks that are added and removed. Prints nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vipcli.asking.interface import Answerer, EndReason, Halted, OnText, Samplin
 from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import Drawing, MarkedInput, PastTurn, Question
 from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.config import Settings
 from vipcli.errors import ContextError, Message, UsageError
 from vipcli.geometry import FitChoice
 from vipcli.marks.kinds import Mark, TypedMark, parse_named_mark
@@ -20,8 +21,8 @@ from vipcli.pictures.videos import Video
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How to ask: the settings that a conversation can change as it goes, by their names."""
+class ChatSettings:
+    """The settings that can change during a conversation, by their names."""
 
     prompt: str = "auto"
     system: str | None = None
@@ -30,65 +31,72 @@ class Manner:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
-    """Where none was asked for, each answer that chance plays a part in has one of its own."""
+    """If None, each sampled answer gets a seed of its own."""
     width: float | None = None
     alpha: int | None = None
     jitter: int | None = None
 
+    @classmethod
+    def of(cls, settings: Settings) -> ChatSettings:
+        """Select the settings of a conversation from all settings."""
+        return cls.from_values({entry.name: getattr(settings, entry.name) for entry in fields(cls)})
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> ChatSettings:
+        """Build settings from values by name; missing values and None mean the default."""
+        values = {entry.name: values.get(entry.name) for entry in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
     @property
     def drawing(self) -> Drawing:
+        """How marks are drawn."""
         return Drawing(self.width, self.alpha, self.jitter)
 
     def sampling(self) -> Sampling:
-        """How to choose the tokens of one answer."""
+        """How the tokens of one answer are chosen."""
         seed = self.seed
         if seed is None:
             seed = secrets.randbelow(2**32) if self.temperature else 0
         return Sampling(self.max_new_tokens, self.temperature, self.top_p, seed)
 
 
-def manner_of(settings: Mapping[str, Any]) -> Manner:
-    """The manner that settings of those names describe; what is not among them stays as usual."""
-    told = {entry.name: settings.get(entry.name) for entry in fields(Manner)}
-    return Manner(**{name: value for name, value in told.items() if value is not None})
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Scene:
-    """What is looked at: pictures, or the frames of a video, and the marks on them as they were typed."""
+class Subject:
+    """What questions are about: pictures or the frames of a video, and the marks as they were typed."""
 
     pictures: tuple[Picture, ...]
     typed: tuple[TypedMark, ...] = ()
     video: Video | None = None
 
     def marked(self, drawing: Drawing) -> MarkedInput:
-        """The pictures with their marks drawn."""
+        """Draw the marks on the pictures."""
         return pipeline.mark(self.pictures, self.typed, drawing, video=self.video)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exchange:
-    """A question as it was typed and as it was asked, the answer, and what was looked at."""
+class ChatTurn:
+    """A question, its answer, and what they were about."""
 
     typed: str
+    """The question as it was typed, perhaps with {1}, {2} … for marks."""
     question: str
     answer: str
     token_ids: tuple[int, ...] | None
-    """Those of the answer's text; None if another model wrote it."""
+    """The tokens of the answer's text; None if another model wrote it."""
     ended: EndReason
     probability: float | None
-    scene: Scene
-    manner: Manner
+    subject: Subject
+    settings: ChatSettings
     phrases: tuple[str, ...] = ()
-    """How a question may refer to the marks that were there."""
+    """How a question could refer to each mark."""
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def shows(self, scene: Scene, manner: Manner) -> bool:
-        """Whether that scene, drawn in that manner, is what was looked at."""
+    def shows(self, subject: Subject, settings: ChatSettings) -> bool:
+        """Whether the model saw the same pictures and marks, drawn in the same style."""
         return (
-            self.scene.pictures == scene.pictures
-            and self.scene.typed == scene.typed
-            and self.manner.drawing == manner.drawing
+            self.subject.pictures == subject.pictures
+            and self.subject.typed == subject.typed
+            and self.settings.drawing == settings.drawing
         )
 
 
@@ -96,145 +104,141 @@ class Conversation:
     """One conversation with one model."""
 
     def __init__(
-        self, answerer: Answerer, checkpoint: Checkpoint, scene: Scene, manner: Manner | None = None
+        self,
+        answerer: Answerer,
+        checkpoint: Checkpoint,
+        subject: Subject,
+        settings: ChatSettings | None = None,
     ) -> None:
         self._answerer = answerer
         self.checkpoint = checkpoint
-        self.manner = manner or Manner()
-        self.exchanges: list[Exchange] = []
-        self.forgotten = 0
-        """How many of the exchanges the model has no more room for."""
+        self.settings = settings or ChatSettings()
+        self.turns: list[ChatTurn] = []
+        self.dropped = 0
+        """How many of the oldest turns no longer fit into the model's context."""
         self._marked: MarkedInput
-        self._told: set[Message] = set()
-        self.look_at(scene)
+        self._shown_notes: set[Message] = set()
+        self.change_subject(subject)
 
     @property
-    def scene(self) -> Scene:
-        return self._scene
+    def subject(self) -> Subject:
+        """The current pictures and marks."""
+        return self._subject
 
     @property
     def marked(self) -> MarkedInput:
-        """The pictures as the model is shown them."""
+        """The pictures as the model sees them, with their marks."""
         return self._marked
 
     @property
     def marks(self) -> tuple[Mark, ...]:
+        """The current marks, in the order in which they were added."""
         return self._marked.marks
 
-    def look_at(self, scene: Scene) -> None:
-        """Go on with other pictures or marks; nothing changes if they cannot be drawn."""
-        self._marked = scene.marked(self.manner.drawing)
-        self._scene = scene
+    def change_subject(self, subject: Subject) -> None:
+        """Continue with other pictures or marks; nothing changes if they cannot be drawn."""
+        self._marked = subject.marked(self.settings.drawing)
+        self._subject = subject
+
+    def change_settings(self, settings: ChatSettings) -> None:
+        """Continue with other settings; nothing changes if marks cannot be drawn with them."""
+        self._marked = self._subject.marked(settings.drawing)
+        self.settings = settings
 
     def mark(self, mark: TypedMark | str) -> Mark:
-        """Draw one more mark: a value, or its text (`box 40,60,200,220:red`)."""
+        """Add a mark: a value, or its text (`box 40,60,200,220:red`)."""
         typed = parse_named_mark(mark) if isinstance(mark, str) else mark
-        self.look_at(replace(self._scene, typed=(*self._scene.typed, typed)))
+        self.change_subject(replace(self._subject, typed=(*self._subject.typed, typed)))
         return self.marks[-1]
 
     def undo(self) -> Mark:
-        """Take the newest mark away."""
-        if not self._scene.typed:
-            raise UsageError("There is no mark to take away.")
+        """Remove the newest mark and return it."""
+        if not self._subject.typed:
+            raise UsageError("There are no marks to remove.")
         last = self.marks[-1]
-        self.look_at(replace(self._scene, typed=self._scene.typed[:-1]))
+        self.change_subject(replace(self._subject, typed=self._subject.typed[:-1]))
         return last
 
     def clear(self) -> int:
-        """Take all marks away, and tell how many there were."""
-        count = len(self._scene.typed)
-        self.look_at(replace(self._scene, typed=()))
+        """Remove all marks, and return how many there were."""
+        count = len(self._subject.typed)
+        self.change_subject(replace(self._subject, typed=()))
         return count
 
-    def behave(self, manner: Manner) -> None:
-        """Go on in another manner; nothing changes if marks cannot be drawn in it."""
-        self._marked = self._scene.marked(manner.drawing)
-        self.manner = manner
-
     def prepare(self, typed: str) -> Question:
-        """A question as it would be asked now."""
-        manner = self.manner
+        """Build the question and its prompt from what was typed, without asking."""
         return pipeline.prepare(
             self._marked,
             typed,
             self.checkpoint,
-            prompt=manner.prompt,
-            system=manner.system,
-            fit=manner.fit,
+            prompt=self.settings.prompt,
+            system=self.settings.system,
+            fit=self.settings.fit,
             past_turns=[
-                PastTurn(one.question, one.answer, one.token_ids) for one in self.exchanges[self.forgotten :]
+                PastTurn(turn.question, turn.answer, turn.token_ids) for turn in self.turns[self.dropped :]
             ],
         )
 
     def ask(self, question: str, on_text: OnText | None = None, halted: Halted | None = None) -> Answer:
-        """Ask something about the pictures as they are marked now, and keep the turn.
+        """Ask about the pictures as they are marked now, and add the turn to the conversation.
 
-        Where the model has no more room, the oldest turns leave it: `forgotten` counts them.
+        If the model's context is full, the oldest turns are left out from then on; `dropped` counts them.
         """
-        before = self.forgotten
+        dropped_before = self.dropped
         while True:
             try:
                 return self._ask(self.prepare(question), question, on_text, halted)
-            except ContextError as error:
-                try:
-                    self._forget(error)
-                except ContextError:
-                    # Leaving out earlier turns did not help, so none is left out.
-                    self.forgotten = before
+            except ContextError:
+                if self.dropped == len(self.turns):
+                    # The question does not fit even without earlier turns, so keep them.
+                    self.dropped = dropped_before
                     raise
+                # Drop half of the turns: each time, the model has to read all the others again.
+                self.dropped += (len(self.turns) - self.dropped + 1) // 2
 
     def _ask(self, question: Question, typed: str, on_text: OnText | None, halted: Halted | None) -> Answer:
-        """Put a prepared question to the model, and keep the turn."""
-        sampling = self.manner.sampling()
+        sampling = self.settings.sampling()
         answer = pipeline.ask(question, self._answerer, sampling, on_text, halted)
         reply = answer.reply
         if reply.text or reply.ended != "halted":
-            self.exchanges.append(
-                Exchange(
+            self.turns.append(
+                ChatTurn(
                     typed=typed,
                     question=question.text,
                     answer=reply.text,
                     token_ids=reply.token_ids[: reply.shown_tokens],
                     ended=reply.ended,
                     probability=reply.probability,
-                    scene=self._scene,
-                    manner=replace(self.manner, seed=sampling.seed),
+                    subject=self._subject,
+                    settings=replace(self.settings, seed=sampling.seed),
                     phrases=tuple(mark.phrase for mark in self.marks),
                     seconds=answer.seconds,
                 )
             )
         return answer
 
-    def _forget(self, error: ContextError) -> None:
-        """Leave the older half of the turns out from now on; without any, raise the error again."""
-        left = len(self.exchanges) - self.forgotten
-        if not left:
-            raise error
-        # Half of them, for each time all that is left must be read again.
-        self.forgotten += (left + 1) // 2
-
-    def take_back(self) -> Exchange:
-        """Take the last exchange out of the conversation, to ask it again."""
-        if not self.exchanges:
+    def remove_last_turn(self) -> ChatTurn:
+        """Remove the last turn and return it."""
+        if not self.turns:
             raise UsageError("Nothing has been asked yet.")
-        last = self.exchanges.pop()
-        self.forgotten = min(self.forgotten, len(self.exchanges))
+        last = self.turns.pop()
+        self.dropped = min(self.dropped, len(self.turns))
         return last
 
-    def news(self, question: Question) -> Iterator[Message]:
-        """What is worth saying before a question is answered, each thing once."""
-        count = len(self.exchanges) - self.forgotten
-        if count and not self.exchanges[-1].shows(self.scene, self.manner):
-            turns = "the turn before is kept" if count == 1 else f"the {count} turns before are kept"
-            yield Message(f"The picture has changed, so the model looks at it anew; {turns}.")
-        yield from self._once(question.notes)
+    def notes_before(self, question: Question) -> Iterator[Message]:
+        """Notes to show before a question is answered; those on the question only once each."""
+        count = len(self.turns) - self.dropped
+        if count and not self.turns[-1].shows(self.subject, self.settings):
+            earlier = "the earlier turn stays" if count == 1 else f"the {count} earlier turns stay"
+            yield Message(f"The picture has changed, so the model looks at it again; {earlier}.")
+        yield from self._new_notes(question.notes)
 
-    def doubts(self, answer: Answer) -> Iterator[Message]:
-        """What is worth saying of an answer, each thing once."""
-        return self._once(doubts(answer))
+    def notes_after(self, answer: Answer) -> Iterator[Message]:
+        """Notes to show after an answer, only once each."""
+        return self._new_notes(doubts(answer))
 
-    def _once(self, messages: Iterable[Message]) -> Iterator[Message]:
-        for message in messages:
-            if message not in self._told:
-                self._told.add(message)
-                yield message
+    def _new_notes(self, notes: Iterable[Message]) -> Iterator[Message]:
+        for note in notes:
+            if note not in self._shown_notes:
+                self._shown_notes.add(note)
+                yield note

@@ -1,4 +1,4 @@
-"""A conversation as one self-contained web page: the marked pictures and the turns."""
+"""A conversation as a self-contained web page with the marked pictures and all turns."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import base64
 from collections.abc import Iterator
 from html import escape
 
-from vipcli.chat.conversation import Conversation, Exchange
+from vipcli.chat.conversation import ChatTurn, Conversation
 from vipcli.errors import VipcliError
 from vipcli.pictures.images import Pixels, encode
 
-_LONGEST_SIDE = 1600
-"""Larger pictures are shown smaller, so that the page stays one that can be sent."""
+_MAX_SIDE = 1600
+"""Larger pictures are scaled down, so that the page stays small enough to send."""
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""A page holds what a model wrote, so it may fetch and run nothing."""
+"""The text of a model must not make the page fetch or run anything."""
+
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
@@ -28,8 +29,8 @@ figcaption, footer, .aside { color: #777; font-size: 0.85rem; }
 
 
 def page(chat: Conversation) -> str:
-    """The whole page."""
-    title = escape(_named(chat))
+    """Build the whole page."""
+    title = escape(_title(chat))
     body = "\n".join(_turns(chat)) or '<p class="aside">Nothing has been asked yet.</p>'
     return f"""<!doctype html>
 <html lang="en">
@@ -49,50 +50,49 @@ def page(chat: Conversation) -> str:
 """
 
 
-def _named(chat: Conversation) -> str:
-    names = dict.fromkeys(_file(picture.name) for picture in chat.scene.pictures)
+def _title(chat: Conversation) -> str:
+    names = dict.fromkeys(_file_name(picture.name) for picture in chat.subject.pictures)
     return f"A conversation about {', '.join(names)}"
 
 
-def _file(name: str) -> str:
+def _file_name(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2]
 
 
 def _turns(chat: Conversation) -> Iterator[str]:
-    last: Exchange | None = None
-    for one in chat.exchanges:
-        if last is None or not last.shows(one.scene, one.manner):
-            yield from _pictures(one)
-        last = one
-        yield f'<p class="question">{escape(one.question)}</p>'
-        cut = {"stop": "", "length": " …", "halted": " … (stopped)"}[one.ended]
-        yield f'<p class="answer">{escape(one.answer)}{cut}</p>'
+    last: ChatTurn | None = None
+    for turn in chat.turns:
+        if last is None or not last.shows(turn.subject, turn.settings):
+            yield from _pictures(turn)
+        last = turn
+        yield f'<p class="question">{escape(turn.question)}</p>'
+        ending = {"stop": "", "length": " …", "halted": " … (stopped)"}[turn.ended]
+        yield f'<p class="answer">{escape(turn.answer)}{ending}</p>'
 
 
-def _pictures(one: Exchange) -> Iterator[str]:
+def _pictures(turn: ChatTurn) -> Iterator[str]:
     try:
-        marked = one.scene.marked(one.manner.drawing).pictures if one.scene.pictures else ()
+        marked = turn.subject.marked(turn.settings.drawing).pictures if turn.subject.pictures else ()
     except VipcliError:
-        # A mask's file may have left, too.
+        # The file of a mask may be missing.
         marked = ()
     if not marked:
-        yield '<p class="aside">The picture is no longer there.</p>'
+        yield '<p class="aside">The picture is no longer available.</p>'
     for shown in marked:
         phrases = ", ".join(mark.phrase for mark in shown.marks.values())
-        told = f"{_file(shown.picture.name)}{', marks: ' if phrases else ''}{phrases}"
+        caption = escape(f"{_file_name(shown.picture.name)}{', marks: ' if phrases else ''}{phrases}")
         yield (
-            f'<figure><img alt="{escape(told)}" src="{_inline(shown.pixels)}">'
-            f"<figcaption>{escape(told)}</figcaption></figure>"
+            f'<figure><img alt="{caption}" src="{_data_url(shown.pixels)}">'
+            f"<figcaption>{caption}</figcaption></figure>"
         )
 
 
-def _inline(pixels: Pixels) -> str:
+def _data_url(pixels: Pixels) -> str:
     import numpy as np
     from PIL import Image
 
-    longest = max(pixels.shape[:2])
-    if longest > _LONGEST_SIDE:
+    if max(pixels.shape[:2]) > _MAX_SIDE:
         picture = Image.fromarray(pixels)
-        picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+        picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
         pixels = np.asarray(picture)
     return f"data:image/jpeg;base64,{base64.b64encode(encode(pixels, 'JPEG')).decode()}"

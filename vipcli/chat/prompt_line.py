@@ -1,4 +1,4 @@
-"""The line that a person types in a conversation: its keys, its history and what completes it."""
+"""The input line of a conversation in a terminal: keys, history and completion."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from vipcli.chat.session import COMMANDS, SETTINGS
 from vipcli.marks.colors import TRAINED
 from vipcli.marks.kinds import BY_KIND
 
-_FILES = ("image", "save", "load", "export", "contour", "mask")
+_FILE_COMMANDS = ("image", "save", "load", "export", "contour", "mask")
 
 
 def lines(history: Path | None) -> Iterator[str]:
-    """What is typed, until Ctrl-D; Ctrl-C empties the line, and leaves where it is empty."""
+    """Yield what is typed, until Ctrl-D; Ctrl-C clears the line, or quits if it is empty."""
     session: PromptSession[str] = PromptSession(
         "> ",
-        history=_remembered(history),
-        # Answers may go into a pipe.
+        history=_load_history(history),
+        # Standard output may be a pipe for the answers.
         output=create_output(always_prefer_tty=True),
-        completer=_Words(),
+        completer=_CommandCompleter(),
         complete_while_typing=Condition(lambda: session.default_buffer.text.startswith("/")),
-        key_bindings=_keys(),
+        key_bindings=_key_bindings(),
         multiline=True,
         prompt_continuation="  ",
     )
@@ -41,7 +41,8 @@ def lines(history: Path | None) -> Iterator[str]:
             return
 
 
-def _remembered(path: Path | None) -> History:
+def _load_history(path: Path | None) -> History:
+    """The history in a file that only this user can read; in memory if it cannot be used."""
     try:
         if path is not None:
             path.touch(mode=0o600)
@@ -52,7 +53,7 @@ def _remembered(path: Path | None) -> History:
     return InMemoryHistory()
 
 
-def _keys() -> KeyBindings:
+def _key_bindings() -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -77,8 +78,8 @@ def _keys() -> KeyBindings:
     return keys
 
 
-class _Words(Completer):
-    """Commands, and what may follow each."""
+class _CommandCompleter(Completer):
+    """Completes commands and their arguments."""
 
     def __init__(self) -> None:
         self._paths = PathCompleter(expanduser=True)
@@ -89,27 +90,25 @@ class _Words(Completer):
             return
         name, space, rest = text[1:].partition(" ")
         if not space:
-            yield from _beginning_with(name, COMMANDS, {key: one.help for key, one in COMMANDS.items()})
+            yield from _matches(name, COMMANDS, {key: command.help for key, command in COMMANDS.items()})
             return
         if name in BY_KIND and ":" in rest:
-            yield from _beginning_with(rest.rpartition(":")[2], TRAINED)
+            yield from _matches(rest.rpartition(":")[2], TRAINED)
         elif name in ("set", "unset"):
-            yield from self._settings(name, rest)
-        elif name in _FILES:
+            yield from self._complete_setting(name, rest)
+        elif name in _FILE_COMMANDS:
             yield from self._paths.get_completions(Document(rest, len(rest)), event)
 
-    def _settings(self, command: str, rest: str) -> Iterable[Completion]:
+    def _complete_setting(self, command: str, rest: str) -> Iterable[Completion]:
         name, space, value = rest.partition(" ")
         if not space:
             helps = {name: config.SETTINGS[name].help for name in SETTINGS}
-            yield from _beginning_with(name, SETTINGS, helps)
+            yield from _matches(name, SETTINGS, helps)
         elif command == "set" and name in SETTINGS:
-            yield from _beginning_with(value, config.SETTINGS[name].choices)
+            yield from _matches(value, config.SETTINGS[name].choices)
 
 
-def _beginning_with(
-    begun: str, words: Iterable[str], helps: dict[str, str] | None = None
-) -> Iterator[Completion]:
+def _matches(prefix: str, words: Iterable[str], helps: dict[str, str] | None = None) -> Iterator[Completion]:
     for word in words:
-        if word.startswith(begun):
-            yield Completion(word, -len(begun), display_meta=(helps or {}).get(word, ""))
+        if word.startswith(prefix):
+            yield Completion(word, -len(prefix), display_meta=(helps or {}).get(word, ""))

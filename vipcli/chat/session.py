@@ -1,331 +1,345 @@
-"""A conversation line by line: what each says is done, be it typed at a prompt or piped in."""
+"""A chat session: runs questions and commands line by line, typed at a prompt or piped in."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import FrameType
+from typing import Protocol
 
 from vipcli import config
-from vipcli.asking.interface import Answerer, Halted
+from vipcli.asking.interface import Answerer, Halted, OnText
 from vipcli.asking.load_marked import load
 from vipcli.asking.records import Answer, location
 from vipcli.chat import archive, history, html
-from vipcli.chat.conversation import Conversation, Manner, Scene, manner_of
-from vipcli.errors import ConversationError, Message, OutputError, UsageError
+from vipcli.chat.conversation import ChatSettings, Conversation, Subject
+from vipcli.errors import ConversationError, Message, OutputError, UsageError, VipcliError
 from vipcli.files import replace_file
-from vipcli.marks.kinds import BY_KIND, parse_mark
-from vipcli.terminal import output
+from vipcli.marks.kinds import BY_KIND, Mark, parse_mark
+from vipcli.pictures.images import Pixels
 
-SETTINGS = tuple(entry.name for entry in fields(Manner) if entry.name in config.SETTINGS)
+SETTINGS = tuple(entry.name for entry in fields(ChatSettings) if entry.name in config.SETTINGS)
+"""The names of the settings that /set can change."""
+
+
+class ChatOutput(Protocol):
+    """Shows what happens in a session."""
+
+    def note(self, message: Message | str) -> None:
+        """Show something worth knowing."""
+
+    def info(self, text: str) -> None:
+        """Show what a command was asked for."""
+
+    def error(self, error: VipcliError) -> None:
+        """Show why a line could not be run."""
+
+    def answer(self) -> AbstractContextManager[tuple[OnText, Halted | None]]:
+        """A context for one answer: it takes the text piece by piece, and tells whether to stop."""
+
+    def show_picture(self, pixels: Pixels) -> None:
+        """Show a picture, if possible."""
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """Something that a line beginning with / does."""
+class ChatCommand:
+    """What a line that begins with / runs."""
 
-    takes: str
+    argument: str
+    """How help shows the argument; empty if the command takes none."""
     help: str
-    run: Callable[[Talk, str], None]
-    optional: bool = False
-    """Whether it may stand without what it takes."""
+    run: Callable[[ChatSession, str], None]
+    needs_argument: bool = True
 
 
-def as_typed_here(name: str, value: str | None) -> str:
-    """A setting as a conversation changes it, for advice in messages."""
-    if name not in SETTINGS:
-        # What a conversation cannot change is an option of the command that starts it.
-        return f"--{name.replace('_', '-')}{'' if value is None else f' {value}'}"
-    return f"/set {name} {'VALUE' if value is None else value}"
-
-
-class Talk:
-    """One conversation, its commands, and the file that keeps it."""
+class ChatSession:
+    """One conversation, the commands that change it, and the file it is saved to."""
 
     def __init__(
-        self, chat: Conversation, answerer: Answerer, *, max_pixels: int, quiet: bool, halting: bool
+        self, chat: Conversation, answerer: Answerer, output: ChatOutput, *, max_pixels: int
     ) -> None:
         self.chat = chat
-        self.over = False
+        self.done = False
         self._answerer = answerer
+        self._output = output
         self._max_pixels = max_pixels
-        self._quiet = quiet
-        self._halting = halting
-        """Whether Ctrl-C ends an answer instead of the program."""
-        self._last: Answer | None = None
+        self._last_answer: Answer | None = None
         self._file: Path | None = None
-        self._kept = ""
-        self._unkept = False
-        """Whether it was told that keeping it fails."""
+        self._saved_text = ""
+        self._save_failed = False
 
-    def line(self, line: str) -> None:
-        """Do what one line says."""
+    def run(self, lines: Iterable[str]) -> None:
+        """Run lines until one ends the session; the first error is raised."""
+        for line in lines:
+            self.run_line(line)
+            if self.done:
+                return
+
+    def run_interactively(self, lines: Iterable[str]) -> None:
+        """Run lines until one ends the session; errors are shown, and the session continues."""
+        for line in lines:
+            try:
+                self.run_line(line)
+            except VipcliError as error:
+                self._output.error(error)
+            except KeyboardInterrupt:
+                self._output.note("Stopped.")
+            if self.done:
+                return
+
+    def run_line(self, line: str) -> None:
+        """Run one line: a question, or a command that begins with /."""
         line = line.strip()
         if not line:
             return
         if line.startswith("/") and not line.startswith("//"):
-            name, _, rest = line[1:].partition(" ")
-            self._command(name.strip(), rest.strip())
+            name, _, argument = line[1:].partition(" ")
+            self._run_command(name.strip(), argument.strip())
         else:
             self._ask(line.removeprefix("/") if line.startswith("//") else line)
-        self._keep()
+        self._autosave()
+
+    def resume(self, saved: archive.SavedConversation) -> None:
+        """Continue a saved conversation, and show its last turns; the current one stays in its file."""
+        self.chat = archive.resume(saved, self._answerer, self.chat.checkpoint)
+        self._file, self._saved_text, self._last_answer = None, archive.to_json(self.chat), None
+        for note in saved.notes:
+            self._output.note(note)
+        names = ", ".join(dict.fromkeys(picture.name for picture in self.chat.subject.pictures))
+        count = len(self.chat.turns)
+        turns = "one turn" if count == 1 else f"{count} turns"
+        self._output.note(f"Resumed the conversation about {names}, after {turns}.")
+        for turn in self.chat.turns[-3:]:
+            self._output.info(f"> {turn.question}\n{turn.answer}")
 
     # ---------------------------------------------------------------------- asking
 
     def _ask(self, typed: str) -> None:
-        forgotten = self.chat.forgotten
-        for text in self.chat.news(self.chat.prepare(typed)):
-            self._note(text)
-        with self._halted() as halted, output.ended_line() as on_text:
+        dropped_before = self.chat.dropped
+        for note in self.chat.notes_before(self.chat.prepare(typed)):
+            self._output.note(note)
+        with self._output.answer() as (on_text, halted):
             answer = self.chat.ask(typed, on_text, halted)
-        if left := self.chat.forgotten - forgotten:
-            turns = "turn has left" if left == 1 else f"{left} turns have left"
-            self._note(f"The model had no more room: the oldest {turns}, and the picture stays.")
-        self._last = answer
-        for text in self.chat.doubts(answer):
-            self._note(text)
+        if dropped := self.chat.dropped - dropped_before:
+            turns = "turn was" if dropped == 1 else f"{dropped} turns were"
+            self._output.note(
+                f"The conversation is too long for the model, so the oldest {turns} dropped. "
+                "The picture stays."
+            )
+        self._last_answer = answer
+        for note in self.chat.notes_after(answer):
+            self._output.note(note)
         if answer.reply.ended == "halted":
-            self._note("Stopped." if answer.reply.text else "Stopped before a word was said.")
+            self._output.note("Stopped." if answer.reply.text else "Stopped before the first word.")
 
-    @contextmanager
-    def _halted(self) -> Iterator[Halted | None]:
-        """Something that tells whether Ctrl-C was pressed; the second time, it is as hard as ever."""
-        if not self._halting:
-            yield None
-            return
-        pressed = False
-
-        def press(number: int, frame: FrameType | None) -> None:
-            nonlocal pressed
-            if pressed:
-                raise KeyboardInterrupt
-            pressed = True
-
-        before = signal.signal(signal.SIGINT, press)
-        try:
-            yield lambda: pressed
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    # ---------------------------------------------------------------------- keeping
-
-    def _keep(self) -> None:
-        """Write the conversation down, if anything of it is new."""
-        if not self.chat.exchanges:
-            return
-        try:
-            text = archive.text(self.chat)
-            if text == self._kept:
-                return
-            self._kept = text
-            self._file = self._file or history.new_conversation()
-            history.keep(self._file, text)
-        except (OutputError, OSError, ValueError) as error:
-            if not self._unkept:
-                self._note(f"This conversation is not being kept: {error}")
-            self._unkept = True
-
-    def _note(self, message: Message | str) -> None:
-        if not self._quiet:
-            output.note(message.spelled(as_typed_here) if isinstance(message, Message) else message)
-
-    # ---------------------------------------------------------------------- commands
-
-    def _command(self, name: str, rest: str) -> None:
-        command = COMMANDS.get(name)
-        if command is None:
-            close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-            hint = f"Did you mean /{close[0]}?" if close else "/help lists those that there are."
-            raise UsageError(f"There is no command /{name}. {hint}")
-        if rest and not command.takes:
-            raise UsageError(f"/{name} takes nothing after it.")
-        if not rest and command.takes and not command.optional:
-            raise UsageError(f"/{name} takes {command.takes} after it.")
-        command.run(self, rest)
-
-    def _mark(self, kind: str, rest: str) -> None:
-        mark = self.chat.mark(parse_mark(kind, _path(rest)))
-        self._note(f"{{{len(self.chat.marks)}}} {mark.phrase}: {mark.kind} {location(mark)}")
-
-    def _marks(self, rest: str) -> None:
-        for number, mark in enumerate(self.chat.marks, 1):
-            output.tell(f"{{{number}}} {mark.phrase}: {mark.kind} {location(mark)}")
-        if not self.chat.marks:
-            output.tell("There are no marks. /box 10%,10%,50%,50% draws one.")
-
-    def _undo(self, rest: str) -> None:
-        self._note(f"The {self.chat.undo().name} is gone.")
-
-    def _clear(self, rest: str) -> None:
-        count = self.chat.clear()
-        self._note("All marks are gone." if count else "There was no mark.")
-
-    def _show(self, rest: str) -> None:
-        for one in self.chat.marked.pictures:
-            output.show(one.pixels)
-
-    def _image(self, rest: str) -> None:
-        source = _path(rest)
-        if source == "-":
-            raise UsageError("Standard input is for what you say. Name a picture's file or address.")
-        gone = len(self.chat.marks)
-        pictures, video = load([source], max_pixels=self._max_pixels)
-        scene = Scene(pictures, (), video)
-        self.chat.look_at(scene)
-        picture = scene.pictures[0]
-        self._note(
-            f"Looking at {source} ({picture.width} × {picture.height})."
-            + (" The marks on the one before are gone." if gone else "")
-        )
-
-    def _retry(self, rest: str) -> None:
-        forgotten, last = self.chat.forgotten, self.chat.take_back()
-        left = len(self.chat.exchanges)
+    def _retry(self, argument: str) -> None:
+        dropped, last = self.chat.dropped, self.chat.remove_last_turn()
+        count = len(self.chat.turns)
         try:
             self._ask(last.typed)
         finally:
-            # Where nothing came instead, what was said stays.
-            nothing = len(self.chat.exchanges) == left
-            if nothing:
-                self.chat.exchanges.append(last)
-                self.chat.forgotten = forgotten
-        same = not nothing and self.chat.exchanges[-1].answer == last.answer
-        if same and not last.manner.temperature:
-            self._note("At temperature 0 an answer stays as it is. /set temperature 0.7 lets it vary.")
+            answered = len(self.chat.turns) > count
+            if not answered:
+                self.chat.turns.append(last)
+                self.chat.dropped = dropped
+        if answered and self.chat.turns[-1].answer == last.answer and not last.settings.temperature:
+            self._output.note("At temperature 0, an answer does not change. /set temperature 0.7 varies it.")
 
-    def _save(self, rest: str) -> None:
-        path = Path(_path(rest))
+    # ---------------------------------------------------------------------- saving
+
+    def _autosave(self) -> None:
+        """Save the conversation if it has changed; report a failure once."""
+        if not self.chat.turns:
+            return
+        try:
+            text = archive.to_json(self.chat)
+            if text == self._saved_text:
+                return
+            self._saved_text = text
+            self._file = self._file or history.new_conversation()
+            history.save(self._file, text)
+        except (OutputError, OSError, ValueError) as error:
+            if not self._save_failed:
+                self._output.note(f"This conversation is not being saved: {error}")
+            self._save_failed = True
+
+    def _save(self, argument: str) -> None:
+        path = Path(_unquote(argument))
         if path.suffix.lower() != ".json":
-            raise OutputError(f"{rest!r} should end in .json, for that is what a conversation is kept as.")
-        replace_file(path, archive.text(self.chat).encode())
-        self._note(f"Kept in {path}.")
+            raise OutputError(f"{argument!r} must end in .json, the format of saved conversations.")
+        replace_file(path, archive.to_json(self.chat).encode())
+        self._output.note(f"Saved to {path}.")
 
-    def _load(self, rest: str) -> None:
-        kept = archive.read(Path(_path(rest)), max_pixels=self._max_pixels)
-        if kept.gone:
-            raise ConversationError(f"What was talked about is gone. {kept.gone}")
-        self._keep()
-        self.take_up(kept)
+    def _load(self, argument: str) -> None:
+        saved = archive.read(Path(_unquote(argument)), max_pixels=self._max_pixels)
+        if saved.missing:
+            raise ConversationError(f"The picture of this conversation cannot be loaded. {saved.missing}")
+        self._autosave()
+        self.resume(saved)
 
-    def take_up(self, kept: archive.Kept) -> None:
-        """Go on with a conversation that was kept; the one until now keeps its file."""
-        self.chat = archive.take_up(kept, self._answerer, self.chat.checkpoint)
-        self._file, self._kept, self._last = None, archive.text(self.chat), None
-        for text in kept.notes:
-            self._note(text)
-        count = len(self.chat.exchanges)
-        names = ", ".join(dict.fromkeys(one.name for one in self.chat.scene.pictures))
-        self._note(f"Going on about {names}, after {'one turn' if count == 1 else f'{count} turns'}.")
-        for one in self.chat.exchanges[-3:]:
-            output.tell(f"> {one.question}\n{one.answer}")
-
-    def _export(self, rest: str) -> None:
-        path = Path(_path(rest))
+    def _export(self, argument: str) -> None:
+        path = Path(_unquote(argument))
         if path.suffix.lower() not in (".html", ".htm"):
-            raise OutputError(f"{rest!r} should end in .html, for a page is what is written.")
+            raise OutputError(f"{argument!r} must end in .html, the format of exported conversations.")
         replace_file(path, html.page(self.chat).encode(errors="backslashreplace"))
-        self._note(f"Written to {path}.")
+        self._output.note(f"Exported to {path}.")
 
-    def _system(self, rest: str) -> None:
-        if rest:
-            self._set(f"system {rest}")
-        else:
-            output.tell(self.chat.manner.system or "The system line is the prompt form's own.")
+    # ---------------------------------------------------------------------- marks and pictures
 
-    def _set(self, rest: str) -> None:
-        name, _, value = rest.partition(" ")
-        manner = asdict(self.chat.manner)
+    def _mark(self, kind: str, argument: str) -> None:
+        mark = self.chat.mark(parse_mark(kind, _unquote(argument)))
+        self._output.note(_describe(len(self.chat.marks), mark))
+
+    def _list_marks(self, argument: str) -> None:
+        for number, mark in enumerate(self.chat.marks, 1):
+            self._output.info(_describe(number, mark))
+        if not self.chat.marks:
+            self._output.info("There are no marks. /box 10%,10%,50%,50% draws one.")
+
+    def _undo(self, argument: str) -> None:
+        self._output.note(f"Removed the {self.chat.undo().name}.")
+
+    def _clear(self, argument: str) -> None:
+        self._output.note("Removed all marks." if self.chat.clear() else "There are no marks.")
+
+    def _show(self, argument: str) -> None:
+        for picture in self.chat.marked.pictures:
+            self._output.show_picture(picture.pixels)
+
+    def _change_picture(self, argument: str) -> None:
+        source = _unquote(argument)
+        if source == "-":
+            raise UsageError("Standard input is used for questions. Name a picture's file or address.")
+        had_marks = bool(self.chat.marks)
+        pictures, video = load([source], max_pixels=self._max_pixels)
+        self.chat.change_subject(Subject(pictures, (), video))
+        size = f"{pictures[0].width} × {pictures[0].height}"
+        removed = " The marks on the previous picture were removed." if had_marks else ""
+        self._output.note(f"The picture is now {source} ({size}).{removed}")
+
+    # ---------------------------------------------------------------------- settings
+
+    def _set(self, argument: str) -> None:
+        name, _, value = argument.partition(" ")
+        values = asdict(self.chat.settings)
         if not name:
             for known in SETTINGS:
-                output.tell(f"{known:15} {'-' if manner[known] is None else manner[known]}")
+                self._output.info(f"{known:15} {'-' if values[known] is None else values[known]}")
             return
-        setting = _setting(name)
+        setting = _find_setting(name)
         if not value:
-            output.tell(f"{setting.name} is {manner[setting.name]}.")
+            self._output.info(f"{setting.name} is {values[setting.name]}.")
             return
-        manner[setting.name] = config.checked(setting.read, value.strip(), setting.name)
-        self.chat.behave(manner_of(manner))
+        values[setting.name] = config.parse_value(setting.parse, value.strip(), setting.name)
+        self.chat.change_settings(ChatSettings.from_values(values))
 
-    def _unset(self, rest: str) -> None:
-        setting = _setting(rest)
-        self.chat.behave(manner_of({**asdict(self.chat.manner), setting.name: None}))
+    def _unset(self, argument: str) -> None:
+        values = {**asdict(self.chat.settings), _find_setting(argument).name: None}
+        self.chat.change_settings(ChatSettings.from_values(values))
 
-    def _stats(self, rest: str) -> None:
-        turns, left = len(self.chat.exchanges), self.chat.forgotten
-        output.tell(f"turns       {turns}" + (f", {left} of them forgotten" if left else ""))
-        if self._last is None:
-            return
-        reply, seconds = self._last.reply, self._last.seconds
-        output.tell(f"prompt      {reply.prompt_tokens:,} tokens")
-        output.tell(f"answer      {len(reply.token_ids):,} tokens")
-        output.tell(f"first token {seconds['first_token']:.2f} s")
-        output.tell(f"answer in   {seconds['answer']:.2f} s")
-        output.tell(f"model       {reply.model.name}, {reply.model.dtype} on {reply.model.device}")
+    def _system(self, argument: str) -> None:
+        if argument:
+            self._set(f"system {argument}")
+        else:
+            self._output.info(self.chat.settings.system or "The system line is that of the prompt form.")
 
-    def _help(self, rest: str) -> None:
-        width = max(len(f"{name} {command.takes}") for name, command in COMMANDS.items())
+    # ---------------------------------------------------------------------- everything else
+
+    def _run_command(self, name: str, argument: str) -> None:
+        command = COMMANDS.get(name)
+        if command is None:
+            close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+            hint = f"Did you mean /{close[0]}?" if close else "/help lists the commands."
+            raise UsageError(f"There is no command /{name}. {hint}")
+        if argument and not command.argument:
+            raise UsageError(f"/{name} takes no argument.")
+        if not argument and command.argument and command.needs_argument:
+            raise UsageError(f"/{name} needs an argument: {command.argument}.")
+        command.run(self, argument)
+
+    def _show_stats(self, argument: str) -> None:
+        turns, dropped = len(self.chat.turns), self.chat.dropped
+        lines = [f"turns       {turns}" + (f", {dropped} of them dropped" if dropped else "")]
+        if self._last_answer is not None:
+            reply, seconds = self._last_answer.reply, self._last_answer.seconds
+            lines += [
+                f"prompt      {reply.prompt_tokens:,} tokens",
+                f"answer      {len(reply.token_ids):,} tokens",
+                f"first token {seconds['first_token']:.2f} s",
+                f"answer in   {seconds['answer']:.2f} s",
+                f"model       {reply.model.name}, {reply.model.dtype} on {reply.model.device}",
+            ]
+        self._output.info("\n".join(lines))
+
+    def _show_help(self, argument: str) -> None:
+        width = max(len(f"{name} {command.argument}") for name, command in COMMANDS.items())
         for name, command in COMMANDS.items():
-            output.tell(f"/{f'{name} {command.takes}':{width}}  {command.help}")
-        output.tell("Anything else is asked; {1}, {2} … stand for the marks. // begins a question with /.")
+            self._output.info(f"/{f'{name} {command.argument}':{width}}  {command.help}")
+        self._output.info(
+            "Anything else is a question; {1}, {2} … stand for the marks. "
+            "To begin a question with /, type //."
+        )
 
-    def _quit(self, rest: str) -> None:
-        self.over = True
+    def _quit(self, argument: str) -> None:
+        self.done = True
 
 
-def _path(text: str) -> str:
-    """A file's name as it was typed, quotes and ~ allowed; what follows the quotes stays, as a colour."""
+def _describe(number: int, mark: Mark) -> str:
+    """A line on a mark: how questions refer to it, and where it is."""
+    return f"{{{number}}} {mark.phrase}: {mark.kind} {location(mark)}"
+
+
+def _unquote(text: str) -> str:
+    """A typed file name without quotes, and ~ expanded; what follows the quotes stays, such as a color."""
     text = re.sub(r"""^(["'])(.+?)\1""", r"\2", text)
-    return os.path.expanduser(text)  # noqa: PTH111 - leaves a person that is not known alone
+    return os.path.expanduser(text)  # noqa: PTH111 - Path.expanduser fails for an unknown user
 
 
-def _setting(name: str) -> config.Setting:
+def _find_setting(name: str) -> config.Setting:
     known = name.replace("-", "_")
     if known not in SETTINGS:
         close = difflib.get_close_matches(known, SETTINGS, n=1)
         if close and known not in config.SETTINGS:
             raise UsageError(f"There is no setting {name[:40]!r}. Did you mean {close[0]}?")
         raise UsageError(
-            f"{name[:40]} cannot change in a conversation. Those that can: {', '.join(SETTINGS)}."
+            f"{name[:40]} cannot be changed in a conversation. You can change {', '.join(SETTINGS)}."
         )
     return config.SETTINGS[known]
 
 
-def _marking(kind: str) -> Command:
-    grammar = {
-        "point": "X,Y[:COLOUR]",
-        "arrow": "[X1,Y1,]X2,Y2[:COLOUR]",
-        "scribble": "X,Y X,Y …[:COLOUR]",
-        "contour": "FILE or X,Y X,Y …[:COLOUR]",
-        "mask": "FILE or X,Y X,Y …[:COLOUR]",
-    }.get(kind, "X1,Y1,X2,Y2[:COLOUR]")
-    return Command(grammar, f"Draw {_a(kind)}.", lambda talk, rest: talk._mark(kind, rest))
+def _mark_command(kind: str) -> ChatCommand:
+    argument = {
+        "point": "X,Y[:COLOR]",
+        "arrow": "[X1,Y1,]X2,Y2[:COLOR]",
+        "scribble": "X,Y X,Y …[:COLOR]",
+        "contour": "FILE or X,Y X,Y …[:COLOR]",
+        "mask": "FILE or X,Y X,Y …[:COLOR]",
+    }.get(kind, "X1,Y1,X2,Y2[:COLOR]")
+    article = "an" if kind[0] in "aeiou" else "a"
+    return ChatCommand(argument, f"Draw {article} {kind}.", lambda session, text: session._mark(kind, text))
 
 
-def _a(word: str) -> str:
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
-
-
-COMMANDS: dict[str, Command] = {
-    **{kind: _marking(kind) for kind in BY_KIND},
-    "marks": Command("", "List the marks, and how a question refers to each.", Talk._marks),
-    "undo": Command("", "Take the newest mark away.", Talk._undo),
-    "clear": Command("", "Take all marks away.", Talk._clear),
-    "show": Command("", "Show the picture in the terminal.", Talk._show),
-    "image": Command("FILE", "Go on with another picture.", Talk._image),
-    "retry": Command("", "Ask the last question again.", Talk._retry),
-    "save": Command("FILE.json", "Keep the conversation in a file.", Talk._save),
-    "load": Command("FILE.json", "Take up a conversation from a file.", Talk._load),
-    "export": Command("FILE.html", "Write the conversation as a web page.", Talk._export),
-    "system": Command("[TEXT]", "Show or change the system line.", Talk._system, optional=True),
-    "set": Command("[NAME VALUE]", "Show the settings, or change one.", Talk._set, optional=True),
-    "unset": Command("NAME", "Put a setting back to its default.", Talk._unset),
-    "stats": Command("", "Tell how long the conversation is and how fast the last answer was.", Talk._stats),
-    "help": Command("", "Show this.", Talk._help),
-    "quit": Command("", "Leave, as Ctrl-D does.", Talk._quit),
+COMMANDS: dict[str, ChatCommand] = {
+    **{kind: _mark_command(kind) for kind in BY_KIND},
+    "marks": ChatCommand("", "List the marks and how a question refers to each.", ChatSession._list_marks),
+    "undo": ChatCommand("", "Remove the newest mark.", ChatSession._undo),
+    "clear": ChatCommand("", "Remove all marks.", ChatSession._clear),
+    "show": ChatCommand("", "Show the picture in the terminal.", ChatSession._show),
+    "image": ChatCommand("FILE", "Continue with another picture.", ChatSession._change_picture),
+    "retry": ChatCommand("", "Ask the last question again.", ChatSession._retry),
+    "save": ChatCommand("FILE.json", "Save the conversation to a file.", ChatSession._save),
+    "load": ChatCommand("FILE.json", "Continue a saved conversation.", ChatSession._load),
+    "export": ChatCommand("FILE.html", "Write the conversation as a web page.", ChatSession._export),
+    "system": ChatCommand("[TEXT]", "Show or change the system line.", ChatSession._system, False),
+    "set": ChatCommand("[NAME VALUE]", "Show the settings, or change one.", ChatSession._set, False),
+    "unset": ChatCommand("NAME", "Return a setting to its default.", ChatSession._unset),
+    "stats": ChatCommand(
+        "", "Show the number of turns, and tokens and times of the last answer.", ChatSession._show_stats
+    ),
+    "help": ChatCommand("", "Show this help.", ChatSession._show_help),
+    "quit": ChatCommand("", "Quit, as Ctrl-D does.", ChatSession._quit),
 }

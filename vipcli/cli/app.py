@@ -48,10 +48,10 @@ def _top(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     if version:
-        output.say(f"vipcli {__version__}")
+        output.write(f"vipcli {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
-        output.say(ctx.get_help())
+        output.write(ctx.get_help())
 
 
 def _subgroup(help: str, commands: dict[str, tuple[str, str]]) -> Any:
@@ -60,7 +60,7 @@ def _subgroup(help: str, commands: dict[str, tuple[str, str]]) -> Any:
     @subgroup.callback()
     def show_help(ctx: typer.Context) -> None:
         if ctx.invoked_subcommand is None:
-            output.say(ctx.get_help())
+            output.write(ctx.get_help())
 
     return typer.main.get_command(subgroup)
 
@@ -77,17 +77,17 @@ def main() -> int:
     except VipcliError as error:
         from vipcli.cli.options import as_option
 
-        output.fail(error.message.spelled(as_option))
+        output.error(error.message.spelled(as_option))
         return error.exit_code
     except MemoryError:
-        output.fail("There is not enough memory. Make the picture smaller.")
+        output.error("There is not enough memory. Make the picture smaller.")
         return FAILED
     except TyperException as error:
-        output.fail(_usage(error))
+        output.error(_usage(error))
         return error.exit_code
     except typer.Abort:
         # Ctrl-C or Ctrl-D at a confirmation.
-        output.tell("")
+        output.info("")
         return INTERRUPTED
 
 
@@ -104,10 +104,10 @@ def _run() -> int:
     except OSError as error:
         # Typer prints help, and nothing else, with a function of that name.
         if any(frame.name == "echo" for frame in traceback.extract_tb(error.__traceback__)):
-            output.fail(f"Standard output cannot be written: {error.strerror}.")
+            output.error(f"Standard output cannot be written: {error.strerror}.")
         else:
             name = f" {str(error.filename)[:100]!r}" if error.filename else ""
-            output.fail(f"The system refused{name}: {error.strerror or error}.")
+            output.error(f"The system refused{name}: {error.strerror or error}.")
         return FAILED
 
 

@@ -149,7 +149,7 @@ def _prepare(
 
 def _connect(model: Model, server: ServerInfo | None, keep_alive: str | None, outputs: Outputs) -> Answerer:
     if keep_alive is not None and server is None:
-        server = model.start_server(config.checked(config.read_span, keep_alive, "--keep-alive"))
+        server = model.start_server(config.parse_value(config.parse_duration, keep_alive, "--keep-alive"))
     if server is not None and outputs.verbose:
         output.note(f"Answered by the running server: {server.model} on {server.device}.")
     return model.connect(server)
@@ -169,9 +169,9 @@ def _answer(
     if outputs.json:
         answer: Answer = pipeline.ask(question, answerer, sampling)
         answer = replace(answer, seconds={**seconds, **answer.seconds})
-        output.say_json(answer.record())
+        output.write_json(answer.record())
     else:
-        with output.ended_line() as on_text:
+        with output.answer_line() as on_text:
             answer = pipeline.ask(question, answerer, sampling, on_text)
     notes(tuple(records.doubts(answer)), quiet=bool(outputs.quiet))
     if outputs.verbose:
@@ -190,21 +190,21 @@ def _show_view(question: Question, checkpoint: Checkpoint) -> None:
     from vipcli.pictures.fitting import model_view
 
     for shown in question.marked.pictures:
-        output.show(model_view(shown.pixels, question.fit, checkpoint.input_size, checkpoint.padding))
+        output.show_picture(model_view(shown.pixels, question.fit, checkpoint.input_size, checkpoint.padding))
 
 
 def _print_prompt(question: Question, *, as_json: bool) -> None:
     from vipcli.asking import records
 
     if as_json:
-        output.say_json(
+        output.write_json(
             {"question": question.text, "prompt": question.prompt, **records.describe_question(question)}
         )
         return
-    output.say(question.prompt)
+    output.write(question.prompt)
     for number, mark in enumerate(question.marked.marks, 1):
         on = records.placement(question.marked, number)
-        output.say(f"{{{number}}} {mark.phrase}: {mark.kind} {records.location(mark)}{on}")
+        output.write(f"{{{number}}} {mark.phrase}: {mark.kind} {records.location(mark)}{on}")
 
 
 ask_command = command(options.expanded(ask), marks=True)

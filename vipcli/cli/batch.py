@@ -131,7 +131,7 @@ def _folder(path: str) -> Path:
 
 def _target(sources: list[str], choices: SourceChoices, out: OutputChoices) -> RowTarget | None:
     """The file of rows; None for standard output."""
-    with output.working("Loading …", out.quiet):
+    with output.status("Loading …", out.quiet):
         from vipcli.batch.job import RowTarget
     if out.out is None:
         return None
@@ -240,7 +240,7 @@ def _print_outcome(
 
     if out.json and target is not None:
         timing = {"seconds": round(events.seconds, 3), "rate": round(events.rate, 3)}
-        output.say_json({**outcome.record, **timing})
+        output.write_json({**outcome.record, **timing})
     else:
         row_path = None if target is None else target.row_path
         notes(list(summary(outcome, events, row_path)), quiet=out.quiet)

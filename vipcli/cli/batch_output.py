@@ -17,7 +17,7 @@ from vipcli.batch.rows import Row
 from vipcli.cli.shared import notes
 from vipcli.errors import Message
 from vipcli.terminal import output
-from vipcli.terminal.progress import Progress, span
+from vipcli.terminal.progress import Progress, format_duration
 
 _MAX_ERRORS_SHOWN = 3
 """Further errors are only in their rows."""
@@ -100,18 +100,18 @@ class PrintedRows:
 def print_row(row: Row, key: str, *, as_json: bool) -> None:
     """Print a row as JSON, or the value of `key` after the id, or the error."""
     if as_json:
-        output.say_row(row)
+        output.write_json_line(row)
     elif row["error"] is None:
-        output.say(f"{row['id']}\t{' '.join(str(row[key]).split())}")
+        output.write(f"{row['id']}\t{' '.join(str(row[key]).split())}")
     else:
-        output.fail(f"{row['id']}: {row['error']}")
+        output.error(f"{row['id']}: {row['error']}")
 
 
 def summary(outcome: Outcome, events: TerminalBatchEvents, row_path: Path | None) -> Iterator[str]:
     """How the batch ended, in one or two sentences."""
     tally = outcome.tally
     rate = f" ({events.rate:.3g} per second)" if events.rate else ""
-    parts = [f"{_count(tally.answered + tally.failed, 'row')} in {span(events.seconds)}{rate}"]
+    parts = [f"{_count(tally.answered + tally.failed, 'row')} in {format_duration(events.seconds)}{rate}"]
     if tally.reused:
         parts.append(f"{tally.reused:,} kept from earlier runs")
     if tally.errors:

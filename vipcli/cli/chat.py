@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,22 +17,82 @@ from vipcli.cli import options
 from vipcli.cli.groups import command
 from vipcli.cli.shared import load_marks, model_of, notes
 from vipcli.config import Settings
-from vipcli.errors import ConversationError, UsageError, VipcliError
+from vipcli.errors import ConversationError, Message, UsageError, VipcliError
 from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
-    from vipcli.chat.archive import Kept
-    from vipcli.chat.conversation import Manner, Scene
-    from vipcli.chat.session import Talk
+    from vipcli.asking.interface import Halted, OnText
+    from vipcli.chat.archive import SavedConversation
+    from vipcli.chat.conversation import ChatSettings, Subject
     from vipcli.marks.kinds import TypedMark
+    from vipcli.pictures.images import Pixels
+
+
+def as_chat_command(name: str, value: str | None) -> str:
+    """Spell a setting as the user of a conversation changes it."""
+    from vipcli.chat.session import SETTINGS
+
+    if name not in SETTINGS:
+        # Everything else can be set only when the conversation is started.
+        return options.as_option(name, value)
+    return f"/set {name} {'VALUE' if value is None else value}"
+
+
+class TerminalChatOutput:
+    """Answers on standard output, everything else on standard error."""
+
+    def __init__(self, *, quiet: bool, interactive: bool) -> None:
+        self._quiet = quiet
+        self._interactive = interactive
+        """Whether Ctrl-C stops an answer instead of the program."""
+
+    def note(self, message: Message | str) -> None:
+        if not self._quiet:
+            output.note(message.spelled(as_chat_command) if isinstance(message, Message) else message)
+
+    def info(self, text: str) -> None:
+        output.info(text)
+
+    def error(self, error: VipcliError) -> None:
+        output.error(error.message.spelled(as_chat_command))
+
+    @contextmanager
+    def answer(self) -> Iterator[tuple[OnText, Halted | None]]:
+        with output.answer_line() as on_text:
+            if not self._interactive:
+                yield on_text, None
+                return
+            with _ctrl_c() as pressed:
+                yield on_text, pressed
+
+    def show_picture(self, pixels: Pixels) -> None:
+        output.show_picture(pixels)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Halted]:
+    """Yield a function that tells whether Ctrl-C was pressed; pressed twice, it interrupts as usual."""
+    pressed = False
+
+    def press(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    previous = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def chat(
     image: Annotated[
         str | None,
         typer.Argument(
-            metavar="IMAGE", help="A file or an http(s) address; with --resume, in place of the last."
+            metavar="IMAGE", help="A file or an http(s) address; with --resume, replaces the last picture."
         ),
     ] = None,
     *,
@@ -46,116 +110,113 @@ def chat(
     ],
     quiet: options.Quiet = False,
 ) -> None:
-    """Talk about a picture, drawing marks as you go; /help in it lists what can be done.
+    """Talk about a picture, drawing marks as you go; /help lists the commands.
 
     vipcli chat photo.jpg --box 40,60,200,220
     vipcli chat --resume
     """
     if not resume and image is None:
-        raise UsageError("Name a picture to talk about, or take up the last conversation with --resume.")
+        raise UsageError("Name a picture to talk about, or resume the last conversation with --resume.")
     if image == "-":
-        raise UsageError("Standard input is for what you say. Name a picture's file or address.")
-    scene = None
+        raise UsageError("Standard input is used for questions. Name a picture's file or address.")
+    subject = None
     if image is not None:
-        scene = _scene([image, *(images or [])], marks, settings, frames, quiet=quiet)
+        subject = _load_subject([image, *(images or [])], marks, settings, frames, quiet=quiet)
     elif images or marks or frames:
-        raise UsageError(
-            "Marks and frames go with a picture. Name it, or draw in the conversation: /box and so on."
-        )
-    saved = None
+        raise UsageError("Marks and frames go with a picture. Name one, or use /box and so on in the chat.")
     if resume:
-        settings, saved = _resumed(settings, scene)
-        scene = saved.scene
-    assert scene is not None
-    manner = _manner(settings) if saved is None else saved.manner
-    _converse(model_of(settings, quiet=quiet, resident=True), scene, manner, saved, quiet=quiet)
+        settings, saved = _resume(settings, subject)
+        chat_settings, subject = saved.settings, saved.subject
+    else:
+        saved, chat_settings = None, _chat_settings(settings)
+    assert subject is not None
+    model = model_of(settings, quiet=quiet, resident=True)
+    _converse(model, subject, chat_settings, saved, quiet=quiet)
 
 
-def _scene(
+def _load_subject(
     sources: list[str],
     marks: list[TypedMark],
     settings: Settings,
     frames: int | None,
     *,
     quiet: bool,
-) -> Scene:
-    from vipcli.chat.conversation import Scene
+) -> Subject:
+    from vipcli.chat.conversation import Subject
 
     marked = load_marks(sources, marks, settings, frames)
     notes(marked.notes, quiet=quiet)
-    return Scene(tuple(shown.picture for shown in marked.pictures), marked.typed, marked.video)
+    return Subject(tuple(shown.picture for shown in marked.pictures), marked.typed, marked.video)
 
 
-def _manner(settings: Settings) -> Manner:
-    from vipcli.chat.conversation import manner_of
+def _chat_settings(settings: Settings) -> ChatSettings:
+    from vipcli.chat.conversation import ChatSettings
 
-    return manner_of({entry.name: getattr(settings, entry.name) for entry in fields(settings)})
+    return ChatSettings.of(settings)
 
 
-def _resumed(settings: Settings, scene: Scene | None) -> tuple[Settings, Kept]:
-    """The last conversation, with its own settings where no option gives others."""
+def _resume(settings: Settings, subject: Subject | None) -> tuple[Settings, SavedConversation]:
+    """Read the last conversation; options win over its settings, and a picture replaces its own."""
     from vipcli.chat import archive, history
-    from vipcli.chat.conversation import manner_of
+    from vipcli.chat.conversation import ChatSettings
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
-    saved = archive.read(history.last_conversation(), max_pixels=settings.max_pixels or DEFAULT_MAX_PIXELS)
-    if scene is None and saved.gone:
-        raise ConversationError(f"{saved.gone} Or name another: vipcli chat PICTURE --resume.")
+    path = history.last_conversation()
+    if path is None:
+        raise ConversationError("There is no conversation to resume. Start one: vipcli chat PICTURE.")
+    saved = archive.read(path, max_pixels=settings.max_pixels or DEFAULT_MAX_PIXELS)
+    if subject is None and saved.missing:
+        raise ConversationError(f"{saved.missing} Or name another picture: vipcli chat PICTURE --resume.")
     if "model" not in settings.given:
         settings = replace(settings, model=saved.model, revision=saved.revision)
     given = {name: getattr(settings, name) for name in settings.given}
-    manner = manner_of({**asdict(saved.manner), **given})
-    return settings, replace(saved, manner=manner, scene=scene or saved.scene)
+    chat_settings = ChatSettings.from_values({**asdict(saved.settings), **given})
+    return settings, replace(saved, settings=chat_settings, subject=subject or saved.subject)
 
 
-def _converse(model: Model, scene: Scene, manner: Manner, saved: Kept | None, *, quiet: bool) -> None:
-    """Take turns: at a prompt in a terminal, else line by line from standard input."""
+def _converse(
+    model: Model,
+    subject: Subject,
+    settings: ChatSettings,
+    saved: SavedConversation | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Run the conversation: at a prompt in a terminal, else line by line from standard input."""
     from vipcli.chat.conversation import Conversation
-    from vipcli.chat.session import Talk
+    from vipcli.chat.session import ChatSession
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     if sys.stdin is None:
-        raise UsageError("Standard input is closed, and what you say comes from there.")
-    terminal = sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())
-    talk = Talk(
-        Conversation(model.answerer, model.checkpoint, scene, manner),
+        raise UsageError("Standard input is closed, and questions are read from there.")
+    interactive = sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())
+    session = ChatSession(
+        Conversation(model.answerer, model.checkpoint, subject, settings),
         model.answerer,
+        TerminalChatOutput(quiet=quiet, interactive=interactive),
         max_pixels=model.settings.max_pixels or DEFAULT_MAX_PIXELS,
-        quiet=quiet,
-        halting=terminal,
     )
     if saved is not None:
-        talk.take_up(saved)
-    if terminal:
-        _at_a_prompt(talk, model.checkpoint.name, quiet=quiet)
-        return
-    for line in sys.stdin:
-        talk.line(line)
-        if talk.over:
-            return
+        session.resume(saved)
+    if interactive:
+        session.run_interactively(_prompt(model.checkpoint.name, quiet=quiet))
+    else:
+        session.run(sys.stdin)
 
 
-def _at_a_prompt(talk: Talk, name: str, *, quiet: bool) -> None:
+def _prompt(model_name: str, *, quiet: bool) -> Iterator[str]:
+    """The lines that are typed at the prompt."""
     from vipcli.chat.prompt_line import lines
-    from vipcli.chat.session import as_typed_here
     from vipcli.files import state_folder
 
     if not quiet:
-        output.note(f"{name} listens. /help lists what it can do beside answering, Ctrl-D leaves.")
+        output.note(f"Chatting with {model_name}. /help lists the commands, Ctrl-D quits.")
     try:
-        typed: Path | None = state_folder() / "typed"
+        history: Path | None = state_folder() / "typed"
     except VipcliError as error:
-        typed = None
-        output.note(f"What is typed is not remembered: {error}")
-    for line in lines(typed):
-        try:
-            talk.line(line)
-        except VipcliError as error:
-            output.fail(error.message.spelled(as_typed_here))
-        except KeyboardInterrupt:
-            output.note("Stopped.")
-        if talk.over:
-            return
+        history = None
+        output.note(f"The input history is not saved: {error}")
+    return lines(history)
 
 
 chat_command = command(options.expanded(chat), marks=True)

@@ -20,34 +20,34 @@ def config_show(json: options.Json = False) -> None:
     """Show every setting, its value, and where that came from."""
     settings = config.resolve({})
     if json:
-        output.say_json(
-            {name: {"value": found.value, "source": found.source} for name, found in settings.items()}
+        output.write_json(
+            {name: {"value": entry.value, "source": entry.source} for name, entry in settings.items()}
         )
         return
-    for name, found in settings.items():
-        value = "-" if found.value is None else str(found.value)
-        output.say(f"{name:15} {value:24} {origin(found)}")
+    for name, entry in settings.items():
+        value = "-" if entry.value is None else str(entry.value)
+        output.write(f"{name:15} {value:24} {origin(entry)}")
 
 
 def config_set(
-    name: Name, value: Annotated[str, typer.Argument(metavar="VALUE", help="Its new value.")]
+    name: Name, value: Annotated[str, typer.Argument(metavar="VALUE", help="The new value.")]
 ) -> None:
     """Save a value for a setting."""
-    saved = config.keep(name, value)
+    saved = config.save(name, value)
     output.note(f"{config.find(name).name} is now {saved} in {config.path()}.")
 
 
 def config_unset(name: Name) -> None:
-    """Go back to a setting's default."""
-    if config.forget(name):
+    """Return a setting to its default."""
+    if config.unset(name):
         output.note(f"{config.find(name).name} is back to its default.")
     else:
-        output.note(f"{config.find(name).name} was not kept in {config.path()}.")
+        output.note(f"{config.find(name).name} was not set in {config.path()}.")
 
 
 def config_path() -> None:
-    """Print where the settings are saved."""
-    output.say(str(config.path()))
+    """Print the path of the settings file."""
+    output.write(str(config.path()))
 
 
 show_command = groups.command(config_show)

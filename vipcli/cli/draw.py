@@ -53,11 +53,11 @@ def draw(
     if out is not None:
         save_marked(marked, out, quiet=quiet)
     if show:
-        output.show(marked.pixels)
+        output.show_picture(marked.pixels)
     if json:
         from vipcli.asking import records
 
-        output.say_json(records.describe_marked(marked))
+        output.write_json(records.describe_marked(marked))
 
 
 draw_command = command(options.expanded(draw), marks=True)

@@ -76,21 +76,21 @@ def bench(
         settings = replace(settings, model=name)
     model = model_of(settings, quiet=quiet)
     subject = _known_shape(settings.model) if random_weights else model.checkpoint
-    with output.working("Loading torch …", quiet):
+    with output.status("Loading torch …", quiet):
         from vipcli.asking.interface import Setup
         from vipcli.engine import benchmark
     plan = benchmark.BenchmarkPlan(batch, tokens, repeat)
     plain = None
     if baseline:
-        with output.working(f"Measuring {settings.model} as the documentation runs it …", quiet):
+        with output.status(f"Measuring {settings.model} as the documentation runs it …", quiet):
             plain = benchmark.measure(subject, Setup(settings.device, "bfloat16"), plan, plain=True)
-    with output.working(f"Measuring {settings.model} …", quiet):
+    with output.status(f"Measuring {settings.model} …", quiet):
         ours = benchmark.measure(subject, model.setup, plan)
     if json:
-        output.say_json(benchmark.as_record(subject, ours, plain, plan))
+        output.write_json(benchmark.as_record(subject, ours, plain, plan))
         return
     for line in benchmark.as_lines(subject, ours, plain, plan):
-        output.say(line)
+        output.write(line)
 
 
 def _known_shape(name: str) -> KnownCheckpoint:
@@ -109,10 +109,10 @@ def doctor(json: options.Json = False) -> None:
 
     report = checks.inspect_machine()
     if json:
-        output.say_json(checks.as_record(report))
+        output.write_json(checks.as_record(report))
         return
     for line in checks.as_lines(report):
-        output.say(line.spelled(options.as_option))
+        output.write(line.spelled(options.as_option))
     for advice in report.advice:
         output.note(advice)
 

@@ -27,10 +27,10 @@ def models_list(json: options.Json = False) -> None:
 
     rows = listing.list_checkpoints(config.resolve({})["model"].value)
     if json:
-        output.say_json([asdict(row) for row in rows])
+        output.write_json([asdict(row) for row in rows])
         return
     for row in rows:
-        output.say(_format_row(row))
+        output.write(_format_row(row))
 
 
 def models_info(name: options.ModelName, json: options.Json = False) -> None:
@@ -39,10 +39,10 @@ def models_info(name: options.ModelName, json: options.Json = False) -> None:
 
     facts = listing.checkpoint_info(name)
     if json:
-        output.say_json(facts)
+        output.write_json(facts)
         return
     for label, text in _describe(facts):
-        output.say(f"{label:11} {text}")
+        output.write(f"{label:11} {text}")
 
 
 def _format_row(row: ListedCheckpoint) -> str:
@@ -109,7 +109,7 @@ def models_pull(
         checkpoint = lookup.find(hub_name, revision=settings.revision, on_fetch=events.fetching)
     if not quiet:
         output.note(f"Downloaded {hub_name}." if events.downloaded else f"{hub_name} was already downloaded.")
-    output.say(str(checkpoint.folder))
+    output.write(str(checkpoint.folder))
 
 
 class _DownloadEvents(TerminalEvents):
@@ -150,7 +150,7 @@ def models_use(name: options.ModelName) -> None:
     if lookup.is_local(name) and name != BUNDLED:
         # A relative path would lead elsewhere from another folder.
         name = str(Path(name).expanduser().absolute())
-    config.keep("model", name)
+    config.save("model", name)
     output.note(f"{name} is now the default.")
     if (model := config.resolve({})["model"]).source == "environment":
         output.note(f"{model.setting.variable} is set to {model.value}, which wins until it is unset.")

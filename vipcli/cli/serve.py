@@ -100,7 +100,7 @@ def serve(
         server_options = control.ServerOptions(
             keep_alive=None
             if keep_alive is None
-            else config.checked(config.read_span, keep_alive, "--keep-alive"),
+            else config.parse_value(config.parse_duration, keep_alive, "--keep-alive"),
             host=None if port is None else host,
             port=port or 0,
             together=together,
@@ -126,7 +126,7 @@ def _serve(settings: Settings, server_options: ServerOptions, *, as_json: bool, 
 
     def ready(info: dict[str, Any]) -> None:
         if as_json:
-            output.say_json(info)
+            output.write_json(info)
         else:
             for text in _announcements(info, server_options, quiet=quiet):
                 output.note(text)
@@ -158,10 +158,10 @@ def _show_status(*, as_json: bool) -> bool:
 
     info = client.find_server()
     if as_json:
-        output.say_json(None if info is None else asdict(info))
+        output.write_json(None if info is None else asdict(info))
     elif info is not None:
         port = "" if info.address is None else f", {info.address}"
-        output.say(f"{info.model} on {info.device}, process {info.pid}, {info.waiting} waiting{port}")
+        output.write(f"{info.model} on {info.device}, process {info.pid}, {info.waiting} waiting{port}")
     elif model := control.loading_model():
         output.note(f"The server with {model} does not answer. It may still be loading.")
     else:

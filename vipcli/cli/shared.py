@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vipcli.api import Events, Model
 from vipcli.cli.options import as_option
-from vipcli.config import Resolved, Settings
+from vipcli.config import ResolvedSetting, Settings
 from vipcli.errors import Message, UsageError
 from vipcli.terminal import output
 
@@ -33,7 +33,7 @@ class TerminalEvents(Events):
         output.note(f"Downloading {format_size(size)} of {name}. Ctrl-C stops it; finished files are kept.")
 
     def loading(self, name: str) -> AbstractContextManager[None]:
-        return output.working(name, self._quiet)
+        return output.status(name, self._quiet)
 
     def note(self, text: str) -> None:
         output.note(text)
@@ -74,7 +74,7 @@ def save_marked(marked: MarkedInput, path: str, *, quiet: bool) -> None:
             raise UsageError(
                 f"Standard output can take one picture, not {len(marked.pictures)}. Name a file."
             )
-        output.say_bytes(images.encode(marked.pixels))
+        output.write_bytes(images.encode(marked.pixels))
         return
     read = [
         *(shown.picture.name for shown in marked.pictures),
@@ -90,7 +90,7 @@ def save_marked(marked: MarkedInput, path: str, *, quiet: bool) -> None:
         output.note(f"The {len(names)} pictures are in {names[0]} to {names[-1]}.")
 
 
-def origin(resolved: Resolved) -> str:
+def origin(resolved: ResolvedSetting) -> str:
     """Where the value of a setting came from."""
     from vipcli import config
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vipcli.errors import ImageError, OutputError
-from vipcli.files import replace_file, why_unwritten
+from vipcli.files import replace_file, write_failure
 from vipcli.pictures.decoding import (
     PictureFile,
     check_size,
@@ -212,7 +212,7 @@ def save_picture(pixels: Pixels, path: str | Path, *, sources: Sequence[str] = (
     try:
         _insist_on_replaceable(target, shown, sources)
     except (OSError, ValueError) as error:
-        raise OutputError(why_unwritten(error, shown, target)) from error
+        raise OutputError(write_failure(error, shown, target)) from error
     replace_file(target, encode(pixels, format), shown)
 
 

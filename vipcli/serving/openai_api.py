@@ -16,12 +16,12 @@ from vipcli.asking.pipeline import build_request, mark, prepare
 from vipcli.asking.questions import default_question, fill_in
 from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import PastTurn, Question
-from vipcli.chat.conversation import Manner, manner_of
+from vipcli.chat.conversation import ChatSettings
 from vipcli.checkpoints.catalog import KNOWN
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import LONGEST_TEXT, PromptForm, check_text
 from vipcli.checkpoints.stops import Stop
-from vipcli.config import SETTINGS, checked, count_from
+from vipcli.config import SETTINGS, integer_parser, parse_value
 from vipcli.errors import (
     ContextError,
     ImageError,
@@ -171,7 +171,7 @@ def spell(message: Message) -> str:
 def _as_field(name: str, value: str | None) -> str:
     if value is None:
         return _FIELDS[name]
-    return f'"{_FIELDS[name]}": {json.dumps(SETTINGS[name].read(value))}'
+    return f'"{_FIELDS[name]}": {json.dumps(SETTINGS[name].parse(value))}'
 
 
 def _chunk(
@@ -251,24 +251,24 @@ def _check_count(items: Sequence[Any], most: int, name: str) -> None:
         raise UsageError(f"The request holds {len(items):,} {name}. At most {most} are allowed.")
 
 
-def _read_settings(parsed: RequestBody, max_tokens: int) -> Manner:
-    """The settings of the answer, each checked as if it were typed."""
-    read_length = count_from(1, max_tokens)
+def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
+    """The settings of the answer, each parse_value as if it were typed."""
+    read_length = integer_parser(1, max_tokens)
     settings: dict[str, Any] = {"max_new_tokens": min(GREEDY.max_new_tokens, max_tokens)}
     for name, setting, read_value in (
-        ("prompt_form", "prompt", SETTINGS["prompt"].read),
-        ("fit", "fit", SETTINGS["fit"].read),
-        ("temperature", "temperature", SETTINGS["temperature"].read),
-        ("top_p", "top_p", SETTINGS["top_p"].read),
-        ("seed", "seed", SETTINGS["seed"].read),
+        ("prompt_form", "prompt", SETTINGS["prompt"].parse),
+        ("fit", "fit", SETTINGS["fit"].parse),
+        ("temperature", "temperature", SETTINGS["temperature"].parse),
+        ("top_p", "top_p", SETTINGS["top_p"].parse),
+        ("seed", "seed", SETTINGS["seed"].parse),
         ("max_tokens", "max_new_tokens", read_length),
         # The newer name of the same field comes last, so that it wins.
         ("max_completion_tokens", "max_new_tokens", read_length),
     ):
         value = getattr(parsed, name)
         if value is not None:
-            settings[setting] = checked(read_value, str(value), name)
-    return manner_of(settings)
+            settings[setting] = parse_value(read_value, str(value), name)
+    return ChatSettings.from_values(settings)
 
 
 def _read_stops(stop: str | list[str] | None) -> list[Stop]:

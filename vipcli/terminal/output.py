@@ -1,4 +1,4 @@
-"""What people and scripts read: answers on standard output, everything else on standard error."""
+"""Terminal output: answers on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from vipcli.errors import OutputError
 if TYPE_CHECKING:
     from vipcli.pictures.images import Pixels
 
-# A model or a file's name may hold codes that would steer the terminal.
+# The text of a model or the name of a file may contain codes that control the terminal.
 _CONTROL = {code: None for code in [*range(32), *range(127, 160)] if code not in (9, 10)}
 
-_STEERING = re.compile(r"[\x7f-\x9f]")
+_HIGH_CONTROLS = re.compile(r"[\x7f-\x9f]")
 
 _BOLD_RED, _YELLOW, _PLAIN = "\x1b[1;31m", "\x1b[33m", "\x1b[0m"
 _ERASE_LINE = "\r\x1b[K"
 
 
 def open_streams() -> None:
-    """See to it that both streams are there and take any letter, if only as its code."""
-    # Whoever closed a stream wants nothing written there.
+    """Replace closed streams, and let both write any character, escaped where they cannot encode it."""
+    # What is written to a stream that was closed on purpose is discarded.
     sys.stdout = sys.stdout or io.TextIOWrapper(io.BytesIO(), "utf-8")
     sys.stderr = sys.stderr or io.TextIOWrapper(io.BytesIO(), "utf-8")
     for stream in (sys.stdout, sys.stderr):
@@ -36,89 +36,89 @@ def open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def harmless(text: str) -> str:
-    """The text without control codes."""
+def strip_controls(text: str) -> str:
+    """Remove control codes."""
     return text.translate(_CONTROL)
 
 
-def say(text: str, end: str = "\n") -> None:
-    """Put text on standard output at once."""
-    with _normal_end_if_unread():
-        sys.stdout.write(harmless(text) + end)
+def write(text: str, end: str = "\n") -> None:
+    """Write text to standard output and flush it."""
+    with _exit_on_closed_pipe():
+        sys.stdout.write(strip_controls(text) + end)
         sys.stdout.flush()
 
 
 @contextlib.contextmanager
-def ended_line() -> Iterator[Callable[[str], None]]:
-    """Something to say an answer with in pieces; the line is ended even if the answer is cut short."""
-    begun = False
+def answer_line() -> Iterator[Callable[[str], None]]:
+    """Yield a function that writes an answer piece by piece; end the line even if the answer is cut short."""
+    started = False
 
-    def say_piece(text: str) -> None:
-        nonlocal begun
-        begun = True
-        say(text, end="")
+    def write_piece(text: str) -> None:
+        nonlocal started
+        started = True
+        write(text, end="")
 
     try:
-        yield say_piece
-        begun = True
+        yield write_piece
+        started = True
     finally:
-        if begun:
-            say("")
+        if started:
+            write("")
 
 
-def say_json(record: Any) -> None:
-    """Put one object on standard output, indented for eyes and on one line for pipes."""
-    with _normal_end_if_unread():
+def write_json(record: Any) -> None:
+    """Write an object to standard output, indented in a terminal and on one line elsewhere."""
+    with _exit_on_closed_pipe():
         print(_json(record, indent=2 if sys.stdout.isatty() else None), flush=True)
 
 
-def say_row(row: Any) -> None:
-    """Put one object on standard output, on a line of its own."""
-    with _normal_end_if_unread():
+def write_json_line(row: Any) -> None:
+    """Write an object to standard output, on a line of its own."""
+    with _exit_on_closed_pipe():
         print(_json(row), flush=True)
 
 
 def _json(value: Any, indent: int | None = None) -> str:
-    """JSON for standard output: characters that it cannot encode, or that steer a terminal, are escaped."""
-    text = json.dumps(value, ensure_ascii=not _takes_any_letter(sys.stdout), allow_nan=False, indent=indent)
+    """JSON with escapes for characters that standard output cannot encode or that control a terminal."""
+    text = json.dumps(value, ensure_ascii=not _encodes_all(sys.stdout), allow_nan=False, indent=indent)
     # JSON itself escapes only the control characters below U+0020.
-    return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _HIGH_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def flush() -> None:
-    """Write what is still held back for standard output."""
-    with _normal_end_if_unread():
+    """Flush standard output."""
+    with _exit_on_closed_pipe():
         sys.stdout.flush()
 
 
-def say_bytes(content: bytes) -> None:
-    """Put a file's content on standard output."""
-    with _normal_end_if_unread():
+def write_bytes(content: bytes) -> None:
+    """Write the content of a file to standard output."""
+    with _exit_on_closed_pipe():
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
 
 
-def tell(text: str) -> None:
-    """Tell a person what was asked for beside an answer."""
-    print(harmless(text), file=sys.stderr)
+def info(text: str) -> None:
+    """Write information that the user asked for to standard error."""
+    print(strip_controls(text), file=sys.stderr)
 
 
 def note(text: str) -> None:
-    """Tell a person something by the way."""
-    print(f"{_paint('note:', _YELLOW)} {harmless(text)}", file=sys.stderr)
+    """Write a note to standard error."""
+    print(f"{_paint('note:', _YELLOW)} {strip_controls(text)}", file=sys.stderr)
 
 
-def fail(text: str) -> None:
-    """Tell a person what went wrong."""
-    print(f"{_paint('error:', _BOLD_RED)} {harmless(text)}", file=sys.stderr)
+def error(text: str) -> None:
+    """Write an error to standard error."""
+    print(f"{_paint('error:', _BOLD_RED)} {strip_controls(text)}", file=sys.stderr)
 
 
 @contextlib.contextmanager
-def working(what: str, quiet: bool) -> Iterator[None]:
-    """A line that stands in the terminal while something takes its time."""
+def status(text: str, quiet: bool) -> Iterator[None]:
+    """Show a line in the terminal while something runs."""
     shown = not quiet and is_terminal(sys.stderr)
     if shown:
-        print(harmless(what), end="", file=sys.stderr, flush=True)
+        print(strip_controls(text), end="", file=sys.stderr, flush=True)
     try:
         yield
     finally:
@@ -126,13 +126,13 @@ def working(what: str, quiet: bool) -> Iterator[None]:
             print(_ERASE_LINE, end="", file=sys.stderr, flush=True)
 
 
-def show(pixels: Pixels) -> None:
-    """Show a picture in the terminal; do nothing where it cannot be shown."""
+def show_picture(pixels: Pixels) -> None:
+    """Show a picture in the terminal, or do nothing where it cannot be shown."""
     if not is_terminal(sys.stderr) or os.environ.get("NO_COLOR"):
         return
-    # It asks terminals what they can do, and complains at length of those that do not answer.
+    # It queries the terminal, and logs long warnings about terminals that do not reply.
     logging.getLogger("textual_image").setLevel(logging.CRITICAL)
-    # A picture in the terminal is an extra: whatever a terminal is like, the answer comes all the same.
+    # The picture is an extra: no failure to show it may get in the way of the answer.
     with contextlib.suppress(Exception):
         _print_picture(pixels)
 
@@ -144,30 +144,30 @@ def _print_picture(pixels: Pixels) -> None:
     if sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty():
         from textual_image.renderable import Image as Picture
     else:
-        # The better ways ask the terminal first, which takes standard input and output.
+        # Better protocols query the terminal, which needs standard input and output.
         from textual_image.renderable.halfcell import Image as Picture
     console = Console(stderr=True)
     console.print(Picture(Image.fromarray(pixels), width=min(60, console.width), height="auto"))
 
 
 @contextlib.contextmanager
-def _normal_end_if_unread() -> Iterator[None]:
-    """Whoever closes the pipe has read enough: leave, and leave nothing for Python to flush into it."""
+def _exit_on_closed_pipe() -> Iterator[None]:
+    """Exit normally when the reader closes the pipe, with nothing left for Python to flush into it."""
     try:
         yield
-    except OSError as error:
+    except OSError as failure:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
+        if isinstance(failure, BrokenPipeError):
             raise SystemExit(0) from None
-        raise OutputError(f"Standard output cannot be written: {error.strerror}.") from None
+        raise OutputError(f"Standard output cannot be written: {failure.strerror}.") from None
 
 
-def _takes_any_letter(stream: TextIO) -> bool:
+def _encodes_all(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person looks at the stream, who can be shown more than lines."""
+    """Whether the stream is a terminal that can show colors and rewrite a line."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 

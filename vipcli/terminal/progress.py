@@ -1,4 +1,4 @@
-"""How far long work has come: a bar in a terminal, now and then a line elsewhere."""
+"""Progress of long work: a bar in a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from vipcli.terminal import output
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-_EVERY = 10.0
-"""Seconds between two lines."""
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Shows on standard error how many of how many are done, how fast, and how many failed."""
+    """Shows on standard error how many items are done and failed, and how fast."""
 
     def __init__(self, total: int | None, *, quiet: bool) -> None:
         self.total = total
-        self._done = self._fresh = self._failed = self._first = 0
-        self._begun = self._told = time.monotonic()
-        self._first_at: float | None = None
-        self._lines = not quiet and not output.is_terminal(sys.stderr)
-        self._bar: Bar | None = None if quiet or self._lines else _bar()
+        self._done = self._new = self._failed = self._first_count = 0
+        self._start_time = self._line_time = time.monotonic()
+        self._first_time: float | None = None
+        self._prints_lines = not quiet and not output.is_terminal(sys.stderr)
+        self._bar: Bar | None = None if quiet or self._prints_lines else _bar()
         if self._bar is not None:
             self._task = self._bar.add_task("", total=total, rate="", failed="")
 
@@ -40,22 +39,22 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self._begun
+        """Seconds since the start."""
+        return time.monotonic() - self._start_time
 
     @property
     def rate(self) -> float:
-        """How many a second since the first were shown, before which a model was loaded."""
-        if self._first_at is None or self._fresh == self._first:
+        """Items per second since the first results, so that loading the model does not count."""
+        if self._first_time is None or self._new == self._first_count:
             return 0.0
-        return (self._fresh - self._first) / max(time.monotonic() - self._first_at, 1e-9)
+        return (self._new - self._first_count) / max(time.monotonic() - self._first_time, 1e-9)
 
-    def show(self, fresh: int, kept: int, failed: int) -> None:
-        """So many are new, so many were there before; of all these, so many have failed."""
-        self._done, self._fresh, self._failed = fresh + kept, fresh, failed
-        if self._first_at is None and fresh:
-            self._first, self._first_at = fresh, time.monotonic()
-            # Not before: what is told while a model is loaded would end up in the bar.
+    def show(self, new: int, existing: int, failed: int) -> None:
+        """Show how many items were done in this run and in earlier ones, and how many of all failed."""
+        self._done, self._new, self._failed = new + existing, new, failed
+        if self._first_time is None and new:
+            self._first_count, self._first_time = new, time.monotonic()
+            # Starting the bar earlier would mix it with notes that are shown while the model is loaded.
             if self._bar is not None:
                 self._bar.start()
         if self._bar is not None:
@@ -65,9 +64,9 @@ class Progress:
                 rate=f"{self.rate:.3g}/s" if self.rate else "",
                 failed=f"{failed:,} failed" if failed else "",
             )
-        elif self._lines and time.monotonic() - self._told >= _EVERY:
-            self._told = time.monotonic()
-            output.tell(self._line())
+        elif self._prints_lines and time.monotonic() - self._line_time >= _SECONDS_BETWEEN_LINES:
+            self._line_time = time.monotonic()
+            output.info(self._line())
 
     def _line(self) -> str:
         parts = [f"{self._done:,} of {self.total:,}" if self.total is not None else f"{self._done:,} done"]
@@ -76,12 +75,12 @@ class Progress:
         if self.rate:
             parts.append(f"{self.rate:.3g} a second")
         if self.total is not None and self.rate:
-            parts.append(f"{span((self.total - self._done) / self.rate)} left")
+            parts.append(f"{format_duration((self.total - self._done) / self.rate)} left")
         return ", ".join(parts)
 
 
-def span(seconds: float) -> str:
-    """A span of time as people say it: 40 s, 12 min, 3 h 5 min."""
+def format_duration(seconds: float) -> str:
+    """Format a span of time: 40 s, 12 min, 3 h 5 min."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -108,6 +107,6 @@ def _bar() -> Bar:
         TextColumn("[red]{task.fields[failed]}"),
         console=Console(stderr=True),
         transient=True,
-        # Answers may go there, and belong nowhere else.
+        # Answers may be written to standard output, and must not be redirected.
         redirect_stdout=False,
     )
