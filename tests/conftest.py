@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,19 @@ _NO_NETWORK = Path(__file__).parent / "no_network"
 _CLOSED_PROXY = "http://127.0.0.1:9"
 
 
+@pytest.fixture
+def _runtime_folder() -> Iterator[str]:
+    # Not below tmp_path, since the path of a Unix socket must be short.
+    folder = tempfile.mkdtemp(prefix="vipcli-")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+# The runtime folder comes before monkeypatch, to be removed when what a test has patched works again.
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_home(
+    _runtime_folder: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path_factory.mktemp("home")
     for name in [name for name in os.environ if name.startswith("VIPCLI_")]:
         monkeypatch.delenv(name)
@@ -29,14 +41,11 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HOME", str(home / "hub"))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.setenv("COLUMNS", "100")
-    # Not below tmp_path, since the path of a Unix socket must be short.
-    with tempfile.TemporaryDirectory(prefix="vipcli-", ignore_cleanup_errors=True) as runtime:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        yield
+    monkeypatch.setenv("XDG_RUNTIME_DIR", _runtime_folder)
 
 
 @pytest.fixture(autouse=True)
-def _no_network_for_subprocesses(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_network_for_subprocesses(_runtime_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(_NO_NETWORK), prepend=os.pathsep)
     # In capitals, since gRPC, which Ray uses between processes of this machine, reads only the others.
     for scheme in ("http", "https", "all"):
