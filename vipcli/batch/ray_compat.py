@@ -138,9 +138,7 @@ def plain_error(error: BaseException) -> VipcliError:
             f"A worker of the cluster lacks the module {error.name!r}.", "Install vipcli on all machines."
         )
     reason = first_line(Exception(str(error).strip() or type(error).__name__))
-    return ModelError(
-        f"The Ray cluster failed ({reason}).", "The rows so far are saved; continue with {resume}."
-    )
+    return ModelError(f"The Ray cluster failed ({reason}).")
 
 
 # --------------------------------------------------------------------------- the pipeline

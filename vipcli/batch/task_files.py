@@ -172,7 +172,7 @@ def _parse_marks(row: Mapping[str, Any]) -> Iterator[TypedMark]:
 
 
 def _as_list(value: Any) -> Iterable[Any]:
-    """BatchAnswerer entries: a list, JSON in a text, or a text with `|` between them."""
+    """Several entries: a list, JSON in a text, or a text with `|` between them."""
     if not isinstance(value, str):
         return value if isinstance(value, list | tuple) else [value]
     if value.lstrip().startswith(("[", "{")):
