@@ -360,7 +360,7 @@ def test_a_missing_tokenizer_is_named(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "changed"
     shutil.copytree(tiny, folder)
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
-    with pytest.raises(ModelError, match=r"cannot be read \(there is no tokenizer\.json\)"):
+    with pytest.raises(ModelError, match=r"cannot be read \(there is no tokenizer\.json: "):
         LocalModel(find(str(folder)))
 
 

@@ -31,8 +31,6 @@ from vipcli.checkpoints.catalog import (
     family_of,
     model_config,
 )
-from vipcli.cli.options import as_option
-from vipcli.engine import doctor
 from vipcli.errors import ModelError
 
 PICTURE = Path(__file__).parent.parent / "samples" / "shapes.png"
@@ -260,26 +258,6 @@ def test_a_checkpoint_is_downloaded_before_a_prompt_needs_its_template(tmp_path:
     assert "its chat template is not known" in planned.stderr
 
 
-def test_doctor_describes_this_machine(machine: Machine) -> None:
-    shown = json.loads(machine("doctor", "--json").stdout)
-    cpu = shown["devices"][-1]
-    assert cpu["name"] == "cpu"
-    assert cpu["memory"] > 10**9
-    assert set(cpu["fits"]) == set(KNOWN)
-    assert cpu["fits"]["llava-interleave-0.5b"] == 16
-    assert shown["packages"]["torch"].startswith("2.")
-    shown = machine("doctor").stdout
-    assert "vip-llava-7b" in shown
-
-
-def test_doctor_recommends_the_most_bits_that_fit() -> None:
-    known = KNOWN["vip-llava-7b"]
-    assert doctor.max_bits(known, 24 * 10**9) == 16
-    assert doctor.max_bits(known, 12 * 10**9) == 8
-    assert doctor.max_bits(known, 8 * 10**9) == 4
-    assert doctor.max_bits(known, 4 * 10**9) is None
-
-
 def test_a_checkpoint_of_an_unknown_family_is_refused(tiny: Path, tmp_path: Path) -> None:
     from vipcli.checkpoints import lookup
 
@@ -434,11 +412,3 @@ def test_interrupting_the_confirmation_is_an_interruption(machine: Machine, key:
     assert "Traceback" not in output
     assert child.signalstatus == signal.SIGINT
     assert REVISION in machine("models", "info", "someone/model", "--json").stdout
-
-
-def test_doctor_suggests_bfloat16_on_the_cpu() -> None:
-    report = doctor.MachineReport("3", "here", {}, (doctor.Device("cpu", "one", 10**12),))
-    assert all(
-        line.spelled(as_option).endswith("fits in 16 bits with --dtype bfloat16")
-        for line in [*doctor.as_lines(report)][3:]
-    )

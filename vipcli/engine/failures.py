@@ -66,10 +66,11 @@ def loading_error(checkpoint: Checkpoint, part: str, error: Exception) -> ModelE
     if (damaged := damaged_config(checkpoint.folder)) is not None:
         reason = f"{damaged.name} cannot be read"
     else:
-        reason = _missing_file(checkpoint.folder, part) or _reason(error)
+        reason = _missing_file(checkpoint.folder, part, error) or _reason(error)
     return ModelError(
         f"The checkpoint {checkpoint.name} cannot be loaded: its {part} cannot be read ({reason}). "
-        f"It may be damaged. {_repair(checkpoint)}"
+        "It may be damaged.",
+        _repair(checkpoint),
     )
 
 
@@ -82,12 +83,12 @@ def _reason(error: Exception) -> str:
     return first_line(error)
 
 
-def _missing_file(folder: Path, part: str) -> str | None:
+def _missing_file(folder: Path, part: str, error: Exception) -> str | None:
     """What a tokenizer or an image processor is usually read from, where that is missing."""
     if part != TOKENIZER:
         return None
     if not (folder / "tokenizer.json").exists():
-        return "there is no tokenizer.json"
+        return f"there is no tokenizer.json: {first_line(error)}"
     if (folder / "preprocessor_config.json").exists():
         return None
     content = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
@@ -113,7 +114,8 @@ def check_shapes(checkpoint: Checkpoint, config: Any, expected: dict[str, tuple[
     count = f" (1 of {len(mismatches)} such weights)" if len(mismatches) > 1 else ""
     raise ModelError(
         f"The weights of the checkpoint {checkpoint.name} do not fit its config.json: {name} has the shape "
-        f"{_size(shape)}, but config.json implies {_size(wanted)}{count}. {_repair(checkpoint)}"
+        f"{_size(shape)}, but config.json implies {_size(wanted)}{count}.",
+        _repair(checkpoint),
     )
 
 
@@ -122,7 +124,8 @@ def check_completeness(checkpoint: Checkpoint, config: Any, missing: set[str], u
     if missing:
         raise ModelError(
             f"The checkpoint {checkpoint.name} lacks {len(missing)} of the weights that its config.json "
-            f"implies, {min(missing)} among them. {_repair(checkpoint)}"
+            f"implies, {min(missing)} among them.",
+            _repair(checkpoint),
         )
     layers = [
         int(match[1])
@@ -134,8 +137,8 @@ def check_completeness(checkpoint: Checkpoint, config: Any, missing: set[str], u
     if layers and max(layers) >= expected:
         raise ModelError(
             f"The weights of the checkpoint {checkpoint.name} do not fit its config.json: they have "
-            f"{max(layers) + 1} layers in the language model, but config.json implies {expected}. "
-            f"{_repair(checkpoint)}"
+            f"{max(layers) + 1} layers in the language model, but config.json implies {expected}.",
+            _repair(checkpoint),
         )
 
 
