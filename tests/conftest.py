@@ -15,10 +15,24 @@ from tests.no_network.sitecustomize import forbid_network
 # Before torch is imported anywhere: spinning threads starve each other on a shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-forbid_network(AssertionError)
-
-_NO_NETWORK = Path(__file__).parent / "no_network"
 _CLOSED_PROXY = "http://127.0.0.1:9"
+
+
+def _forbid_network() -> None:
+    """Forbid connections to other machines, in this process and in those that it starts."""
+    forbid_network(AssertionError)
+    folders = [str(Path(__file__).parent / "no_network"), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
+    # In capitals, since gRPC, which Ray uses between processes of this machine, reads only the others.
+    for scheme in ("http", "https", "all"):
+        os.environ.pop(f"{scheme}_proxy", None)
+        os.environ[f"{scheme.upper()}_PROXY"] = _CLOSED_PROXY
+    os.environ.pop("no_proxy", None)
+    os.environ["NO_PROXY"] = "localhost,127.0.0.1,::1"
+
+
+# At once, since fixtures of modules and sessions start processes, too.
+_forbid_network()
 
 
 @pytest.fixture
@@ -42,17 +56,6 @@ def _own_home(
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("XDG_RUNTIME_DIR", _runtime_folder)
-
-
-@pytest.fixture(autouse=True)
-def _no_network_for_subprocesses(_runtime_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(_NO_NETWORK), prepend=os.pathsep)
-    # In capitals, since gRPC, which Ray uses between processes of this machine, reads only the others.
-    for scheme in ("http", "https", "all"):
-        monkeypatch.delenv(f"{scheme}_proxy", raising=False)
-        monkeypatch.setenv(f"{scheme.upper()}_PROXY", _CLOSED_PROXY)
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1,::1")
 
 
 @pytest.fixture(scope="session")

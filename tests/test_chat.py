@@ -160,6 +160,12 @@ def test_a_mark_changes_the_picture_and_keeps_the_turns(capsys: pytest.CaptureFi
     assert [turn.phrases for turn in session.chat.turns] == [(), ("within the red rectangle",), (), ()]
 
 
+def test_a_retry_does_not_repeat_that_the_picture_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    session = start("a", "b", "c")
+    run(session, "What is it?", "/box 10,10,50,50", "What is {1}?", "/retry")
+    assert capsys.readouterr().err.count("The picture has changed") == 1
+
+
 class RoomForTwoTurns(ScriptedAnswerer):
     """A model whose context holds a question and two turns."""
 

@@ -1,4 +1,4 @@
-"""Conversations with real models: going on is the same as starting over, and less work."""
+"""Conversations with real models: a follow-up gives the same tokens as a fresh start, with less work."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
 from vipcli.asking.interface import Request, Sampling
-from vipcli.asking.pipeline import ask as put
-from vipcli.asking.pipeline import mark, prepare
+from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.asking.values import PastTurn
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.prompt_forms import ANSWER_TOKENS, HUMAN, VICUNA, PromptForm, Turn, continuation
@@ -41,8 +40,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @contextmanager
-def looks(model: LocalModel) -> Iterator[list[int]]:
-    """How often the vision tower runs in here."""
+def vision_runs(model: LocalModel) -> Iterator[list[int]]:
+    """Count the runs of the vision tower."""
     count = [0]
 
     def see(*_: object) -> None:
@@ -55,51 +54,53 @@ def looks(model: LocalModel) -> Iterator[list[int]]:
         hook.remove()
 
 
-def converse(model: LocalModel, *, anew: bool, sampling: Sampling) -> list[tuple[int, ...]]:
-    """The tokens of four answers; `anew`, the model has looked elsewhere before each."""
+def converse(model: LocalModel, *, interrupted: bool, sampling: Sampling) -> list[tuple[int, ...]]:
+    """The tokens of four answers; if interrupted, another picture is shown to the model before each."""
     marked = mark([picture()], [])
     earlier: list[PastTurn] = []
     answers = []
     for question in QUESTIONS:
-        if anew:
-            put(prepare(mark([picture(1)], []), "Q", model.checkpoint), model, Sampling(1))
-        reply = put(prepare(marked, question, model.checkpoint, past_turns=earlier), model, sampling).reply
+        if interrupted:
+            ask(prepare(mark([picture(1)], []), "Q", model.checkpoint), model, Sampling(1))
+        reply = ask(prepare(marked, question, model.checkpoint, past_turns=earlier), model, sampling).reply
         earlier.append(PastTurn(question, reply.text, reply.token_ids[: reply.shown_tokens]))
         answers.append(reply.token_ids)
     return answers
 
 
 @pytest.mark.parametrize("sampling", [Sampling(12), Sampling(12, temperature=0.8, top_p=0.9, seed=3)])
-def test_going_on_is_starting_over_without_looking_again(folder: Path, sampling: Sampling) -> None:
+def test_follow_ups_equal_a_fresh_start_and_encode_the_picture_once(folder: Path, sampling: Sampling) -> None:
     model = LocalModel(lookup.find(str(folder)))
-    over = converse(model, anew=True, sampling=sampling)
-    assert all(over)
+    expected = converse(model, interrupted=True, sampling=sampling)
+    assert all(expected)
     model = LocalModel(model.checkpoint)
-    with looks(model) as count:
-        assert converse(model, anew=False, sampling=sampling) == over
+    with vision_runs(model) as count:
+        assert converse(model, interrupted=False, sampling=sampling) == expected
     assert count == [1]
 
 
-def test_another_question_about_the_same_picture_looks_no_more(folder: Path) -> None:
+def test_another_question_about_the_same_picture_does_not_encode_it_again(folder: Path) -> None:
     model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
-    fresh = [put(prepare(marked, one, model.checkpoint), model, Sampling(8)).reply for one in ("A?", "B b?")]
+    questions = ("A?", "B b?")
+    first_replies = [
+        ask(prepare(marked, question, model.checkpoint), model, Sampling(8)).reply for question in questions
+    ]
     other = LocalModel(model.checkpoint)
-    with looks(other) as count:
-        for one, expected in zip(("A?", "B b?"), fresh, strict=True):
-            put(prepare(marked, "C", model.checkpoint), other, Sampling(3))
-            assert put(prepare(marked, one, model.checkpoint), other, Sampling(8)).reply.token_ids == (
-                expected.token_ids
-            )
+    with vision_runs(other) as count:
+        for question, expected in zip(questions, first_replies, strict=True):
+            ask(prepare(marked, "C", model.checkpoint), other, Sampling(3))
+            reply = ask(prepare(marked, question, model.checkpoint), other, Sampling(8)).reply
+            assert reply.token_ids == expected.token_ids
         assert count == [1]
-        # The same pixels squeezed another way are another picture.
-        put(prepare(marked, "C", model.checkpoint, fit="crop"), other, Sampling(3))
+        # Fitted in another way, the same pixels are another picture.
+        ask(prepare(marked, "C", model.checkpoint, fit="crop"), other, Sampling(3))
     assert count == [2]
 
 
 @pytest.mark.parametrize("answer", ["a dog", "C#", "7"])
 @pytest.mark.parametrize("form", [HUMAN, VICUNA, None], ids=["human", "vicuna", "template"])
-def test_what_follows_an_answer_becomes_the_tokens_it_has_in_the_whole_text(
+def test_the_text_after_an_answer_has_the_same_tokens_as_in_the_whole_prompt(
     folder: Path, form: PromptForm | None, answer: str
 ) -> None:
     checkpoint = lookup.find(str(folder))
@@ -117,13 +118,13 @@ def test_what_follows_an_answer_becomes_the_tokens_it_has_in_the_whole_text(
     assert said.rstrip().endswith(answer)
 
 
-def test_an_answer_of_another_model_goes_on_as_text(folder: Path) -> None:
+def test_an_answer_of_another_model_is_sent_as_text(folder: Path) -> None:
     model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
     as_text = prepare(marked, "Two?", model.checkpoint, past_turns=[PastTurn("One?", "a dog", None)])
     assert as_text.past_turns == ()
     assert "a dog" in as_text.prompt and "One?" in as_text.prompt
-    assert put(as_text, model, Sampling(4)).reply.token_ids
+    assert ask(as_text, model, Sampling(4)).reply.token_ids
     with pytest.raises(PromptError, match="The answer holds '<image>'"):
         prepare(marked, "Two?", model.checkpoint, past_turns=[PastTurn("One?", "<image>", None)])
 
@@ -134,25 +135,25 @@ def test_forged_tokens_are_refused(folder: Path) -> None:
     for forged in (10**6, -1):
         question = prepare(marked, "Two?", model.checkpoint, past_turns=[PastTurn("One?", "x", (forged,))])
         with pytest.raises(PromptError, match="tokens that this checkpoint cannot have written"):
-            put(question, model, Sampling(4))
-    # A model may write a picture's token, and must not be asked for a picture there.
+            ask(question, model, Sampling(4))
+    # A model may generate the image token; it must not be read as the place of another picture.
     image = model._model.config.image_token_id
-    said = [PastTurn("One?", "x", ids) for ids in ((5, 6), (5, image, 6))]
-    plain, strange = (prepare(marked, "Two?", model.checkpoint, past_turns=[one]) for one in said)
-    expected = put(plain, model, Sampling(4)).reply.token_ids
-    assert put(strange, model, Sampling(4)).reply.token_ids == expected
+    turns = [PastTurn("One?", "x", ids) for ids in ((5, 6), (5, image, 6))]
+    plain, strange = (prepare(marked, "Two?", model.checkpoint, past_turns=[turn]) for turn in turns)
+    expected = ask(plain, model, Sampling(4)).reply.token_ids
+    assert ask(strange, model, Sampling(4)).reply.token_ids == expected
 
 
-def test_a_full_context_is_told_while_there_is_something_to_leave_out(folder: Path) -> None:
+def test_a_full_context_is_an_error_while_turns_can_be_dropped(folder: Path) -> None:
     model = LocalModel(lookup.find(str(folder)))
     marked = mark([picture()], [])
     limit = model._model.config.get_text_config().max_position_embeddings
     long = PastTurn("One?", "x", (5,) * (limit - 40))
     with pytest.raises(ContextError, match=f"the model holds {limit:,}"):
-        put(prepare(marked, "Two?", model.checkpoint, past_turns=[long]), model, Sampling(64))
+        ask(prepare(marked, "Two?", model.checkpoint, past_turns=[long]), model, Sampling(64))
 
 
-def test_an_answer_can_be_halted_and_gone_on_from(folder: Path) -> None:
+def test_an_answer_can_be_halted_and_continued_from(folder: Path) -> None:
     model = LocalModel(lookup.find(str(folder)))
     request = Request(
         prompt=prepare(mark([picture()], []), "Q", model.checkpoint).prompt,
@@ -168,22 +169,22 @@ def test_an_answer_can_be_halted_and_gone_on_from(folder: Path) -> None:
     assert model.answer(request).token_ids == whole.token_ids
 
 
-def test_a_resident_model_with_compiled_steps_says_the_same(folder: Path) -> None:
+def test_a_resident_model_with_compiled_steps_gives_the_same_answers(folder: Path) -> None:
     """The compiling itself needs a GPU; the fixed lengths that it is done for do not."""
     plain = LocalModel(lookup.find(str(folder)))
     fixed = LocalModel(plain.checkpoint, resident=True)
     assert not fixed._compiles
     fixed._compiles = True
     for sampling in (Sampling(12), Sampling(30, temperature=0.7, seed=1)):
-        assert converse(fixed, anew=False, sampling=sampling) == converse(
-            plain, anew=False, sampling=sampling
+        assert converse(fixed, interrupted=False, sampling=sampling) == converse(
+            plain, interrupted=False, sampling=sampling
         )
 
 
-def test_the_tokens_that_end_an_answer_are_no_part_of_it() -> None:
+def test_the_tokens_that_end_an_answer_are_not_part_of_it() -> None:
     bundled = LocalModel(lookup.find("bundled"))
     marked = mark([picture()], [])
-    reply = put(prepare(marked, "What is it?", bundled.checkpoint), bundled, Sampling(20)).reply
+    reply = ask(prepare(marked, "What is it?", bundled.checkpoint), bundled, Sampling(20)).reply
     shown = bundled._input_builder.tokenizer.decode(reply.token_ids[: reply.shown_tokens])
     assert shown.strip() == reply.text
     assert len(reply.token_ids) > reply.shown_tokens

@@ -430,7 +430,7 @@ def test_ctrl_c_in_a_conversation_keeps_the_partial_answer(tmp_path: Path) -> No
             timeout=60,
             encoding="utf-8",
         )
-        child.expect_exact("Ctrl-D leaves.")
+        child.expect_exact("Ctrl-D quits.")
         child.expect_exact(">")
         child.send("Go on.\r")
         child.expect("arrow|chair")

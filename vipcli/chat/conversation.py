@@ -117,6 +117,8 @@ class Conversation:
         self.dropped = 0
         """How many of the oldest turns no longer fit into the model's context."""
         self._marked: MarkedInput
+        self._announced: MarkedInput | None = None
+        """The changed pictures that the user was last told about, so that a retry does not repeat it."""
         self._shown_notes: set[Message] = set()
         self.change_subject(subject)
 
@@ -226,9 +228,11 @@ class Conversation:
         return last
 
     def notes_before(self, question: Question) -> Iterator[Message]:
-        """Notes to show before a question is answered; those on the question only once each."""
+        """Notes to show before a question is answered, only once each."""
         count = len(self.turns) - self.dropped
-        if count and not self.turns[-1].shows(self.subject, self.settings):
+        changed = bool(self.turns) and not self.turns[-1].shows(self.subject, self.settings)
+        if count and changed and self._announced is not self._marked:
+            self._announced = self._marked
             earlier = "the earlier turn stays" if count == 1 else f"the {count} earlier turns stay"
             yield Message(f"The picture has changed, so the model looks at it again; {earlier}.")
         yield from self._new_notes(question.notes)

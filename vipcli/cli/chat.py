@@ -210,7 +210,7 @@ def _prompt(model_name: str, *, quiet: bool) -> Iterator[str]:
     from vipcli.files import state_folder
 
     if not quiet:
-        output.note(f"Chatting with {model_name}. /help lists the commands, Ctrl-D quits.")
+        output.note(f"The model is {model_name}. /help lists the commands, Ctrl-D quits.")
     try:
         history: Path | None = state_folder() / "typed"
     except VipcliError as error:
