@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.plain import LONGEST
-from vipcli.annotations.reading import Annotated
+from vipcli.annotations.reading import AnnotatedImage
 
 
 def photo(path: Path, width: int = 64, height: int = 48, **options: Any) -> Path:
@@ -27,7 +27,7 @@ def disc() -> NDArray[np.bool_]:
     return np.asarray(((distance < 15) & (distance > 6)) | ((x == 60) & (y > 40)))
 
 
-def assert_sound(item: Annotated) -> None:
+def assert_sound(item: AnnotatedImage) -> None:
     """What holds for every item, however damaged its file is."""
     assert item.image.isprintable() and item.id.isprintable()
     if item.fault is not None:

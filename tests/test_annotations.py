@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.annotated import assert_sound, disc, photo
 from tests.plain import assert_plain
-from vipcli.annotations.reading import FORMS, Annotated, form_of, read
+from vipcli.annotations.reading import FORMS, AnnotatedImage, form_of, read
 from vipcli.errors import FAILED, AnnotationError, ImageError
 from vipcli.marks.regions import Region, mark_for
 from vipcli.pictures.images import load_picture, size_of
@@ -41,14 +41,14 @@ def written(path: Path, content: object) -> Path:
     return path
 
 
-def every(source: Path, images: Path | None = None, form: str | None = None) -> list[Annotated]:
+def every(source: Path, images: Path | None = None, form: str | None = None) -> list[AnnotatedImage]:
     items = list(read(source, images, form))
     for item in items:
         assert_sound(item)
     return items
 
 
-def only(source: Path, images: Path | None = None, form: str | None = None) -> Annotated:
+def only(source: Path, images: Path | None = None, form: str | None = None) -> AnnotatedImage:
     (item,) = every(source, images, form)
     assert item.fault is None, item.fault
     return item
@@ -94,7 +94,7 @@ def test_coco_boxes(folder: Path) -> None:
     )
 
 
-def annotated(folder: Path, **entry: Any) -> list[Annotated]:
+def annotated(folder: Path, **entry: Any) -> list[AnnotatedImage]:
     """What comes of one COCO annotation."""
     entries = [{"id": 1, "image_id": 3, "category_id": 1} | entry]
     return every(written(folder / "coco.json", coco(annotations=entries)))
@@ -167,16 +167,16 @@ def test_coco_run_lengths_with_a_hole(folder: Path, compressed: bool) -> None:
         ({"segmentation": {"size": [48.5, 64], "counts": []}}, "two whole numbers"),
         ({"segmentation": {"size": [0, 64], "counts": [0]}}, "two whole numbers"),
         ({"segmentation": {"size": [900_000, 900_000], "counts": [810_000_000_000]}}, "too many"),
-        ({"segmentation": {"size": [48, 64], "counts": [1, 2]}}, "do not fill 64 × 48"),
-        ({"segmentation": {"size": [4, 4], "counts": []}}, "do not fill"),
-        ({"segmentation": {"size": [4, 4], "counts": [20, -4]}}, "do not fill"),
-        ({"segmentation": {"size": [4, 4], "counts": [16]}}, "mark nothing"),
+        ({"segmentation": {"size": [48, 64], "counts": [1, 2]}}, "do not add up to 64 × 48"),
+        ({"segmentation": {"size": [4, 4], "counts": []}}, "do not add up"),
+        ({"segmentation": {"size": [4, 4], "counts": [20, -4]}}, "do not add up"),
+        ({"segmentation": {"size": [4, 4], "counts": [16]}}, "mask is empty"),
         ({"segmentation": {"size": [4, 4], "counts": [8, 8.0]}}, "not whole numbers"),
-        ({"segmentation": {"size": [4, 4], "counts": None}}, "neither a list nor a text"),
+        ({"segmentation": {"size": [4, 4], "counts": None}}, "neither a list nor a string"),
         ({"segmentation": {"size": [4, 4], "counts": "é"}}, "damaged"),
         ({"segmentation": {"size": [4, 4], "counts": "oooooooooooo0"}}, "damaged"),
-        ({"segmentation": {"size": [4, 4], "counts": "o"}}, "cut off"),
-        ({"segmentation": {"size": [4, 4], "counts": "00"}}, "do not fill"),
+        ({"segmentation": {"size": [4, 4], "counts": "o"}}, "truncated"),
+        ({"segmentation": {"size": [4, 4], "counts": "00"}}, "do not add up"),
     ],
 )
 def test_damaged_coco_annotations_are_left_out(folder: Path, entry: dict[str, Any], why: str) -> None:
@@ -193,7 +193,7 @@ def test_damaged_coco_annotations_are_left_out(folder: Path, entry: dict[str, An
 def test_one_fault_tells_of_all_damaged_regions_of_an_image(folder: Path) -> None:
     entries = [{"id": number, "image_id": 3} for number in range(5)]
     (item,) = every(written(folder / "coco.json", coco(annotations=entries)))
-    assert item.fault is not None and item.fault.endswith("a segmentation, and 4 more likewise.")
+    assert item.fault is not None and item.fault.endswith("a segmentation, and 4 more like it.")
 
 
 def test_coco_entries_that_belong_to_no_image(folder: Path) -> None:
@@ -253,7 +253,7 @@ def test_detections_in_the_form_of_coco_results(tmp_path: Path) -> None:
     assert fault.fault is not None and "'4'" in fault.fault
     with pytest.raises(AnnotationError) as caught:
         read(written(tmp_path / "far" / "away" / "results.json", results))
-    assert_plain(caught.value, "results.json", "--images")
+    assert_plain(caught.value, "results.json", "with images,")
 
 
 # labelme
@@ -326,7 +326,7 @@ def test_labelme_groups_and_flags(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        (7, "no object"),
+        (7, "not an object"),
         (shape("polygon", [1, 1], [2, 2]), "do not make a polygon"),
         (shape("circle", [1, 1]), "do not make a circle"),
         (shape("line", [1, 1], [1, 1]), "do not make a line"),
@@ -749,7 +749,7 @@ def test_a_folder_of_photos_holds_no_annotations(folder: Path) -> None:
 def test_masks_need_a_folder_of_images(tmp_path: Path) -> None:
     file = mask(tmp_path / "masks" / "a.png")
     for source, images, naming in (
-        (file.parent, None, "--images"),
+        (file.parent, None, "with images."),
         (file.parent, file.parent, "one folder"),
         (file, tmp_path, "is one file"),
     ):
@@ -919,7 +919,7 @@ def test_labels_cannot_play_tricks(folder: Path) -> None:
         (lambda root: (root, root / "none", None), ["none", "folder of the images"]),
         (lambda root: (root, None, "pascal"), ["'pascal'", "voc"]),
         (lambda root: (root, None, "yolo"), ["label files"]),
-        (lambda root: (root, None, "coco"), ["holds no file"]),
+        (lambda root: (root, None, "coco"), ["holds no COCO file"]),
         (lambda root: (root, None, "vip-bench"), ["is a folder"]),
         (lambda root: (photo(root / "a.png"), None, None), ["a.png"]),
     ],
@@ -1004,7 +1004,7 @@ def test_noise_in_a_mask_is_left_out(tmp_path: Path) -> None:
     pixels[::2, ::2] = True
     shapes = [shape("point", [1, 1]), shape("mask", [0, 0], [9, 9], mask=packed(pixels))]
     one, other = every(written(tmp_path / "a.json", labelme(*shapes)))
-    assert len(one.regions) == 1 and other.fault is not None and "too ragged" in other.fault
+    assert len(one.regions) == 1 and other.fault is not None and "too noisy" in other.fault
 
 
 def test_each_of_several_points_has_its_facts(tmp_path: Path) -> None:

@@ -265,15 +265,17 @@ def test_regions_are_filtered(photos: Path) -> None:
 
 
 def test_region_labels_in_a_benchmark_question_become_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vipcli.annotations.reading import Annotated
+    from vipcli.annotations.reading import AnnotatedImage
     from vipcli.batch.sources import items_of
     from vipcli.marks.regions import Region
 
     regions = tuple(Region("box", ((1, 2), (3, 4)), label=name) for name in ("<obj>", "obj1"))
-    (item,) = items_of(Annotated("a.png", regions, "v1_0", "Is <obj1> left of <obj>?", {}), ItemOptions())
+    (item,) = items_of(
+        AnnotatedImage("a.png", regions, "v1_0", "Is <obj1> left of <obj>?", {}), ItemOptions()
+    )
     assert item.question == "Is {2} left of {1}?"
     assert item.regions == regions
-    (item,) = items_of(Annotated("a.png", (), "v1_0", "Who is in the red box?", {}), ItemOptions())
+    (item,) = items_of(AnnotatedImage("a.png", (), "v1_0", "Who is in the red box?", {}), ItemOptions())
     assert (item.question, item.id) == ("Who is in the red box?", "v1_0")
 
 

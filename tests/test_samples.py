@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,31 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="the scripts are for bash")
 
 
+@pytest.fixture(scope="module")
+def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Settings under which a server with a tiny model answers, so that no script has to load one."""
+    home = tmp_path_factory.mktemp("server")
+    home.chmod(0o700)
+    settings = {
+        "VIPCLI_MODEL": str(tiny),
+        "VIPCLI_CONFIG": str(home / "config.toml"),
+        "HF_HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "XDG_STATE_HOME": str(home),
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VIPCLI_")}
+    command = [sys.executable, "-m", "vipcli", "serve"]
+    process = subprocess.Popen(
+        [*command, "--json"], env=environment | settings, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["model"] == str(tiny)
+    yield settings
+    subprocess.run([*command, "--stop", "--quiet"], env=environment | settings, check=True)
+    process.stdout.close()
+    assert process.wait(timeout=30) == 0
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run a sample with this interpreter as `python3` and its vipcli as `vipcli`."""
@@ -83,13 +108,12 @@ def run(tmp_path: Path) -> Run:
     }
 
     def run(
-        *command: str | Path, cwd: Path = tmp_path, model: Path | None = None
+        *command: str | Path, cwd: Path = tmp_path, settings: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        more = {} if model is None else {"VIPCLI_MODEL": str(model)}
         return subprocess.run(
             [str(word) for word in command],
             cwd=cwd,
-            env=environment | more,
+            env=environment | dict(settings or {}),
             capture_output=True,
             text=True,
             timeout=100,
@@ -369,13 +393,15 @@ def test_the_marks_of_a_task_are_on_what_it_means(task: Item) -> None:
 
 
 @needs_bash
-def test_ask_each_answers_with_a_line_for_each_picture(run: Run, tmp_path: Path, tiny: Path) -> None:
+def test_ask_each_answers_with_a_line_for_each_picture(
+    run: Run, server: Mapping[str, str], tmp_path: Path, tiny: Path
+) -> None:
     folder = tmp_path / "my photos"
     folder.mkdir()
     shutil.copy(SAMPLES / "shapes.png", folder / "the shapes.PNG")
     shutil.copy(SAMPLES / "street-car-mask.png", folder)
     question = ["What is {1}?", "--box", "70%,0%,100%,30%", "--max-new-tokens", "4"]
-    done = run(SAMPLES / "ask-each.sh", "my photos", *question, model=tiny)
+    done = run(SAMPLES / "ask-each.sh", "my photos", *question, settings=server)
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = done.stdout.splitlines()
     record = json.loads(line)
@@ -386,18 +412,20 @@ def test_ask_each_answers_with_a_line_for_each_picture(run: Run, tmp_path: Path,
 
 
 @needs_bash
-def test_ask_each_takes_its_own_pictures(run: Run) -> None:
-    done = run(SAMPLES / "ask-each.sh", "--dry-run")
+def test_ask_each_takes_its_own_pictures(run: Run, server: Mapping[str, str]) -> None:
+    done = run(SAMPLES / "ask-each.sh", "--dry-run", settings=server)
     assert (done.returncode, done.stderr) == (0, "")
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert {Path(record["images"][0]["source"]).name for record in records} == {*PICTURES, "marks.png"}
 
 
 @needs_bash
-def test_ask_each_goes_on_after_a_picture_that_fails(run: Run, tmp_path: Path) -> None:
+def test_ask_each_goes_on_after_a_picture_that_fails(
+    run: Run, server: Mapping[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     shutil.copy(SAMPLES / "shapes.png", tmp_path / "whole.png")
-    done = run(SAMPLES / "ask-each.sh", tmp_path, "--dry-run")
+    done = run(SAMPLES / "ask-each.sh", tmp_path, "--dry-run", settings=server)
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 1
     assert "error: " in done.stderr
@@ -415,8 +443,8 @@ def test_ask_each_says_what_is_missing(run: Run, tmp_path: Path) -> None:
 
 
 @needs_bash
-def test_ask_marks_asks_each_row(run: Run) -> None:
-    done = run(SAMPLES / "ask-marks.sh", "--dry-run", "--json")
+def test_ask_marks_asks_each_row(run: Run, server: Mapping[str, str]) -> None:
+    done = run(SAMPLES / "ask-marks.sh", "--dry-run", "--json", settings=server)
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(records) == len(ROWS)
@@ -427,7 +455,7 @@ def test_ask_marks_asks_each_row(run: Run) -> None:
 
 
 @needs_bash
-def test_ask_marks_prints_an_answer(run: Run, tmp_path: Path, tiny: Path) -> None:
+def test_ask_marks_prints_an_answer(run: Run, server: Mapping[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "two words"
     folder.mkdir()
     for name in ("ask-marks.sh", "street.jpg", "street-car-mask.png"):
@@ -435,7 +463,7 @@ def test_ask_marks_prints_an_answer(run: Run, tmp_path: Path, tiny: Path) -> Non
     rows = (SAMPLES / "marks.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
     (masked,) = [row for row in rows if "\t--mask\tstreet-car-mask.png" in row]
     (folder / "marks.tsv").write_text(rows[0] + masked, encoding="utf-8")
-    done = run("two words/ask-marks.sh", "--max-new-tokens", "4", "--quiet", model=tiny)
+    done = run("two words/ask-marks.sh", "--max-new-tokens", "4", "--quiet", settings=server)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("\n")
     assert done.stderr == "street.jpg --mask two words/street-car-mask.png:aqua\n"

@@ -1,4 +1,4 @@
-"""An image and what a file tells of it, gathered piece by piece, of which each may be damaged."""
+"""Annotated images, and how their regions are collected from files with damaged entries."""
 
 from __future__ import annotations
 
@@ -8,85 +8,89 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vipcli.annotations.values import DamageError, shown, word
+from vipcli.annotations.values import DamageError, one_line, quoted
 from vipcli.errors import AnnotationError
 from vipcli.marks.regions import Region
 
-_MOST_POINTS = 5_000_000
-"""A gibibyte of outlines. No image has so many, but small masks of noise in a file, well packed, do."""
+_MAX_POINTS = 5_000_000
+"""A gibibyte of outlines per image: beyond any real image, but a few compressed masks of noise exceed it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Annotated:
-    """An image and what a file tells of it."""
+class AnnotatedImage:
+    """An image and its annotations."""
 
     image: str
-    """The path of its file, below the folder of images; if it has a fault, perhaps only its name."""
+    """The path of the image file, below the image folder; with a fault, perhaps only the name."""
     regions: tuple[Region, ...] = ()
     id: str = ""
-    """Of the image in the file, else its name below the folder."""
+    """The image's id in the annotation file, or else its path relative to the folder."""
     question: str | None = None
-    """Of a file that asks, too. `<obj>`, `<obj1>` … in it stand for the regions with those labels."""
+    """A question from the file. `<obj>`, `<obj1>` … in it refer to the regions with those labels."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What else the file tells of the image, to be carried to its answers."""
+    """Other annotations of the image, copied to its answers."""
     fault: str | None = None
-    """Why there is nothing to ask about, or what was left out: one sentence."""
+    """Why the image cannot be used, or what was left out: one sentence."""
 
 
-class Gathered:
-    """The regions of one image, and the first of those that were damaged."""
+class RegionCollector:
+    """Collects the regions of one image, and remembers the first damaged one."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._points = 0
-        self._fault = ""
+        self._first_fault = ""
         self._damaged = 0
         self.regions: list[Region] = []
-        self.told: dict[str, dict[str, Any]] = {}
+        self.details: dict[str, dict[str, Any]] = {}
 
     @contextmanager
-    def sparing(self, what: str) -> Iterator[None]:
-        """Read an entry in here; if it is damaged, that is noted and nothing else happens."""
+    def skipping_damage(self, entry: str) -> Iterator[None]:
+        """A context in which to read an entry: if it is damaged, record that and go on."""
         try:
             yield
-        except DamageError as why:
+        except DamageError as error:
             self._damaged += 1
-            self._fault = self._fault or f"{what} in {shown(self._file)} is left out: {why}"
+            self._first_fault = self._first_fault or f"{entry} in {quoted(self._file)} is left out: {error}"
 
-    def add(self, region: Region, **facts: Any) -> None:
-        """Take a region and what else is known of it, as far as it is anything."""
+    def add(self, region: Region, **details: Any) -> None:
+        """Add a region and those of its details that are not empty."""
         points = self._points + sum(map(len, region.polygons))
-        if points > _MOST_POINTS:
-            raise DamageError("with it, the outlines of its image would not fit into memory")
+        if points > _MAX_POINTS:
+            raise DamageError("with it, the image would have more outlines than fit in memory")
         self._points = points
         self.regions.append(region)
-        if known := {name: fact for name, fact in facts.items() if fact}:
-            self.told[region.id] = known
+        if known := {name: value for name, value in details.items() if value}:
+            self.details[region.id] = known
 
-    def items(self, image: str, id: str, extra: Mapping[str, Any] | None = None) -> Iterator[Annotated]:
-        """The image with its regions, and another with its fault."""
+    def to_images(
+        self, image: str, id: str, extra: Mapping[str, Any] | None = None
+    ) -> Iterator[AnnotatedImage]:
+        """The image with its regions, followed by another item with the fault if entries were damaged."""
         extra = extra or {}
         if self.regions:
-            told = {**extra, "regions": self.told} if self.told else extra
-            yield Annotated(image, tuple(self.regions), id, extra=told)
+            with_details = {**extra, "regions": self.details} if self.details else extra
+            yield AnnotatedImage(image, tuple(self.regions), id, extra=with_details)
         if self._damaged:
-            others = f", and {self._damaged - 1} more likewise" if self._damaged > 1 else ""
-            yield Annotated(image, (), id, extra=extra, fault=f"{self._fault}{others}.")
+            more = f", and {self._damaged - 1} more like it" if self._damaged > 1 else ""
+            yield AnnotatedImage(image, (), id, extra=extra, fault=f"{self._first_fault}{more}.")
 
 
-def missing(
+def missing_image(
     name: object, id: str, file: Path, why: object, extra: Mapping[str, Any] | None = None
-) -> Annotated:
-    """What stands for an image that a file names in vain."""
-    name = word(name) or word(file.stem)
-    fault = f"In {shown(file)}, {str(why).removesuffix('.')}."
-    return Annotated(name, (), id or name, extra=extra or {}, fault=fault)
+) -> AnnotatedImage:
+    """A placeholder for an image that a file names but that cannot be found."""
+    name = one_line(name) or one_line(file.stem)
+    fault = f"In {quoted(file)}, {str(why).removesuffix('.')}."
+    return AnnotatedImage(name, (), id or name, extra=extra or {}, fault=fault)
 
 
-def read_each(files: Iterable[Path], read_one: Callable[[Path], Iterator[Annotated]]) -> Iterator[Annotated]:
-    """The images of many files, of which one may be damaged."""
+def read_each(
+    files: Iterable[Path], read_file: Callable[[Path], Iterator[AnnotatedImage]]
+) -> Iterator[AnnotatedImage]:
+    """Read many files; one that cannot be read yields an item with a fault."""
     for file in files:
         try:
-            yield from read_one(file)
+            yield from read_file(file)
         except AnnotationError as error:
-            yield Annotated("", (), word(file.name), fault=str(error))
+            yield AnnotatedImage("", (), one_line(file.name), fault=str(error))

@@ -1,4 +1,4 @@
-"""What lies in folders and around them, and the images that files name, in their folders and nowhere else."""
+"""List folders, and find the images that annotation files name without leaving the image folders."""
 
 from __future__ import annotations
 
@@ -8,124 +8,127 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from vipcli.annotations.values import DamageError, shown, word
+from vipcli.annotations.values import DamageError, one_line, quoted
 
 
 def files_in(folder: Path, *endings: str) -> list[Path]:
-    """The files in a folder whose names end so, by name, hidden ones left out."""
-    return _listed(folder, lambda entry: entry.name.lower().endswith(endings) and _is_file(entry))
+    """The files in a folder with one of these endings, sorted by name, without hidden files."""
+    return _list_names(folder, lambda entry: entry.name.lower().endswith(endings) and _is_file(entry))
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder, by name, without links, which may lead round in circles."""
-    return _listed(folder, lambda entry: entry.is_dir(follow_symlinks=False))
+    """The folders in a folder, sorted by name, without links, which may form a loop."""
+    return _list_names(folder, lambda entry: entry.is_dir(follow_symlinks=False))
 
 
-def _listed(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
-    # There may be millions of others.
+def _list_names(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+    # Keep only the wanted names: there may be millions of others.
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name[0] != "." and wanted(entry))
     return [folder / name for name in names]
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    # A link may lead in a circle.
+    # A link may form a loop.
     with suppress(OSError):
         return entry.is_file()
     return False
 
 
 def files_below(folder: Path, ending: str) -> Iterator[Path]:
-    """The files in a folder, then those in each of the folders in it."""
+    """The files with this ending in a folder, then those in its subfolders, recursively."""
     folders = [folder]
     while folders:
-        place = folders.pop()
-        yield from files_in(place, ending)
-        folders += reversed(folders_in(place))
+        current = folders.pop()
+        yield from files_in(current, ending)
+        folders += reversed(folders_in(current))
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures in a folder, by name."""
+    """The pictures in a folder, sorted by name."""
     from vipcli.pictures.images import ENDINGS
 
     return files_in(folder, *ENDINGS)
 
 
-def full(path: Path) -> Path:
-    """A path from the root on, without `..` in it."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - to resolve it would follow links, whose names count
+def absolute(path: Path) -> Path:
+    """An absolute path without `..`."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, whose names matter
 
 
-def above(folder: Path) -> Path:
-    """The folder that a folder is in."""
-    return folder.parent if folder.name not in ("", "..") else full(folder).parent
+def parent_of(folder: Path) -> Path:
+    """The parent of a folder, also of a relative one such as `.` or `..`."""
+    return folder.parent if folder.name not in ("", "..") else absolute(folder).parent
 
 
-def around(folder: Path) -> list[Path]:
-    """A folder and the two that it is in."""
-    return [folder, *islice(full(folder).parents, 2)]
+def nearby_folders(folder: Path) -> list[Path]:
+    """A folder, its parent, and the parent of that."""
+    return [folder, *islice(absolute(folder).parents, 2)]
 
 
-class Images:
-    """Finds images by what files call them, in the first of some folders and never outside it."""
+class ImageFinder:
+    """Finds images by name in the first of several folders that has them, and never outside the folders."""
 
     def __init__(self, *folders: Path) -> None:
         self._folders = {folder: folder.resolve() for folder in folders if folder.is_dir()}
-        self._shown = shown(folders[0])
+        self._quoted_folder = quoted(folders[0])
 
-    def named(self, *names: object) -> Path:
-        """The image of a path as a file gives it, or several paths, else the one of that bare name."""
-        words = [name.replace("\\", "/") for name in names if isinstance(name, str) and name.strip()]
-        if not words:
+    def by_name(self, *names: object) -> Path:
+        """Find an image by the paths that a file gives, or else by the file name in the last of them."""
+        paths = [name.replace("\\", "/") for name in names if isinstance(name, str) and name.strip()]
+        if not paths:
             raise DamageError("no image file is named")
-        return self._first([*words, PurePosixPath(words[-1]).name], shown(words[-1]))
+        return self._find_first([*paths, PurePosixPath(paths[-1]).name], quoted(paths[-1]))
 
-    def of_stem(self, stem: str) -> Path:
-        """The image whose name is this, whatever its ending."""
+    def by_stem(self, stem: str) -> Path:
+        """Find an image by its name without an ending."""
         from vipcli.pictures.images import ENDINGS
 
-        ways = (stem + ending for low in ENDINGS for ending in (low, low.upper()))
-        return self._first(ways, f"for {shown(stem)}")
+        candidates = (stem + ending for lower in ENDINGS for ending in (lower, lower.upper()))
+        return self._find_first(candidates, f"for {quoted(stem)}")
 
-    def beside(self, file: Path, name: object) -> Path:
-        """The image of a file for one: by its name as seen from the file or a folder, else the file's own."""
+    def for_file(self, file: Path, name: object) -> Path:
+        """Find the image of a one-image annotation file by the given name, or else by the file's own name.
+
+        The name is relative to the annotation file or to an image folder.
+        """
         if not isinstance(name, str) or not name.strip():
-            return self.of_stem(file.stem)
+            return self.by_stem(file.stem)
         name = name.replace("\\", "/")
         try:
-            # `../images/a.jpg` leads from the file, and is fine if it ends below the folder of images.
-            return self.named(str(full(file.parent / name)), name)
+            # `../images/a.jpg` is relative to the file, and fine if it ends up below the image folder.
+            return self.by_name(str(absolute(file.parent / name)), name)
         except DamageError:
-            bare = PurePosixPath(name)
-            if bare.suffix:
+            path = PurePosixPath(name)
+            if path.suffix:
                 raise
-            return self.of_stem(bare.name)
+            return self.by_stem(path.name)
 
     def stems(self) -> dict[str, Path]:
-        """The images by their names without endings; those of earlier folders come first."""
+        """The images by name without ending; earlier folders take precedence."""
         files = [file for folder in reversed(self._folders) for file in reversed(pictures_in(folder))]
         return {file.stem: file for file in files}
 
-    def _first(self, ways: Iterable[str], what: str) -> Path:
+    def _find_first(self, candidates: Iterable[str], wanted: str) -> Path:
         outside = False
-        for way in ways:
-            for folder, real in self._folders.items():
-                # Names may be too long, and links lead in a circle.
+        for candidate in candidates:
+            for folder, resolved in self._folders.items():
+                # Names may be too long, and links may form a loop.
                 with suppress(OSError, RuntimeError, ValueError):
-                    path = Path(os.path.normpath(folder / way))
+                    path = Path(os.path.normpath(folder / candidate))
                     if not path.is_file():
                         continue
-                    if path.resolve().is_relative_to(real):
-                        below = os.path.relpath(path, folder)
-                        return path if below.startswith("..") else folder / below
+                    if path.resolve().is_relative_to(resolved):
+                        relative = os.path.relpath(path, folder)
+                        return path if relative.startswith("..") else folder / relative
                     outside = True
         if outside:
-            raise DamageError(f"the image {what} lies outside the folder {self._shown}")
-        raise DamageError(f"there is no image {what} in the folder {self._shown}")
+            raise DamageError(f"the image {wanted} is outside the folder {self._quoted_folder}")
+        raise DamageError(f"there is no image {wanted} in the folder {self._quoted_folder}")
 
 
 def id_of(image: Path, file: Path, base: Path) -> str:
-    """An image's name below a folder; if it is not below it, as though it were beside its file."""
+    """An image's path relative to a folder; one elsewhere counts as beside its annotation file."""
     if not image.is_relative_to(base):
         image = (file.parent if file.is_relative_to(base) else base) / image.name
-    return word(image.relative_to(base).as_posix())
+    return one_line(image.relative_to(base).as_posix())

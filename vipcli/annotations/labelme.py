@@ -1,4 +1,4 @@
-"""labelme: a JSON file for each image, with shapes, and flags of theirs and its own."""
+"""labelme: a JSON file for each image, with shapes, and flags for the shapes and the image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vipcli.annotations.annotated import Annotated, Gathered, missing, read_each
-from vipcli.annotations.folders import Images, files_below, id_of
-from vipcli.annotations.parsing import read_json, unread
+from vipcli.annotations.annotated import AnnotatedImage, RegionCollector, missing_image, read_each
+from vipcli.annotations.folders import ImageFinder, files_below, id_of
+from vipcli.annotations.parsing import read_json, unreadable
 from vipcli.annotations.tracing import outlines
-from vipcli.annotations.values import DamageError, corners, numbers, score, told, word
+from vipcli.annotations.values import DamageError, corners, describe, numbers, one_line, score
 from vipcli.errors import ImageError
 from vipcli.geometry import XY, Polygon
 from vipcli.marks.regions import Region
@@ -23,58 +23,58 @@ _SHAPES = ("rectangle", "circle", "polygon", "line", "linestrip", "point", "poin
 
 
 def fits(content: object) -> bool:
-    """Whether JSON has shapes as labelme has them."""
+    """Check whether JSON content has labelme shapes."""
     return isinstance(content, dict) and isinstance(content.get("shapes"), list)
 
 
-def read(source: Path, images: Path | None, content: Any = None) -> Iterator[Annotated]:
-    """The image of a file, whose content may be known, or the images of the files below a folder."""
+def read(source: Path, images: Path | None, content: Any = None) -> Iterator[AnnotatedImage]:
+    """Read the image of a file, whose content may be passed, or the images of the files below a folder."""
     if source.is_dir():
-        return read_each(files_below(source, ".json"), lambda file: _image(file, None, images, source))
-    return _image(source, content, images, source.parent)
+        return read_each(files_below(source, ".json"), lambda file: _read_image(file, None, images, source))
+    return _read_image(source, content, images, source.parent)
 
 
-def gather(file: Path, content: Mapping[str, Any]) -> Gathered:
+def collect_regions(file: Path, content: Mapping[str, Any]) -> RegionCollector:
     """The regions of a file's shapes."""
-    gathered = Gathered(file)
+    collector = RegionCollector(file)
     for place, shape in enumerate(content["shapes"], 1):
-        with gathered.sparing(f"Shape {place}"):
+        with collector.skipping_damage(f"Shape {place}"):
             if not isinstance(shape, dict):
-                raise DamageError("it is no object")
-            flags, group = _flags(shape.get("flags")), word(shape.get("group_id"))
+                raise DamageError("it is not an object")
+            flags, group = _set_flags(shape.get("flags")), one_line(shape.get("group_id"))
             for region in _regions(shape, str(place)):
-                gathered.add(region, flags=flags, group_id=group)
-    gathered.regions = _grouped(gathered.regions, gathered.told)
-    return gathered
+                collector.add(region, flags=flags, group_id=group)
+    collector.regions = _merge_groups(collector.regions, collector.details)
+    return collector
 
 
-def _image(file: Path, content: Any, images: Path | None, base: Path) -> Iterator[Annotated]:
+def _read_image(file: Path, content: Any, images: Path | None, base: Path) -> Iterator[AnnotatedImage]:
     content = read_json(file) if content is None else content
     if not fits(content):
-        raise unread(file, "has no `shapes` as labelme has them.")
+        raise unreadable(file, "has no labelme `shapes`.")
     name = content.get("imagePath")
     try:
-        path = Images(images or file.parent).beside(file, name)
-    except DamageError as why:
-        yield missing(name, "", file, why)
+        path = ImageFinder(images or file.parent).for_file(file, name)
+    except DamageError as error:
+        yield missing_image(name, "", file, error)
         return
-    flags = _flags(content.get("flags"))
+    flags = _set_flags(content.get("flags"))
     id = id_of(path, file, images or base)
-    yield from gather(file, content).items(str(path), id, {"flags": flags} if flags else None)
+    yield from collect_regions(file, content).to_images(str(path), id, {"flags": flags} if flags else None)
 
 
-def _flags(flags: object) -> list[str]:
+def _set_flags(flags: object) -> list[str]:
     """The names of the flags that are set."""
     if not isinstance(flags, dict):
         return []
-    return [name for flag, value in islice(flags.items(), 100) if value is True and (name := word(flag))]
+    return [name for flag, value in islice(flags.items(), 100) if value is True and (name := one_line(flag))]
 
 
-def _grouped(regions: Iterable[Region], facts: Mapping[str, Mapping[str, Any]]) -> list[Region]:
-    """Outlines of one label in one group are parts of one thing, as of a car behind a post."""
+def _merge_groups(regions: Iterable[Region], details: Mapping[str, Mapping[str, Any]]) -> list[Region]:
+    """Merge outlines with the same label and group: parts of one object, such as a car behind a post."""
     groups: dict[object, list[Region]] = {}
     for region in regions:
-        group = facts.get(region.id, {}).get("group_id")
+        group = details.get(region.id, {}).get("group_id")
         key = (group, region.label) if group and region.polygons else region.id
         groups.setdefault(key, []).append(region)
     return [
@@ -84,23 +84,23 @@ def _grouped(regions: Iterable[Region], facts: Mapping[str, Mapping[str, Any]]) 
 
 
 def _regions(shape: Mapping[str, Any], id: str) -> Iterator[Region]:
-    label, sure = word(shape.get("label")), score(shape.get("score"))
+    label, confidence = one_line(shape.get("label")), score(shape.get("score"))
     kind, points = shape.get("shape_type") or "polygon", _points(shape.get("points"))
     if kind == "points" and len(points) > 1:
         for part, point in enumerate(points, 1):
-            yield Region("point", (point,), (), None, label, f"{id}.{part}", sure)
+            yield Region("point", (point,), (), None, label, f"{id}.{part}", confidence)
     else:
-        yield Region(*_place(kind, points, shape.get("mask")), None, label, id, sure)
+        yield Region(*_geometry(kind, points, shape.get("mask")), None, label, id, confidence)
 
 
-def _place(kind: object, points: Polygon, mask: object) -> tuple[str, Polygon, tuple[Polygon, ...]]:
-    """The kind of mark that a shape becomes, its points and its outlines."""
+def _geometry(kind: object, points: Polygon, mask: object) -> tuple[str, Polygon, tuple[Polygon, ...]]:
+    """The kind of mark for a shape, its points and its outlines."""
     match kind:
         case "rectangle" if len(points) in (2, 4):
             return "box", corners(points), ()
         case "circle" if len(points) == 2:
-            (x, y), rim = points[0], math.dist(*points)
-            return "ellipse", ((x - rim, y - rim), (x + rim, y + rim)), ()
+            (x, y), radius = points[0], math.dist(*points)
+            return "ellipse", ((x - radius, y - radius), (x + radius, y + radius)), ()
         case "polygon" | "oriented_rectangle" if len(points) > 2:
             return "contour", (), (points,)
         case "line" | "linestrip" if len(set(points)) > 1:
@@ -108,11 +108,11 @@ def _place(kind: object, points: Polygon, mask: object) -> tuple[str, Polygon, t
         case "point" | "points" if len(points) == 1:
             return "point", points, ()
         case "mask" if points:
-            return "mask", (), _masked(mask, points[0])
+            return "mask", (), _outlines_of_mask(mask, points[0])
         case str() if kind in _SHAPES:
             raise DamageError(f"its points do not make a {kind}")
         case _:
-            raise DamageError(f"its type is {told(kind)}, which is not known")
+            raise DamageError(f"its type {describe(kind)} is unknown")
 
 
 def _points(values: object) -> Polygon:
@@ -124,8 +124,8 @@ def _points(values: object) -> Polygon:
     return tuple((x, y) for x, y in points)
 
 
-def _masked(data: object, corner: XY) -> tuple[Polygon, ...]:
-    """The outlines of a small mask image within the file, laid with its corner there."""
+def _outlines_of_mask(data: object, corner: XY) -> tuple[Polygon, ...]:
+    """The outlines of an embedded mask image whose top left corner is at `corner`."""
     from vipcli.pictures.images import read_picture
 
     if not isinstance(data, str):
@@ -137,5 +137,5 @@ def _masked(data: object, corner: XY) -> tuple[Polygon, ...]:
     # labelme writes 1 for white.
     polygons = outlines(pixels.max(axis=2) > 0, *corner)
     if not polygons:
-        raise DamageError("its mask image marks nothing")
+        raise DamageError("its mask image is empty")
     return polygons

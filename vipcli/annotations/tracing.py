@@ -1,4 +1,4 @@
-"""Outlines of masks that stand in files: as small images, or as run lengths."""
+"""Trace the outlines of masks stored in annotation files, as small images or run lengths."""
 
 from __future__ import annotations
 
@@ -14,61 +14,61 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_MOST_PARTS = 1000
-"""So many parts of one region are looked at for whether they overlap; no thing is in more pieces."""
-_MOST_EDGES = 2_000_000
-"""Between pixels within a mask and others. Noise has hundreds of times as many, in a few kilobytes of PNG,
-and its outlines would fill any memory."""
+_MAX_PARTS = 1000
+"""How many parts of one region are checked for overlaps; real objects have far fewer."""
+_MAX_EDGES = 2_000_000
+"""The limit on edges between pixels inside and outside a mask. A few kilobytes of PNG noise have hundreds of
+times as many, and their outlines would exhaust memory."""
 
 
 def outlines(mask: NDArray[np.bool_], left: float, top: float) -> tuple[Polygon, ...]:
-    """The outlines of what is true in a mask whose first pixel lies there."""
+    """The outlines of a mask whose top left pixel is at (left, top)."""
     from vipcli.marks.drawing import trace
 
-    if (mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum() > _MOST_EDGES:
-        raise DamageError("its mask is too ragged to have an outline")
+    if (mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum() > _MAX_EDGES:
+        raise DamageError("its mask is too noisy to be outlined")
     return tuple(tuple((x + left, y + top) for x, y in outline) for outline in trace(mask))
 
 
-def united(parts: tuple[Polygon, ...]) -> tuple[Polygon, ...]:
-    """The parts of one region as outlines that do not cross: where parts overlap, they add up.
+def merge_overlapping(parts: tuple[Polygon, ...]) -> tuple[Polygon, ...]:
+    """Merge the overlapping parts of a region, so that its outlines do not cross.
 
-    Drawn as they are, they would leave a hole there.
+    Drawn as they are, overlaps would become holes.
     """
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
-    frames = [bounds_of(part) for part in parts]
-    if not any(_overlap(one, other) for one, other in combinations(frames[:_MOST_PARTS], 2)):
+    boxes = [bounds_of(part) for part in parts]
+    if not any(_overlap(first, second) for first, second in combinations(boxes[:_MAX_PARTS], 2)):
         return parts
     x1, y1, x2, y2 = bounds_of([point for part in parts for point in part])
     if (x2 - x1 + 2) * (y2 - y1 + 2) > DEFAULT_MAX_PIXELS:
-        raise DamageError("its outlines are larger than any picture")
+        raise DamageError("its outlines are larger than the largest picture")
     from vipcli.marks.drawing import unite
 
     return unite(parts)
 
 
-def _overlap(one: Bounds, other: Bounds) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(a: Bounds, b: Bounds) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def outlines_of_runs(size: object, counts: object) -> tuple[Polygon, ...]:
-    """The outlines of a mask given by COCO's run lengths, which go down its columns.
+def outlines_of_run_lengths(size: object, counts: object) -> tuple[Polygon, ...]:
+    """The outlines of a mask given as COCO run lengths, which run down its columns.
 
-    pycocotools makes such masks too, but never tells the lengths, which must be sound before anything is
-    made of them; and with them at hand, the mask is a line of numpy. The tests compare with it.
+    pycocotools decodes such masks too, but does not expose the lengths, which must be validated before a mask
+    is allocated. The tests compare with it.
     """
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     sides = numbers(size)
     if len(sides) != 2 or any(side < 1 or side != int(side) for side in sides):
-        raise DamageError("the size of its run lengths is not two whole numbers")
+        raise DamageError("the size of its run-length mask is not two whole numbers")
     height, width = map(int, sides)
     if width * height > DEFAULT_MAX_PIXELS:
-        raise DamageError(f"its run lengths are for {width} × {height} pixels, which is too many")
+        raise DamageError(f"its run-length mask is {width} × {height} pixels, which is too many")
     lengths = _lengths(counts)
     if min(lengths, default=-1) < 0 or sum(lengths) != width * height:
-        raise DamageError(f"its run lengths do not fill {width} × {height} pixels")
+        raise DamageError(f"its run lengths do not add up to {width} × {height} pixels")
     return _outlines_of_lengths(lengths, height)
 
 
@@ -78,32 +78,32 @@ def _outlines_of_lengths(lengths: Sequence[int], height: int) -> tuple[Polygon, 
     ends = np.cumsum(lengths)
     white = 2 * np.flatnonzero(lengths[1::2]) + 1
     if not len(white):
-        raise DamageError("its run lengths mark nothing")
-    # Only the columns that have some white are laid out.
+        raise DamageError("its run-length mask is empty")
+    # Decode only the columns that contain some of the mask.
     left, right = int(ends[white[0] - 1]) // height, -(-int(ends[white[-1]]) // height)
-    within = np.diff(ends.clip(left * height, right * height), prepend=left * height)
-    mask = np.repeat(np.arange(len(ends)) % 2 == 1, within).reshape(-1, height).T
+    lengths_within = np.diff(ends.clip(left * height, right * height), prepend=left * height)
+    mask = np.repeat(np.arange(len(ends)) % 2 == 1, lengths_within).reshape(-1, height).T
     return outlines(mask, left, 0)
 
 
 def _lengths(counts: object) -> list[int]:
     match counts:
         case str():
-            return _unpacked(counts)
+            return _decode_lengths(counts)
         case list() if all(type(count) is int for count in counts):
             return counts
         case list():
             raise DamageError("its run lengths are not whole numbers")
         case _:
-            raise DamageError("its run lengths are neither a list nor a text")
+            raise DamageError("its run lengths are neither a list nor a string")
 
 
-def _unpacked(text: str) -> list[int]:
-    """Run lengths from COCO's text for them: five bits a letter, each length less that of two before."""
+def _decode_lengths(text: str) -> list[int]:
+    """Decode COCO's compressed run lengths: five bits per character, each relative to the one two before."""
     lengths: list[int] = []
     value = shift = 0
-    for letter in text:
-        bits = ord(letter) - 48
+    for character in text:
+        bits = ord(character) - 48
         if not 0 <= bits < 64 or shift > 30:
             raise DamageError("its run lengths are damaged")
         value |= (bits & 31) << shift
@@ -115,5 +115,5 @@ def _unpacked(text: str) -> list[int]:
         lengths.append(value + lengths[-2] if len(lengths) > 2 else value)
         value = shift = 0
     if shift:
-        raise DamageError("its run lengths are cut off")
+        raise DamageError("its run lengths are truncated")
     return lengths

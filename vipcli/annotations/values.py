@@ -1,4 +1,4 @@
-"""Numbers, points and words out of files, which may hold anything in their place, and how that is told."""
+"""Validate the numbers, points and labels in annotation files, and describe bad values in messages."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ from vipcli.marks.kinds import LIMIT
 
 
 class DamageError(Exception):
-    """Why something in a file cannot be used, as the end of a sentence."""
+    """Why an entry in a file cannot be used: a phrase that ends a sentence."""
 
 
-def shown(name: object) -> str:
-    """How a message names a file or what stands in one: on one line, and not endlessly."""
+def quoted(name: object) -> str:
+    """A name as messages quote it: on one line, shortened if long."""
     text = repr(str(name))
     return text if len(text) <= 60 else f"{text[:20]}…{text[-39:]}"
 
 
-def word(value: object) -> str:
-    """A label or an id on one line, without what would play tricks on a terminal."""
+def one_line(value: object) -> str:
+    """A label or id as one line of at most 200 printable characters; empty if not a string or number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     try:
         text = " ".join(str(value).split())[:200]
-    # Whole numbers of thousands of digits.
+    # An integer with thousands of digits.
     except ValueError:
         return ""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def number(value: object) -> float:
-    """A number as JSON, XML and plain text have it."""
+    """Convert a value from JSON, XML or plain text to a finite number within reach of a picture."""
     try:
-        found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        result = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found):
-        raise DamageError(f"it has {told(value)} where a number belongs")
-    if abs(found) > LIMIT:
-        raise DamageError(f"its {told(value)} lies far outside any picture")
-    return found
+        result = math.nan
+    if not math.isfinite(result):
+        raise DamageError(f"it has {describe(value)} where a number belongs")
+    if abs(result) > LIMIT:
+        raise DamageError(f"its coordinate {describe(value)} is far outside any picture")
+    return result
 
 
 def numbers(values: object) -> list[float]:
-    """A list of numbers as JSON has it."""
+    """Convert a JSON list to numbers."""
     if not isinstance(values, list):
-        raise DamageError(f"it has {told(values)} where a list of numbers belongs")
+        raise DamageError(f"it has {describe(values)} where a list of numbers belongs")
     return [number(value) for value in values]
 
 
 def score(value: object) -> float | None:
-    """How sure a model was; None where a file does not say."""
+    """A detector's confidence; None if the file has none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    # What is not a number is not within it, either.
+    # The comparison is false for NaN, too.
     return float(value) if abs(value) <= LIMIT else None
 
 
 def polygon(coordinates: Sequence[float]) -> Polygon:
-    """An outline, from x and y in turn."""
+    """An outline from alternating x and y coordinates."""
     if len(coordinates) % 2:
         raise DamageError("one of its points has only one coordinate")
     if len(coordinates) < 6:
@@ -69,22 +69,22 @@ def polygon(coordinates: Sequence[float]) -> Polygon:
 
 
 def corners(points: Iterable[XY]) -> tuple[XY, XY]:
-    """The first and last corner of the upright rectangle around points."""
+    """The top left and bottom right corners of the bounding box of points."""
     xs, ys = zip(*points, strict=True)
     return (min(xs), min(ys)), (max(xs), max(ys))
 
 
-def told(value: object) -> str:
-    """How a message names a value out of a file, which may be anything and of any size."""
+def describe(value: object) -> str:
+    """A value from a file as messages describe it, whatever its type and size."""
     match value:
         case str():
-            return shown(value)
+            return quoted(value)
         case None:
             return "nothing"
         case bool():
             return "true" if value else "false"
         case int() | float():
-            # Whole numbers of thousands of digits cannot even be written.
+            # Formatting an integer with thousands of digits would fail.
             return "a huge number" if abs(value) >= 1e20 else f"{value:g}"
         case list():
             return "a list"

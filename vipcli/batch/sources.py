@@ -28,7 +28,7 @@ from vipcli.errors import Message, UsageError
 from vipcli.files import is_folder, path_exists, quote, read_failure, reading, reading_parts, source_exists
 
 if TYPE_CHECKING:
-    from vipcli.annotations.reading import Annotated
+    from vipcli.annotations.reading import AnnotatedImage
 
 PHOTOS = "photos"
 """The form of a folder of pictures without annotations."""
@@ -266,7 +266,7 @@ def _from_annotations(path: Path, options: ItemOptions) -> ItemStream:
     return ItemStream(items, len(items), tuple(columns))
 
 
-def items_of(annotated: Annotated, options: ItemOptions) -> Iterator[Item]:
+def items_of(annotated: AnnotatedImage, options: ItemOptions) -> Iterator[Item]:
     """The items of an annotated image: one per region, or one for all regions together."""
     name = annotated.id or public_name(annotated.image)
     question = options.question if options.question is not None else annotated.question
