@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -145,3 +148,51 @@ def test_no_test_module_imports_another() -> None:
         for target in imports(file.read_text(encoding="utf-8"))
         if target.startswith("tests.test_")
     ]
+
+
+def test_each_class_name_stands_once() -> None:
+    places: dict[str, list[str]] = {}
+    for name, file in modules().items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    assert len(places) > 150
+    assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
+def test_the_core_names_no_options() -> None:
+    """Advice names settings in braces, since only a front end knows how they are written there."""
+    fronts = ("vipcli.__main__", "vipcli.cli", "vipcli.training")
+    options = re.compile(r"(?<![\w-])--[a-z]")
+    found = [
+        f"{name}: {text}"
+        for name, file in modules().items()
+        if not f"{name}.".startswith(tuple(f"{front}." for front in fronts))
+        for text in messages(ast.parse(file.read_text(encoding="utf-8")))
+        if options.search(text)
+    ]
+    assert not found
+
+
+def messages(tree: ast.Module) -> Iterator[str]:
+    """The texts in a module that are no docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_functions_fit_on_a_screen() -> None:
+    long = {
+        f"{name}.{node.name}"
+        for name, file in modules().items()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.body[0].lineno >= 50
+    }
+    assert not long

@@ -109,11 +109,11 @@ class Model:
         from vipcli.serving import client
 
         try:
-            held = client.find_server()
+            server = client.find_server()
         # A broken server must not get in the way of an answer.
         except VipcliError:
             return None
-        return held if held is not None and held.matches(checkpoint, asdict(self.setup)) else None
+        return server if server is not None and server.matches(checkpoint, asdict(self.setup)) else None
 
     def local(self) -> BatchAnswerer:
         """Load the model in this process."""
@@ -122,26 +122,24 @@ class Model:
 
             return LocalModel(self.checkpoint, self.setup, resident=self._resident)
 
-    def connect(self, held: ServerInfo | None) -> Answerer:
+    def connect(self, server: ServerInfo | None) -> Answerer:
         """The model of the running server, or else one in this process."""
-        if held is None:
+        if server is None:
             return self.local()
         from vipcli.serving.client import Fallback, RemoteModel
 
         return Fallback(RemoteModel(), self.local, self._events.note)
 
-    def start_server(self, keep_alive: float) -> ServerInfo | None:
-        """Start a server that ends after `keep_alive` idle seconds; None if another model has one."""
+    def start_server(self, keep_alive: float) -> ServerInfo:
+        """Start a server that ends after `keep_alive` idle seconds, unless one is running already."""
         from vipcli.serving import control
 
         with self._events.loading(f"Starting a server with {self.checkpoint.name} …"):
-            held = control.start(self.checkpoint, self.setup, self.settings, keep_alive)
-        if held.matches(self.checkpoint, asdict(self.setup)):
-            return held
-        self._events.note(
-            f"The running server holds {held.model}, or runs it differently. vipcli serve --stop ends it."
-        )
-        return None
+            return control.start(self.checkpoint, self.setup, self.settings, keep_alive)
+
+    def is_held_by(self, server: ServerInfo) -> bool:
+        """Whether a server holds this checkpoint in this setup."""
+        return server.matches(self.checkpoint, asdict(self.setup))
 
     @cached_property
     def answerer(self) -> Answerer:

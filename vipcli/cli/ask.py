@@ -149,7 +149,12 @@ def _prepare(
 
 def _connect(model: Model, server: ServerInfo | None, keep_alive: str | None, outputs: Outputs) -> Answerer:
     if keep_alive is not None and server is None:
-        server = model.start_server(config.parse_value(config.parse_duration, keep_alive, "--keep-alive"))
+        seconds = config.parse_value(config.parse_duration, keep_alive, "--keep-alive")
+        server = model.start_server(seconds)
+        if not model.is_held_by(server):
+            text = f"The running server holds {server.model}, or runs it differently."
+            notes([f"{text} End it with vipcli serve --stop."], quiet=bool(outputs.quiet))
+            server = None
     if server is not None and outputs.verbose:
         output.note(f"Answered by the running server: {server.model} on {server.device}.")
     return model.connect(server)
