@@ -1,6 +1,6 @@
 """Commands that are imported on first use, with help under headings: all that depends on Typer's internals.
 
-Checked with Typer 0.29. It relies on these: a group keeps its commands in the mapping `commands`;
+It relies on these: a group keeps its commands in the mapping `commands`;
 `format_help_text`, `format_options` and `format_commands` write the parts of the help; a parameter keeps its
 heading in `rich_help_panel`; `make_parser(ctx).parse_args` returns the order in which options were typed.
 """
@@ -15,6 +15,8 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+CHECKED_VERSIONS = ("0.29",)
+"""The minor versions of Typer with which all of this was seen to work."""
 TYPED_MARKS = "vipcli.typed_marks"
 
 _PLAIN: dict[str, Any] = {
