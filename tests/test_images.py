@@ -1163,7 +1163,7 @@ def test_a_picture_too_large_for_its_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a", "does not say which kind"),
+        ("a", "does not say which format"),
         ("a.txt", "Let it end in .png"),
         ("png", "does not say"),
         (".png", "does not say"),

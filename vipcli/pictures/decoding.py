@@ -45,7 +45,7 @@ _SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 # These move the top row of a stored picture to the bottom or to the right.
 _REVERSING = {_TURNS[orientation] for orientation in (3, 4, 6, 7)}
 _BITS_PER_SAMPLE = 258
-# Pixels converted at a time: enough to be fast, few enough to take no memory worth mentioning.
+# Pixels converted at a time: enough to be fast, few enough to take little memory.
 _STRIP = 2**20
 
 _HEAD = 1024
@@ -96,68 +96,69 @@ _OTHER_BEGINNINGS = (
 )
 
 
-def decode(file: PictureFile, shown: str, max_pixels: int) -> Pixels:
+def decode(file: PictureFile, label: str, max_pixels: int) -> Pixels:
     """The RGB pixels of a file, upright, transparent parts laid over white."""
-    with opened(file, shown, max_pixels) as image:
+    with opened(file, label, max_pixels) as image:
         image.load()
         return to_pixels(image, WHITE)
 
 
-def decode_gray(file: PictureFile, shown: str, max_pixels: int) -> Pixels:
+def decode_gray(file: PictureFile, label: str, max_pixels: int) -> Pixels:
     """The gray levels of a file, height × width, upright, transparent parts laid over black."""
-    with opened(file, shown, max_pixels) as image:
+    with opened(file, label, max_pixels) as image:
         image.load()
         return to_pixels(image, BLACK, gray=True)
 
 
-def from_pillow(image: Image.Image, shown: str, max_pixels: int) -> Pixels:
+def from_pillow(image: Image.Image, label: str, max_pixels: int) -> Pixels:
     """The RGB pixels of a Pillow image, upright, transparent parts laid over white."""
     if 0 in image.size:
-        raise ImageError(f"{shown} has no pixels.")
-    check_size(image.size, shown, max_pixels)
+        raise ImageError(f"{label} has no pixels.")
+    check_size(image.size, label, max_pixels)
     try:
-        # First, since a TIFF is turned by Pillow as it is loaded, and says so only then.
-        image.load()
+        # Before its orientation is read: Pillow turns a TIFF itself while it loads it.
+        with _QUIET_PILLOW:
+            image.load()
     except Exception as error:
-        raise _damaged(shown) from error
+        raise _damaged(label) from error
     return to_pixels(image, WHITE)
 
 
 @contextmanager
-def opened(file: PictureFile, shown: str, max_pixels: int) -> Iterator[Image.Image]:
-    """An image that is about to be read; whatever goes wrong with it becomes an ImageError."""
+def opened(file: PictureFile, label: str, max_pixels: int) -> Iterator[Image.Image]:
+    """Open an image; whatever then goes wrong with it becomes an ImageError."""
     file.seek(0)
     head = file.read(_HEAD)
     if not head:
-        raise ImageError(f"{shown} is empty.")
+        raise ImageError(f"{label} is empty.")
     with _QUIET_PILLOW:
         if not _KNOWN_BEGINNING.match(head):
-            _refuse_other_formats(file, head, shown)
+            _refuse_other_formats(file, head, label)
         try:
             with Image.open(file, formats=READABLE) as image:
-                check_size(image.size, shown, max_pixels)
+                check_size(image.size, label, max_pixels)
                 yield image
         except ImageError:
             raise
         except MemoryError as error:
-            raise ImageError(f"{shown} does not fit into memory.", "Make it smaller first.") from error
+            raise ImageError(f"{label} does not fit into memory.", "Make it smaller first.") from error
         except UnidentifiedImageError as error:
             if _KNOWN_BEGINNING.match(head):
-                raise _damaged(shown) from error
+                raise _damaged(label) from error
             raise ImageError(
-                f"{shown} is not a picture that can be read.", "JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF can."
+                f"{label} is not a picture that can be read.", "JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF can."
             ) from error
         # Damaged data can make a decoder fail in any way: struct, zlib, index, assertion and key errors too.
         except Exception as error:
-            raise _damaged(shown) from error
+            raise _damaged(label) from error
 
 
-def check_size(size: tuple[int, int], shown: str, max_pixels: int) -> None:
+def check_size(size: tuple[int, int], label: str, max_pixels: int) -> None:
     """Refuse a picture of too many pixels."""
     width, height = size
     if width * height > max_pixels:
         raise ImageError(
-            f"{shown} is {width} × {height} pixels, more than the limit of {max_pixels:,}.",
+            f"{label} is {width} × {height} pixels, more than the limit of {max_pixels:,}.",
             "Raise it with {max_pixels} if there is memory enough.",
         )
 
@@ -254,14 +255,14 @@ def _libtiff_handlers() -> tuple[Callable[[int | None], int | None], ...]:
     return handlers
 
 
-def _refuse_other_formats(file: PictureFile, head: bytes, shown: str) -> None:
+def _refuse_other_formats(file: PictureFile, head: bytes, label: str) -> None:
     """Name the format of a file that is no picture, or one of a format that vipcli leaves to others.
 
     TGA has no magic number, so its decoder would try such a file and call it damaged.
     """
     for beginning, fact, advice in _OTHER_BEGINNINGS:
         if beginning.match(head.removeprefix(b"\xef\xbb\xbf")):
-            raise ImageError(f"{shown} {fact}.", advice)
+            raise ImageError(f"{label} {fact}.", advice)
     Image.init()
     # A format without a magic number would take anything for its own.
     others = [
@@ -278,21 +279,21 @@ def _refuse_other_formats(file: PictureFile, head: bytes, shown: str) -> None:
         file.seek(0)
     in_words = f" ({description})" if description and description != name else ""
     raise ImageError(
-        f"{shown} is in the format {name}{in_words}, which vipcli does not read.", "Convert it to PNG first."
+        f"{label} is in the format {name}{in_words}, which vipcli does not read.", "Convert it to PNG first."
     )
 
 
-def _damaged(shown: str) -> ImageError:
+def _damaged(label: str) -> ImageError:
     return ImageError(
-        f"{shown} is damaged or cut off.", "Get it again, or save it again with another program."
+        f"{label} is damaged or cut off.", "Get it again, or save it again with another program."
     )
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What sets a loaded image upright; EXIF data too broken to say leaves it as it is."""
+    """What turns a loaded image upright; None where it is upright or its EXIF data is broken."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    # As with the picture itself, there is no end to the ways of being broken.
+    # Damaged EXIF data raises as many kinds of errors as damaged pictures.
     except Exception:
         return None
 
@@ -301,7 +302,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _flattening(image: Image.Image, paper: int) -> Callable[[Image.Image], Image.Image]:
-    """What turns strips of an image into opaque ones of eight bits."""
+    """A function that makes a strip of this image opaque, with eight bits a channel."""
     if image.mode == "F":
         unit = all(_lies_in_unit(np.asarray(strip)) for _, strip in _strips(image))
         return lambda strip: _with_hole(strip, _from_floats(np.asarray(strip), unit), paper)

@@ -26,8 +26,8 @@ _PIECE = 2**16
 _ANY_HEADER = zlib.MAX_WBITS | 32
 
 
-def fetch(url: str, shown: str) -> io.BytesIO:
-    """Download an address, called `shown` in messages, within the limits of size and time."""
+def fetch(url: str, label: str) -> io.BytesIO:
+    """Download an address, called `label` in messages, within the limits of size and time."""
     # Slow to import, and most pictures are files.
     import asyncio
 
@@ -35,22 +35,22 @@ def fetch(url: str, shown: str) -> io.BytesIO:
 
     async def download() -> io.BytesIO:
         # Only cancelling a task gets rid of a server that sends its response, or its headers, byte by byte.
-        async with asyncio.timeout(DEADLINE), _client(shown) as client:
-            return await _follow(client, url, shown)
+        async with asyncio.timeout(DEADLINE), _client(label) as client:
+            return await _follow(client, url, label)
 
     try:
         return _run(download)
     except (TimeoutError, httpx.TimeoutException) as error:
-        raise ImageError(f"{shown} cannot be fetched: the server is too slow.", "Try again later.") from error
+        raise ImageError(f"{label} cannot be fetched: the server is too slow.", "Try again later.") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
         # Cut at the wrong places, an address can show its password.
-        name = shown if "@" not in url else "The address"
+        name = label if "@" not in url else "The address"
         raise ImageError(
             f"{name} does not lead to an http or https address.", "Check how it is written."
         ) from error
     # A port beyond all ports comes back as a group of errors from the layers below.
     except (httpx.HTTPError, zlib.error, OSError, OverflowError, ExceptionGroup) as error:
-        raise _fetch_error(error, shown) from error
+        raise _fetch_error(error, label) from error
 
 
 def _run(download: Callable[[], Coroutine[Any, Any, io.BytesIO]]) -> io.BytesIO:
@@ -67,7 +67,7 @@ def _run(download: Callable[[], Coroutine[Any, Any, io.BytesIO]]) -> io.BytesIO:
         return pool.submit(lambda: asyncio.run(download())).result()
 
 
-def _client(shown: str) -> httpx.AsyncClient:
+def _client(label: str) -> httpx.AsyncClient:
     import httpx
 
     # Pictures are compressed already.
@@ -76,47 +76,47 @@ def _client(shown: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(timeout=TIMEOUT, headers=headers)
     except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
         raise ImageError(
-            f"{shown} cannot be fetched: a proxy or certificate named in the environment cannot be used.",
+            f"{label} cannot be fetched: a proxy or certificate named in the environment cannot be used.",
             "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE.",
         ) from error
 
 
-async def _follow(client: httpx.AsyncClient, url: str, shown: str) -> io.BytesIO:
+async def _follow(client: httpx.AsyncClient, url: str, label: str) -> io.BytesIO:
     """The body at the end of the redirects; bodies on the way, of any length, are left unread."""
     request = client.build_request("GET", url)
     for _ in range(MAX_REDIRECTS + 1):
         response = await client.send(request, stream=True)
         try:
             if response.next_request is None:
-                return await _read_body(response, shown)
+                return await _read_body(response, label)
             request = response.next_request
         finally:
             await response.aclose()
-    raise ImageError(f"{shown} cannot be fetched: it is redirected too many times.")
+    raise ImageError(f"{label} cannot be fetched: it is redirected too many times.")
 
 
-async def _read_body(response: httpx.Response, shown: str) -> io.BytesIO:
+async def _read_body(response: httpx.Response, label: str) -> io.BytesIO:
     if not response.is_success:
-        raise _status_error(response.status_code, shown)
+        raise _status_error(response.status_code, label)
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > MAX_BYTES:
-        raise _too_large(shown)
+        raise _too_large(label)
     buffer = io.BytesIO()
-    inflate = _decompressor(response.headers.get("Content-Encoding", ""), shown)
+    inflate = _decompressor(response.headers.get("Content-Encoding", ""), label)
     # httpx would expand a whole chunk before its size could be checked.
     async for chunk in response.aiter_raw():
         if inflate is None:
-            append_limited(buffer, chunk, shown)
+            append_limited(buffer, chunk, label)
             continue
         while chunk and not inflate.eof:
-            append_limited(buffer, inflate.decompress(chunk, _PIECE), shown)
+            append_limited(buffer, inflate.decompress(chunk, _PIECE), label)
             chunk = inflate.unconsumed_tail
     if inflate is not None:
-        append_limited(buffer, inflate.flush(), shown)
+        append_limited(buffer, inflate.flush(), label)
     return buffer
 
 
-def _decompressor(encoding: str, shown: str) -> zlib._Decompress | None:
+def _decompressor(encoding: str, label: str) -> zlib._Decompress | None:
     """What expands a response that a server compresses unasked; None where it does not."""
     match encoding.strip().lower():
         case "" | "identity":
@@ -125,12 +125,12 @@ def _decompressor(encoding: str, shown: str) -> zlib._Decompress | None:
             return zlib.decompressobj(_ANY_HEADER)
         case _:
             raise ImageError(
-                f"{shown} cannot be fetched: the server compresses it as {encoding[:40]!r}.",
+                f"{label} cannot be fetched: the server compresses it as {encoding[:40]!r}.",
                 "Download it with a browser, and name the file.",
             )
 
 
-def _status_error(code: int, shown: str) -> ImageError:
+def _status_error(code: int, label: str) -> ImageError:
     advice = None
     match code:
         case 401 | 403:
@@ -143,10 +143,10 @@ def _status_error(code: int, shown: str) -> ImageError:
             meaning, advice = " (server error)", "Try again later."
         case _:
             meaning = " instead of a picture"
-    return ImageError(f"{shown} cannot be fetched: the server answered {code}{meaning}.", advice)
+    return ImageError(f"{label} cannot be fetched: the server answered {code}{meaning}.", advice)
 
 
-def _fetch_error(error: BaseException, shown: str) -> ImageError:
+def _fetch_error(error: BaseException, label: str) -> ImageError:
     """An error that states the first cause of a network failure that means something to a person."""
     reason, advice = "the connection failed or was cut off", "Try again."
     cause: BaseException | None = error
@@ -155,7 +155,7 @@ def _fetch_error(error: BaseException, shown: str) -> ImageError:
             reason, advice = known
             break
         cause = cause.__cause__ or cause.__context__
-    return ImageError(f"{shown} cannot be fetched: {reason}.", advice)
+    return ImageError(f"{label} cannot be fetched: {reason}.", advice)
 
 
 def _known_cause(error: BaseException) -> tuple[str, str] | None:
@@ -171,15 +171,15 @@ def _known_cause(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
-def append_limited(buffer: io.BytesIO, chunk: bytes, shown: str) -> None:
-    """Append a chunk from a source called `shown`, or fail where the source sends too much."""
+def append_limited(buffer: io.BytesIO, chunk: bytes, label: str) -> None:
+    """Append a chunk from a source called `label`, or fail where the source sends too much."""
     if buffer.tell() + len(chunk) > MAX_BYTES:
-        raise _too_large(shown)
+        raise _too_large(label)
     buffer.write(chunk)
 
 
-def _too_large(shown: str) -> ImageError:
+def _too_large(label: str) -> ImageError:
     return ImageError(
-        f"{shown} sends more than {MAX_BYTES // 2**20} MiB, which is too much for a picture.",
+        f"{label} sends more than {MAX_BYTES // 2**20} MiB, which is too much for a picture.",
         "Save it as a file and name that.",
     )

@@ -75,33 +75,33 @@ class Picture:
     """A picture in memory: RGB, uint8, height × width × 3, upright, read-only."""
 
     pixels: Pixels
-    # As the person named it: the path, the address without its password, or "-". Else its place among others.
     name: str
-    # Of the bytes that it was read from.
+    """The path as typed, the address without its password, or "-"; for bytes, what messages call them."""
     sha256: str
+    """Of the bytes that it was read from."""
 
     @property
     def width(self) -> int:
-        """Its pixels from left to right."""
+        """Width in pixels."""
         return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
-        """Its pixels from top to bottom."""
+        """Height in pixels."""
         return int(self.pixels.shape[0])
 
 
 def load_picture(
     source: str, *, max_pixels: int = DEFAULT_MAX_PIXELS, stdin: BinaryIO | None = None
 ) -> Picture:
-    """The picture at a path, at an http or https address, or, for `-`, on standard input."""
+    """Read the picture at a path or an http or https address, or, for `-`, on standard input."""
     name = _USERINFO.sub("", source) if is_address(source) else source
-    with _opened(source, stdin) as file:
-        return _picture(file, _shown(source), name, max_pixels)
+    with _open_source(source, stdin) as file:
+        return _decode_picture(file, _label(source), name, max_pixels)
 
 
 def open_picture(source: PictureSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """The picture at a path or an address, in the bytes of a file, in a Pillow image or in an RGB array."""
+    """Take a picture from a path, an address, the bytes of a file, a Pillow image or an RGB array."""
     match source:
         case str() | os.PathLike():
             return load_picture(os.fspath(source), max_pixels=max_pixels)
@@ -114,7 +114,7 @@ def open_picture(source: PictureSource, *, max_pixels: int = DEFAULT_MAX_PIXELS)
 
 
 def is_location(source: PictureSource) -> TypeGuard[str | os.PathLike[str]]:
-    """Whether a picture is given by a path or an address."""
+    """Whether a source is a path or an address, not a picture in memory."""
     return isinstance(source, str | os.PathLike)
 
 
@@ -130,97 +130,97 @@ def _copy_of_rgb(array: object, max_pixels: int) -> Pixels:
 
 
 def _in_memory(pixels: Pixels) -> Picture:
-    """A picture that no file holds, known by its pixels."""
+    """A picture that comes from no file, identified by the hash of its pixels."""
     pixels.setflags(write=False)
     return Picture(pixels, "memory", hashlib.sha256(pixels.reshape(-1).data).hexdigest())
 
 
 def hash_of(source: str) -> str:
-    """The SHA-256 of the bytes at a path or an address, decoded or not."""
-    with _opened(source, None) as file:
+    """The SHA-256 of the bytes at a path or an address, without decoding them."""
+    with _open_source(source, None) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def size_of(path: str) -> tuple[int, int]:
-    """The width and height of a picture, upright, without decoding it where its beginning tells them."""
-    with _opened(path, None) as file, opened(file, _shown(path), DEFAULT_MAX_PIXELS) as image:
+    """The width and height of a picture once upright, read from its header where possible."""
+    with _open_source(path, None) as file, opened(file, _label(path), DEFAULT_MAX_PIXELS) as image:
         return upright_size(image)
 
 
 def read_picture(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """The picture that the bytes of a file hold; messages call it by that name."""
-    return _picture(io.BytesIO(data), name, name, max_pixels)
+    """Read a picture from the bytes of a file; messages call it by that name."""
+    return _decode_picture(io.BytesIO(data), name, name, max_pixels)
 
 
 def is_address(source: str) -> bool:
-    """Whether a picture's source is an address and no file's name."""
+    """Whether a source is an address rather than the name of a file."""
     return _SCHEME.match(source) is not None
 
 
 def without_password(address: str) -> str:
-    """The address as others may see it: without the name and password of whoever fetches from it."""
+    """The address without the user name and password in it."""
     return _USERINFO.sub("", address)
 
 
 def load_mask(path: str, width: int, height: int) -> NDArray[np.bool_]:
     """Where a black-and-white image is white, height × width, for a picture of that size.
 
-    An image of another size but the same shape is scaled to it. What is transparent counts as black.
+    An image of another size but the same aspect ratio is scaled. Transparent parts count as black.
     """
-    shown = _shown(path)
-    with _opened(path, None) as file:
-        gray = Image.fromarray(decode_gray(file, shown, max(DEFAULT_MAX_PIXELS, width * height)))
+    label = _label(path)
+    with _open_source(path, None) as file:
+        gray = Image.fromarray(decode_gray(file, label, max(DEFAULT_MAX_PIXELS, width * height)))
     if not _same_shape(gray.size, (width, height)):
         raise ImageError(
-            f"The mask {shown} is {gray.width} × {gray.height} pixels, "
+            f"The mask {label} is {gray.width} × {gray.height} pixels, "
             f"but the picture is {width} × {height}.",
             "Give a mask of the picture's size.",
         )
     mask = np.asarray(gray.resize((width, height), Image.Resampling.NEAREST)) > 127
     if not mask.any():
         raise ImageError(
-            f"The mask {shown} marks nothing: it is dark all over.", "Its marked part must be white."
+            f"The mask {label} marks nothing: it is dark everywhere.", "The marked part must be white."
         )
     return mask
 
 
 def encode(pixels: Pixels, format: str = "PNG") -> bytes:
-    """The bytes of an image file, in a format as Pillow names it."""
+    """Encode pixels as an image file, in a format by its name in Pillow."""
     buffer = io.BytesIO()
     try:
         Image.fromarray(pixels).save(buffer, format, **_OPTIONS.get(format, {}))
     except (OSError, ValueError, MemoryError) as error:
         height, width = pixels.shape[:2]
         raise OutputError(
-            f"A picture of {width} × {height} pixels cannot be written as {format}. PNG may hold it."
+            f"A picture of {width} × {height} pixels cannot be written as {format}.", "Try PNG."
         ) from error
     return buffer.getvalue()
 
 
 def save_picture(pixels: Pixels, path: str | Path, *, sources: Sequence[str] = ()) -> None:
-    """Write a picture in the format of the path's extension: all of it, or nothing.
+    """Write a picture atomically, in the format of the path's extension.
 
-    A file that is one of `sources`, by whatever name, is never written over.
+    A file that is one of `sources`, by any name, is never overwritten.
     """
-    target, shown = Path(path), repr(str(path))
+    target, label = Path(path), repr(str(path))
     format = _WRITABLE.get(target.suffix.lower())
     if format is None:
         raise OutputError(
-            f"The name {shown} does not say which kind of picture to write. "
-            "Let it end in .png, .jpg, .webp, .tif or .bmp."
+            f"The name {label} does not say which format to write.",
+            "Let it end in .png, .jpg, .webp, .tif or .bmp.",
         )
     try:
-        _insist_on_replaceable(target, shown, sources)
+        _check_replaceable(target, label, sources)
     except (OSError, ValueError) as error:
-        raise OutputError(write_failure(error, shown, target)) from error
-    replace_file(target, encode(pixels, format), shown)
+        raise OutputError(write_failure(error, label, target)) from error
+    replace_file(target, encode(pixels, format), label)
 
 
 # Reading
 
 
-def _shown(source: str) -> str:
-    """How a message names a source: without line breaks, secrets or endless text."""
+def _label(source: str) -> str:
+    """What messages call a source: short, on one line, and without secrets."""
     if source == "-":
         return "Standard input"
     if is_address(source):
@@ -229,25 +229,25 @@ def _shown(source: str) -> str:
 
 
 @contextmanager
-def _opened(source: str, stdin: BinaryIO | None) -> Iterator[PictureFile]:
+def _open_source(source: str, stdin: BinaryIO | None) -> Iterator[PictureFile]:
     try:
-        with _open(source, stdin) as file:
+        with _read_source(source, stdin) as file:
             yield file
     except OSError as error:
-        raise ImageError(_why_unread(error, _shown(source))) from error
+        raise _read_error(error, _label(source)) from error
 
 
-def _open(source: str, stdin: BinaryIO | None) -> PictureFile:
-    """The bytes of a source as a file that can be read again from its start."""
+def _read_source(source: str, stdin: BinaryIO | None) -> PictureFile:
+    """A source as a seekable file."""
     if source == "-":
         return _read_stdin(stdin)
     if scheme := _SCHEME.match(source):
         if scheme[0].lower() not in ("http://", "https://"):
             raise ImageError(
-                f"{_shown(source)} is not an address that can be fetched. "
-                "Give an http or https address, or the path of a file."
+                f"{_label(source)} is not an address that can be fetched.",
+                "Give an http or https address, or the path of a file.",
             )
-        return fetch(source, _shown(source))
+        return fetch(source, _label(source))
     return _open_path(source)
 
 
@@ -255,80 +255,82 @@ def _open_path(path: str) -> PictureFile:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - as a Path, an empty name would be the current folder
     except ValueError as error:
-        raise ImageError(f"{_shown(path)} cannot be the name of a file.") from error
+        raise ImageError(f"{_label(path)} cannot be the name of a file.") from error
     if stat.S_ISFIFO(mode):
         return _read_pipe(path)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
-        raise ImageError(f"{_shown(path)} is a device, not a file. Name a picture file.")
+        raise ImageError(f"{_label(path)} is a device, not a file.", "Name a picture file.")
     return Path(path).open("rb")
 
 
 def _read_pipe(path: str) -> io.BytesIO:
-    # Opening a pipe waits for its writer, who may never come.
+    # Opening a named pipe waits for a writer, and there may be none.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as pipe:
         os.set_blocking(descriptor, True)
-        return _drain(pipe, _shown(path))
+        return _read_stream(pipe, _label(path))
 
 
 def _read_stdin(stdin: BinaryIO | None) -> io.BytesIO:
     if stdin is None and sys.stdin is not None:
         stdin = sys.stdin.buffer
     if stdin is None or stdin.isatty():
-        raise ImageError("Nothing is piped in. `-` reads a picture from standard input: `cat photo.jpg | …`.")
-    return _drain(stdin, _shown("-"))
+        raise ImageError(
+            "Nothing is piped in.", "`-` reads a picture from standard input: `cat photo.jpg | …`."
+        )
+    return _read_stream(stdin, _label("-"))
 
 
-def _drain(stream: BinaryIO, shown: str) -> io.BytesIO:
+def _read_stream(stream: BinaryIO, label: str) -> io.BytesIO:
     buffer = io.BytesIO()
     while chunk := stream.read(2**16):
-        append_limited(buffer, chunk, shown)
+        append_limited(buffer, chunk, label)
     return buffer
 
 
-def _why_unread(error: OSError, shown: str) -> str:
+def _read_error(error: OSError, label: str) -> ImageError:
     match error:
         case FileNotFoundError() | NotADirectoryError():
-            return f"There is no file {shown}. Check the path."
+            return ImageError(f"There is no file {label}.", "Check the path.")
         case IsADirectoryError():
-            return f"{shown} is a folder. Name one picture in it."
+            return ImageError(f"{label} is a folder.", "Name one picture in it.")
         case PermissionError():
-            return f"{shown} may not be read. Check its permissions."
+            return ImageError(f"{label} may not be read.", "Check its permissions.")
         case _:
-            return f"{shown} cannot be read: {error.strerror or error}."
+            return ImageError(f"{label} cannot be read: {error.strerror or error}.")
 
 
-def _picture(file: PictureFile, shown: str, name: str, max_pixels: int) -> Picture:
-    pixels = decode(file, shown, max_pixels)
+def _decode_picture(file: PictureFile, label: str, name: str, max_pixels: int) -> Picture:
+    pixels = decode(file, label, max_pixels)
     pixels.setflags(write=False)
     file.seek(0)
     return Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
     """Whether one size is the other, scaled and then rounded to whole pixels."""
-    (width, height), (other_width, other_height) = one, other
-    return abs(width * other_height - height * other_width) < max(*one, *other)
+    (width, height), (other_width, other_height) = size, other
+    return abs(width * other_height - height * other_width) < max(*size, *other)
 
 
 # Writing
 
 
-def _insist_on_replaceable(target: Path, shown: str, sources: Sequence[str]) -> None:
-    """Refuse to write over what is no file, may not be changed, or was read."""
+def _check_replaceable(target: Path, label: str, sources: Sequence[str]) -> None:
+    """Refuse to overwrite what is not a file, is read-only, or is one of the sources."""
     try:
         old = target.stat()
     except FileNotFoundError:
         return
     if stat.S_ISDIR(old.st_mode):
-        raise OutputError(f"{shown} is a folder. Name a file in it.")
+        raise OutputError(f"{label} is a folder.", "Name a file in it.")
     if not stat.S_ISREG(old.st_mode):
-        raise OutputError(f"{shown} is a device or a pipe. Name a file.")
+        raise OutputError(f"{label} is a device or a pipe.", "Name a file.")
     if any(_is_same(old, source) for source in sources):
         raise OutputError(
-            f"{shown} is the picture that was read, and it is kept. Name another file to write."
+            f"{label} is the picture that was read, and it is kept.", "Name another file to write."
         )
     if not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -1,4 +1,4 @@
-"""Evenly spaced frames of a video file, as pictures. OpenCV decodes them."""
+"""Evenly spaced frames of a video file, decoded by OpenCV."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Its decoder would print what it thinks of a damaged file.
+# FFmpeg would print to standard error about damaged files.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
@@ -25,39 +25,39 @@ MOST_FRAMES = 128
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """Which frames of a file were taken."""
+    """Which frames of a video file were taken."""
 
     source: str
     frames: int
-    """How many the file has."""
+    """How many frames the file has."""
     rate: float
-    """Frames a second."""
+    """Frames per second."""
     chosen: tuple[int, ...]
     """Their positions, counted from 0."""
 
 
 def is_video(source: str) -> bool:
-    """Whether a file's name is a video's."""
+    """Whether a file name has the extension of a video."""
     return Path(source).suffix.lower() in ENDINGS
 
 
 def load_video(source: str, count: int, *, max_pixels: int) -> tuple[Video, tuple[Picture, ...]]:
-    """So many frames, from the first to the last; all of them where the video has fewer."""
+    """Read `count` frames, evenly spaced from first to last, or all where the video has fewer."""
     path = Path(source)
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{source!r} cannot be read: {reason}. Videos are read from files.") from None
-    total, rate = _length(path, max_pixels)
-    chosen, frames = _take(path, _spaced(total, count))
+        raise ImageError(f"{source!r} cannot be read: {reason}.", "Videos are read from files.") from None
+    total, rate = _count_and_rate(path, max_pixels)
+    chosen, frames = _read_frames(path, _spaced_positions(total, count))
     if len(frames) < len(chosen):
-        # A file may promise more frames than it holds.
-        total = sum(1 for _ in _positions(path))
-        chosen, frames = _take(path, _spaced(total, count))
+        # A header may announce more frames than the file holds.
+        total = sum(1 for _ in _frame_positions(path))
+        chosen, frames = _read_frames(path, _spaced_positions(total, count))
     if not frames:
-        raise ImageError(f"{source!r} holds no frame that can be read. It may be damaged.")
+        raise ImageError(f"{source!r} holds no frame that can be read.", "It may be damaged.")
     pictures = tuple(
         Picture(pixels, f"{source}#{position}", digest)
         for position, pixels in zip(chosen, frames, strict=True)
@@ -65,46 +65,46 @@ def load_video(source: str, count: int, *, max_pixels: int) -> tuple[Video, tupl
     return Video(source, total, rate, tuple(chosen)), pictures
 
 
-def _spaced(total: int, count: int) -> list[int]:
+def _spaced_positions(total: int, count: int) -> list[int]:
     return sorted({round(position) for position in np.linspace(0, max(total - 1, 0), count).tolist()})
 
 
-def _length(path: Path, max_pixels: int) -> tuple[int, float]:
-    with _opened(path) as capture:
+def _count_and_rate(path: Path, max_pixels: int) -> tuple[int, float]:
+    with _open_video(path) as capture:
         width, height = (
             int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         )
         if width * height > max_pixels:
             raise ImageError(
                 f"{str(path)!r} has frames of {width} × {height} pixels, more than {max_pixels:,}.",
-                "Allow them with {max_pixels}.",
+                "Raise the limit with {max_pixels} if there is memory enough.",
             )
         total, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), float(capture.get(cv2.CAP_PROP_FPS))
-    # Streams do not say how long they are.
-    return total if total > 0 else sum(1 for _ in _positions(path)), rate
+    # Some files do not state their length.
+    return total if total > 0 else sum(1 for _ in _frame_positions(path)), rate
 
 
-def _positions(path: Path) -> Iterator[int]:
-    """The positions of all frames that the file really holds."""
-    with _opened(path) as capture:
+def _frame_positions(path: Path) -> Iterator[int]:
+    """The positions of all frames that can be decoded."""
+    with _open_video(path) as capture:
         position = 0
         while capture.grab():
             yield position
             position += 1
 
 
-def _take(path: Path, chosen: Sequence[int]) -> tuple[list[int], list[Pixels]]:
-    """The frames at these positions, as far as they are there."""
+def _read_frames(path: Path, chosen: Sequence[int]) -> tuple[list[int], list[Pixels]]:
+    """The frames at these positions, up to the first that cannot be decoded."""
     wanted = set(chosen)
     frames: list[Pixels] = []
-    with _opened(path) as capture:
-        # One after another, since jumps are not exact in every format.
+    with _open_video(path) as capture:
+        # Frame by frame, since seeking is not exact in every format.
         for position in range(max(chosen) + 1):
             if not capture.grab():
                 break
             if position in wanted:
-                there, pixels = capture.retrieve()
-                if not there:
+                ok, pixels = capture.retrieve()
+                if not ok:
                     break
                 frame = np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
                 frame.setflags(write=False)
@@ -113,7 +113,7 @@ def _take(path: Path, chosen: Sequence[int]) -> tuple[list[int], list[Pixels]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+def _open_video(path: Path) -> Iterator[cv2.VideoCapture]:
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(0)
     try:
@@ -121,7 +121,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         try:
             if not capture.isOpened():
                 raise ImageError(
-                    f"{str(path)!r} is not a video that can be read here. Turn it into an MP4 first."
+                    f"{str(path)!r} is not a video that can be read.", "Convert it to MP4 first."
                 )
             yield capture
         finally:
