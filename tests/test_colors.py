@@ -1,4 +1,4 @@
-"""Colour names, hexadecimal values, and the name of a colour that has none."""
+"""Color names, hexadecimal values, and the name of a color that has none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vipcli.marks.colors import (
 
 channels = st.integers(0, 255)
 rgbs = st.tuples(channels, channels, channels)
-# Mostly text that nearly is a colour.
+# Mostly text that nearly is a color.
 texts = st.one_of(
     st.text(max_size=80),
     st.text("#0123456789abcdefABCDEF \n", max_size=10),
@@ -109,11 +109,11 @@ def test_an_unnamed_value_is_called_by_the_nearest_name(text: str, name: str) ->
 
 
 @given(texts)
-def test_any_text_is_a_colour_or_a_color_error(text: str) -> None:
+def test_any_text_is_a_color_or_a_color_error(text: str) -> None:
     try:
         color = parse_color(text)
     except ColorError as error:
-        assert "colour" in str(error)
+        assert "color" in str(error)
     else:
         assert color.name in NAMED
         assert all(0 <= channel <= 255 for channel in color.rgb)
@@ -148,7 +148,7 @@ def test_any_text_is_a_colour_or_a_color_error(text: str) -> None:
         ("\U0010ffff" * 100, "'\\U0010ffff"),
     ],
 )
-def test_bad_colours(text: str, naming: str) -> None:
+def test_bad_colors(text: str, naming: str) -> None:
     with pytest.raises(ColorError) as caught:
         parse_color(text)
     assert caught.value.exit_code == USED_WRONGLY

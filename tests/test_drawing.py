@@ -206,7 +206,7 @@ def test_an_ellipse_touches_the_sides_of_its_rectangle(stroke: int) -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 1.25, 1.5])
-def test_an_ellipse_grows_about_its_centre(scale: float) -> None:
+def test_an_ellipse_grows_about_its_center(scale: float) -> None:
     seen = painted(EllipseMark(RED, 80, 90, 120, 130), solid(3, scale=scale), 200, 220)
     reach = round(20 * scale)
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
@@ -543,11 +543,11 @@ def test_masks_are_painted_as_in_training(width: int, height: int) -> None:
     rng = random.Random(width)
     for _ in range(10):
         count = rng.randint(3, 12)
-        centre = (width / 2, height / 2)
+        center = (width / 2, height / 2)
         polygon = tuple(
             (
-                round(centre[0] + rng.uniform(0.4, 0.9) * centre[0] * math.cos(2 * math.pi * turn / count)),
-                round(centre[1] + rng.uniform(0.4, 0.9) * centre[1] * math.sin(2 * math.pi * turn / count)),
+                round(center[0] + rng.uniform(0.4, 0.9) * center[0] * math.cos(2 * math.pi * turn / count)),
+                round(center[1] + rng.uniform(0.4, 0.9) * center[1] * math.sin(2 * math.pi * turn / count)),
             )
             for turn in range(count)
         )
@@ -932,10 +932,10 @@ def test_a_clipped_rectangle_is_drawn_as_it_would_be_unclipped() -> None:
     image = noise(100, 80)
     for frame in ((-20, 10, 50, 60), (20, -5, 150, 200), (-9, -9, 999, 999)):
         mark = BoxMark(RED, *frame)
-        kept, clipped = clip_to_picture(mark, 100, 80)
+        inside, clipped = clip_to_picture(mark, 100, 80)
         styles = styles_for([mark], 100, 80)
         assert clipped
-        assert np.array_equal(draw(image, [mark], styles), draw(image, [kept], styles))
+        assert np.array_equal(draw(image, [mark], styles), draw(image, [inside], styles))
 
 
 def test_the_whole_picture_can_be_marked_in_percent() -> None:

@@ -44,13 +44,13 @@ from vipcli.pictures.images import (
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 
-RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)
+RED, GREEN, BLUE, GRAY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 def quarters(width: int = 48, height: int = 32) -> Image.Image:
     """A picture whose quarters differ, so that any turn of it shows."""
-    image = Image.new("RGB", (width, height), GREY)
+    image = Image.new("RGB", (width, height), GRAY)
     paint = ImageDraw.Draw(image)
     for x, y, color in ((0, 0, RED), (width // 2, 0, GREEN), (0, height // 2, BLUE)):
         paint.rectangle((x, y, x + width // 2 - 1, y + height // 2 - 1), color)
@@ -165,7 +165,7 @@ def test_exact_formats(put: Put, format: str, options: dict[str, Any]) -> None:
 def test_lossy_formats(put: Put, format: str, options: dict[str, Any]) -> None:
     picture = load_picture(put(file_bytes(quarters(), format, **options)))
     corners = picture.pixels[8::16, 12::24].reshape(-1, 3).astype(int)
-    assert np.abs(corners - [RED, GREEN, BLUE, GREY]).max() <= 6
+    assert np.abs(corners - [RED, GREEN, BLUE, GRAY]).max() <= 6
 
 
 UNDO = {
@@ -202,10 +202,10 @@ def test_every_orientation_is_set_upright(
     picture = load_picture(put(file_bytes(stored, format, exif=exif, **options)))
     assert picture.pixels.shape == (32, 48, 3)
     corners = picture.pixels[8::16, 12::24].reshape(-1, 3).astype(int)
-    assert np.abs(corners - [RED, GREEN, BLUE, GREY]).max() <= 6
+    assert np.abs(corners - [RED, GREEN, BLUE, GRAY]).max() <= 6
 
 
-def test_deep_grey_is_set_upright_too(put: Put) -> None:
+def test_deep_gray_is_set_upright_too(put: Put) -> None:
     exif = Image.Exif()
     exif[274] = 6
     image = Image.fromarray(np.array([[0, 65535, 0]], np.uint16))
@@ -251,11 +251,11 @@ def palette() -> Image.Image:
     return image
 
 
-def grey(*values: float, of: type[np.generic] = np.uint16) -> Image.Image:
+def gray(*values: float, of: type[np.generic] = np.uint16) -> Image.Image:
     return Image.fromarray(np.array([values], of))
 
 
-def big_endian_grey() -> bytes:
+def big_endian_gray() -> bytes:
     return b"MM" + struct.pack(
         ">HIH" + "HHIHH" * 6 + "HHII" * 2 + "I" + "HH",
         *(42, 8, 8),
@@ -269,21 +269,21 @@ HALF = [(255,) * 3, (128,) * 3]
 
 ROWS: list[tuple[str, Callable[[], bytes], Sequence[tuple[int, ...]]]] = [
     ("bilevel", lambda: file_bytes(Image.fromarray(np.array([[True, False]])), "PNG"), [WHITE, BLACK]),
-    ("grey", lambda: file_bytes(grey(7, 200, of=np.uint8), "PNG"), [(7,) * 3, (200,) * 3]),
-    ("grey 16 PNG", lambda: file_bytes(grey(65535, 32768), "PNG"), HALF),
-    ("grey 16 TIFF", lambda: file_bytes(grey(65535, 32768), "TIFF"), HALF),
-    ("grey 16 PGM", lambda: b"P5 2 1 65535\n\xff\xff\x80\0", HALF),
-    ("grey 16 big-endian TIFF", big_endian_grey, HALF),
-    ("grey 12 TIFF", lambda: tiff(2, (12,), 1, b"\xff\xf8\x00"), HALF),
-    ("grey 16 in 32 TIFF", lambda: file_bytes(grey(65535, 32768, of=np.int32), "TIFF"), HALF),
-    ("grey 32 TIFF", lambda: file_bytes(grey(2**31 - 1, 2**30, of=np.int32), "TIFF"), HALF),
-    ("negative", lambda: file_bytes(grey(-5, 32768, of=np.int32), "TIFF"), [BLACK, (128,) * 3]),
-    ("grey 16 and a hole", lambda: png(2, 1, 16, 0, b"\x80\0\x80\1", chunk(b"tRNS", b"\x80\0")), HALF),
-    ("float to 1", lambda: file_bytes(grey(1, 0.5, of=np.float32), "TIFF"), HALF),
-    ("float to 255", lambda: file_bytes(grey(300, 128.2, of=np.float32), "TIFF"), HALF),
-    ("float below 0", lambda: file_bytes(grey(-1, 0.5, of=np.float32), "TIFF"), [BLACK, BLACK]),
-    ("not a number", lambda: file_bytes(grey(np.nan, 1, of=np.float32), "TIFF"), [BLACK, WHITE]),
-    ("infinite", lambda: file_bytes(grey(np.inf, 128, of=np.float32), "TIFF"), HALF),
+    ("gray", lambda: file_bytes(gray(7, 200, of=np.uint8), "PNG"), [(7,) * 3, (200,) * 3]),
+    ("gray 16 PNG", lambda: file_bytes(gray(65535, 32768), "PNG"), HALF),
+    ("gray 16 TIFF", lambda: file_bytes(gray(65535, 32768), "TIFF"), HALF),
+    ("gray 16 PGM", lambda: b"P5 2 1 65535\n\xff\xff\x80\0", HALF),
+    ("gray 16 big-endian TIFF", big_endian_gray, HALF),
+    ("gray 12 TIFF", lambda: tiff(2, (12,), 1, b"\xff\xf8\x00"), HALF),
+    ("gray 16 in 32 TIFF", lambda: file_bytes(gray(65535, 32768, of=np.int32), "TIFF"), HALF),
+    ("gray 32 TIFF", lambda: file_bytes(gray(2**31 - 1, 2**30, of=np.int32), "TIFF"), HALF),
+    ("negative", lambda: file_bytes(gray(-5, 32768, of=np.int32), "TIFF"), [BLACK, (128,) * 3]),
+    ("gray 16 and a hole", lambda: png(2, 1, 16, 0, b"\x80\0\x80\1", chunk(b"tRNS", b"\x80\0")), HALF),
+    ("float to 1", lambda: file_bytes(gray(1, 0.5, of=np.float32), "TIFF"), HALF),
+    ("float to 255", lambda: file_bytes(gray(300, 128.2, of=np.float32), "TIFF"), HALF),
+    ("float below 0", lambda: file_bytes(gray(-1, 0.5, of=np.float32), "TIFF"), [BLACK, BLACK]),
+    ("not a number", lambda: file_bytes(gray(np.nan, 1, of=np.float32), "TIFF"), [BLACK, WHITE]),
+    ("infinite", lambda: file_bytes(gray(np.inf, 128, of=np.float32), "TIFF"), HALF),
     ("RGB 16 PNG", lambda: png(2, 1, 16, 2, b"\xff\xff" * 3 + b"\x80\0" * 3), HALF),
     ("RGBA 16 PNG", lambda: png(2, 1, 16, 6, b"\0" * 8 + b"\x80\0" * 3 + b"\xff\xff"), HALF),
     ("LA 16 PNG", lambda: png(2, 1, 16, 4, b"\0" * 4 + b"\x80\0\xff\xff"), HALF),
@@ -300,7 +300,7 @@ ROWS: list[tuple[str, Callable[[], bytes], Sequence[tuple[int, ...]]]] = [
         [(255, 127, 127), BLUE],
     ),
     ("GIF and a hole", lambda: file_bytes(palette(), "GIF", transparency=0), [WHITE, BLUE]),
-    ("grey and alpha", lambda: file_bytes(Image.new("LA", (1, 1), (0, 128)), "PNG"), [(127,) * 3]),
+    ("gray and alpha", lambda: file_bytes(Image.new("LA", (1, 1), (0, 128)), "PNG"), [(127,) * 3]),
     (
         "RGB and alpha",
         lambda: file_bytes(Image.new("RGBA", (1, 1), (255, 0, 0, 128)), "PNG"),
@@ -309,7 +309,7 @@ ROWS: list[tuple[str, Callable[[], bytes], Sequence[tuple[int, ...]]]] = [
     ("RGB and alpha WebP", lambda: file_bytes(Image.new("RGBA", (1, 1), (*RED, 0)), "WEBP"), [WHITE]),
     ("opaque", lambda: file_bytes(Image.new("RGBA", (1, 1), (*RED, 255)), "TIFF"), [RED]),
     ("premultiplied RGB", lambda: tiff(1, (8,) * 4, 2, b"\x80\0\0\x80", (338, 1)), [(255, 127, 127)]),
-    ("premultiplied grey", lambda: tiff(1, (8,) * 2, 1, b"\x40\x80", (338, 1)), [(191,) * 3]),
+    ("premultiplied gray", lambda: tiff(1, (8,) * 2, 1, b"\x40\x80", (338, 1)), [(191,) * 3]),
     ("CMYK JPEG", lambda: file_bytes(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"), [RED]),
     ("CMYK TIFF", lambda: file_bytes(Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "TIFF"), [RED]),
     ("YCCK JPEG", ycck_red, [RED]),
@@ -329,7 +329,7 @@ ROWS: list[tuple[str, Callable[[], bytes], Sequence[tuple[int, ...]]]] = [
 
 
 @pytest.mark.parametrize(("make", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
-def test_every_kind_of_colour_becomes_rgb(
+def test_every_kind_of_color_becomes_rgb(
     put: Put, make: Callable[[], bytes], expected: Sequence[tuple[int, ...]]
 ) -> None:
     pixels = load_picture(put(make())).pixels
@@ -1062,7 +1062,7 @@ def left_half(width: int, height: int) -> Image.Image:
 
 
 def test_a_mask_is_true_where_it_is_white(put: Put) -> None:
-    values = grey(0, 127, 128, 255, of=np.uint8)
+    values = gray(0, 127, 128, 255, of=np.uint8)
     mask = load_mask(mask_file(put, values), 4, 1)
     assert mask.dtype == np.bool_
     assert mask.tolist() == [[False, False, True, True]]
@@ -1135,7 +1135,7 @@ def test_exact_formats_keep_every_pixel(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.JPEG"])
-def test_jpeg_keeps_thin_colours(tmp_path: Path, name: str) -> None:
+def test_jpeg_keeps_thin_colors(tmp_path: Path, name: str) -> None:
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[:, 15] = RED
     save_picture(pixels, str(tmp_path / name))

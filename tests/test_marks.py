@@ -1,4 +1,4 @@
-"""Marks as people type them: read, placed on a picture, coloured, kept inside it."""
+"""Marks as people type them: read, placed on a picture, colored, clipped to it."""
 
 from __future__ import annotations
 
@@ -332,14 +332,14 @@ def test_bad_marks(kind: str, text: str, naming: list[str]) -> None:
         ("contour", r"C:\masks\cat.png:rde", "'rde'"),
     ],
 )
-def test_bad_colours_after_a_colon(kind: str, text: str, naming: str) -> None:
+def test_bad_colors_after_a_colon(kind: str, text: str, naming: str) -> None:
     with pytest.raises(ColorError) as caught:
         parse_mark(kind, text)
     assert caught.value.exit_code == USED_WRONGLY
     assert_plain(caught.value, naming)
 
 
-# Colours
+# Colors
 
 
 def typed(*asked: tuple[str, str | None]) -> list[TypedMark]:
@@ -350,30 +350,30 @@ def names(*asked: tuple[str, str | None]) -> list[str]:
     return [color.name for color in assign_colors(typed(*asked))]
 
 
-def test_marks_take_the_trained_colours_in_order() -> None:
+def test_marks_take_the_trained_colors_in_order() -> None:
     assert names(*[("box", None)] * 9) == list(TRAINED)
     assert names(("box", None), ("arrow", None), ("mask", None)) == ["red", "lime", "blue"]
     assert names() == []
 
 
-def test_a_colour_that_was_asked_for_is_left_to_that_mark() -> None:
+def test_a_color_that_was_asked_for_is_left_to_that_mark() -> None:
     assert names(("box", None), ("box", "red")) == ["lime", "red"]
     assert names(("box", None), ("point", "red"), ("box", "lime")) == ["blue", "red", "lime"]
     assert names(("box", "#fe0000"), ("box", None)) == ["red", "lime"]
 
 
-def test_another_kind_shares_a_colour_before_the_same_kind_does() -> None:
+def test_another_kind_shares_a_color_before_the_same_kind_does() -> None:
     every_box = [("box", name) for name in TRAINED]
     assert names(*every_box, ("arrow", None), ("arrow", None))[9:] == ["red", "lime"]
     assert names(*every_box, ("arrow", "red"), ("arrow", None))[9:] == ["red", "lime"]
 
 
-def test_beyond_nine_of_a_kind_colours_come_round_again() -> None:
+def test_beyond_nine_of_a_kind_colors_come_round_again() -> None:
     assert names(*[("box", None)] * 20) == [*TRAINED, *TRAINED, "red", "lime"]
 
 
 @given(st.lists(st.tuples(kinds, st.none() | st.sampled_from([*NAMED, "#123456"])), max_size=40))
-def test_colours_are_distinct_while_they_can_be(asked: list[tuple[str, str | None]]) -> None:
+def test_colors_are_distinct_while_they_can_be(asked: list[tuple[str, str | None]]) -> None:
     colors = assign_colors(typed(*asked))
     free = [index for index, (_, color) in enumerate(asked) if color is None]
     for (_, color), got in zip(asked, colors, strict=True):
@@ -425,17 +425,17 @@ def within(point: XY, width: int, height: int) -> bool:
 @given(placed_marks(), st.integers(1, 120), st.integers(1, 120))
 def test_what_is_kept_lies_inside_or_is_called_clipped(mark: Mark, width: int, height: int) -> None:
     try:
-        kept, clipped = clip_to_picture(mark, width, height)
+        inside, clipped = clip_to_picture(mark, width, height)
     except MarkError as error:
         assert_plain(error, mark.kind, f"{width} × {height}")
         assert not all(within(point, width, height) for point in mark.points)
         return
     assert clipped == (not all(within(point, width, height) for point in mark.points))
-    if isinstance(kept, BoxMark):
-        assert all(within(point, width, height) for point in kept.points)
-        assert kept.x1 < kept.x2 and kept.y1 < kept.y2
+    if isinstance(inside, BoxMark):
+        assert all(within(point, width, height) for point in inside.points)
+        assert inside.x1 < inside.x2 and inside.y1 < inside.y2
     else:
-        assert kept == mark
+        assert inside == mark
     if isinstance(mark, PointMark):
         assert not clipped
     if isinstance(mark, ArrowMark):
@@ -443,7 +443,7 @@ def test_what_is_kept_lies_inside_or_is_called_clipped(mark: Mark, width: int, h
 
 
 @pytest.mark.parametrize(
-    ("mark", "kept", "clipped"),
+    ("mark", "inside", "clipped"),
     [
         (BoxMark(RED, 0, 0, 100, 50), BoxMark(RED, 0, 0, 100, 50), False),
         (BoxMark(RED, -5, 10, 20, 20), BoxMark(RED, 0, 10, 20, 20), True),
@@ -459,8 +459,8 @@ def test_what_is_kept_lies_inside_or_is_called_clipped(mark: Mark, width: int, h
         (ScribbleMark(RED, ((-1, 9), (50, 9))), ScribbleMark(RED, ((-1, 9), (50, 9))), True),
     ],
 )
-def test_marks_at_and_over_the_edge(mark: Mark, kept: Mark, clipped: bool) -> None:
-    assert clip_to_picture(mark, 100, 50) == (kept, clipped)
+def test_marks_at_and_over_the_edge(mark: Mark, inside: Mark, clipped: bool) -> None:
+    assert clip_to_picture(mark, 100, 50) == (inside, clipped)
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_many_points_are_not_all_shown() -> None:
     assert mark.polygons == (CRESCENT,)
 
 
-def test_a_colour_is_kept() -> None:
+def test_a_color_is_kept() -> None:
     assert mark_for(CAT, "mask", named_color("blue")).color == named_color("blue")
 
 
@@ -193,7 +193,7 @@ def test_points_and_tips_lie_inside(kind: str, shape: str) -> None:
     assert inside(point, SHAPES[shape])
 
 
-def test_a_point_is_the_centre_where_that_lies_inside() -> None:
+def test_a_point_is_the_center_where_that_lies_inside() -> None:
     (point,) = place(Region("contour", polygons=(SQUARE,)), "point").points
     assert point == pytest.approx((30, 30), abs=1)
     assert place(Region("ellipse", ((0, 0), (40, 20))), "point") == PointMark(RED, 20, 10)
@@ -201,8 +201,8 @@ def test_a_point_is_the_centre_where_that_lies_inside() -> None:
 
 @pytest.mark.parametrize(("shape", "point"), [("ring", (30, 15)), ("C", (30, 6)), ("two parts", (30, 30))])
 def test_a_point_keeps_away_from_the_edge(shape: str, point: XY) -> None:
-    (found,) = place(Region("contour", polygons=SHAPES[shape]), "point").points
-    assert found == pytest.approx(point, abs=5)
+    (placed,) = place(Region("contour", polygons=SHAPES[shape]), "point").points
+    assert placed == pytest.approx(point, abs=5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -63,8 +63,8 @@ of_any_kind = pytest.mark.parametrize("mark", MARKS, ids=lambda mark: mark.kind)
 at_any_size = pytest.mark.parametrize(("width", "height"), SIZES)
 
 
-def one_style(mark: Mark, width: int, height: int, **asked: float | int | None) -> Style:
-    (style,) = styles_for([mark], width, height, **asked)  # type: ignore[arg-type]
+def style_of(mark: Mark, width: int, height: int, **settings: float | int | None) -> Style:
+    (style,) = styles_for([mark], width, height, **settings)  # type: ignore[arg-type]
     return style
 
 
@@ -74,15 +74,15 @@ def differing(one: Style, other: Style) -> set[str]:
 
 def angles(mark: TriangleMark, style: Style) -> list[float]:
     """The three angles of a triangle in degrees, by the cosine rule."""
-    wide, high = mark.x2 - mark.x1, mark.y2 - mark.y1
-    corners = [(across * wide, down * high) for across, down in style.corners]
-    found = []
-    for one, two, three in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        opposite = math.dist(corners[two], corners[three])
-        near, far = math.dist(corners[one], corners[two]), math.dist(corners[one], corners[three])
+    width, height = mark.x2 - mark.x1, mark.y2 - mark.y1
+    corners = [(x * width, y * height) for x, y in style.corners]
+    degrees = []
+    for corner, second, third in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        opposite = math.dist(corners[second], corners[third])
+        near, far = math.dist(corners[corner], corners[second]), math.dist(corners[corner], corners[third])
         cosine = (near**2 + far**2 - opposite**2) / (2 * near * far)
-        found.append(math.degrees(math.acos(min(max(cosine, -1), 1))))
-    return found
+        degrees.append(math.degrees(math.acos(min(max(cosine, -1), 1))))
+    return degrees
 
 
 # Fixed
@@ -96,7 +96,7 @@ def test_sizes_are_relative_to_the_long_side(width: int, height: int) -> None:
 @at_any_size
 @pytest.mark.parametrize("mark", STROKED, ids=lambda mark: mark.kind)
 def test_the_fixed_stroke(mark: Mark, width: int, height: int) -> None:
-    style = one_style(mark, width, height)
+    style = style_of(mark, width, height)
     assert style.stroke == max(int(3 * max(width, height) / 336), 1)
     assert style.alpha == 128
 
@@ -119,23 +119,23 @@ def test_the_fixed_stroke(mark: Mark, width: int, height: int) -> None:
 )
 def test_fixed_sizes_by_hand(side: int, stroke: int, contour: int, radius: int) -> None:
     for width, height in ((side, 1), (side, side), (1, side)):
-        assert one_style(BoxMark(RED, 0, 0, 1, 1), width, height).stroke == stroke
-        assert one_style(ContourMark(RED, (POLYGON,)), width, height).stroke == contour
-        assert one_style(PointMark(RED, 0, 0), width, height).radii == (radius, radius)
-        assert one_style(MaskMark(RED, (POLYGON,)), width, height).stroke == 0
+        assert style_of(BoxMark(RED, 0, 0, 1, 1), width, height).stroke == stroke
+        assert style_of(ContourMark(RED, (POLYGON,)), width, height).stroke == contour
+        assert style_of(PointMark(RED, 0, 0), width, height).radii == (radius, radius)
+        assert style_of(MaskMark(RED, (POLYGON,)), width, height).stroke == 0
 
 
 @at_any_size
 @of_any_kind
 def test_the_fixed_style_is_the_same_every_time(mark: Mark, width: int, height: int) -> None:
-    assert one_style(mark, width, height) == one_style(mark, width, height)
-    assert one_style(mark, width, height) == one_style(mark, height, width)
+    assert style_of(mark, width, height) == style_of(mark, width, height)
+    assert style_of(mark, width, height) == style_of(mark, height, width)
 
 
 @at_any_size
 def test_the_fixed_arrow(width: int, height: int) -> None:
     size = max(width, height) / 336
-    style = one_style(ArrowMark(RED, (0, 0)), width, height)
+    style = style_of(ArrowMark(RED, (0, 0)), width, height)
     assert 25 * size <= style.length <= 50 * size
     assert 0.2 <= style.head <= 0.5
     assert style.head_sizes[0] == int(6 * size)
@@ -145,7 +145,7 @@ def test_the_fixed_arrow(width: int, height: int) -> None:
 
 
 def test_the_fixed_ellipse_fills_its_rectangle() -> None:
-    assert one_style(EllipseMark(RED, 0, 0, 9, 9), 336, 336).scale == 1
+    assert style_of(EllipseMark(RED, 0, 0, 9, 9), 336, 336).scale == 1
 
 
 frames = st.tuples(*[st.floats(0.01, 1000)] * 2)
@@ -154,7 +154,7 @@ frames = st.tuples(*[st.floats(0.01, 1000)] * 2)
 @given(frames, st.none() | st.integers(0, 10**6))
 def test_no_angle_of_a_triangle_is_over_150_degrees(frame: tuple[float, float], seed: int | None) -> None:
     mark = TriangleMark(RED, 0, 0, *frame)
-    style = one_style(mark, 336, 336, jitter=seed)
+    style = style_of(mark, 336, 336, jitter=seed)
     assert all(0 <= place <= 1 for corner in style.corners for place in corner)
     assert max(angles(mark, style)) <= 150.001
 
@@ -163,7 +163,7 @@ def test_no_angle_of_a_triangle_is_over_150_degrees(frame: tuple[float, float], 
 def test_even_a_very_flat_triangle_is_chosen_at_once(frame: tuple[float, ...]) -> None:
     mark = TriangleMark(RED, *frame)
     for seed in range(50):
-        assert max(angles(mark, one_style(mark, 1000, 1000, jitter=seed))) <= 150.001
+        assert max(angles(mark, style_of(mark, 1000, 1000, jitter=seed))) <= 150.001
 
 
 # Jittered
@@ -172,14 +172,14 @@ def test_even_a_very_flat_triangle_is_chosen_at_once(frame: tuple[float, ...]) -
 @of_any_kind
 def test_a_seed_repeats_itself(mark: Mark) -> None:
     for seed in (0, 1, 2**63, -5):
-        assert one_style(mark, 640, 480, jitter=seed) == one_style(mark, 640, 480, jitter=seed)
+        assert style_of(mark, 640, 480, jitter=seed) == style_of(mark, 640, 480, jitter=seed)
     several = [styles_for(MARKS, 640, 480, jitter=3) for _ in range(2)]
     assert several[0] == several[1]
 
 
 @of_any_kind
 def test_another_seed_gives_another_style(mark: Mark) -> None:
-    assert len({one_style(mark, 640, 480, jitter=seed) for seed in range(50)}) > 25
+    assert len({style_of(mark, 640, 480, jitter=seed) for seed in range(50)}) > 25
 
 
 def test_marks_of_one_run_differ_from_each_other() -> None:
@@ -210,7 +210,7 @@ def test_jitter_leaves_the_global_generator_alone() -> None:
 )
 def test_jittered_strokes_and_alphas(mark: Mark, low: int, high: int, width: int, height: int) -> None:
     size = max(width, height) / 336
-    styles = [one_style(mark, width, height, jitter=seed) for seed in SEEDS]
+    styles = [style_of(mark, width, height, jitter=seed) for seed in SEEDS]
     strokes = {style.stroke for style in styles}
     least = 1 if high else 0
     assert min(strokes) >= max(int(low * size), least)
@@ -236,7 +236,7 @@ def quantiles(values: Sequence[float]) -> tuple[float, ...]:
 def test_a_thousand_contours(side: int, expected: tuple[int, ...]) -> None:
     # Upstream's brush reaches half of a stroke of 2 to 4 to either side of the line.
     mark = ContourMark(RED, (POLYGON,))
-    styles = [one_style(mark, side, side, jitter=seed) for seed in range(1000)]
+    styles = [style_of(mark, side, side, jitter=seed) for seed in range(1000)]
     strokes = [style.stroke for style in styles]
     assert quantiles(strokes) == expected
     assert all(stroke % 2 for stroke in strokes)
@@ -248,7 +248,7 @@ def test_a_thousand_contours(side: int, expected: tuple[int, ...]) -> None:
 def test_a_thousand_arrows_at_regions(side: int, span: float) -> None:
     size = side / 336
     mark = ArrowMark(RED, (0, 0), span=span * size)
-    lengths = [one_style(mark, side, side, jitter=seed).length / size for seed in range(1000)]
+    lengths = [style_of(mark, side, side, jitter=seed).length / size for seed in range(1000)]
     least, most = sorted((0.8 * span, 50.0))
     expected = [least + (most - least) * share for share in (0, 0.25, 0.5, 0.75, 1)]
     assert quantiles(lengths) == pytest.approx(expected, abs=(most - least) * 0.05 + 1e-9)
@@ -258,13 +258,13 @@ def test_a_thousand_arrows_at_regions(side: int, span: float) -> None:
 def test_contours_have_odd_strokes_of_at_least_three() -> None:
     mark = ContourMark(RED, (POLYGON,))
     sizes = itertools.product((1, 50, 100, 300, 336, 700, 1920), (None, *range(20)))
-    strokes = {one_style(mark, side, side, jitter=seed).stroke for side, seed in sizes}
+    strokes = {style_of(mark, side, side, jitter=seed).stroke for side, seed in sizes}
     assert all(stroke % 2 for stroke in strokes)
     assert min(strokes) == 3
 
 
 def test_jittered_ellipses() -> None:
-    scales = [one_style(EllipseMark(RED, 0, 0, 9, 9), 336, 336, jitter=seed).scale for seed in SEEDS]
+    scales = [style_of(EllipseMark(RED, 0, 0, 9, 9), 336, 336, jitter=seed).scale for seed in SEEDS]
     assert 1 <= min(scales) < 1.05
     assert 1.45 < max(scales) <= 1.5
 
@@ -272,7 +272,7 @@ def test_jittered_ellipses() -> None:
 @pytest.mark.parametrize("side", [336, 1920])
 def test_jittered_points(side: int) -> None:
     size = side / 336
-    radii = [one_style(PointMark(RED, 0, 0), side, side, jitter=seed).radii for seed in SEEDS]
+    radii = [style_of(PointMark(RED, 0, 0), side, side, jitter=seed).radii for seed in SEEDS]
     plain = [math.sqrt(across * down) for across, down in radii]
     assert int(5 * size) <= min(plain) + 1e-9 and min(plain) < 6 * size
     assert 19 * size < max(plain) and max(plain) <= int(20 * size) + 1e-9
@@ -284,7 +284,7 @@ def test_jittered_points(side: int) -> None:
 @pytest.mark.parametrize("side", [50, 336, 1920])
 def test_jittered_arrows(side: int) -> None:
     size = side / 336
-    styles = [one_style(ArrowMark(RED, (0, 0)), side, side, jitter=seed) for seed in SEEDS]
+    styles = [style_of(ArrowMark(RED, (0, 0)), side, side, jitter=seed) for seed in SEEDS]
     assert 25 * size <= min(style.length for style in styles) < 26 * size
     assert 49 * size < max(style.length for style in styles) <= 50 * size
     assert 0.2 <= min(style.head for style in styles) < 0.21
@@ -303,7 +303,7 @@ def test_jittered_arrows(side: int) -> None:
 
 def test_jittered_triangles_vary() -> None:
     mark = TriangleMark(RED, 0, 0, 90, 60)
-    styles = [one_style(mark, 336, 336, jitter=seed) for seed in SEEDS]
+    styles = [style_of(mark, 336, 336, jitter=seed) for seed in SEEDS]
     assert len({style.corners for style in styles}) == len(styles)
     assert max(max(angles(mark, style)) for style in styles) > 140
 
@@ -314,10 +314,10 @@ def test_jittered_triangles_vary() -> None:
 @of_any_kind
 @pytest.mark.parametrize("seed", [None, 0, 7, 99])
 def test_width_and_alpha_fix_only_what_they_name(mark: Mark, seed: int | None) -> None:
-    free = one_style(mark, 1000, 500, jitter=seed)
-    wide = one_style(mark, 1000, 500, jitter=seed, stroke=20)
-    faint = one_style(mark, 1000, 500, jitter=seed, alpha=1)
-    both = one_style(mark, 1000, 500, jitter=seed, stroke=20, alpha=1)
+    free = style_of(mark, 1000, 500, jitter=seed)
+    wide = style_of(mark, 1000, 500, jitter=seed, stroke=20)
+    faint = style_of(mark, 1000, 500, jitter=seed, alpha=1)
+    both = style_of(mark, 1000, 500, jitter=seed, stroke=20, alpha=1)
     assert differing(free, wide) == (set() if mark.kind in ("point", "mask") else {"stroke"})
     assert differing(free, faint) == {"alpha"}
     assert (both.stroke, both.alpha) == (wide.stroke, 1)
@@ -334,21 +334,22 @@ def test_fixing_one_thing_leaves_later_marks_as_they_were(mark: Mark) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "side", "stroke"), [(3, 336, 3), (2.5, 672, 5), (0.1, 336, 1), (336, 336, 336), (3, 4000, 35)]
+    ("width_option", "side", "stroke"),
+    [(3, 336, 3), (2.5, 672, 5), (0.1, 336, 1), (336, 336, 336), (3, 4000, 35)],
 )
-def test_an_asked_width_is_relative_too(asked: float, side: int, stroke: int) -> None:
-    assert one_style(BoxMark(RED, 0, 0, 9, 9), side, side, stroke=asked).stroke == stroke
-    assert one_style(BoxMark(RED, 0, 0, 9, 9), side, side, stroke=asked, jitter=1).stroke == stroke
+def test_a_width_option_is_relative_too(width_option: float, side: int, stroke: int) -> None:
+    assert style_of(BoxMark(RED, 0, 0, 9, 9), side, side, stroke=width_option).stroke == stroke
+    assert style_of(BoxMark(RED, 0, 0, 9, 9), side, side, stroke=width_option, jitter=1).stroke == stroke
 
 
 @pytest.mark.parametrize("alpha", [0, 1, 128, 255])
 def test_any_alpha_may_be_asked_for(alpha: int) -> None:
     for mark in MARKS:
-        assert one_style(mark, 100, 100, alpha=alpha).alpha == alpha
+        assert style_of(mark, 100, 100, alpha=alpha).alpha == alpha
 
 
 @pytest.mark.parametrize(
-    ("asked", "naming"),
+    ("settings", "naming"),
     [
         ({"stroke": 0}, "width 0"),
         ({"stroke": -3}, "width -3"),
@@ -362,9 +363,9 @@ def test_any_alpha_may_be_asked_for(alpha: int) -> None:
         ({"stroke": 3, "alpha": 256, "jitter": 1}, "alpha 256"),
     ],
 )
-def test_bad_styles(asked: dict[str, float], naming: str) -> None:
+def test_bad_styles(settings: dict[str, float], naming: str) -> None:
     with pytest.raises(UsageError) as caught:
-        styles_for(MARKS, 100, 100, **asked)  # type: ignore[arg-type]
+        styles_for(MARKS, 100, 100, **settings)  # type: ignore[arg-type]
     assert caught.value.exit_code == USED_WRONGLY
     assert_plain(caught.value, naming)
 

@@ -1,4 +1,4 @@
-"""Colour names and their RGB values."""
+"""Color names and their RGB values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vipcli.errors import ColorError
 
 RGB = tuple[int, int, int]
 
-# The nine that the checkpoints were trained on, in the order in which marks without a colour take them.
+# The nine names that the checkpoints were trained on, in the order in which they are assigned to marks.
 TRAINED: dict[str, RGB] = {
     "red": (255, 0, 0),
     "lime": (0, 255, 0),
@@ -23,7 +23,7 @@ TRAINED: dict[str, RGB] = {
     "gold": (255, 215, 0),
 }
 
-# Names that people and benchmarks use all the same. A model knows these words, but not as the names of marks.
+# Other names that people and benchmarks use. A model knows the words, but was not trained on marks called so.
 UNTRAINED: dict[str, RGB] = {
     "green": (0, 128, 0),
     "pink": (255, 192, 203),
@@ -48,7 +48,7 @@ UNTRAINED: dict[str, RGB] = {
 
 NAMED = TRAINED | UNTRAINED
 
-# The same colour under another name: the trained name is the one the model should read.
+# Synonyms, replaced because the model should read the trained name.
 ALIASES = {"cyan": "aqua", "magenta": "fuchsia", "grey": "gray"}
 
 _HEX = re.compile(r"#([0-9a-f]{3}|[0-9a-f]{6})")
@@ -56,14 +56,14 @@ _HEX = re.compile(r"#([0-9a-f]{3}|[0-9a-f]{6})")
 
 @dataclass(frozen=True, slots=True)
 class Color:
-    """An RGB value and the name that a question calls it by."""
+    """An RGB value and the name that questions use for it."""
 
     name: str
     rgb: RGB
 
     @property
     def trained(self) -> bool:
-        """Whether the checkpoints saw marks called by this name."""
+        """Whether the checkpoints were trained on marks of this name."""
         return self.name in TRAINED
 
     @property
@@ -72,7 +72,7 @@ class Color:
 
 
 def parse_color(text: str) -> Color:
-    """Read a colour's name, `#rrggbb` or `#rgb`; an unnamed value is called by the nearest name."""
+    """Parse a color name, `#rrggbb` or `#rgb`; a value without a name takes the nearest one."""
     word = text.strip().lower()
     if word in NAMED or word in ALIASES:
         return named_color(word)
@@ -82,28 +82,28 @@ def parse_color(text: str) -> Color:
         return Color(nearest_name(rgb), rgb)
     close = difflib.get_close_matches(word, [*NAMED, *ALIASES], n=1)
     hint = f"Did you mean {close[0]}?" if close else f"Try {', '.join(TRAINED)}, or #rrggbb."
-    shown = repr(text.strip())
-    raise ColorError(f"There is no colour {shown if len(shown) <= 40 else shown[:39] + '…'}. {hint}")
+    quoted = repr(text.strip())
+    raise ColorError(f"There is no color {quoted if len(quoted) <= 40 else quoted[:39] + '…'}.", hint)
 
 
 def named_color(name: str) -> Color:
-    """The colour of a known name or alias."""
+    """The color of a known name or alias."""
     name = ALIASES.get(name, name)
     return Color(name, NAMED[name])
 
 
 def nearest_name(rgb: RGB) -> str:
-    """The known name closest to `rgb` as the eye weighs it, trained names winning ties."""
+    """The known name perceptually closest to `rgb`; trained names win ties."""
     return min(NAMED, key=lambda name: _distance(NAMED[name], rgb))
 
 
 def nearest_trained(name: str) -> str:
-    """The trained name whose colour is closest to that of a known name."""
+    """The trained name whose color is closest to that of a known name."""
     return min(TRAINED, key=lambda trained: _distance(TRAINED[trained], NAMED[name]))
 
 
-def _distance(one: RGB, other: RGB) -> float:
-    # Weighting by the mean red tracks perceived difference well enough to name a colour.
-    red = (one[0] + other[0]) / 2
-    dr, dg, db = (a - b for a, b in zip(one, other, strict=True))
+def _distance(first: RGB, second: RGB) -> float:
+    # Weights that depend on the mean red follow perceived difference well enough to name a color.
+    red = (first[0] + second[0]) / 2
+    dr, dg, db = (a - b for a, b in zip(first, second, strict=True))
     return (2 + red / 256) * dr * dr + 4 * dg * dg + (2 + (255 - red) / 256) * db * db

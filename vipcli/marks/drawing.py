@@ -1,8 +1,8 @@
-"""Marks painted onto pictures, with the geometry that the checkpoints were trained on. The only OpenCV.
+"""Draw marks with the geometry that the checkpoints were trained on.
 
-Pictures are RGB, uint8, height × width × 3. Drawing returns a new picture and touches only the
-pixels under a mark. OpenCV's own strokes are centred, round-ended and a pixel too wide for this,
-so every outline here is filled as a shape of its exact extent.
+Pictures are RGB, uint8, height × width × 3. Drawing returns a new picture and changes only the pixels under
+a mark. OpenCV's own strokes are centered on the path, have round ends, and are a pixel too wide, so every
+outline here is filled as a shape of its exact extent.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SHIFT = 4
 _ONE = 1 << _SHIFT
 # A stencil is blended in square blocks of this side, small enough to skip what lies inside an outline.
 _BLOCK = 32
-# A joint that turns less than this is mitred, if its segments are long enough; a sharper one is rounded.
+# A joint that turns less than this is mitered if its segments are long enough; a sharper one is rounded.
 _GENTLE = math.radians(45)
 _WING = math.radians(60)
 
@@ -56,20 +56,20 @@ def draw(image: Pixels, marks: Sequence[Mark], styles: Sequence[Style]) -> Pixel
 
 
 def extent(mark: Mark, style: Style, width: int, height: int) -> Bounds:
-    """The upright rectangle that a mark is drawn in, whether or not it lies on the picture."""
+    """The bounding box of a mark as drawn, including parts beyond the picture."""
     x1, y1, x2, y2 = _drawn_bounds(mark, style, width, height)
     match mark:
         case PointMark():
-            across, down = style.radii
+            reach_x, reach_y = style.radii
         case BoxMark() | EllipseMark() | MaskMark():
-            across = down = 0.0
+            reach_x = reach_y = 0.0
         case _:
-            across = down = style.stroke / 2
-    return x1 - across, y1 - down, x2 + across, y2 + down
+            reach_x = reach_y = style.stroke / 2
+    return x1 - reach_x, y1 - reach_y, x2 + reach_x, y2 + reach_y
 
 
 def paints(mark: Mark, style: Style, width: int, height: int) -> bool:
-    """Whether anything of a mark lies on a picture of this size."""
+    """Whether any part of a mark as drawn lies on a picture of this size."""
     if isinstance(mark, BoxMark):
         return True
     stencil = _stencil(mark, style, width, height)
@@ -77,22 +77,23 @@ def paints(mark: Mark, style: Style, width: int, height: int) -> bool:
 
 
 def trace(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
-    """The outlines of a mask's true parts and of their holes; filled again, they give the same mask."""
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    return tuple(tuple((float(x), float(y)) for x, y in outline[:, 0]) for outline in found)
+    """Outline the true parts of a mask and their holes; filling the outlines gives the same mask."""
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    return tuple(tuple((float(x), float(y)) for x, y in outline[:, 0]) for outline in outlines)
 
 
 def mark_from_array(
     array: Any, kind: str = "mask", color: str | None = None, picture: int | None = None
 ) -> TypedMark:
-    """A mark of what is true, or not zero, in an array of the picture's height and width."""
+    """Mark what is true, or not zero, in an array of the picture's height and width."""
     mask = np.asarray(array)
     if mask.ndim != 2 or mask.dtype == object:
         raise MarkError(
-            f"An array of shape {mask.shape} is not a mask. Give height × width, as many as the picture has."
+            f"An array of shape {mask.shape} is not a mask.",
+            "Give height × width, the same as the picture's.",
         )
     if not mask.any():
-        raise MarkError("The mask marks nothing: it is zero all over.")
+        raise MarkError("The mask marks nothing: it is zero everywhere.")
     height, width = mask.shape
     return TypedMark(
         kind,
@@ -104,7 +105,7 @@ def mark_from_array(
 
 
 def unite(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
-    """The outlines, to the pixel, of all that any of the polygons covers."""
+    """The outlines, to the pixel, of the union of polygons."""
     parts = [np.rint(np.asarray(polygon)).astype(np.int64) for polygon in polygons]
     least, most = np.min([p.min(0) for p in parts], 0), np.max([p.max(0) for p in parts], 0)
     width, height = (int(side) + 1 for side in most - least)
@@ -127,7 +128,7 @@ def _paint(canvas: Pixels, mark: Mark, style: Style) -> None:
 
 
 def _blending(rgb: tuple[int, int, int], alpha: int) -> NDArray[np.float32]:
-    """The matrix that takes a pixel to its blend with a colour; OpenCV rounds its result exactly, once."""
+    """The matrix that blends a pixel with a color; OpenCV rounds its result once."""
     below, above = (255 - alpha) / 255, alpha / 255
     return np.array(
         [[below * (row == column) for column in range(3)] + [rgb[row] * above] for row in range(3)],
@@ -136,7 +137,7 @@ def _blending(rgb: tuple[int, int, int], alpha: int) -> NDArray[np.float32]:
 
 
 def _sides(box: BoxMark, stroke: int, canvas: Pixels) -> Iterator[Pixels]:
-    """The four sides of a rectangle's outline, each pixel in one of them only."""
+    """The four sides of a rectangle's outline, which do not overlap."""
     height, width = canvas.shape[:2]
     left, top = max(int(box.x1), 0), max(int(box.y1), 0)
     right, bottom = min(math.floor(box.x2) + 1, width), min(math.floor(box.y2) + 1, height)
@@ -156,9 +157,9 @@ def _sides(box: BoxMark, stroke: int, canvas: Pixels) -> Iterator[Pixels]:
 
 @dataclass(frozen=True, slots=True)
 class _Stencil:
-    """Where a mark paints: non-zero pixels of `cover`, whose corner lies at (left, top) of the picture.
+    """The pixels that a mark covers: non-zero in `cover`, whose corner lies at (left, top) of the picture.
 
-    It is a whole number of blocks high, and so may reach below the picture.
+    It is a whole number of blocks high, so it may extend below the picture.
     """
 
     cover: Pixels
@@ -179,19 +180,19 @@ class _Stencil:
         return np.rint((np.asarray(points) - (self.left, self.top)) * _ONE).astype(np.int32)
 
     def fill(self, polygons: Sequence[Polygon]) -> None:
-        """Fill polygons; one inside another is a hole."""
-        # OpenCV paints the border even where a polygon lies wholly beyond it: give it one that is cut off.
+        """Fill polygons; a polygon inside another is a hole."""
+        # OpenCV paints the edge even for a polygon wholly beyond it, so add a border and cut it off.
         wider = cv2.copyMakeBorder(self.cover, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
         cv2.fillPoly(wider, [self._local(polygon) + _ONE for polygon in polygons], 255, shift=_SHIFT)
         self.cover[:] = wider[1:-1, 1:-1]
 
-    def ellipse(self, centre: XY, radii: XY, value: int = 255) -> None:
-        (x, y), (across, down) = self._local([centre])[0], radii
-        axes = (round(across * _ONE), round(down * _ONE))
+    def ellipse(self, center: XY, radii: XY, value: int = 255) -> None:
+        x, y = self._local([center])[0]
+        axes = (round(radii[0] * _ONE), round(radii[1] * _ONE))
         cv2.ellipse(self.cover, (int(x), int(y)), axes, 0, 0, 360, value, cv2.FILLED, shift=_SHIFT)
 
     def stroke(self, path: Sequence[XY] | NDArray[np.float64], stroke: int, *, closed: bool = False) -> None:
-        """A stroke along a path, its ends cut straight and its corners rounded."""
+        """Stroke a path, with square ends and rounded corners."""
         points = np.asarray(path, dtype=np.float64)
         points = np.vstack([points, points[:1]]) if closed else points
         points = points[np.concatenate([[True], np.any(np.diff(points, axis=0), axis=1)])]
@@ -200,9 +201,9 @@ class _Stencil:
         steps = np.diff(points, axis=0)
         lengths = np.hypot(*steps.T)
         normals = np.stack([-steps[:, 1], steps[:, 0]], axis=1) / lengths[:, None]
-        starts, ends, sharp = _mitred(normals, lengths, reach)
+        starts, ends, sharp = _miter(normals, lengths, reach)
         if stroke == 2:
-            # The two sides of a diagonal would round to the same pixels, and half of the stroke be lost.
+            # Both sides of a diagonal would round to the same pixels, which would halve the stroke.
             across, down = np.abs(normals.T)
             diagonal = np.isclose(across, down, atol=0.02)
             starts[diagonal] *= math.sqrt(2)
@@ -222,8 +223,8 @@ class _Stencil:
             cv2.circle(self.cover, (int(x), int(y)), round(reach * _ONE), 255, cv2.FILLED, shift=_SHIFT)
 
     def outline(self, polygons: Sequence[Polygon], stroke: int) -> None:
-        """Thin outlines thickened by a square brush, as training drew the contour of a mask."""
-        # The brush reaches into the picture from lines that run just outside it.
+        """Thicken thin outlines with a square brush, as training drew contours."""
+        # Lines just outside the picture are thickened into it.
         reach = stroke // 2
         lines = cv2.copyMakeBorder(self.cover, reach, reach, reach, reach, cv2.BORDER_CONSTANT)
         shifted = [self._local(polygon) + reach * _ONE for polygon in polygons]
@@ -239,7 +240,7 @@ def _stencil(mark: Mark, style: Style, width: int, height: int) -> _Stencil | No
 
     match mark:
         case EllipseMark():
-            return _ellipse(mark, style, around(_scaled(mark.bounds, style.scale)))
+            return _ellipse(mark, style, around(_scale_bounds(mark.bounds, style.scale)))
         case TriangleMark():
             if stencil := around(mark.bounds):
                 stencil.stroke(_triangle(mark, style), style.stroke, closed=True)
@@ -251,7 +252,7 @@ def _stencil(mark: Mark, style: Style, width: int, height: int) -> _Stencil | No
         case ArrowMark():
             shaft, head = arrow_shape(mark, style, width, height)
             if stencil := around(_bounds([*shaft, *head])):
-                # Training joined no lines of an arrow: an open head is notched at its tip.
+                # Training left the lines of an arrow unjoined, so an open head is notched at its tip.
                 for line in (*pairwise(shaft), *(pairwise(head) if style.open_head else ())):
                     stencil.stroke(line, style.stroke)
                 if not style.open_head:
@@ -275,10 +276,10 @@ def _stencil(mark: Mark, style: Style, width: int, height: int) -> _Stencil | No
 
 
 def _drawn_bounds(mark: Mark, style: Style, width: int, height: int) -> Bounds:
-    """The bounds of the lines that a mark is drawn along."""
+    """The bounds of the path that a mark is drawn along, without its stroke."""
     match mark:
         case EllipseMark():
-            return _scaled(mark.bounds, style.scale)
+            return _scale_bounds(mark.bounds, style.scale)
         case TriangleMark():
             return _bounds(_triangle(mark, style))
         case ArrowMark():
@@ -293,16 +294,16 @@ def _drawn_bounds(mark: Mark, style: Style, width: int, height: int) -> Bounds:
 def _ellipse(mark: EllipseMark, style: Style, stencil: _Stencil | None) -> _Stencil | None:
     if stencil is None:
         return None
-    x1, y1, x2, y2 = _scaled(mark.bounds, style.scale)
-    centre, radii = ((x1 + x2) / 2, (y1 + y2) / 2), ((x2 - x1) / 2, (y2 - y1) / 2)
-    stencil.ellipse(centre, radii)
+    x1, y1, x2, y2 = _scale_bounds(mark.bounds, style.scale)
+    center, radii = ((x1 + x2) / 2, (y1 + y2) / 2), ((x2 - x1) / 2, (y2 - y1) / 2)
+    stencil.ellipse(center, radii)
     inner = (radii[0] - style.stroke, radii[1] - style.stroke)
     if min(inner) > 0:
-        stencil.ellipse(centre, inner, value=0)
+        stencil.ellipse(center, inner, value=0)
     return stencil
 
 
-def _scaled(bounds: Bounds, scale: float) -> Bounds:
+def _scale_bounds(bounds: Bounds, scale: float) -> Bounds:
     x1, y1, x2, y2 = bounds
     more_x, more_y = (x2 - x1) * (scale - 1) / 2, (y2 - y1) * (scale - 1) / 2
     return x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y
@@ -318,7 +319,7 @@ def arrow_shape(mark: ArrowMark, style: Style, width: int, height: int) -> tuple
     if mark.tail is None:
         head = max(style.head * style.length, low)
         reach = style.length - head
-        angle = _roomiest(mark.tip, reach, width, height) if style.angle is None else style.angle
+        angle = _roomiest_angle(mark.tip, reach, width, height) if style.angle is None else style.angle
         tail = (x + reach * math.cos(angle), y + reach * math.sin(angle))
     else:
         tail = mark.tail
@@ -332,14 +333,14 @@ def arrow_shape(mark: ArrowMark, style: Style, width: int, height: int) -> tuple
     return shaft, (wings[0], mark.tip, wings[1])
 
 
-def _roomiest(tip: XY, reach: float, width: int, height: int) -> float:
-    """Slantwise towards the far corner of the picture or, on a strip of a picture, right at that corner."""
+def _roomiest_angle(tip: XY, reach: float, width: int, height: int) -> float:
+    """Diagonally toward the farthest corner, or straight at it where the picture is too narrow for that."""
     x, y = tip
-    across, down = 1 if x <= width / 2 else -1, 1 if y <= height / 2 else -1
+    step_x, step_y = 1 if x <= width / 2 else -1, 1 if y <= height / 2 else -1
     slant = reach * math.sqrt(0.5)
-    if 0 <= x + across * slant <= width and 0 <= y + down * slant <= height:
-        return math.atan2(down, across)
-    return math.atan2((height if down > 0 else 0) - y, (width if across > 0 else 0) - x)
+    if 0 <= x + step_x * slant <= width and 0 <= y + step_y * slant <= height:
+        return math.atan2(step_y, step_x)
+    return math.atan2((height if step_y > 0 else 0) - y, (width if step_x > 0 else 0) - x)
 
 
 def _bounds(points: Sequence[XY] | NDArray[np.float64]) -> Bounds:
@@ -348,16 +349,16 @@ def _bounds(points: Sequence[XY] | NDArray[np.float64]) -> Bounds:
     return float(x1), float(y1), float(x2), float(y2)
 
 
-def _mitred(
+def _miter(
     normals: NDArray[np.float64], lengths: NDArray[np.float64], reach: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """The normals at each segment's start and end, shared at gentle turns, and which turns are sharp."""
+    """The normals at the start and end of each segment, shared at gentle turns, and which turns are sharp."""
     before, after = normals[:-1], normals[1:]
     cosine = (before * after).sum(axis=1)
-    # A mitre cuts this much, in reaches, off the inner edges; cut beyond the middle they would fold over.
+    # A miter shortens the inner edges by this multiple of `reach`; beyond their middle they would fold over.
     cut = np.tan(np.arccos(np.clip(cosine, -1, 1)) / 2)
     sharp = (cut > math.tan(_GENTLE / 2)) | (2 * cut * reach > np.minimum(lengths[:-1], lengths[1:]))
-    # The sum of two unit normals, over one plus the cosine of their turn, is the mitre's corner.
+    # The sum of two unit normals, over one plus the cosine of their turn, is the corner of the miter.
     shared = (before + after) / np.where(sharp, 1, 1 + cosine)[:, None]
     starts, ends = normals.copy(), normals.copy()
     starts[1:][~sharp] = shared[~sharp]
@@ -371,12 +372,12 @@ def _smooth(path: Sequence[XY]) -> NDArray[np.float64]:
     points = points[np.concatenate([[True], np.any(np.diff(points, axis=0), axis=1)])]
     if len(points) < 3:
         return points
-    # Tangents go by the way travelled: a hand sets its points unevenly, and would else seem to turn back.
+    # Tangents by distance along the path, since points set by hand are spaced unevenly and would cause loops.
     spans = np.hypot(*np.diff(points, axis=0).T)
     tangents = np.gradient(points, np.concatenate([[0], np.cumsum(spans)]), axis=0)
     start, end, third = points[:-1, None], points[1:, None], spans[:, None, None] / 3
     leave, arrive = start + tangents[:-1, None] * third, end - tangents[1:, None] * third
-    # Steps that grow with the root of a span's length keep the corners between them equally unseen.
+    # With steps in proportion to the root of a span's length, the curve looks smooth at any size.
     t = np.linspace(0, 1, max(int(math.sqrt(spans.max())), 4), endpoint=False)[None, :, None]
     curve = (1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * leave + 3 * (1 - t) * t**2 * arrive + t**3 * end
     smooth: NDArray[np.float64] = np.vstack([curve.reshape(-1, 2), points[-1:]])
@@ -384,23 +385,23 @@ def _smooth(path: Sequence[XY]) -> NDArray[np.float64]:
 
 
 def _blend(canvas: Pixels, stencil: _Stencil, blend: NDArray[np.float32]) -> None:
-    """Blend once under the stencil, passing over the empty inside of an outline."""
+    """Blend once under the stencil, skipping the empty inside of an outline."""
     below = canvas[stencil.top :, stencil.left :]
-    for rows, columns in _painted(stencil.cover):
+    for rows, columns in _painted_blocks(stencil.cover):
         area = below[rows, columns]
         cover = stencil.cover[rows, columns][: len(area)]
-        # Copied first: OpenCV is much faster on pixels that lie in one piece.
+        # Copied first, since OpenCV is much faster on contiguous pixels.
         cv2.copyTo(cv2.transform(area.copy(), blend), cover, area)
 
 
-def _painted(cover: Pixels) -> Iterator[tuple[slice, slice]]:
-    """Where a stencil paints, as runs of neighbouring blocks."""
+def _painted_blocks(cover: Pixels) -> Iterator[tuple[slice, slice]]:
+    """The blocks that a stencil paints, as runs of neighbors."""
     width = cover.shape[1]
     strips = cover.reshape(-1, _BLOCK, width).max(axis=1)
     blocks = np.maximum.reduceat(strips, np.arange(0, width, _BLOCK), axis=1)
     edged = np.zeros((len(blocks), blocks.shape[1] + 2), np.bool_)
     edged[:, 1:-1] = blocks
-    # In each row of blocks, runs begin and end in turn.
+    # In each row of blocks, starts and ends of runs alternate.
     rows, columns = (edged[:, 1:] != edged[:, :-1]).nonzero()
     tops, lefts, rights = rows[::2] * _BLOCK, columns[::2] * _BLOCK, columns[1::2] * _BLOCK
     for top, left, right in zip(tops.tolist(), lefts.tolist(), rights.tolist(), strict=True):

@@ -1,7 +1,7 @@
-"""The eight kinds of mark: what a person types, where it lies, and how a question refers to it.
+"""The eight kinds of mark: as typed, as placed on a picture, and as named in questions.
 
-Placed coordinates are pixels of the upright picture, x to the right, y down, as floats; a picture
-`width` wide spans 0 to `width`. What is typed may be pixels or percentages, mixed freely.
+Placed coordinates are float pixels of the upright picture, x to the right, y down; a picture `width` wide
+spans 0 to `width`. Typed coordinates may mix pixels and percentages.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from vipcli.errors import ColorError, MarkError
 from vipcli.geometry import XY, Bounds, Polygon
 from vipcli.marks.colors import TRAINED, Color, named_color, parse_color
 
-# Far beyond any picture that can be opened, and small enough for exact drawing arithmetic.
-# Percentages end at a hundredth of it.
+# The largest coordinate: far beyond any picture, and small enough for exact drawing arithmetic.
+# For percentages, a hundredth of it.
 LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One mark on a picture."""
+    """A mark placed on a picture."""
 
     color: Color
 
@@ -32,29 +32,29 @@ class Mark:
 
     @property
     def name(self) -> str:
-        """What a question calls it: `red rectangle`."""
+        """Its name in a question: `red rectangle`."""
         return f"{self.color.name} {self.noun}"
 
     @property
     def phrase(self) -> str:
-        """How the training questions pointed with it: `within the red rectangle`."""
+        """How training questions referred to it: `within the red rectangle`."""
         return f"{self.relation} the {self.name}"
 
     @property
     def points(self) -> tuple[XY, ...]:
-        """Every point that defines it."""
+        """The points that define it."""
         raise NotImplementedError
 
     @property
     def bounds(self) -> Bounds:
-        """The smallest upright rectangle around its defining points."""
+        """The bounding box of its defining points."""
         xs, ys = zip(*self.points, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
 
 
 @dataclass(frozen=True, slots=True)
-class _Framed(Mark):
-    """A mark given by a rectangle, x1 < x2 and y1 < y2."""
+class _RectangleMark(Mark):
+    """A mark defined by a rectangle, x1 < x2 and y1 < y2."""
 
     x1: float
     y1: float
@@ -67,8 +67,8 @@ class _Framed(Mark):
 
 
 @dataclass(frozen=True, slots=True)
-class BoxMark(_Framed):
-    """A rectangle's outline, the stroke on and inside it."""
+class BoxMark(_RectangleMark):
+    """The outline of a rectangle, its stroke on and inside the edge."""
 
     kind = "box"
     noun = "rectangle"
@@ -76,8 +76,8 @@ class BoxMark(_Framed):
 
 
 @dataclass(frozen=True, slots=True)
-class EllipseMark(_Framed):
-    """An ellipse's outline that fills the rectangle."""
+class EllipseMark(_RectangleMark):
+    """The outline of an ellipse that fills the rectangle."""
 
     kind = "ellipse"
     noun = "ellipse"
@@ -85,8 +85,8 @@ class EllipseMark(_Framed):
 
 
 @dataclass(frozen=True, slots=True)
-class TriangleMark(_Framed):
-    """A triangle's outline inside the rectangle."""
+class TriangleMark(_RectangleMark):
+    """The outline of a triangle inside the rectangle."""
 
     kind = "triangle"
     noun = "triangle"
@@ -111,7 +111,7 @@ class PointMark(Mark):
 
 @dataclass(frozen=True, slots=True)
 class ArrowMark(Mark):
-    """An arrow to `tip`, from `tail` or, without one, from wherever there is room."""
+    """An arrow to `tip`, from `tail` or, without a tail, from where there is room."""
 
     tip: XY
     tail: XY | None = None
@@ -143,8 +143,8 @@ class ScribbleMark(Mark):
 
 
 @dataclass(frozen=True, slots=True)
-class _Outlined(Mark):
-    """A mark given by polygons; one inside another is a hole."""
+class _PolygonMark(Mark):
+    """A mark defined by polygons; a polygon inside another is a hole."""
 
     polygons: tuple[Polygon, ...]
 
@@ -154,7 +154,7 @@ class _Outlined(Mark):
 
 
 @dataclass(frozen=True, slots=True)
-class ContourMark(_Outlined):
+class ContourMark(_PolygonMark):
     """The outline of polygons."""
 
     kind = "contour"
@@ -163,7 +163,7 @@ class ContourMark(_Outlined):
 
 
 @dataclass(frozen=True, slots=True)
-class MaskMark(_Outlined):
+class MaskMark(_PolygonMark):
     """Filled polygons."""
 
     kind = "mask"
@@ -198,46 +198,46 @@ _FROM_FILE = ("contour", "mask")
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """A coordinate as typed: pixels, or a percentage of the picture's side."""
+    """A typed coordinate: pixels, or a percentage of the picture's side."""
 
     value: float
     percent: bool = False
 
     def on(self, side: int) -> float:
-        """Its pixels on a side of that many."""
+        """In pixels, on a side of that many."""
         return self.value * side / 100 if self.percent else self.value
 
 
 @dataclass(frozen=True, slots=True)
 class TypedMark:
-    """A mark as a person typed it, before the picture's size is known."""
+    """A mark as typed, before it is placed on a picture of known size."""
 
     kind: str
     text: str
     coordinates: tuple[Length, ...] = ()
     file: str | None = None
     polygons: tuple[Polygon, ...] = ()
-    """Of a contour or mask that somebody annotated: its outlines in pixels, one inside another a hole."""
+    """Contour or mask from an annotation: its outlines in pixels, one inside another a hole."""
     color: Color | None = None
     picture: int | None = None
-    """Which picture of several it is for, counted from 1; None for the only one, or all frames of a video."""
+    """Which of several pictures it is for, from 1; None for the only one, or all frames of a video."""
     span: float | None = None
-    """Of an arrow that points at an annotated region: the region's shorter side in pixels."""
+    """Arrow at an annotated region: the shorter side of the region in pixels."""
 
     def place(
         self, width: int, height: int, color: Color, trace: Callable[[str], tuple[Polygon, ...]]
     ) -> Mark:
         """The mark on a picture of this size; `trace` turns a mask image into polygons."""
         if self.file is not None:
-            return _outlined(self.kind)(color, trace(self.file))
+            return _polygon_kind(self.kind)(color, trace(self.file))
         if self.polygons:
-            return _outlined(self.kind)(color, self.polygons)
+            return _polygon_kind(self.kind)(color, self.polygons)
         xs = [length.on(width) for length in self.coordinates[::2]]
         ys = [length.on(height) for length in self.coordinates[1::2]]
         points = tuple(zip(xs, ys, strict=True))
         match self.kind:
             case "box" | "ellipse" | "triangle":
-                return _framed(self.kind)(color, *self._frame(points))
+                return _rectangle_kind(self.kind)(color, *self._frame(points))
             case "point":
                 return PointMark(color, *points[0])
             case "arrow":
@@ -246,13 +246,13 @@ class TypedMark:
                 return self._scribble(color, points)
             case _:
                 polygon = points if len(points) > 2 else _corners(self._frame(points))
-                return _outlined(self.kind)(color, (polygon,))
+                return _polygon_kind(self.kind)(color, (polygon,))
 
     def _frame(self, points: Sequence[XY]) -> Bounds:
         (xa, ya), (xb, yb) = points
         if xa == xb or ya == yb:
             raise MarkError(
-                f"The {self.kind} {_short(self.text)} encloses nothing: its corners share a side."
+                f"The {self.kind} {_short(self.text)} encloses nothing: its corners share a coordinate."
             )
         return min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb)
 
@@ -262,7 +262,8 @@ class TypedMark:
         tail, tip = points
         if tail == tip:
             raise MarkError(
-                f"The arrow {_short(self.text)} starts where it ends. Give its tip alone, or move its tail."
+                f"The arrow {_short(self.text)} starts where it ends.",
+                "Give its tip alone, or move its tail.",
             )
         return ArrowMark(color, tip, tail)
 
@@ -272,11 +273,11 @@ class TypedMark:
         return ScribbleMark(color, points)
 
 
-def _framed(kind: str) -> type[_Framed]:
+def _rectangle_kind(kind: str) -> type[_RectangleMark]:
     return {"box": BoxMark, "ellipse": EllipseMark, "triangle": TriangleMark}[kind]
 
 
-def _outlined(kind: str) -> type[_Outlined]:
+def _polygon_kind(kind: str) -> type[_PolygonMark]:
     return {"contour": ContourMark, "mask": MaskMark}[kind]
 
 
@@ -285,16 +286,16 @@ def _corners(frame: Bounds) -> Polygon:
     return (x1, y1), (x2, y1), (x2, y2), (x1, y2)
 
 
-# Digits are never given back, so that no row of them takes longer than it is.
+# Possessive, so that a long row of digits takes linear time.
 _NUMBER = re.compile(r"([+-]?(?:\d++\.?\d*|\.\d+))(%?)", re.ASCII)
 _SEPARATOR = re.compile(r"[\s,;]+")
 _PICTURE = re.compile(r"\s*(\d{1,4}):(?=.*\S)", re.ASCII)
 
 
 def parse_mark(kind: str, text: str) -> TypedMark:
-    """Read what follows `--box`, `--arrow` …: coordinates or a mask image, then an optional `:colour`.
+    """Parse the text of a mark: coordinates or a mask image, then an optional `:color`.
 
-    Where there are several pictures, the number of one and a colon may come first.
+    With several pictures, the number of a picture and a colon may come first.
     """
     picture, rest = _split_picture(text)
     place, color = _split_color(kind, rest)
@@ -303,32 +304,32 @@ def parse_mark(kind: str, text: str) -> TypedMark:
         if kind in _FROM_FILE and place and not _looks_like_numbers(place):
             return TypedMark(kind, text, file=place, color=color, picture=picture)
         raise MarkError(
-            f"Cannot read the {kind} {_short(text)}. It takes {_FORMS[kind]}, in pixels or percent."
+            f"Cannot read the {kind} {_short(text)}.", f"It takes {_FORMS[kind]}, in pixels or percent."
         )
     if not _right_count(kind, len(coordinates)):
         count = "1 number" if len(coordinates) == 1 else f"{len(coordinates)} numbers"
-        raise MarkError(f"The {kind} {_short(text)} has {count}. It takes {_FORMS[kind]}.")
+        raise MarkError(f"The {kind} {_short(text)} has {count}.", f"It takes {_FORMS[kind]}.")
     return TypedMark(kind, text, coordinates, color=color, picture=picture)
 
 
 def parse_named_mark(text: str) -> TypedMark:
-    """Read a mark that begins with its kind: `box 40,60,200,220:red`."""
+    """Parse a mark that begins with its kind: `box 40,60,200,220:red`."""
     kind, _, place = text.strip().partition(" ")
     return parse_mark(check_kind(kind), place)
 
 
 def check_kind(kind: str) -> str:
-    """The kind, or an error that names those that there are."""
+    """Return the kind if it exists, or raise an error that lists the kinds."""
     if kind not in BY_KIND:
-        raise MarkError(f"There is no mark named {kind[:40]!r}. There are {', '.join(BY_KIND)}.")
+        raise MarkError(f"There is no mark named {kind[:40]!r}.", f"The kinds are {', '.join(BY_KIND)}.")
     return kind
 
 
 def format_number(value: Any) -> str:
-    """A coordinate as it is typed."""
+    """A coordinate as text."""
     if not hasattr(value, "__float__") or isinstance(value, bool):
         raise MarkError("A mark's numbers must be numbers.")
-    # Without an exponent, which marks do not take.
+    # Without an exponent, which typed marks do not allow.
     return f"{float(value):.10f}".rstrip("0").rstrip(".")
 
 
@@ -344,7 +345,7 @@ def _split_color(kind: str, text: str) -> tuple[str, Color | None]:
     try:
         return place.strip(), parse_color(tail)
     except ColorError:
-        # A file's own name may hold a colon.
+        # A file name may contain a colon.
         if kind in _FROM_FILE and re.search(r"[./\\]", tail):
             return text.strip(), None
         raise
@@ -380,12 +381,12 @@ def _right_count(kind: str, count: int) -> bool:
 
 
 def _short(text: str) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= 60 else shown[:59] + "…"
+    quoted = repr(text)
+    return quoted if len(quoted) <= 60 else quoted[:59] + "…"
 
 
 def assign_colors(typed: Sequence[TypedMark]) -> list[Color]:
-    """A colour for each mark: the one asked for, else a trained one that no other mark has."""
+    """A color for each mark: its own, or else a trained color that no other mark has."""
     taken = [(mark.kind, mark.color.name) for mark in typed if mark.color]
     colors = []
     for mark in typed:
@@ -398,36 +399,36 @@ def assign_colors(typed: Sequence[TypedMark]) -> list[Color]:
 
 
 def _free_color(kind: str, taken: Iterable[tuple[str, str]]) -> str:
-    by_all = {name for _, name in taken}
-    by_kind = [name for other, name in taken if other == kind]
-    free = [name for name in TRAINED if name not in by_all]
-    return free[0] if free else min(TRAINED, key=by_kind.count)
+    used = {name for _, name in taken}
+    used_by_kind = [name for other, name in taken if other == kind]
+    free = [name for name in TRAINED if name not in used]
+    return free[0] if free else min(TRAINED, key=used_by_kind.count)
 
 
 def clip_to_picture(mark: Mark, width: int, height: int) -> tuple[Mark, bool]:
-    """The mark as far as it lies on the picture, and whether anything of it had to go."""
-    x1, y1, x2, y2 = _aimed_at(mark)
+    """The mark clipped to the picture, and whether any of it lay outside."""
+    x1, y1, x2, y2 = _target_bounds(mark)
     if not (_overlaps(x1, x2, width) and _overlaps(y1, y2, height)):
-        aim = (x1, y1) if (x1, y1) == (x2, y2) else (x1, y1, x2, y2)
+        target = (x1, y1) if (x1, y1) == (x2, y2) else (x1, y1, x2, y2)
         raise MarkError(
-            f"The {mark.kind} at {_numbers(aim)} lies outside the picture, "
+            f"The {mark.kind} at {_numbers(target)} lies outside the picture, "
             f"which is {width} × {height} pixels."
         )
     x1, y1, x2, y2 = mark.bounds
     if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
         return mark, False
     if isinstance(mark, BoxMark):
-        # Its sides stay visible at the picture's edge; other outlines just run out of the picture.
+        # A box keeps its sides visible at the edge; other outlines run off the picture.
         mark = replace(mark, x1=max(x1, 0), y1=max(y1, 0), x2=min(x2, width), y2=min(y2, height))
     return mark, True
 
 
 def _overlaps(low: float, high: float, side: int) -> bool:
-    # A side of no length may lie on the picture's very edge; any other must share some of the picture.
+    # An extent of zero may lie on the edge of the picture; any other must overlap it.
     return 0 <= low <= side if low == high else low < side and high > 0
 
 
-def _aimed_at(mark: Mark) -> Bounds:
+def _target_bounds(mark: Mark) -> Bounds:
     return (*mark.tip, *mark.tip) if isinstance(mark, ArrowMark) else mark.bounds
 
 

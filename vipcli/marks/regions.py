@@ -1,4 +1,4 @@
-"""Parts of a picture that somebody annotated, which of them are wanted, and the marks that draw them."""
+"""Annotated regions of pictures: which to ask about, and the marks that draw them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vipcli.marks.colors import Color
 from vipcli.marks.kinds import BY_KIND, Length, TypedMark
 
 Trace = Callable[[str], tuple[Polygon, ...]]
-"""Turns the name of a mask image into the outlines of what is white in it."""
+"""Turns the name of a mask image into the outlines of its white parts."""
 
-_FRAMED = ("box", "ellipse", "triangle")
-_OUTLINED = ("contour", "mask")
+_RECTANGLE_KINDS = ("box", "ellipse", "triangle")
+_POLYGON_KINDS = ("contour", "mask")
 
-# Scan lines over a region: enough for its area to a fraction of a percent, and as many crossings at most.
+# Scan lines over a region, enough for its area to a fraction of a percent, and a limit on their crossings.
 _FEWEST_LINES, _MOST_LINES = 64, 1024
 _MOST_CROSSINGS = 2_000_000
-# Next to a line of which less than this share goes on, a stroke would leave the region at a corner.
-_GOES_ON = 0.5
-# How far a stroke swings towards the sides of its region; the last follows its middle.
+# Where less than this share of a run continues on the next line, a stroke would leave the region.
+_MIN_OVERLAP = 0.5
+# How far a scribble swings toward the sides of its region, tried in order; 0 follows the middle.
 _SWINGS = (0.6, 0.4, 0.2, 0.0)
 _TURNS = 6
 _LONGEST_TEXT = 60
@@ -31,14 +31,14 @@ _LONGEST_TEXT = 60
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of a picture that somebody annotated, in pixels of the upright picture, x right, y down."""
+    """An annotated part of a picture, in pixels of the upright picture, x to the right, y down."""
 
     kind: str
-    """The kind of mark it is drawn as, unless another is asked for: one of `marks.BY_KIND`."""
+    """The kind of mark it is drawn as by default, a key of `kinds.BY_KIND`."""
     points: tuple[XY, ...] = ()
-    """Two corners of a box, ellipse or triangle; an arrow's tail and tip, or tip alone; a scribble's path."""
+    """Two corners of a box, ellipse or triangle; an arrow's tail and tip, or its tip; a scribble's path."""
     polygons: tuple[Polygon, ...] = ()
-    """Its outlines, one inside another a hole; a box may have them too."""
+    """Its outlines, one inside another a hole; a box may have outlines too."""
     file: str | None = None
     """A mask image, white where the region is."""
     label: str = ""
@@ -47,15 +47,15 @@ class Region:
 
     @property
     def bounds(self) -> Bounds | None:
-        """The smallest upright rectangle around it, its box where it has one; None for a mask image."""
+        """Its bounding box; None for a mask image."""
         points = self.points or [point for polygon in self.polygons for point in polygon]
         return bounds_of(points) if points else None
 
     @property
     def size(self) -> float | None:
-        """Its area in pixels: within its outlines, else within its bounds; None for a mask image."""
+        """The area in pixels of its outlines, or else of its bounds; None for a mask image."""
         if self.polygons:
-            return sum(run.length for run in _runs(self.polygons)) * _step(self.polygons)
+            return sum(run.length for run in _runs(self.polygons)) * _line_spacing(self.polygons)
         bounds = self.bounds
         if bounds is None:
             return None
@@ -65,10 +65,10 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class RegionFilter:
-    """Which regions to ask about; whatever is not said does not matter.
+    """Which regions to ask about.
 
-    A region without a score is not left out for its score, nor a mask image, whose size nobody has
-    read yet, for its size.
+    A region without a score passes any limit on scores, and a mask image, whose size is not known yet, any
+    limit on sizes.
     """
 
     labels: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class RegionFilter:
     min_score: float | None = None
 
     def accepts(self, region: Region) -> bool:
-        """Whether a region is among them."""
+        """Whether a region passes."""
         return self._accepts_label(region) and self._accepts_score(region) and self._accepts_size(region)
 
     def _accepts_label(self, region: Region) -> bool:
@@ -102,42 +102,43 @@ def mark_for(
 ) -> TypedMark:
     """The mark that draws a region, as its own kind or as another.
 
-    A region that is a mask image stays one for a contour or a mask; every other kind needs `trace`.
+    Other kinds than contour and mask need `trace` for a region that is a mask image.
     """
     kind = region.kind if kind is None else kind
     if kind not in BY_KIND:
-        raise MarkError(f"There is no mark {kind[:40]!r}. There are {', '.join(BY_KIND)}.")
+        raise MarkError(f"There is no mark named {kind[:40]!r}.", f"The kinds are {', '.join(BY_KIND)}.")
     if region.file is not None:
-        if kind in _OUTLINED:
+        if kind in _POLYGON_KINDS:
             return TypedMark(kind, region.file, file=region.file, color=color)
-        region = _traced(region, region.file, trace)
+        region = _trace_mask(region, region.file, trace)
     if region.bounds is None:
-        raise MarkError(f"{_named(region)} has no place on the picture. Leave it out.")
-    if kind in _OUTLINED:
+        raise MarkError(f"{_describe(region)} has no place on the picture.", "Leave it out.")
+    if kind in _POLYGON_KINDS:
         polygons = _outlines(region)
         return TypedMark(kind, _text(*polygons), polygons=polygons, color=color)
     points = region.points if kind == region.kind and region.points else ()
     x1, y1, x2, y2 = region.bounds
     span = min(x2 - x1, y2 - y1) if kind == "arrow" and not points else None
-    if kind in _FRAMED:
+    if kind in _RECTANGLE_KINDS:
         points = _corners_of(region)
     elif not points:
-        points = _stroke(region) if kind == "scribble" else (_inside(region),)
+        points = _scribble(region) if kind == "scribble" else (_inner_point(region),)
     numbers = tuple(Length(number) for point in points for number in point)
-    text = ",".join(map(_number, points[0] + points[1])) if kind in _FRAMED else _text(points)
+    text = ",".join(map(_number, points[0] + points[1])) if kind in _RECTANGLE_KINDS else _text(points)
     return TypedMark(kind, text, numbers, color=color, span=span)
 
 
-def _traced(region: Region, file: str, trace: Trace | None) -> Region:
+def _trace_mask(region: Region, file: str, trace: Trace | None) -> Region:
     polygons = trace(file) if trace else ()
     if not polygons:
         raise MarkError(
-            f"{_named(region)} is a mask image, which is drawn as a mask or a contour.", "Add {as=mask}."
+            f"{_describe(region)} is a mask image, which is drawn as a mask or a contour.",
+            "Add {as=mask}.",
         )
     return Region("mask", polygons=polygons, label=region.label, id=region.id, score=region.score)
 
 
-def _named(region: Region) -> str:
+def _describe(region: Region) -> str:
     for what, name in (("region", region.id), ("region", region.label)):
         if name:
             return f"The {what} {name[:60]!r}"
@@ -148,23 +149,23 @@ def _named(region: Region) -> str:
 
 
 def bounds_of(points: Iterable[XY]) -> Bounds:
-    """The smallest upright rectangle around points."""
+    """The bounding box of points."""
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
 
 def _frame(region: Region) -> Bounds:
-    """The bounds of a region, a pixel wide where it has no width, and a pixel high where it has no height.
+    """The bounds of a region, at least a pixel wide and high where they are not a single point.
 
-    A thing so thin, as a rope or a line of text far away, is still worth a frame, and no frame is
-    thinner than its own stroke. What is a single point says nothing of how large a frame it wants.
+    A thin thing, like a rope or a distant line of text, can still be framed; a single point gives no size for
+    a frame.
     """
     bounds = region.bounds
     assert bounds is not None
     x1, y1, x2, y2 = bounds
     if x1 == x2 and y1 == y2:
         raise MarkError(
-            f"{_named(region)} at {_number(x1)},{_number(y1)} is a single point, too small for a frame.",
+            f"{_describe(region)} at {_number(x1)},{_number(y1)} is a single point, too small for a frame.",
             "Mark it with {as=point} or {as=arrow}.",
         )
     if x1 == x2:
@@ -180,17 +181,17 @@ def _corners_of(region: Region) -> tuple[XY, XY]:
 
 
 def _outlines(region: Region) -> tuple[Polygon, ...]:
-    """The outlines of a region, those of its shape if it came without."""
+    """The outlines of a region, or else those of its shape."""
     if region.polygons:
         return region.polygons
     x1, y1, x2, y2 = _frame(region)
     match region.kind:
         case "ellipse":
             angles = [math.tau * step / 64 for step in range(64)]
-            across, down = (x2 - x1) / 2, (y2 - y1) / 2
+            radius_x, radius_y = (x2 - x1) / 2, (y2 - y1) / 2
             return (
                 tuple(
-                    (x1 + across * (1 + math.cos(angle)), y1 + down * (1 + math.sin(angle)))
+                    (x1 + radius_x * (1 + math.cos(angle)), y1 + radius_y * (1 + math.sin(angle)))
                     for angle in angles
                 ),
             )
@@ -205,7 +206,7 @@ def _outlines(region: Region) -> tuple[Polygon, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A piece of a scan line that lies inside a region."""
+    """A part of a scan line that lies inside a region."""
 
     line: int
     y: float
@@ -221,32 +222,32 @@ class _Run:
         return (self.x1 + self.x2) / 2, self.y
 
 
-def _lines(polygons: Sequence[Polygon]) -> int:
-    """How many lines to scan polygons along: about one a pixel, within reason."""
+def _line_count(polygons: Sequence[Polygon]) -> int:
+    """How many scan lines to lay over polygons: about one per pixel, within limits."""
     _, top, _, bottom = bounds_of(point for polygon in polygons for point in polygon)
     edges = sum(map(len, polygons))
     return min(max(math.ceil(bottom - top), _FEWEST_LINES), _MOST_LINES, max(_MOST_CROSSINGS // edges, 4))
 
 
-def _step(polygons: Sequence[Polygon]) -> float:
+def _line_spacing(polygons: Sequence[Polygon]) -> float:
     _, top, _, bottom = bounds_of(point for polygon in polygons for point in polygon)
-    return (bottom - top) / _lines(polygons)
+    return (bottom - top) / _line_count(polygons)
 
 
 def _runs(polygons: Sequence[Polygon]) -> list[_Run]:
-    """What lies inside polygons, by the even-odd rule, along lines that share out their height."""
+    """The runs inside polygons, by the even-odd rule, along evenly spaced scan lines."""
     import numpy as np
 
     top, step, lines = (
         bounds_of(point for polygon in polygons for point in polygon)[1],
-        _step(polygons),
-        _lines(polygons),
+        _line_spacing(polygons),
+        _line_count(polygons),
     )
     if step == 0:
         return []
     starts = np.array([point for polygon in polygons for point in polygon], dtype=np.float64)
     ends = np.array([point for polygon in polygons for point in (*polygon[1:], polygon[0])], dtype=np.float64)
-    # An edge crosses the lines from one of its ends up to, but not including, the other: none is met twice.
+    # Each edge includes one of its ends and excludes the other, so that no corner is crossed twice.
     first, last = (
         np.ceil((side[:, 1] - top) / step - 0.5).astype(np.int64).clip(0, lines) for side in (starts, ends)
     )
@@ -262,8 +263,8 @@ def _runs(polygons: Sequence[Polygon]) -> list[_Run]:
     return [_Run(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
 
 
-def _inside(region: Region) -> XY:
-    """A point inside a region: its centre of mass if that is, else the middle of where it is widest."""
+def _inner_point(region: Region) -> XY:
+    """A point inside a region: its center of mass if that lies inside, else the middle of its widest part."""
     if not region.polygons and region.kind in ("point", "arrow", "scribble"):
         # A path is a line, so its middle is one of its points.
         return region.points[-1] if region.kind == "arrow" else region.points[len(region.points) // 2]
@@ -275,9 +276,9 @@ def _inside(region: Region) -> XY:
     runs = [run for run in _runs(region.polygons) if run.length > 0]
     if not runs:
         return region.polygons[0][len(region.polygons[0]) // 2]
-    size = sum(run.length for run in runs)
-    x = sum(run.length * run.middle[0] for run in runs) / size
-    y = sum(run.length * run.y for run in runs) / size
+    total = sum(run.length for run in runs)
+    x = sum(run.length * run.middle[0] for run in runs) / total
+    y = sum(run.length * run.y for run in runs) / total
     nearest = min(abs(run.y - y) for run in runs)
     for run in runs:
         if abs(run.y - y) == nearest and run.x1 < x < run.x2:
@@ -287,8 +288,8 @@ def _inside(region: Region) -> XY:
     return band[len(band) // 2].middle
 
 
-def _stroke(region: Region) -> tuple[XY, ...]:
-    """A stroke to and fro inside a region, as a hand would scribble on it."""
+def _scribble(region: Region) -> tuple[XY, ...]:
+    """A zigzag inside a region, as a hand would scribble on it."""
     band = _band([run for run in _runs(_outlines(region)) if run.length > 0])
     if len(band) < 2:
         x1, y1, x2, y2 = _frame(region)
@@ -301,33 +302,33 @@ def _stroke(region: Region) -> tuple[XY, ...]:
 
 
 def _band(runs: Sequence[_Run]) -> list[_Run]:
-    """Runs below each other that each go on where the one above lies, around the longest of all."""
+    """Connected runs on consecutive lines, around the longest of all."""
     if not runs:
         return []
     by_line: dict[int, list[_Run]] = {}
     for run in runs:
         by_line.setdefault(run.line, []).append(run)
     longest = max(runs, key=lambda run: run.length)
-    return [*reversed(_following(longest, by_line, -1)), longest, *_following(longest, by_line, 1)]
+    return [*reversed(_connected_runs(longest, by_line, -1)), longest, *_connected_runs(longest, by_line, 1)]
 
 
-def _following(run: _Run, by_line: dict[int, list[_Run]], way: int) -> list[_Run]:
-    followed: list[_Run] = []
-    while neighbours := by_line.get(run.line + way):
-        best = max(neighbours, key=lambda other: _overlap(run, other))
-        if _overlap(run, best) < _GOES_ON * max(run.length, best.length):
+def _connected_runs(run: _Run, by_line: dict[int, list[_Run]], direction: int) -> list[_Run]:
+    connected: list[_Run] = []
+    while neighbors := by_line.get(run.line + direction):
+        best = max(neighbors, key=lambda other: _overlap(run, other))
+        if _overlap(run, best) < _MIN_OVERLAP * max(run.length, best.length):
             break
-        followed.append(best)
+        connected.append(best)
         run = best
-    return followed
+    return connected
 
 
-def _overlap(one: _Run, other: _Run) -> float:
-    return min(one.x2, other.x2) - max(one.x1, other.x1)
+def _overlap(run: _Run, other: _Run) -> float:
+    return min(run.x2, other.x2) - max(run.x1, other.x1)
 
 
 def _zigzag(band: Sequence[_Run], swing: float) -> tuple[XY, ...]:
-    """A path down a band from one side to the other and back, away from its ends."""
+    """A path down a band that alternates between its sides and keeps away from its ends."""
     margin = len(band) // 8
     inner = band[margin : len(band) - margin]
     turns = min(_TURNS, len(inner))
@@ -359,7 +360,7 @@ def _number(value: float) -> str:
 
 
 def _text(*paths: Sequence[XY]) -> str:
-    """Points as a person would type them, as far as they are worth showing."""
+    """Points as a person would type them, abbreviated if long."""
     words: list[str] = []
     for x, y in paths[0]:
         word = f"{_number(x)},{_number(y)}"

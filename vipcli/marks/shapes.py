@@ -1,7 +1,7 @@
-"""Marks as Python asks for them: `Box(40, 60, 200, 220, color="red")`.
+"""Marks for the Python API: `Box(40, 60, 200, 220, color="red")`.
 
-Coordinates are pixels of the upright picture, or percentages as text (`"25%"`). Each function gives what
-the command line makes of the same mark.
+Coordinates are pixels of the upright picture, or percentages as text (`"25%"`). Each function gives the same
+mark as the command line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Coordinate = float | str
 Place = tuple[Coordinate, Coordinate]
 
 
-def Box(  # noqa: N802 - marks are named as the kinds are
+def Box(  # noqa: N802 - reads as a class, like its kind of mark
     x1: Coordinate,
     y1: Coordinate,
     x2: Coordinate,

@@ -1,6 +1,6 @@
-"""How strong and how large a mark is drawn: the fixed style, and the ranges that training drew from.
+"""Styles of marks: the fixed style, and random styles from the ranges of training.
 
-Sizes were trained relative to the picture's long side: a stroke of 3 means 3 pixels where that side is 336.
+Sizes are relative to the long side of the picture: a stroke of 3 means 3 pixels where that side is 336.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vipcli.geometry import XY
 from vipcli.marks.kinds import ArrowMark, EllipseMark, Mark, PointMark, TriangleMark
 
 ANCHOR = 336
-"""The long side at which trained sizes are given, and the real checkpoints' input size."""
+"""The long side that sizes refer to, and the input size of the ViP-LLaVA checkpoints."""
 
 STROKE = 3.0
 RADIUS = 8.0
@@ -23,7 +23,7 @@ ALPHA = 128
 ARROW_LENGTH = 40.0
 SHORTEST_ARROW, LONGEST_ARROW = 25.0, 50.0
 ARROW_SHARE = 0.8
-"""An arrow's length is between this share of its region's shorter side and the longest arrow."""
+"""A jittered arrow's length lies between this share of its region's shorter side and LONGEST_ARROW."""
 SMALLEST_HEAD = 6
 
 # Smallest and largest stroke of each kind in training; a mask has none.
@@ -40,14 +40,14 @@ RADII = (5, 20)
 ALPHAS = (96, 255)
 MASK_ALPHAS = (48, 128)
 STEEPEST_CORNER = math.radians(150)
-# The shape of last resort for a triangle in a very flat rectangle: no angle is ever over 90°.
+# The fallback for a triangle in a very flat rectangle: no angle exceeds 90°.
 RIGHT_ANGLED = ((0.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 _TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How one mark is drawn. Sizes are pixels of the picture at hand, `stroke` 0 for a filled mark."""
+    """How a mark is drawn. Sizes are pixels of the picture; `stroke` is 0 for a filled mark."""
 
     stroke: int
     alpha: int = ALPHA
@@ -58,7 +58,7 @@ class Style:
     corners: tuple[XY, XY, XY] = ((0.5, 0.0), (1.0, 1.0), (0.0, 1.0))
     """Triangle: its corners, as fractions of the rectangle's sides."""
     length: float = 0.0
-    """Arrow without a tail: how long it is."""
+    """Arrow without a tail: its length."""
     angle: float | None = None
     """Arrow without a tail: the direction of its tail; None chooses the side with the most room."""
     head: float = 0.35
@@ -71,19 +71,19 @@ class Style:
 
 
 def relative_size(width: int, height: int) -> float:
-    """How much larger than the trained anchor a picture is."""
+    """The long side of a picture relative to the one that sizes refer to."""
     return max(width, height) / ANCHOR
 
 
 def fixed_style(mark: Mark, size: float, *, width: float | None = None, alpha: int | None = None) -> Style:
-    """The style of a mark on a picture of that relative size, the same every time."""
+    """The default style of a mark on a picture of that relative size."""
     style = Style(
         stroke=_stroke(mark, _pixels(STROKE if width is None else width, size)),
         alpha=ALPHA if alpha is None else alpha,
     )
     match mark:
         case TriangleMark():
-            return style if _trained(mark, style.corners) else replace(style, corners=RIGHT_ANGLED)
+            return style if _has_trained_angles(mark, style.corners) else replace(style, corners=RIGHT_ANGLED)
         case PointMark():
             radius = _pixels(RADIUS, size)
             return replace(style, radii=(radius, radius))
@@ -96,8 +96,8 @@ def fixed_style(mark: Mark, size: float, *, width: float | None = None, alpha: i
 def jittered_style(
     mark: Mark, size: float, rng: random.Random, *, width: float | None = None, alpha: int | None = None
 ) -> Style:
-    """A style drawn from the ranges of training; `width` and `alpha` fix what they name."""
-    # Everything is drawn in one order whatever is fixed, so that fixing one thing leaves the rest as it was.
+    """A random style from the ranges of training; `width` and `alpha` override its stroke and alpha."""
+    # Draw everything in the same order whatever is overridden, so that an override leaves the rest as it was.
     drawn_alpha = rng.randint(*(MASK_ALPHAS if mark.kind == "mask" else ALPHAS))
     low, high = STROKES.get(mark.kind, (0, 0))
     drawn_stroke = max(rng.randint(int(low * size), int(high * size)), 1)
@@ -129,7 +129,7 @@ def styles_for(
     alpha: int | None = None,
     jitter: int | None = None,
 ) -> list[Style]:
-    """A style for each mark on a picture of this size; `jitter` seeds trained randomness."""
+    """A style for each mark on a picture of this size; `jitter` seeds random styles."""
     if stroke is not None and not 0 < stroke <= ANCHOR:
         raise UsageError(f"The width {stroke:g} is not between 0 and {ANCHOR}.")
     if alpha is not None and not 0 <= alpha <= 255:
@@ -168,7 +168,7 @@ def _jittered_arrow(mark: ArrowMark, style: Style, size: float, rng: random.Rand
     bend = (rng.uniform(-5, 5) * wobble, rng.uniform(-5, 5) * wobble)
     return replace(
         style,
-        # In a large region, the region's end of the range is the longer one.
+        # For a large region, its share exceeds the longest arrow; uniform() takes the ends in either order.
         length=rng.uniform(shortest, LONGEST_ARROW * size),
         angle=rng.uniform(0, 2 * math.pi),
         head=rng.uniform(0.2, 0.5),
@@ -181,18 +181,17 @@ def _jittered_arrow(mark: ArrowMark, style: Style, size: float, rng: random.Rand
 def _corners(mark: TriangleMark, rng: random.Random) -> tuple[XY, XY, XY]:
     for _ in range(_TRIES):
         corners = (rng.random(), rng.random()), (rng.random(), rng.random()), (rng.random(), rng.random())
-        if _trained(mark, corners):
+        if _has_trained_angles(mark, corners):
             return corners
     return RIGHT_ANGLED
 
 
-def _trained(mark: TriangleMark, corners: Sequence[XY]) -> bool:
-    """Whether a triangle of these corners has no angle that training avoided."""
+def _has_trained_angles(mark: TriangleMark, corners: Sequence[XY]) -> bool:
+    """Whether a triangle with these corners has no angle that training avoided."""
     points = [(x * (mark.x2 - mark.x1), y * (mark.y2 - mark.y1)) for x, y in corners]
     for index, (x, y) in enumerate(points):
         (xa, ya), (xb, yb) = points[index - 1], points[index - 2]
-        one, other = math.atan2(ya - y, xa - x), math.atan2(yb - y, xb - x)
-        turn = abs(one - other)
+        turn = abs(math.atan2(ya - y, xa - x) - math.atan2(yb - y, xb - x))
         if min(turn, 2 * math.pi - turn) > STEEPEST_CORNER:
             return False
     return True
