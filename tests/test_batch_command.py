@@ -319,7 +319,7 @@ def test_a_dry_run_as_json(here: Path) -> None:
         (("--images", "nowhere"), 2, "There is no folder 'nowhere'."),
         (("--min-size", "-1"), 2, "Invalid value for '--min-size': "),
         (("--together", "0"), 2, "Invalid value for '--together': "),
-        (("--form", "coco"), 1, "The folder 'photos' holds no file of that form."),
+        (("--form", "coco"), 1, "The folder 'photos' holds no COCO file."),
         (("--coco-out", "x.json", "-o", "rows.jsonl"), 2, "The file 'photos' is not a COCO file"),
         (("photos", "--coco-out", "x.json", "-o", "r.jsonl"), 2, "With --coco-out, name one COCO file"),
         (
