@@ -1,6 +1,6 @@
-"""What must hold on a GPU, of the bundled model: run with `pytest -m gpu` where there is one.
+"""Tests of the bundled model on a GPU, run by `pytest -m gpu`.
 
-`VIPCLI_GPU=cpu pytest -m gpu` runs the same checks on the processor, to try them before they travel.
+`VIPCLI_GPU=cpu pytest -m gpu` runs them on the CPU, to try the tests themselves.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from vipcli.errors import OutOfMemoryError
 from vipcli.pictures.images import Pixels, save_picture
 from vipcli.training.drawing.scenes import draw_scene
 
-# Read when the module is: the tests' own home hides the variables of whoever runs them.
+# Read at import, since a fixture removes the user's variables during tests.
 DEVICE = os.environ.get("VIPCLI_GPU", "cuda")
 ON_CUDA = DEVICE.startswith("cuda")
 ROOT = Path(__file__).parent.parent
@@ -81,7 +81,7 @@ def requests() -> list[Request]:
 
 @pytest.fixture(scope="module")
 def expected(requests: list[Request]) -> list[Reply]:
-    """What the processor answers in 32 bits, one at a time."""
+    """The answers of the CPU in float32, one at a time."""
     model = LocalModel(find("bundled"), Setup(device="cpu", dtype="float32"))
     return [model.answer(request) for request in requests]
 
@@ -98,7 +98,7 @@ def ids(replies: list[Reply]) -> list[tuple[int, ...]]:
     return [reply.token_ids for reply in replies]
 
 
-def test_float32_gives_the_ids_of_the_processor(requests: list[Request], expected: list[Reply]) -> None:
+def test_float32_gives_the_ids_of_the_cpu(requests: list[Request], expected: list[Reply]) -> None:
     model = load(dtype="float32")
     assert model.facts.device.startswith(DEVICE)
     assert ids([model.answer(request) for request in requests]) == ids(expected)
@@ -107,7 +107,7 @@ def test_float32_gives_the_ids_of_the_processor(requests: list[Request], expecte
 
 
 @pytest.mark.parametrize("together", [2, 5, 32])
-def test_a_batch_in_float32_gives_the_ids_of_the_processor(
+def test_a_batch_in_float32_gives_the_ids_of_the_cpu(
     requests: list[Request], expected: list[Reply], together: int
 ) -> None:
     model = load(dtype="float32")
@@ -120,8 +120,8 @@ def test_a_batch_in_float32_gives_the_ids_of_the_processor(
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.01), ("bfloat16", 0.05)])
-def test_logits_of_16_bits_are_near(dtype: str, tolerance: float, requests: list[Request]) -> None:
-    """The same ids and pixels through the model in 32 bits on the processor and in 16 on the device."""
+def test_logits_in_16_bits_are_close(dtype: str, tolerance: float, requests: list[Request]) -> None:
+    """Run the same inputs on the CPU in float32 and on the device in 16 bits."""
     checkpoint, logits = find("bundled"), []
     for place, precision in (("cpu", "float32"), (DEVICE, dtype)):
         prepare, model = load_checkpoint(checkpoint, Setup(device=place, dtype=precision))
@@ -131,8 +131,8 @@ def test_logits_of_16_bits_are_near(dtype: str, tolerance: float, requests: list
         }
         with torch.inference_mode():
             logits.append(model(**inputs).logits[0].float().cpu())
-    reference, near = logits
-    assert float((near - reference).norm() / reference.norm()) < tolerance
+    reference, close = logits
+    assert float((close - reference).norm() / reference.norm()) < tolerance
 
 
 def test_compiled_steps_give_the_same_ids(requests: list[Request], expected: list[Reply]) -> None:
@@ -142,25 +142,25 @@ def test_compiled_steps_give_the_same_ids(requests: list[Request], expected: lis
     assert ids([model.answer(request) for request in requests[:8]]) == ids(expected[:8])
     assert ids(model.answer_batch(requests[:8])) == ids(expected[:8])
     if ON_CUDA:
-        # Where compiling fails, the model falls back to plain steps without a word.
+        # If compiling fails, the model silently falls back to plain steps.
         assert model.compiles
 
 
 @pytest.mark.parametrize("quantize", ["4bit", "4bit-fp4", "8bit"])
-def test_fewer_bits_load_and_answer(quantize: str, requests: list[Request], expected: list[Reply]) -> None:
+def test_quantized_models_answer(quantize: str, requests: list[Request], expected: list[Reply]) -> None:
     model = load(quantize=quantize)
     assert model.facts.quantize == quantize
     replies = [model.answer(request) for request in requests[:16]]
     same = sum(reply.text == wanted.text for reply, wanted in zip(replies, expected, strict=False))
-    # Small models suffer more from fewer bits than large ones; broken ones say nothing that is right.
+    # Quantizing hurts small models more than large ones; broken ones would give no right answer.
     assert same >= 8, [reply.text for reply in replies]
 
 
 @contextmanager
 def little_memory(model: LocalModel, requests: list[Request]) -> Iterator[Any]:
-    """The model with room for a few requests at a time, but not for all of them."""
+    """The model with enough memory for a few requests at a time, but not for all."""
     if not ON_CUDA:
-        yield _Roomless(model, most=6)
+        yield _LimitedModel(model, most=6)
         return
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -175,13 +175,13 @@ def little_memory(model: LocalModel, requests: list[Request]) -> Iterator[Any]:
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((few + (many - few) / 3) / total)
     try:
-        yield _Counting(model)
+        yield _BatchRecorder(model)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-class _Counting:
-    """A model that keeps how many requests it answered together."""
+class _BatchRecorder:
+    """A model that records the sizes of its batches."""
 
     def __init__(self, model: LocalModel) -> None:
         self._model = model
@@ -201,8 +201,8 @@ class _Counting:
         return replies
 
 
-class _Roomless(_Counting):
-    """The same on a processor, whose memory cannot be limited: it says that it is full."""
+class _LimitedModel(_BatchRecorder):
+    """The same on a CPU, whose memory cannot be limited: it raises the error itself."""
 
     def __init__(self, model: LocalModel, most: int) -> None:
         super().__init__(model)
@@ -215,7 +215,7 @@ class _Roomless(_Counting):
         return super().answer_batch(requests, on_texts, halted)
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_equals_the_whole(
+def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_answers(
     requests: list[Request], tmp_path: Path
 ) -> None:
     model = load(dtype="float32")
@@ -245,7 +245,7 @@ def test_spread_over_all_devices(requests: list[Request], expected: list[Reply])
 
 
 @pytest.mark.skipif(not ON_CUDA, reason="memory of a GPU")
-def test_memory_is_given_back() -> None:
+def test_memory_is_freed() -> None:
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
@@ -266,7 +266,7 @@ def vipcli(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     )
 
 
-def test_the_commands_answer_as_on_the_processor() -> None:
+def test_commands_answer_as_on_the_cpu() -> None:
     answers = json.loads((ROOT / "vipcli" / "bundled" / "answers.json").read_text(encoding="utf-8"))
     for example in answers[:2]:
         arguments = shlex.split(example["command"])[1:]
@@ -275,7 +275,7 @@ def test_the_commands_answer_as_on_the_processor() -> None:
         assert (command.returncode, stdout) == (0, example["answer"] + "\n"), stderr
 
 
-def test_ctrl_c_ends_a_batch_in_the_middle_and_it_goes_on(tmp_path: Path) -> None:
+def test_a_batch_ended_by_ctrl_c_can_be_resumed(tmp_path: Path) -> None:
     for number in range(600):
         save_picture(scene(number % 8), tmp_path / f"{number:03}.png")
     rows = tmp_path / "rows.jsonl"

@@ -1,4 +1,4 @@
-"""Small random-weight checkpoints of the true classes, made on the spot."""
+"""Small checkpoints of the real classes with random weights, made for the tests."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ CORPUS = [
 
 
 def make_vipllava(folder: Path, *, size: int = 28, hidden: int = 32, layers: int = 2, seed: int = 0) -> Path:
-    """Save a VipLlava with a tokenizer of its own in `folder`; by default of a few thousand weights."""
+    """Save a ViP-LLaVA with its own tokenizer in `folder`; by default it has a few thousand weights."""
     from transformers import VipLlavaConfig
     from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
     tokenizer = _tokenizer()
     config = VipLlavaConfig(**_parts(tokenizer, size, hidden, layers))
-    # The name that every version understands, where the constructor knows its own alone.
+    # Every version reads this name from a file, while each constructor takes only its own.
     config.vision_feature_layers = [-2, -3, 1]
     return _save(VipLlavaForConditionalGeneration, config, tokenizer, folder, size, seed)
 
 
 def make_endless(folder: Path, *, size: int = 28, hidden: int = 256, layers: int = 4) -> Path:
-    """Save a VipLlava that says "arrow" or "chair" and never comes to an end."""
+    """Save a ViP-LLaVA that writes "arrow" or "chair" and never ends its answer."""
     import torch
     from transformers import AutoTokenizer
     from transformers.models.vipllava.modeling_vipllava import VipLlavaForConditionalGeneration
 
     make_vipllava(folder, size=size, hidden=hidden, layers=layers)
     model = VipLlavaForConditionalGeneration.from_pretrained(folder)
-    one, other = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(["Ġarrow", "Ġchair"])
+    arrow, chair = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(["Ġarrow", "Ġchair"])
     with torch.no_grad():
-        words = model.lm_head.weight
-        direction = words[one].clone()
-        words.zero_()
-        # Of all scores, one of these two is always above nothing.
-        words[one], words[other] = direction, -direction
+        weight = model.lm_head.weight
+        direction = weight[arrow].clone()
+        weight.zero_()
+        # One of these two scores is always above zero, and all others are zero.
+        weight[arrow], weight[chair] = direction, -direction
     model.save_pretrained(folder)
     return folder
 
@@ -79,7 +79,7 @@ def make_llava(folder: Path, *, size: int = 28, hidden: int = 32, seed: int = 1)
 
 
 def make_interleave(folder: Path, *, size: int = 28, hidden: int = 32, seed: int = 2) -> Path:
-    """Save a llava-interleave of a few thousand weights: SigLIP, Qwen2 and its chat template."""
+    """Save a llava-interleave of a few thousand weights: SigLIP, Qwen2 and a chat template."""
     from transformers import LlavaConfig
     from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
     from transformers.models.llava.processing_llava import LlavaProcessor
@@ -121,7 +121,7 @@ def make_onevision(folder: Path, *, size: int = 28, hidden: int = 32, seed: int 
         image_grid_pinpoints=grid,
     )
     pictures = LlavaOnevisionImageProcessorPil(**_siglip_pictures(size), image_grid_pinpoints=grid)
-    # What the published ones hold besides: here, no processor can be made for videos.
+    # Published checkpoints have these files too, but the whole processor needs torchvision.
     pictures.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(QWEN_TEMPLATE)
     return _save_model(LlavaOnevisionForConditionalGeneration, config, tokenizer, tokenizer, folder, seed)
@@ -209,7 +209,7 @@ def _save_model(
 
     torch.manual_seed(seed)
     model = model_class(config)
-    # Larger weights than the usual start, so that greedy decoding wanders instead of repeating one token.
+    # Larger weights than usual, so that greedy decoding does not repeat one token.
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(8)
@@ -223,11 +223,13 @@ def _save_model(
 
 
 def _qwen_tokenizer() -> Any:
-    """Words as Qwen's: no token before a text, and one that ends each turn."""
+    """A tokenizer like Qwen's: it adds no token before a text, and one token ends each turn."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
-        tokenizer_object=_words(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"]),
+        tokenizer_object=_train_tokenizer(
+            ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"]
+        ),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         extra_special_tokens={"image_token": "<image>", "video_token": "<video>"},
@@ -238,7 +240,7 @@ def _tokenizer() -> Any:
     from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
-    raw = _words(["<unk>", "<s>", "</s>", "<pad>", "<image>"])
+    raw = _train_tokenizer(["<unk>", "<s>", "</s>", "<pad>", "<image>"])
     raw.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", raw.token_to_id("<s>"))]
     )
@@ -252,7 +254,7 @@ def _tokenizer() -> Any:
     )
 
 
-def _words(special: list[str]) -> Any:
+def _train_tokenizer(special: list[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     raw = Tokenizer(models.BPE(byte_fallback=True))

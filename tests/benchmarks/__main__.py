@@ -28,69 +28,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="modules or comparisons to run; all without one")
     parser.add_argument("--repeat", type=int, default=7, metavar="N", help="times each way is timed (7)")
     parser.add_argument("--json", action="store_true", help="print one JSON array instead of a table")
-    asked = parser.parse_args(arguments)
-    if asked.repeat < 1:
+    options = parser.parse_args(arguments)
+    if options.repeat < 1:
         parser.error("--repeat takes a number from 1")
     modules = [module.name for module in pkgutil.iter_modules(tests.benchmarks.__path__)]
-    found = _chosen([name for name in modules if name not in NOT_BENCHMARKS], asked.names, parser)
+    comparisons = _select([name for name in modules if name not in NOT_BENCHMARKS], options.names, parser)
     progress = Console(stderr=True)
     measurements = []
-    for comparison in found:
+    for comparison in comparisons:
         with progress.status(f"{comparison.name} …"):
-            measurements.append(measure(comparison, asked.repeat))
-    if asked.json:
-        print(json.dumps([_record(one) for one in measurements], indent=2))
+            measurements.append(measure(comparison, options.repeat))
+    if options.json:
+        print(json.dumps([_record(measurement) for measurement in measurements], indent=2))
     else:
         Console().print(_table(measurements))
-    return 0 if all(one.met for one in measurements) else 1
+    return 0 if all(measurement.met for measurement in measurements) else 1
 
 
-def _chosen(modules: list[str], names: list[str], parser: argparse.ArgumentParser) -> list[Comparison]:
-    """The comparisons of the modules named, and those named themselves."""
-    # A module that was named is all that must be imported.
-    wanted = names if set(names) <= set(modules) and names else modules
-    found = [
+def _select(modules: list[str], names: list[str], parser: argparse.ArgumentParser) -> list[Comparison]:
+    """The comparisons with these names, and all of the modules with these names."""
+    # Import no other modules if all names are those of modules.
+    imported = names if set(names) <= set(modules) and names else modules
+    available = [
         (module, comparison)
         for module in modules
-        if module in wanted
+        if module in imported
         for comparison in importlib.import_module(f"tests.benchmarks.{module}").comparisons()
     ]
-    known = {*modules, *(comparison.name for _, comparison in found)}
+    known = {*modules, *(comparison.name for _, comparison in available)}
     if unknown := [name for name in names if name not in known]:
         parser.error(f"there is no benchmark {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    return [one for module, one in found if not names or module in names or one.name in names]
+    return [
+        comparison
+        for module, comparison in available
+        if not names or module in names or comparison.name in names
+    ]
 
 
 def _table(measurements: list[Measurement]) -> Table:
     table = Table("comparison", "baseline", "ours", "speed", "target", "met")
-    for one in measurements:
+    for measurement in measurements:
+        comparison = measurement.comparison
         table.add_row(
-            one.comparison.name,
-            f"{one.comparison.baseline_name}\n{_pace(one.baseline_seconds, one.comparison.unit)}",
-            f"{one.comparison.ours_name}\n{_pace(one.ours_seconds, one.comparison.unit)}",
-            f"{one.ratio:,.2f} ×" if one.ratio < 10 else f"{one.ratio:,.0f} ×",
-            one.comparison.target,
-            "[green]yes[/]" if one.met else "[red]no[/]",
+            comparison.name,
+            f"{comparison.baseline_name}\n{_pace(measurement.baseline_seconds, comparison.unit)}",
+            f"{comparison.ours_name}\n{_pace(measurement.ours_seconds, comparison.unit)}",
+            f"{measurement.ratio:,.2f} ×" if measurement.ratio < 10 else f"{measurement.ratio:,.0f} ×",
+            comparison.target,
+            "[green]yes[/]" if measurement.met else "[red]no[/]",
         )
     return table
 
 
 def _pace(seconds: float, unit: str) -> str:
-    spent = f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
-    return f"{spent} a {unit}, {1 / seconds:,.0f} a second" if seconds < 0.1 else f"{spent} a {unit}"
+    duration = f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+    return f"{duration} a {unit}, {1 / seconds:,.0f} a second" if seconds < 0.1 else f"{duration} a {unit}"
 
 
-def _record(one: Measurement) -> dict[str, Any]:
+def _record(measurement: Measurement) -> dict[str, Any]:
     return {
-        "name": one.comparison.name,
-        "unit": one.comparison.unit,
-        "baseline": one.comparison.baseline_name,
-        "baseline_seconds": one.baseline_seconds,
-        "ours": one.comparison.ours_name,
-        "ours_seconds": one.ours_seconds,
-        "ratio": one.ratio,
-        "target": one.comparison.target,
-        "met": one.met,
+        "name": measurement.comparison.name,
+        "unit": measurement.comparison.unit,
+        "baseline": measurement.comparison.baseline_name,
+        "baseline_seconds": measurement.baseline_seconds,
+        "ours": measurement.comparison.ours_name,
+        "ours_seconds": measurement.ours_seconds,
+        "ratio": measurement.ratio,
+        "target": measurement.comparison.target,
+        "met": measurement.met,
     }
 
 

@@ -1,7 +1,7 @@
-"""Many pictures, one CPU thread, the bundled model: against the documentation's loop, and 4,096 against 256.
+"""Batches with the bundled model on one CPU thread, against a loop, and 4,096 pictures against 256.
 
-The loop takes the checkpoint as the documentation does, in its own 32 bits; a batch, for which speed
-matters, in 16 bits and in 32. All ask the same question about the same pictures with a box on each.
+The loop is the documentation's and runs in float32; batches run in bfloat16 too. All ask the same question
+about the same pictures, each with a box.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BOX = "25%,25%,75%,75%"
 PICTURES = 64
 FEW, MANY = 256, 4096
 _MORE_MEMORY = 1.05
-# A process is born with the peak of the one that starts it, and this one holds models.
+# A process inherits the peak memory of its parent, and this process holds models.
 _SMALL_PARENT = """
 import os, sys
 pid = os.posix_spawn(sys.executable, sys.argv[1:], os.environ)
@@ -42,19 +42,19 @@ _, status, used = os.wait4(pid, 0)
 print(used.ru_maxrss)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-_MADE: list[tempfile.TemporaryDirectory[str]] = []
+_SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def comparisons() -> list[Comparison]:
-    """Batches in two precisions against the loop in the same and in its own, then many against few."""
+    """Batches in two precisions against the loop, then many pictures against few."""
     import torch
 
     torch.set_num_threads(1)
     photos = _photos()
-    compared = [
-        _compared(photos, "batch-fast", "float32", "bfloat16", 1.8, "at least 1.8 × as fast"),
-        _compared(photos, "batch-32", "float32", "float32", 1, "no slower, in the same 32 bits"),
-        _compared(photos, "batch-16", "bfloat16", "bfloat16", 1, "no slower, in the same 16 bits"),
+    in_memory = [
+        _comparison(photos, "batch-fast", "float32", "bfloat16", 1.8, "at least 1.8 × as fast"),
+        _comparison(photos, "batch-32", "float32", "float32", 1, "no slower, in the same 32 bits"),
+        _comparison(photos, "batch-16", "bfloat16", "bfloat16", 1, "no slower, in the same 16 bits"),
     ]
     peaks: dict[int, int] = {}
     many = Comparison(
@@ -69,10 +69,12 @@ def comparisons() -> list[Comparison]:
         baseline_units=FEW,
         ours_units=MANY,
     )
-    return [*compared, many]
+    return [*in_memory, many]
 
 
-def _compared(photos: list[str], name: str, theirs: str, ours: str, least: float, target: str) -> Comparison:
+def _comparison(
+    photos: list[str], name: str, theirs: str, ours: str, least: float, target: str
+) -> Comparison:
     return Comparison(
         name=name,
         baseline_name=f"the documentation's loop, {theirs}",
@@ -114,48 +116,48 @@ def _loop(photos: list[str], dtype: str) -> Callable[[], None]:
 def _batch(photos: list[str], dtype: str) -> Callable[[], None]:
     from vipcli.engine.local import LocalModel
 
-    plan = BatchConfig(find("bundled"), Setup("cpu", dtype))
-    model = LocalModel(plan.checkpoint, plan.setup)
+    config = BatchConfig(find("bundled"), Setup("cpu", dtype))
+    model = LocalModel(config.checkpoint, config.setup)
     items = [Item(photo, (photo,), QUESTION, marks=(parse_mark("box", BOX),)) for photo in photos]
 
     def ask() -> None:
-        found = answer_windows(
-            prepared_windows(items, ItemPreparer(plan), plan), RowBuilder(lambda: model, plan)
+        windows = answer_windows(
+            prepared_windows(items, ItemPreparer(config), config), RowBuilder(lambda: model, config)
         )
-        assert sum(one.row is not None and bool(one.row["answer"]) for some in found for one in some) == len(
-            photos
-        )
+        assert sum(
+            item.row is not None and bool(item.row["answer"]) for window in windows for item in window
+        ) == len(photos)
 
     return ask
 
 
 def _command(photos: list[str], count: int, peaks: dict[int, int]) -> None:
-    """The whole command on so many pictures; with more of them, it takes no more memory."""
-    listed = "\n".join((photos * (count // len(photos) + 1))[:count]).encode()
+    """Run the whole command on `count` pictures, and check that its memory does not grow with them."""
+    names = "\n".join((photos * (count // len(photos) + 1))[:count]).encode()
     with tempfile.TemporaryDirectory() as scratch:
-        asked = ("batch", "-", "--question", QUESTION, "--box", BOX, "--dtype", "bfloat16", "--quiet")
-        ran = subprocess.run(
+        arguments = ("batch", "-", "--question", QUESTION, "--box", BOX, "--dtype", "bfloat16", "--quiet")
+        process = subprocess.run(
             [
-                *(sys.executable, "-c", _SMALL_PARENT, sys.executable, "-m", "vipcli", *asked),
+                *(sys.executable, "-c", _SMALL_PARENT, sys.executable, "-m", "vipcli", *arguments),
                 *("-o", str(Path(scratch) / "rows.jsonl")),
             ],
-            input=listed,
+            input=names,
             stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             check=True,
         )
         assert (Path(scratch) / "rows.jsonl").read_bytes().count(b"\n") == count
-    peak = int(ran.stdout)
+    peak = int(process.stdout)
     peaks[count] = max(peaks.get(count, 0), peak)
     print(f"{count:,} pictures: at most {peak / 1024:,.0f} MB", file=sys.stderr)
     assert peaks.get(MANY, 0) <= peaks[FEW] * _MORE_MEMORY
 
 
 def _photos() -> list[str]:
-    """Drawn scenes as JPEG files, of the sizes that the bundled model knows."""
-    _MADE.append(tempfile.TemporaryDirectory())
+    """Drawn scenes like those that the bundled model was trained on, as JPEG files."""
+    _SCRATCH.append(tempfile.TemporaryDirectory())
     rng, names = random.Random(5), []
     for number in range(PICTURES):
-        names.append(str(Path(_MADE[0].name) / f"{number:02}.jpg"))
+        names.append(str(Path(_SCRATCH[0].name) / f"{number:02}.jpg"))
         Image.fromarray(draw_scene(rng).marked).save(names[-1], quality=92)
     return names

@@ -1,6 +1,7 @@
-"""Two ways to do one thing, timed in turns.
+"""Time two ways to do the same thing.
 
-Machines are shared and noisy: both ways are timed in one run, each after the other, and turns are compared.
+Machines are shared and noisy, so both ways run alternately in one process, and each run is compared with its
+neighbor.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One thing to be done, by a baseline and by us.
+    """A task, done by a baseline and by vipcli.
 
-    Each is called many times, and does a number of units of work (`marks`, `runs` …) per call. Neither may
-    prepare anything that belongs to no unit: do that before, where the comparison is made.
+    Each call does a number of units of work (`marks`, `runs` …). Do what belongs to no unit before, where
+    the comparison is created.
     """
 
     name: str
@@ -26,13 +27,13 @@ class Comparison:
     baseline: Callable[[], None]
     ours: Callable[[], None]
     target: str
-    """What is wanted, in words."""
+    """The target in words."""
     least_ratio: float | None = None
-    """How many times as fast as the baseline a unit must be; below 1, it may be slower."""
+    """The least speed as a multiple of the baseline's; below 1, vipcli may be slower."""
     most_seconds: float | None = None
-    """How long one unit of ours may take."""
+    """The most seconds that a unit may take vipcli."""
     most_more: float | None = None
-    """How many seconds more than the baseline's one unit of ours may take."""
+    """The most seconds that a unit may take vipcli beyond the baseline."""
     unit: str = "run"
     baseline_units: int = 1
     ours_units: int = 1
@@ -40,7 +41,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Seconds for a unit of work, turn by turn."""
+    """Seconds for a unit of work in each run."""
 
     comparison: Comparison
     baseline: tuple[float, ...]
@@ -56,12 +57,12 @@ class Measurement:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as the baseline we are: the median of turns, for a machine's pace drifts."""
+        """The speed as a multiple of the baseline's: the median over pairs of runs, since machines drift."""
         return statistics.median(theirs / own for theirs, own in zip(self.baseline, self.ours, strict=True))
 
     @property
     def more(self) -> float:
-        """How many seconds more we take than the baseline: the median of turns."""
+        """The seconds beyond the baseline: the median over pairs of runs."""
         return statistics.median(own - theirs for theirs, own in zip(self.baseline, self.ours, strict=True))
 
     @property
@@ -77,14 +78,14 @@ class Measurement:
 
 
 def measure(comparison: Comparison, repeat: int) -> Measurement:
-    """Time both ways in turns, `repeat` times each, after a first time that does not count."""
+    """Time both ways alternately, `repeat` times each, after a first run that does not count."""
     comparison.baseline()
     comparison.ours()
     baseline: list[float] = []
     ours: list[float] = []
-    for turn in range(repeat):
+    for run in range(repeat):
         ways = [(comparison.baseline, baseline), (comparison.ours, ours)]
-        for way, times in ways if turn % 2 else reversed(ways):
+        for way, times in ways if run % 2 else reversed(ways):
             times.append(_seconds(way))
     return Measurement(
         comparison,

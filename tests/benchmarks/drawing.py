@@ -1,7 +1,7 @@
-"""Marks on a large photo: ours against a layer and a composite of the whole picture for every mark.
+"""Marks on a large photo: vipcli against a Pillow layer and a composite of the whole picture for each mark.
 
-The obvious function takes and gives an RGB array, like ours, and so converts the picture for every mark.
-A second comparison spares it that, and keeps the picture in RGBA from mark to mark.
+The first baseline takes and returns an RGB array, as vipcli does, so it converts the picture for every mark.
+The second keeps the picture in RGBA between marks.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from vipcli.marks.styles import Style, styles_for
 WIDTH, HEIGHT = 3840, 2160
 KINDS = 8
 OURS = 200
-# One of each kind: the time that a composite takes hardly depends on the mark.
+# One mark of each kind: the time of a composite hardly depends on the mark.
 BASELINE = KINDS
 WANTED_A_SECOND = 1_000
 WANTED_RATIO = 100
 
 
 def comparisons() -> list[Comparison]:
-    """Translucent marks of all kinds and sizes, drawn by us and in both of the obvious ways."""
+    """Translucent marks of all kinds and sizes, drawn by vipcli and by both baselines."""
     photo = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     in_rgba = Image.fromarray(photo).convert("RGBA")
     marks = seeded_marks(OURS)
@@ -63,7 +63,7 @@ def comparisons() -> list[Comparison]:
             image = _on_a_layer(image, mark, style)
 
     pace = f"{WANTED_A_SECOND:,} marks a second on {WIDTH} × {HEIGHT}"
-    alike = Comparison(
+    arrays = Comparison(
         name="marks",
         baseline_name="a Pillow layer for each mark",
         ours_name="one draw() call",
@@ -76,15 +76,15 @@ def comparisons() -> list[Comparison]:
         baseline_units=BASELINE,
         ours_units=OURS,
     )
-    spared = replace(
-        alike,
+    in_one_mode = replace(
+        arrays,
         name="marks-rgba",
-        baseline_name="the same, all in RGBA",
+        baseline_name="the same, always in RGBA",
         baseline=all_in_rgba,
         target=pace,
         least_ratio=None,
     )
-    return [alike, spared]
+    return [arrays, in_one_mode]
 
 
 def _on_a_layer(below: Image.Image, mark: Mark, style: Style) -> Image.Image:
@@ -92,7 +92,7 @@ def _on_a_layer(below: Image.Image, mark: Mark, style: Style) -> Image.Image:
     ink = (*mark.color.rgb, style.alpha)
     pen = ImageDraw.Draw(layer)
     if isinstance(mark, ContourMark):
-        # The brush of training takes seconds here: be kinder to the baseline.
+        # The brush that training uses would take the baseline seconds.
         for polygon in mark.polygons:
             pen.line([*polygon, polygon[0]], fill=ink, width=style.stroke, joint="curve")
     else:
@@ -101,7 +101,7 @@ def _on_a_layer(below: Image.Image, mark: Mark, style: Style) -> Image.Image:
 
 
 def seeded_marks(count: int) -> list[Mark]:
-    """Marks of all eight kinds in turn, from small to a third of the picture's side."""
+    """Marks of all eight kinds in turn, up to a third of the picture's side."""
     rng = random.Random(0)
     return [_mark(index % KINDS, named_color(rng.choice(list(TRAINED))), rng) for index in range(count)]
 
@@ -129,7 +129,7 @@ def _mark(kind: int, color: Color, rng: random.Random) -> Mark:
 
 
 def _blob(x: float, y: float, wide: float, high: float, rng: random.Random) -> Polygon:
-    """An uneven outline that fills a rectangle, like a traced object's."""
+    """An irregular outline within a rectangle, like that of a traced object."""
     count = rng.randint(8, 60)
     points = []
     for step in range(count):

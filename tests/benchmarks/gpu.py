@@ -1,10 +1,9 @@
-"""A ViP-LLaVA-7B of random weights on a GPU: each part prints one JSON line.
+"""Measure a ViP-LLaVA-7B with random weights on a GPU; each result is a JSON line.
 
     python -m tests.benchmarks.gpu make FOLDER        write the checkpoint, in its published layout
     python -m tests.benchmarks.gpu PART FOLDER        measure; the parts are listed in `PARTS`
 
-`gpu.sh` runs them one after the other. With `--device cpu` and a checkpoint made by `make FOLDER --tiny`,
-they can be tried without a GPU.
+`gpu.sh` runs all parts. To try them without a GPU, use `--device cpu` and a checkpoint made with `--tiny`.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ SHAPE = KNOWN["vip-llava-7b"]
 QUESTION = "What is the man within the red rectangle holding in his left hand, and what color is it?"
 ANSWER, SHORT_ANSWER, BATCH = 128, 8, 32
 BANDWIDTH = {"H100": 3.0e12, "H200": 4.3e12}
-"""Bytes a second, as a copy on the device measures."""
+"""Bytes a second of a copy on the device."""
 COMPUTE = 790e12
-"""Products and sums a second in 16 bits."""
+"""Floating-point operations a second in 16 bits."""
 PICTURE_COST = 8.8e12
-"""What reading a picture of 576 tokens and its prompt takes of them."""
+"""Operations for a picture of 576 tokens and its prompt."""
 
 
 def make(options: argparse.Namespace) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_default_dtype(torch.float16)
     with torch.device(options.device):
         model = VipLlavaForConditionalGeneration(config)
-    # Random weights must never end an answer: all are compared at their full length.
+    # Random weights must not end an answer early.
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     with torch.no_grad():
         model.lm_head.weight[tokenizer.pad_token_id] = 0
@@ -85,7 +84,7 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def single(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One question in 16 bits: the documentation's loop, plain steps and compiled ones."""
+    """Single questions in 16 bits: the documentation's loop, plain steps and compiled steps."""
     model = _load(options)
     plain = _documented(model)
     tokens = options.tokens
@@ -101,20 +100,20 @@ def single(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         started = time.perf_counter()
         _answer(model, tokens, lambda: None)
         yield {"way": "warming", "seconds": round(time.perf_counter() - started, 2)}
-        found = _stream(lambda clock: _answer(model, tokens, clock), tokens)
+        streamed = _stream(lambda clock: _answer(model, tokens, clock), tokens)
         limit = _bandwidth() / (2 * _language_weights())
         yield {
             "way": "serve",
             "compiled": model.compiles,
-            **found,
+            **streamed,
             "peak": _peak(),
             "limit": round(limit, 1),
-            "of_limit": round(found["tokens_per_second"] / limit, 3),
+            "of_limit": round(streamed["tokens_per_second"] / limit, 3),
         }
 
 
 def batch(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Many pictures with short answers: the documentation's loop a picture at a time, and 32 together."""
+    """Short answers about many pictures: the documentation's loop, and batches of up to 32."""
     model = _load(options)
     plain = _documented(model)
     count = options.batch
@@ -145,7 +144,7 @@ def batch(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def bits(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Peak memory and pace in 16, 8 and 4 bits."""
+    """Peak memory and speed in 16, 8 and 4 bits."""
     whole = 0
     tokens = min(options.tokens, 32)
     for quantize in ("none", "4bit", "8bit"):
@@ -154,14 +153,14 @@ def bits(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         model = _load(options, quantize=quantize)
         loaded, loading_peak = time.perf_counter() - started, _peak()
         _forget()
-        found = _stream(partial(_answer, model, tokens), tokens, repeat=2)
+        streamed = _stream(partial(_answer, model, tokens), tokens, repeat=2)
         peak = _peak()
         whole = whole or peak
         yield {
             "way": quantize,
             "load": round(loaded, 2),
             "loading_peak": loading_peak,
-            **found,
+            **streamed,
             "peak": peak,
             "of_16_bits": round(peak / max(whole, 1), 3),
         }
@@ -169,7 +168,7 @@ def bits(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def profile(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Where the time of a plain answer, a compiled one and a batch goes."""
+    """Profile a plain answer, a compiled one and a batch."""
     for way, resident, count in (("ask", False, 1), ("serve", True, 1), ("batch", False, options.batch)):
         if resident and options.device == "cpu":
             continue
@@ -211,7 +210,7 @@ def profile(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def command(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The command itself over a folder of pictures, from start to end."""
+    """The whole command over a folder of pictures."""
     from vipcli.pictures.images import save_picture
 
     pictures = options.folder.parent / "pictures"
@@ -266,14 +265,14 @@ def main() -> None:
     parser.add_argument("part", choices=["make", *PARTS])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="make a small one, to try the parts with")
+    parser.add_argument("--tiny", action="store_true", help="make a small checkpoint, to try the parts")
     parser.add_argument("--tokens", type=int, default=ANSWER)
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--pictures", type=int, default=512)
     options = parser.parse_args()
-    found = iter([make(options)]) if options.part == "make" else PARTS[options.part](options)
-    for line in found:
-        print(json.dumps({"part": options.part, "card": _card(), **line}), flush=True)
+    results = iter([make(options)]) if options.part == "make" else PARTS[options.part](options)
+    for result in results:
+        print(json.dumps({"part": options.part, "card": _card(), **result}), flush=True)
 
 
 def _load(options: argparse.Namespace, resident: bool = False, quantize: str = "none") -> LocalModel:
@@ -283,7 +282,7 @@ def _load(options: argparse.Namespace, resident: bool = False, quantize: str = "
 
 @functools.cache
 def _picture(seed: int) -> Any:
-    """A picture of 1280 × 960 that compresses as a photo does."""
+    """A picture of 1280 × 960 pixels that compresses like a photo."""
     import cv2
 
     coarse = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)
@@ -300,7 +299,7 @@ def _note_time(times: list[float]) -> None:
 
 
 def _answer(model: LocalModel, tokens: int, clock: Callable[[], None]) -> int:
-    """Ask about a picture not seen before, so that nothing is remembered; `clock` is called at each token."""
+    """Ask about a new picture, so that the prefix cache does not help; `clock` is called at each token."""
     _answer.asked += 1  # type: ignore[attr-defined]
     request = _request(1000 + _answer.asked, tokens)  # type: ignore[attr-defined]
     calls = 0
@@ -319,14 +318,14 @@ _answer.asked = 0  # type: ignore[attr-defined]
 
 
 def _documented(model: LocalModel) -> Callable[[str, Any, int, Callable[[], None]], int]:
-    """The lines of the documentation, with the weights that `model` holds."""
+    """The documentation's own code, with the weights of `model`."""
     from transformers import AutoProcessor
     from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
     processor = AutoProcessor.from_pretrained(model.checkpoint.folder)
     inner = model._model
 
-    class Clock(StoppingCriteria):  # type: ignore[misc]
+    class TickingCriteria(StoppingCriteria):  # type: ignore[misc]
         def __init__(self, tick: Callable[[], None]) -> None:
             self._tick = tick
 
@@ -342,7 +341,7 @@ def _documented(model: LocalModel) -> Callable[[str, Any, int, Callable[[], None
                 **inputs,
                 max_new_tokens=tokens,
                 do_sample=False,
-                stopping_criteria=StoppingCriteriaList([Clock(tick)]),
+                stopping_criteria=StoppingCriteriaList([TickingCriteria(tick)]),
             )
         return int(written.shape[1] - inputs["input_ids"].shape[1])
 
@@ -350,7 +349,7 @@ def _documented(model: LocalModel) -> Callable[[str, Any, int, Callable[[], None
 
 
 def _stream(ask: Callable[[Callable[[], None]], int], tokens: int, repeat: int = 3) -> dict[str, Any]:
-    """Seconds to the first token, from a picture in memory, and the pace after it: medians."""
+    """Median seconds from a picture in memory to the first token, and tokens a second after it."""
     firsts, rates = [], []
     for number in range(repeat + 1):
         times: list[float] = []
@@ -358,7 +357,7 @@ def _stream(ask: Callable[[Callable[[], None]], int], tokens: int, repeat: int =
         started = time.perf_counter()
         count = ask(partial(_note_time, times))
         assert count == tokens == len(times), (count, tokens, len(times))
-        # The first answer warms up, and does not count.
+        # The first answer is a warm-up.
         if number:
             firsts.append(times[0] - started)
             rates.append((tokens - 1) / (times[-1] - times[0]))
@@ -404,7 +403,7 @@ def _bandwidth() -> float:
 
 
 def _language_weights() -> int:
-    """What is read for each token: all of the language model but the table of its input words."""
+    """The weights that are read for each token: the language model without its input embeddings."""
     return 6_607_000_000
 
 

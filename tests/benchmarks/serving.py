@@ -1,4 +1,4 @@
-"""Questions to a model that stays in memory against those that load it, as a shell starts them."""
+"""Questions to a running server against questions that load the model, as a shell starts them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LOOP = 20
 
 
 def comparisons() -> list[Comparison]:
-    """One question, and twenty in a loop."""
+    """A single question, and twenty in a loop."""
     ask = [str(Path(sys.executable).with_name("vipcli")), *QUESTION]
     loop = f"for turn in $(seq {LOOP}); do {shlex.join(ask)}; done"
-    one = Comparison(
+    single = Comparison(
         name="warm",
         baseline_name="vipcli ask, cold",
         ours_name="vipcli ask, with a server",
@@ -31,9 +31,9 @@ def comparisons() -> list[Comparison]:
         target="at most 0.05 × its time",
         least_ratio=20,
     )
-    twenty = Comparison(
+    repeated = Comparison(
         name="loop",
-        baseline_name=f"{LOOP} of them in bash, cold",
+        baseline_name=f"a loop of {LOOP} in bash, cold",
         ours_name="with a server",
         baseline=functools.partial(_run, "bash", "-c", loop.replace("; done", " --no-server; done")),
         ours=functools.partial(_warm, "bash", "-c", loop),
@@ -43,7 +43,7 @@ def comparisons() -> list[Comparison]:
         ours_units=LOOP,
         unit="question",
     )
-    return [one, twenty]
+    return [single, repeated]
 
 
 def _warm(*command: str) -> None:
@@ -52,7 +52,7 @@ def _warm(*command: str) -> None:
 
 @functools.cache
 def _server() -> dict[str, str]:
-    """The environment in which a server is found, begun with the first question to it."""
+    """The environment of a server, which is started on the first call."""
     runtime = tempfile.TemporaryDirectory(prefix="vipcli-")
     environment = {**os.environ, "XDG_RUNTIME_DIR": runtime.name}
     server = subprocess.Popen(
@@ -60,15 +60,15 @@ def _server() -> dict[str, str]:
     )
     assert server.stdout is not None and server.stdout.readline()
 
-    def end() -> None:
+    def stop() -> None:
         server.terminate()
         server.wait()
         runtime.cleanup()
 
-    atexit.register(end)
+    atexit.register(stop)
     return environment
 
 
 def _run(*command: str, environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    assert set(done.stdout.split()) == {"7"}
+    process = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert set(process.stdout.split()) == {"7"}

@@ -57,7 +57,7 @@ import transformers.models.vipllava.modeling_vipllava
 """
 SHAPES = Path(__file__).parent.parent.parent / "samples" / "shapes.png"
 
-# What torch does by itself is what a person's script gets; ours sets its own.
+# The documentation's script runs with torch's own default; vipcli sets the variable itself.
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
 
 

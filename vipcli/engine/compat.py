@@ -1,8 +1,8 @@
 """The private or fragile parts of transformers, accelerate, bitsandbytes and torch that the engine relies on.
 
-They were checked with torch 2.13.0, transformers 5.17.0 and 5.23.0, accelerate 1.10.0 and 1.15.0, and
-bitsandbytes 0.50.0 and 0.50.2. `tests/test_compat.py` checks them again, so that it fails on an upgrade that
-changes one.
+They were checked with torch 2.13.0, transformers 5.17.0, 5.23.0 and 5.24.0, accelerate 1.10.0 and 1.15.0, and
+bitsandbytes 0.50.0 and 0.50.2. `tests/test_compat.py` checks them again, and fails on an upgrade that changes
+one.
 
 This module imports neither torch nor transformers itself, since it also speeds up their import.
 """

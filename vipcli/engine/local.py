@@ -82,7 +82,7 @@ class LocalModel:
         return self._answer(requests, on_texts, halted)
 
     def forget(self) -> None:
-        """Free what was kept of the last answer."""
+        """Free the prefix cache."""
         self._prefix_cache = PrefixCache()
 
     def _answer_one_by_one(
