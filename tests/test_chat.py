@@ -81,7 +81,7 @@ def test_transcript_with_the_bundled_model() -> None:
         "How many things are in the picture?",
         "//quit",
         "/quit",
-        "This is said after the end.",
+        "This comes after the end.",
     )
     done = chat(picture, lines="\n".join(lines) + "\n")
     assert done.code == 0, done.err
@@ -123,7 +123,7 @@ def test_earlier_turns_are_sent_with_their_tokens() -> None:
     run(session, "What is it?", "And left of it?", "Sure?")
     first, second, third = requests(session)
     assert first.past_turns == () and first.min_answer_tokens == 1
-    assert [said.token_ids for said in third.past_turns] == [(0, 1, 2), (0, 1)]
+    assert [turn.token_ids for turn in third.past_turns] == [(0, 1, 2), (0, 1)]
     assert third.past_turns[0].prompt == first.prompt
     assert third.past_turns[1].prompt == second.prompt == "###Human: And left of it?###Assistant:"
     assert third.prompt == "###Human: Sure?###Assistant:"
@@ -252,9 +252,9 @@ def test_nan_and_undecodable_file_names_can_be_saved(tmp_path: Path) -> None:
     shutil.copy("photo.png", name)
     session = start(answerer=Unsure("a"))
     run(session, f"/image {name}", "One?", "/save c.json", "/export c.html")
-    kept = json.loads(Path("c.json").read_text())
-    assert kept["exchanges"][0]["probability"] is None
-    assert kept["scene"]["pictures"][0]["source"].endswith("caf\\udce9.png")
+    data = json.loads(Path("c.json").read_text())
+    assert data["exchanges"][0]["probability"] is None
+    assert data["scene"]["pictures"][0]["source"].endswith("caf\\udce9.png")
     assert "caf" in Path("c.html").read_text()
 
 
@@ -390,13 +390,13 @@ def test_a_saved_and_loaded_conversation_continues_the_same(tmp_path: Path) -> N
         "/point 5,5",
         "Two?",
     )
-    run(session, "/save kept.json")
-    kept = archive.to_json(session.chat)
+    run(session, "/save saved.json")
+    text = archive.to_json(session.chat)
     session.run_line("Three?")
     other = start("c")
     os.chdir("/")
-    run(other, f"/load {tmp_path}/kept.json")
-    assert archive.to_json(other.chat) == kept
+    run(other, f"/load {tmp_path}/saved.json")
+    assert archive.to_json(other.chat) == text
     other.run_line("Three?")
     (ours,), (*_, theirs) = requests(other), requests(session)
     assert (ours.prompt, ours.past_turns, ours.user_texts) == (
@@ -411,14 +411,14 @@ def test_the_current_conversation_is_saved_after_each_turn() -> None:
     session = start("a red dog", "b")
     session.run_line("One?")
     # As if the machine had stopped here.
-    (kept,) = (state_folder() / "chats").iterdir()
+    (file,) = (state_folder() / "chats").iterdir()
     assert oct(state_folder().stat().st_mode)[-3:] == "700"
-    assert json.loads(kept.read_text())["exchanges"][0]["answer"] == "a red dog"
+    assert json.loads(file.read_text())["exchanges"][0]["answer"] == "a red dog"
     last = history.last_conversation()
     assert last is not None
-    found = archive.read(last, max_pixels=10**6)
-    again = archive.resume(found, ScriptedAnswerer("b"), BUNDLED)
-    assert [turn.answer for turn in again.turns] == ["a red dog"]
+    saved = archive.read(last, max_pixels=10**6)
+    resumed = archive.resume(saved, ScriptedAnswerer("b"), BUNDLED)
+    assert [turn.answer for turn in resumed.turns] == ["a red dog"]
 
 
 def test_resume_continues_the_last_conversation() -> None:
@@ -443,9 +443,9 @@ def test_only_the_newest_conversations_are_kept() -> None:
         (chats / f"{number:02}.json").write_text("{}")
         os.utime(chats / f"{number:02}.json", (number, number))
     history.save(history.new_conversation(), "{}")
-    left = sorted(file.name for file in chats.iterdir())
-    assert len(left) == 50
-    assert left[0] == "11.json"
+    names = sorted(file.name for file in chats.iterdir())
+    assert len(names) == 50
+    assert names[0] == "11.json"
 
 
 def test_a_failure_to_save_is_noted_once_and_the_conversation_continues(
@@ -581,27 +581,27 @@ def test_a_session_writes_only_through_its_output(capsys: pytest.CaptureFixture[
 
 
 def damages() -> Iterator[tuple[str, Any]]:
-    yield "nothing", lambda kept: kept.clear()
-    yield "another version", lambda kept: kept.update(vipcli_conversation=99)
-    yield "more", lambda kept: kept.update(more=1)
-    yield "no scene", lambda kept: kept.update(scene={})
-    yield "a mark of no kind", lambda kept: kept["scene"].update(marks=[{"kind": "blot", "text": "1,1"}])
-    yield "a mark that cannot be", lambda kept: kept["scene"].update(marks=[{"kind": "box", "text": "1"}])
-    yield "a setting", lambda kept: kept["manner"].update(temperature="hot")
-    yield "an unknown setting", lambda kept: kept["manner"].update(model="x")
-    yield "tokens", lambda kept: kept["exchanges"][0].update(token_ids=["a"])
-    yield "an end", lambda kept: kept["exchanges"][0].update(ended="never")
-    yield "a list", lambda kept: kept.update(exchanges={})
-    yield "too many frames", lambda kept: kept.update(scene={"video": {"source": "v.mp4", "frames": 10**9}})
+    yield "nothing", lambda data: data.clear()
+    yield "another version", lambda data: data.update(vipcli_conversation=99)
+    yield "more", lambda data: data.update(more=1)
+    yield "no scene", lambda data: data.update(scene={})
+    yield "a mark of no kind", lambda data: data["scene"].update(marks=[{"kind": "blot", "text": "1,1"}])
+    yield "a mark that cannot be", lambda data: data["scene"].update(marks=[{"kind": "box", "text": "1"}])
+    yield "a setting", lambda data: data["manner"].update(temperature="hot")
+    yield "an unknown setting", lambda data: data["manner"].update(model="x")
+    yield "tokens", lambda data: data["exchanges"][0].update(token_ids=["a"])
+    yield "an end", lambda data: data["exchanges"][0].update(ended="never")
+    yield "a list", lambda data: data.update(exchanges={})
+    yield "too many frames", lambda data: data.update(scene={"video": {"source": "v.mp4", "frames": 10**9}})
 
 
 @pytest.mark.parametrize(("what", "damage"), list(damages()), ids=[what for what, _ in damages()])
 def test_a_damaged_file_is_an_error_of_one_line(what: str, damage: Any) -> None:
     session = start("a")
     run(session, "One?", "/save c.json")
-    kept = json.loads(Path("c.json").read_text())
-    damage(kept)
-    Path("c.json").write_text(json.dumps(kept))
+    data = json.loads(Path("c.json").read_text())
+    damage(data)
+    Path("c.json").write_text(json.dumps(data))
     with pytest.raises((ConversationError, UsageError)) as caught:
         archive.read(Path("c.json"), max_pixels=10**6)
     assert len(str(caught.value).splitlines()) == 1

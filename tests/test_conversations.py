@@ -36,7 +36,7 @@ def picture(seed: int = 0) -> Picture:
 
 @pytest.fixture(scope="module", params=MAKERS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return MAKERS[request.param](tmp_path_factory.mktemp("talking") / request.param)
+    return MAKERS[request.param](tmp_path_factory.mktemp("conversations") / request.param)
 
 
 @contextmanager
@@ -114,8 +114,8 @@ def test_the_text_after_an_answer_has_the_same_tokens_as_in_the_whole_prompt(
         continuation(form, [Turn("One?", ANSWER_TOKENS), Turn("Two?")], images=0)
     )
     assert whole[-len(ended) :] == ended
-    said = tokenizer.decode(whole[: len(whole) - len(ended)], skip_special_tokens=False)
-    assert said.rstrip().endswith(answer)
+    before = tokenizer.decode(whole[: len(whole) - len(ended)], skip_special_tokens=False)
+    assert before.rstrip().endswith(answer)
 
 
 def test_an_answer_of_another_model_is_sent_as_text(folder: Path) -> None:
