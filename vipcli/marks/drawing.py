@@ -367,7 +367,7 @@ def _miter(
 
 
 def _smooth(path: Sequence[XY]) -> NDArray[np.float64]:
-    """A curve through every point: one cubic Bézier between neighbours, their tangents shared."""
+    """A smooth curve through every point: cubic Béziers with shared tangents."""
     points: NDArray[np.float64] = np.array(path, dtype=np.float64)
     points = points[np.concatenate([[True], np.any(np.diff(points, axis=0), axis=1)])]
     if len(points) < 3:

@@ -71,7 +71,7 @@ class Style:
 
 
 def relative_size(width: int, height: int) -> float:
-    """The long side of a picture relative to the one that sizes refer to."""
+    """The long side of a picture relative to ANCHOR."""
     return max(width, height) / ANCHOR
 
 
@@ -148,7 +148,7 @@ def _pixels(trained: float, size: float) -> int:
 def _stroke(mark: Mark, stroke: int) -> int:
     if mark.kind not in STROKES:
         return 0
-    # A contour's square brush has a middle pixel and reaches at least one further: its strokes are 3, 5, 7 …
+    # A contour's square brush has a middle pixel and at least one more on each side: 3, 5, 7 …
     return max((stroke - 1) | 1, 3) if mark.kind == "contour" else stroke
 
 

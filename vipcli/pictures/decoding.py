@@ -256,7 +256,7 @@ def _libtiff_handlers() -> tuple[Callable[[int | None], int | None], ...]:
 
 
 def _refuse_other_formats(file: PictureFile, head: bytes, label: str) -> None:
-    """Name the format of a file that is no picture, or one of a format that vipcli leaves to others.
+    """Raise an error that names the format of a file that vipcli does not read.
 
     TGA has no magic number, so its decoder would try such a file and call it damaged.
     """
@@ -264,7 +264,7 @@ def _refuse_other_formats(file: PictureFile, head: bytes, label: str) -> None:
         if beginning.match(head.removeprefix(b"\xef\xbb\xbf")):
             raise ImageError(f"{label} {fact}.", advice)
     Image.init()
-    # A format without a magic number would take anything for its own.
+    # A format without a magic number would accept any file.
     others = [
         name for name, (_, accepts) in Image.OPEN.items() if accepts is not None and name not in READABLE
     ]
@@ -272,7 +272,7 @@ def _refuse_other_formats(file: PictureFile, head: bytes, label: str) -> None:
     try:
         with Image.open(file, formats=others) as image:
             name, description = image.format, image.format_description
-    # What no plugin takes, and what one takes and then fails at, is not of its format.
+    # No plugin accepts the file, or the one that does cannot read its header.
     except Exception:
         return
     finally:
@@ -325,7 +325,7 @@ def _over(image: Image.Image, paper: int) -> Image.Image:
 
 
 def _with_hole(image: Image.Image, gray: Pixels, paper: int) -> Image.Image:
-    """Eight-bit gray, the one value that the deep image declares transparent replaced by a gray level."""
+    """Eight-bit gray, with the value that the deep image declares transparent replaced by `paper`."""
     hole = image.info.get("transparency")
     if isinstance(hole, int):
         gray[np.asarray(image) == hole] = paper
