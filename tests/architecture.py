@@ -16,7 +16,7 @@ ROWS = (
     ("batch", "serving", "chat"),
     ("engine", "asking", "annotations"),
     ("checkpoints", "pictures", "marks"),
-    ("terminal", "config", "files", "geometry", "errors"),
+    ("terminal", "config", "files", "memory", "geometry", "errors"),
 )
 _WIDTH, _GAP, _MARGIN = 1160, 24, 20
 _LINE, _HEAD, _PADDING = 15, 24, 10

@@ -12,7 +12,7 @@ ROOT = Path(vipcli.__file__).parent
 
 # From the ground up.
 FLOORS = (
-    *("errors", "geometry", "files", "config", "terminal"),
+    *("errors", "geometry", "memory", "files", "config", "terminal"),
     *("marks", "pictures", "checkpoints", "annotations", "asking", "engine"),
     *("chat", "serving", "batch", "api", "cli", "__main__"),
 )

@@ -1302,3 +1302,16 @@ def test_the_picture_on_standard_input_is_kept(tmp_path: Path) -> None:
         os.dup2(was, 0)
         os.close(was)
         os.close(descriptor)
+
+
+def test_a_picture_that_memory_cannot_hold_is_refused_before_it_is_decoded(
+    put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(png(10_000, 10_000, 8, 2, b""))
+    monkeypatch.setattr(decoding, "available_memory", lambda: 10**9)
+    with pytest.raises(ImageError, match=r"takes about 1\.2 GB of memory\. Only 1\.0 GB is free\. Make it"):
+        load_picture(path)
+    # Where nobody knows what is free, the picture is read, and found damaged.
+    monkeypatch.setattr(decoding, "available_memory", lambda: None)
+    with pytest.raises(ImageError, match="damaged"):
+        load_picture(path)

@@ -10,6 +10,7 @@ from vipcli.checkpoints.hub_cache import format_size
 from vipcli.checkpoints.lookup import Checkpoint, memory_needed
 from vipcli.engine.compat import quick_imports
 from vipcli.errors import ModelError, UsageError
+from vipcli.memory import available_memory
 
 with quick_imports():
     import torch
@@ -148,9 +149,4 @@ def free_memory(device: torch.device) -> int | None:
     """The free bytes of a device; None if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - not a file on a disk
-            entries = dict(line.split(":", 1) for line in file)
-        return int(entries["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
+    return available_memory()

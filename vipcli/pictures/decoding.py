@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vipcli.errors import ImageError
+from vipcli.memory import available_memory
 
 if TYPE_CHECKING:
     from vipcli.pictures.images import Pixels
@@ -153,13 +154,29 @@ def opened(file: PictureFile, label: str, max_pixels: int) -> Iterator[Image.Ima
             raise _damaged(label) from error
 
 
+_BYTES_PER_PIXEL = 12
+"""What reading, marking and fitting a picture takes at its peak."""
+_ALWAYS_ALLOWED = 2**28
+"""Bytes of memory that are not worth looking up what is free."""
+
+
 def check_size(size: tuple[int, int], label: str, max_pixels: int) -> None:
-    """Refuse a picture of too many pixels."""
+    """Refuse a picture of too many pixels, or one for which there is too little memory now."""
     width, height = size
     if width * height > max_pixels:
         raise ImageError(
             f"{label} is {width} × {height} pixels, more than the limit of {max_pixels:,}.",
             "Raise it with {max_pixels} if there is memory enough.",
+        )
+    _check_memory(width * height * _BYTES_PER_PIXEL, f"{label} is {width} × {height} pixels")
+
+
+def _check_memory(needed: int, subject: str) -> None:
+    free = available_memory() if needed > _ALWAYS_ALLOWED else None
+    if free is not None and needed > free:
+        raise ImageError(
+            f"{subject}, which takes about {needed / 1e9:.1f} GB of memory. Only {free / 1e9:.1f} GB is free.",
+            "Make it smaller first.",
         )
 
 
