@@ -175,7 +175,8 @@ def _check_memory(needed: int, subject: str) -> None:
     free = available_memory() if needed > _ALWAYS_ALLOWED else None
     if free is not None and needed > free:
         raise ImageError(
-            f"{subject}, which takes about {needed / 1e9:.1f} GB of memory. Only {free / 1e9:.1f} GB is free.",
+            f"{subject}, which takes about {needed / 1e9:.1f} GB of memory. "
+            f"Only {free / 1e9:.1f} GB is free.",
             "Make it smaller first.",
         )
 
