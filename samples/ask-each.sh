@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Ask about every picture in a folder: one line of JSON for each, on standard output.
+# Ask a question about every picture in a folder, and print one line of JSON for each.
 #
-#   ask-each.sh [FOLDER] [what vipcli ask takes: a question, marks, --model …]
+#   ask-each.sh [FOLDER] [arguments of vipcli ask: a question, marks, --model …]
 #
-# Without a folder, the pictures beside this script are asked about. A picture that fails is told of
-# on standard error, and the rest are asked about all the same.
+# Without a folder, the script uses the pictures beside it. A picture that fails is reported on standard
+# error, and the script goes on with the next one.
 set -euo pipefail
 shopt -s nullglob nocaseglob
 
@@ -14,32 +14,32 @@ if (($# > 0)) && [[ $1 != -* ]]; then
     shift
 fi
 if [[ ! -d $folder ]]; then
-    echo "There is no folder $folder. A question goes after the folder." >&2
+    echo "There is no folder $folder. Put the question after the folder." >&2
     exit 2
 fi
 
-asked=0
+total=0
 failed=0
 for picture in "$folder"/*.{jpg,jpeg,png,webp}; do
-    # A mask belongs to a picture; it is none itself.
+    # Skip masks, which are not pictures to ask about.
     [[ $picture == *-mask.* ]] && continue
-    asked=$((asked + 1))
+    total=$((total + 1))
     code=0
-    # Through cat, for a terminal would get each object spread over many lines.
+    # On a terminal, JSON is spread over several lines; a pipe keeps it on one.
     vipcli ask "$picture" "$@" --json --quiet </dev/null | cat || code=$?
     if ((code > 128)); then
-        exit "$code" # interrupted, or nobody reads the answers any more
+        exit "$code" # interrupted, or the output was closed
     elif ((code != 0)); then
-        echo "That was $picture." >&2
+        echo "The picture was $picture." >&2
         failed=$((failed + 1))
     fi
 done
 
-if ((asked == 0)); then
+if ((total == 0)); then
     echo "There are no pictures in $folder." >&2
     exit 1
 fi
 if ((failed > 0)); then
-    echo "$failed of $asked pictures failed." >&2
+    echo "$failed of $total pictures failed." >&2
     exit 1
 fi

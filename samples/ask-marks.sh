@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Ask each question of marks.tsv about its picture and its mark.
+# Ask each question in marks.tsv about its picture and mark.
 #
-#   ask-marks.sh [what vipcli ask takes: --dry-run, --model …]
+#   ask-marks.sh [options of vipcli ask: --dry-run, --model …]
 #
-# Which row it is goes to standard error, so that standard output holds the answers alone.
+# The picture and mark of each row are printed to standard error, so that standard output holds only answers.
 set -euo pipefail
 
 folder=$(dirname -- "${BASH_SOURCE[0]}")
 {
-    read -r _ # the names of the columns
+    read -r _ # skip the header
     while IFS=$'\t' read -r picture option value question; do
-        # Mask images lie here too, wherever this is called from.
+        # Mask images are beside this script, whatever the current folder is.
         [[ -f $folder/${value%%:*} ]] && value=$folder/$value
         echo "$picture $option $value" >&2
         vipcli ask "$folder/$picture" "$question" "$option" "$value" "$@" </dev/null

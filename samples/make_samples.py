@@ -1,8 +1,8 @@
-"""Draw the sample pictures, their masks, annotations and tasks, and the picture of all kinds of marks.
+"""Draw the sample pictures, and write their mask, annotations, labels and tasks, and the sheet of marks.
 
 python samples/make_samples.py [FOLDER]
 
-The same numbers are drawn and annotated. All are pixels of the upright picture, x to the right, y down.
+Pictures and annotations come from the same coordinates, in pixels of the upright picture, x right, y down.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import ExifTags, Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 HERE = Path(__file__).parent
 SEED = 336
-# Everything is drawn this many times larger and then reduced, so that edges are smooth.
+# Pictures are drawn this many times larger and then reduced, for smooth edges.
 SCALE = 4
 
 XY = tuple[float, float]
@@ -31,29 +31,29 @@ Shape = Sequence[XY]
 Frame = tuple[float, float, float, float]
 
 
-# Shapes: the corners of a closed line, in order
+# Shapes: the vertices of a closed outline, in order
 
 
 def at(text: str) -> Shape:
-    """Points written as vipcli takes them: `x,y x,y …`."""
+    """Parse points as vipcli does: `x,y x,y …`."""
     pairs = (pair.split(",") for pair in text.split())
     return [(float(x), float(y)) for x, y in pairs]
 
 
-def ellipse(x: float, y: float, across: float, down: float | None = None) -> Shape:
-    """An ellipse of these half axes, a circle if there is but one."""
-    down = across if down is None else down
-    turns = [math.tau * step / 40 for step in range(40)]
-    return [(x + across * math.cos(turn), y + down * math.sin(turn)) for turn in turns]
+def ellipse(x: float, y: float, rx: float, ry: float | None = None) -> Shape:
+    """An ellipse with these semi-axes, or a circle if there is only one."""
+    ry = rx if ry is None else ry
+    angles = [math.tau * step / 40 for step in range(40)]
+    return [(x + rx * math.cos(angle), y + ry * math.sin(angle)) for angle in angles]
 
 
 def rectangle(x1: float, y1: float, x2: float, y2: float, radius: float = 0) -> Shape:
-    """An upright rectangle, its corners rounded by the radius."""
+    """An upright rectangle with corners of this radius."""
     return rounded([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], radius)
 
 
 def rounded(corners: Shape, radius: float) -> Shape:
-    """The same shape with its corners rounded."""
+    """The same shape with rounded corners."""
     if not radius:
         return corners
     shape = []
@@ -68,7 +68,7 @@ def rounded(corners: Shape, radius: float) -> Shape:
 
 
 def smooth(points: Shape) -> Shape:
-    """A soft closed curve through the points."""
+    """A smooth closed curve through the points."""
     shape = []
     count = len(points)
     for index in range(count):
@@ -86,25 +86,25 @@ def smooth(points: Shape) -> Shape:
 
 
 def bend(points: Shape) -> Shape:
-    """A soft open line through the points."""
+    """A smooth open curve through the points."""
     loop = smooth([*points, *reversed(points[1:-1])])
     return loop[: 8 * (len(points) - 1) + 1]
 
 
 def line(width: float, *points: XY) -> Shape:
-    """A thick line along the points, its ends round."""
+    """The outline of a thick line along the points, with round ends."""
     left, right = [], []
     for index, (x, y) in enumerate(points):
         (xa, ya), (xb, yb) = points[max(index - 1, 0)], points[min(index + 1, len(points) - 1)]
-        long = math.hypot(xb - xa, yb - ya)
-        dx, dy = (xb - xa) / long * width / 2, (yb - ya) / long * width / 2
+        length = math.hypot(xb - xa, yb - ya)
+        dx, dy = (xb - xa) / length * width / 2, (yb - ya) / length * width / 2
         left.append((x + dy, y - dx))
         right.append((x - dy, y + dx))
     return [*left, *_cap(left[-1], right[-1]), *reversed(right), *_cap(right[0], left[0])]
 
 
 def star(x: float, y: float, radius: float, turn: float = 0) -> Shape:
-    """A star of five points."""
+    """A five-pointed star."""
     angles = [turn + math.tau * (step / 10 - 0.25) for step in range(10)]
     radii = [radius, 0.45 * radius] * 5
     return [
@@ -113,25 +113,25 @@ def star(x: float, y: float, radius: float, turn: float = 0) -> Shape:
     ]
 
 
-def arc(x: float, y: float, across: float, down: float, start: float, end: float) -> Shape:
-    """An open line along an ellipse, in degrees: 0 is right, 90 below."""
-    turns = [math.radians(start + (end - start) * step / 16) for step in range(17)]
-    return [(x + across * math.cos(turn), y + down * math.sin(turn)) for turn in turns]
+def arc(x: float, y: float, rx: float, ry: float, start: float, end: float) -> Shape:
+    """An elliptical arc; angles are in degrees, 0 to the right and 90 down."""
+    angles = [math.radians(start + (end - start) * step / 16) for step in range(17)]
+    return [(x + rx * math.cos(angle), y + ry * math.sin(angle)) for angle in angles]
 
 
 def regular(corners: int) -> Shape:
-    """A shape of equal sides around (0, 0), 50 from there to each corner, one of them at the top."""
-    turns = [math.tau * (step / corners - 0.25) for step in range(corners)]
-    return [(50 * math.cos(turn), 50 * math.sin(turn)) for turn in turns]
+    """A regular polygon around (0, 0) with a radius of 50 and one corner at the top."""
+    angles = [math.tau * (step / corners - 0.25) for step in range(corners)]
+    return [(50 * math.cos(angle), 50 * math.sin(angle)) for angle in angles]
 
 
-def moved(shape: Shape, x: float, y: float) -> Shape:
-    """The shape, shifted."""
+def translated(shape: Shape, x: float, y: float) -> Shape:
+    """The shape, translated."""
     return [(px + x, py + y) for px, py in shape]
 
 
 def bounds(shapes: Iterable[Shape]) -> Frame:
-    """The smallest upright rectangle around them all."""
+    """The bounding box of all the shapes."""
     xs, ys = zip(*(point for shape in shapes for point in shape), strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
@@ -148,35 +148,35 @@ def _mix(points: Sequence[XY], weights: Sequence[float]) -> XY:
 
 
 def _cap(start: XY, end: XY) -> Shape:
-    """Half a circle from one side of a line to the other."""
+    """A semicircle from one side of a line to the other."""
     (x, y), radius = _mix((start, end), (0.5, 0.5)), math.dist(start, end) / 2
     angle = math.atan2(start[1] - y, start[0] - x)
-    turns = [angle + math.pi * step / 8 for step in range(1, 8)]
-    return [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
+    angles = [angle + math.pi * step / 8 for step in range(1, 8)]
+    return [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles]
 
 
 # Scenes
 
 
 @dataclass
-class Thing:
-    """Something in a scene that is annotated: its name and the shapes that it is made of."""
+class SampleObject:
+    """An annotated object: its name and the shapes that it consists of."""
 
     name: str
     shapes: list[Shape] = field(default_factory=list)
 
 
-class Scene:
-    """A picture in the making."""
+class SampleScene:
+    """A picture being drawn, and the objects in it."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
-        self.things: list[Thing] = []
+        self.things: list[SampleObject] = []
         self._large = Image.new("RGB", (width * SCALE, height * SCALE), "white")
 
-    def thing(self, name: str) -> Thing:
-        """A new thing, whose shapes are drawn with `of`."""
-        self.things.append(Thing(name))
+    def thing(self, name: str) -> SampleObject:
+        """Add an object; shapes filled with `of` belong to it."""
+        self.things.append(SampleObject(name))
         return self.things[-1]
 
     def fill(
@@ -185,14 +185,14 @@ class Scene:
         color: str,
         below: str | None = None,
         *,
-        of: Thing | None = None,
+        of: SampleObject | None = None,
         alpha: float = 1,
         blur: float = 0,
         within: Shape | None = None,
     ) -> None:
-        """Fill a shape with a colour, or from one at its top to one at its bottom.
+        """Fill a shape with a color, or with a vertical gradient to the color `below`.
 
-        `blur` softens its edge, and `within` cuts off what lies outside another shape.
+        `blur` softens its edge, and `within` clips it to another shape.
         """
         if of is not None:
             of.shapes.append(shape)
@@ -211,16 +211,16 @@ class Scene:
         self._large.paste(paint, area, stencil)
 
     def write(self, x: float, y: float, text: str, size: float, color: str) -> None:
-        """Write a text around a point."""
+        """Write text centered at a point."""
         font = ImageFont.load_default(size * SCALE)
         ImageDraw.Draw(self._large).text((x * SCALE, y * SCALE), text, color, font, anchor="mm")
 
     def picture(self) -> Image.Image:
-        """The scene at its own size."""
+        """The picture at its final size."""
         return self._large.reduce(SCALE)
 
-    def mask(self, thing: Thing) -> Image.Image:
-        """Where a thing is: white on black."""
+    def mask(self, thing: SampleObject) -> Image.Image:
+        """The mask of an object, white on black."""
         large = Image.new("L", self._large.size)
         paint = ImageDraw.Draw(large)
         for shape in thing.shapes:
@@ -244,9 +244,9 @@ class Scene:
         return stencil
 
 
-def street(rng: random.Random) -> Scene:
+def street(rng: random.Random) -> SampleScene:
     """A house, a tree, two people and a car on a sunny day."""
-    scene = Scene(640, 480)
+    scene = SampleScene(640, 480)
     scene.fill(rectangle(0, 0, 640, 350), "#7fc1ec", "#fdf1da")
     sun = scene.thing("sun")
     scene.fill(ellipse(566, 72, 66), "#fff0a8", alpha=0.9, blur=16)
@@ -271,13 +271,13 @@ def street(rng: random.Random) -> Scene:
     return scene
 
 
-def _cloud(scene: Scene, x: float, y: float, size: float) -> None:
+def _cloud(scene: SampleScene, x: float, y: float, size: float) -> None:
     for dx, dy, radius in ((-34, 6, 17), (-12, -5, 24), (16, -1, 20), (38, 8, 14)):
         scene.fill(ellipse(x + dx * size, y + dy * size, radius * size), "#ffffff", alpha=0.92)
     scene.fill(rectangle(x - 50 * size, y + 4 * size, x + 51 * size, y + 22 * size, 9 * size), "#ffffff")
 
 
-def _house(scene: Scene, rng: random.Random) -> None:
+def _house(scene: SampleScene, rng: random.Random) -> None:
     house = scene.thing("house")
     for dx, dy, radius in ((8, -28, 8), (18, -48, 10), (34, -70, 13)):
         scene.fill(ellipse(208 + dx, 112 + dy, radius), "#ffffff", alpha=0.55, blur=3)
@@ -313,7 +313,7 @@ def _house(scene: Scene, rng: random.Random) -> None:
             scene.fill(ellipse(spot[0], spot[1] - 2, 2.6), rng.choice(("#e8546b", "#f6a5c0", "#fff3c4")))
 
 
-def _tree(scene: Scene, rng: random.Random) -> None:
+def _tree(scene: SampleScene, rng: random.Random) -> None:
     tree = scene.thing("tree")
     scene.fill(ellipse(352, 362, 46, 6), "#5a5348", alpha=0.35, blur=3)
     trunk = at("337,362 344,300 338,262 346,258 352,276 360,256 366,260 360,300 366,362")
@@ -340,14 +340,22 @@ def _tree(scene: Scene, rng: random.Random) -> None:
 
 
 def _person(
-    scene: Scene, x: float, height: float, *, hand: XY, coat: str, hair: str, below: str, skirt: bool = False
+    scene: SampleScene,
+    x: float,
+    height: float,
+    *,
+    hand: XY,
+    coat: str,
+    hair: str,
+    below: str,
+    skirt: bool = False,
 ) -> None:
-    """Someone on the pavement who holds out a hand; `below` is the colour of the skirt or trousers."""
+    """A person on the sidewalk holding out a hand; `below` is the color of the skirt or trousers."""
     person = scene.thing("person")
     unit = height / 100
 
     def on(dx: float, dy: float) -> XY:
-        """A place on someone 100 high, from the middle of the crown."""
+        """A point on the person, as if 100 tall, relative to the top of the head."""
         return x + dx * unit, 384 + (dy - 100) * unit
 
     skin = "#e9b48f"
@@ -373,7 +381,7 @@ def _person(
     scene.fill(line(0.9 * unit, on(0, 15), on(1.6, 16), on(3.4, 15)), "#a65c4c")
 
 
-def _child_with_balloon(scene: Scene) -> None:
+def _child_with_balloon(scene: SampleScene) -> None:
     hand = (545, 300)
     balloon = scene.thing("balloon")
     scene.fill(line(1, hand, (548, 280), (552, 262), (552, 246)), "#6b6660")
@@ -385,7 +393,7 @@ def _child_with_balloon(scene: Scene) -> None:
     _person(scene, 520, 98, hand=hand, coat="#f4a83d", hair="#7b4a25", below="#3f8f8b", skirt=True)
 
 
-def _car(scene: Scene) -> None:
+def _car(scene: SampleScene) -> None:
     car = scene.thing("car")
     scene.fill(ellipse(180, 460, 118, 8), "#22252b", alpha=0.6, blur=4)
     corners = at("72,450 70,414 118,404 148,366 226,366 258,404 290,416 292,450")
@@ -408,9 +416,9 @@ def _car(scene: Scene) -> None:
         scene.fill(ellipse(x, 448, 3.5), "#6e757d")
 
 
-def fruit(rng: random.Random) -> Scene:
+def fruit(rng: random.Random) -> SampleScene:
     """A book, a cup, an apple, a pear and a banana on a table."""
-    scene = Scene(900, 400)
+    scene = SampleScene(900, 400)
     scene.fill(rectangle(0, 0, 900, 260), "#cfe0dc", "#e6efe9")
     for beam in ("80,0 280,0 410,250 210,250", "330,0 530,0 660,250 460,250"):
         scene.fill(at(beam), "#ffffff", alpha=0.35, blur=6)
@@ -433,11 +441,11 @@ def fruit(rng: random.Random) -> Scene:
     return scene
 
 
-def _shadow(scene: Scene, x: float, y: float, across: float) -> None:
+def _shadow(scene: SampleScene, x: float, y: float, across: float) -> None:
     scene.fill(ellipse(x, y, across, across * 0.16), "#5a3212", alpha=0.5, blur=6)
 
 
-def _book(scene: Scene) -> None:
+def _book(scene: SampleScene) -> None:
     book = scene.thing("book")
     scene.fill(at("56,322 176,330 214,346 70,344"), "#5a3212", alpha=0.5, blur=6)
     scene.fill(rounded(at("58,116 182,108 188,322 62,336"), 5), "#2c4a78", "#223a61", of=book)
@@ -449,7 +457,7 @@ def _book(scene: Scene) -> None:
     scene.fill(line(2, (88, 300), (172, 292)), "#f1d9a0")
 
 
-def _cup(scene: Scene) -> None:
+def _cup(scene: SampleScene) -> None:
     cup = scene.thing("cup")
     _shadow(scene, 312, 338, 84)
     scene.fill(ellipse(306, 330, 76, 16), "#f7f7f3", "#c9d3d8", of=cup)
@@ -469,7 +477,7 @@ def _cup(scene: Scene) -> None:
         scene.fill(line(5, *bend(steam)), "#ffffff", alpha=0.6, blur=3)
 
 
-def _apple(scene: Scene) -> None:
+def _apple(scene: SampleScene) -> None:
     apple = scene.thing("apple")
     _shadow(scene, 482, 344, 66)
     body = smooth(
@@ -484,7 +492,7 @@ def _apple(scene: Scene) -> None:
     scene.fill(line(1.2, (482, 216), (500, 208), (520, 200)), "#3c6d2c", alpha=0.7)
 
 
-def _pear(scene: Scene) -> None:
+def _pear(scene: SampleScene) -> None:
     pear = scene.thing("pear")
     _shadow(scene, 634, 346, 62)
     body = smooth(
@@ -498,7 +506,7 @@ def _pear(scene: Scene) -> None:
     scene.fill(line(6, *bend(at("622,182 624,166 634,150"))), "#6b4426", of=pear)
 
 
-def _banana(scene: Scene) -> None:
+def _banana(scene: SampleScene) -> None:
     banana = scene.thing("banana")
     scene.fill(ellipse(786, 344, 84, 12), "#5a3212", alpha=0.5, blur=6)
     inner, outer = (
@@ -517,9 +525,9 @@ def _banana(scene: Scene) -> None:
         scene.fill(ellipse(x, y, 3.4, 2), "#9a6a14", alpha=0.6)
 
 
-def harbour(rng: random.Random) -> Scene:
-    """A lighthouse, boats, a buoy and gulls in the evening."""
-    scene = Scene(480, 640)
+def harbour(rng: random.Random) -> SampleScene:
+    """A lighthouse, boats, a buoy and gulls at dusk."""
+    scene = SampleScene(480, 640)
     scene.fill(rectangle(0, 0, 480, 200), "#3f6ea3", "#d9a0a2")
     scene.fill(rectangle(0, 199, 480, 336), "#d9a0a2", "#ffd49a")
     sun = scene.thing("sun")
@@ -547,10 +555,10 @@ def harbour(rng: random.Random) -> Scene:
     return scene
 
 
-def _lighthouse(scene: Scene) -> None:
+def _lighthouse(scene: SampleScene) -> None:
     scene.fill(at("378,118 480,60 480,176"), "#fff6cf", alpha=0.45, blur=5)
     rock = smooth(at("262,436 300,396 344,378 410,374 470,392 520,440 400,456"))
-    scene.fill(moved(rock, 0, 10), "#1d3c52", alpha=0.5, blur=5)
+    scene.fill(translated(rock, 0, 10), "#1d3c52", alpha=0.5, blur=5)
     scene.fill(rock, "#7c7482", "#4c4958")
     scene.fill(smooth(at("300,402 340,384 380,386 350,404")), "#a59cab", alpha=0.7, within=rock)
     lighthouse = scene.thing("lighthouse")
@@ -571,7 +579,7 @@ def _lighthouse(scene: Scene) -> None:
         scene.fill(rectangle(371, y, 381, y + 18, 5), "#54627a")
 
 
-def _sailing_boat(scene: Scene) -> None:
+def _sailing_boat(scene: SampleScene) -> None:
     hull = rounded(at("64,424 226,416 202,456 90,456"), 7)
     scene.fill(at("92,460 202,460 160,560 128,560"), "#fdf6ea", alpha=0.25, blur=5)
     boat = scene.thing("boat")
@@ -591,7 +599,7 @@ def _sailing_boat(scene: Scene) -> None:
     scene.fill(line(2, (84, 458), (146, 460), (210, 458)), "#ffffff", alpha=0.7)
 
 
-def _buoy(scene: Scene) -> None:
+def _buoy(scene: SampleScene) -> None:
     buoy = scene.thing("buoy")
     scene.fill(ellipse(72, 574, 40, 7), "#14384f", alpha=0.5, blur=3)
     scene.fill(line(3, (72, 486), (72, 506)), "#4a4657", of=buoy)
@@ -603,7 +611,7 @@ def _buoy(scene: Scene) -> None:
     scene.fill(line(2, (40, 575), (72, 579), (106, 575)), "#ffffff", alpha=0.7)
 
 
-def _rowing_boat(scene: Scene) -> None:
+def _rowing_boat(scene: SampleScene) -> None:
     scene.fill(ellipse(316, 596, 118, 12), "#123248", alpha=0.5, blur=5)
     boat = scene.thing("boat")
     hull = smooth(at("200,530 224,538 316,548 408,536 436,524 420,574 376,596 262,598 218,576"))
@@ -620,7 +628,7 @@ def _rowing_boat(scene: Scene) -> None:
     scene.fill(smooth(at("376,598 404,612 412,626 388,618")), "#e0b07a", "#c08a52", of=boat)
 
 
-def _gull(scene: Scene, x: float, y: float, size: float) -> None:
+def _gull(scene: SampleScene, x: float, y: float, size: float) -> None:
     bird = scene.thing("bird")
     wings = at("-34,-8 -20,-16 -6,-6 0,0 6,-7 20,-18 36,-12")
     upper = [(x + dx * size, y + dy * size) for dx, dy in wings]
@@ -634,25 +642,25 @@ def _gull(scene: Scene, x: float, y: float, size: float) -> None:
     )
 
 
-def shapes(rng: random.Random) -> Scene:
-    """Nine plain things in rows: a scene of the kind that the bundled model knows."""
-    scene = Scene(336, 336)
+def shapes(rng: random.Random) -> SampleScene:
+    """Nine simple objects in rows: a scene of the kind that the bundled model was trained on."""
+    scene = SampleScene(336, 336)
     scene.fill(rectangle(0, 0, 336, 336), "#f7f1e4", "#eae1d0")
     for row, names in enumerate(_ROWS):
         for column, name in enumerate(names.split()):
             x, y = 60 + 108 * column + rng.uniform(-6, 6), 60 + 108 * row + rng.uniform(-6, 6)
-            _plain(scene, name, x, y)
+            _draw_shape(scene, name, x, y)
     return scene
 
 
-def _plain(scene: Scene, name: str, x: float, y: float) -> None:
+def _draw_shape(scene: SampleScene, name: str, x: float, y: float) -> None:
     thing = scene.thing("digit" if name.isdigit() else "letter" if len(name) == 1 else name)
     for shape in _OUTLINES[name]:
-        scene.fill(moved(shape, x, y), _COLORS[name], of=thing)
+        scene.fill(translated(shape, x, y), _COLORS[name], of=thing)
     for shape in _STRIPES.get(name, ()):
-        scene.fill(moved(shape, x, y), "#ffffff", within=moved(_OUTLINES[name][0], x, y))
+        scene.fill(translated(shape, x, y), "#ffffff", within=translated(_OUTLINES[name][0], x, y))
     for shape in _DETAILS.get(name, ()):
-        scene.fill(moved(shape, x, y), "#f7f1e4")
+        scene.fill(translated(shape, x, y), "#f7f1e4")
 
 
 _ROWS = ("circle A star", "7 square house", "heart 4 fish")
@@ -667,7 +675,7 @@ _COLORS = {
     "4": "#1a1a1c",
     "fish": "#34b4ac",
 }
-# Around (0, 0).
+# Centered at (0, 0).
 _OUTLINES: dict[str, Sequence[Shape]] = {
     "circle": [ellipse(0, 0, 38)],
     "A": [line(8, (-17, 21), (0, -21)), line(8, (0, -21), (17, 21)), line(7, (-10, 8), (10, 8))],
@@ -683,16 +691,16 @@ _STRIPES = {"square": [rectangle(-33, y, 33, y + 7) for y in (-27, -12, 3, 18)]}
 _DETAILS = {"house": [rectangle(-8, 12, 8, 36)], "fish": [ellipse(-24, -5, 4)]}
 
 
-# Plain scenes: some things each, of the kinds and colours that the bundled model knows
+# Simple scenes: a few objects each, of the kinds and colors that the bundled model was trained on
 
 OWN, INK, PAPER, WOOD, LEAF = "", "#26262a", "#fbfaf5", "#7a4822", "#3f8f3a"
-# What things are made of, in their own colour or another, roughly from -50 to 50 both ways. Stripes and dots
-# are on the first part.
+# The parts of an object: a color (OWN is the object's own) and a shape, within about -50 to 50 both ways.
+# Stripes and dots are drawn on the first part.
 Parts = Sequence[tuple[str, Shape]]
 
 
 def _strokes(*lines: Shape, width: float = 15) -> Parts:
-    """Lines with round ends, each piece for itself, so that corners are round as well."""
+    """Lines with round ends; each segment is a shape of its own, so that corners are round, too."""
     return [(OWN, line(width, start, end)) for points in lines for start, end in pairwise(points)]
 
 
@@ -701,7 +709,7 @@ def _curves(*lines: Shape, width: float = 15) -> Parts:
 
 
 def _ring(x: float, y: float, across: float, down: float, width: float = 15) -> Parts:
-    # In two halves: a line that meets itself would leave a gap there.
+    # In two halves: a closed line would have a gap where it meets itself.
     return _curves(arc(x, y, across, down, 0, 180), arc(x, y, across, down, 180, 360), width=width)
 
 
@@ -851,18 +859,18 @@ SHADES = {
 
 
 @dataclass(frozen=True)
-class Plain:
-    """A scene in words: its size, the colours of its ground from top to bottom, and its things."""
+class SceneDescription:
+    """The description of a simple scene: its size, background colors from top to bottom, and objects."""
 
     width: int
     height: int
     ground: tuple[str, ...]
     things: tuple[str, ...]
-    """Of each its colour, perhaps `striped` or `dotted`, its name, its middle, and its longer side."""
+    """For each object: color, optionally `striped` or `dotted`, name, center, and longer side."""
 
 
-PLAIN: dict[str, Plain] = {
-    "toys.png": Plain(
+DESCRIPTIONS: dict[str, SceneDescription] = {
+    "toys.png": SceneDescription(
         336,
         336,
         ("#f1ebdd",),
@@ -876,7 +884,7 @@ PLAIN: dict[str, Plain] = {
             "pink heart 286,270 84",
         ),
     ),
-    "garden.png": Plain(
+    "garden.png": SceneDescription(
         420,
         300,
         ("#dfeaf0",),
@@ -889,7 +897,7 @@ PLAIN: dict[str, Plain] = {
             "blue bird 336,72 100",
         ),
     ),
-    "desk.png": Plain(
+    "desk.png": SceneDescription(
         400,
         300,
         ("#eadfce",),
@@ -902,7 +910,7 @@ PLAIN: dict[str, Plain] = {
             "purple chair 328,214 112",
         ),
     ),
-    "numbers.png": Plain(
+    "numbers.png": SceneDescription(
         360,
         240,
         ("#f4f0e6",),
@@ -915,7 +923,7 @@ PLAIN: dict[str, Plain] = {
             "pink 2 298,178 92",
         ),
     ),
-    "letters.png": Plain(
+    "letters.png": SceneDescription(
         280,
         400,
         ("#202b38",),
@@ -928,7 +936,7 @@ PLAIN: dict[str, Plain] = {
             "white M 206,328 104",
         ),
     ),
-    "shore.jpg": Plain(
+    "shore.jpg": SceneDescription(
         420,
         280,
         ("#f1ead0",),
@@ -943,19 +951,19 @@ PLAIN: dict[str, Plain] = {
 }
 
 
-def plain(told: Plain) -> Scene:
-    """A scene of plain things, as it is told of."""
-    scene = Scene(told.width, told.height)
-    scene.fill(rectangle(0, 0, told.width, told.height), *told.ground)
-    for words in told.things:
+def draw_described(description: SceneDescription) -> SampleScene:
+    """Draw a simple scene from its description."""
+    scene = SampleScene(description.width, description.height)
+    scene.fill(rectangle(0, 0, description.width, description.height), *description.ground)
+    for words in description.things:
         color, *texture, name, middle, size = words.split()
-        parts = _placed((_FIGURES | _CHARACTERS)[name], at(middle)[0], float(size))
+        parts = _fit_parts((_FIGURES | _CHARACTERS)[name], at(middle)[0], float(size))
         thing = scene.thing(_noun(name))
         for shade, shape in parts:
-            # Windows and the like add nothing to an outline.
-            inside = any(_within(bounds([shape]), bounds([other])) for other in thing.shapes)
-            scene.fill(shape, shade or SHADES[color], of=None if inside else thing)
-        for shape in _woven(*texture, size=float(size), middle=at(middle)[0]):
+            # Parts inside another, such as windows, are not outlines of the object.
+            is_detail = any(_is_inside(bounds([shape]), bounds([other])) for other in thing.shapes)
+            scene.fill(shape, shade or SHADES[color], of=None if is_detail else thing)
+        for shape in _texture(*texture, size=float(size), middle=at(middle)[0]):
             scene.fill(shape, PAPER, within=parts[0][1])
     return scene
 
@@ -964,34 +972,34 @@ def _noun(name: str) -> str:
     return f"number {name}" if name.isdigit() else f"letter {name}" if len(name) == 1 else name
 
 
-def _placed(parts: Parts, middle: XY, size: float) -> Parts:
-    """The parts with their common middle there, and as large as that on their longer side."""
+def _fit_parts(parts: Parts, middle: XY, size: float) -> Parts:
+    """The parts centered at `middle`, scaled so that their longer side is `size`."""
     x1, y1, x2, y2 = bounds(shape for _, shape in parts)
     scale = size / max(x2 - x1, y2 - y1)
     dx, dy = middle[0] - scale * (x1 + x2) / 2, middle[1] - scale * (y1 + y2) / 2
     return [(shade, [(x * scale + dx, y * scale + dy) for x, y in shape]) for shade, shape in parts]
 
 
-def _within(inner: Frame, outer: Frame) -> bool:
+def _is_inside(inner: Frame, outer: Frame) -> bool:
     return inner[0] > outer[0] and inner[1] > outer[1] and inner[2] < outer[2] and inner[3] < outer[3]
 
 
-def _woven(texture: str = "", *, size: float, middle: XY) -> list[Shape]:
-    """Stripes or dots over a square of that size."""
+def _texture(texture: str = "", *, size: float, middle: XY) -> list[Shape]:
+    """Stripes or dots over a square of this size."""
     steps = [size * (step / 5 - 0.4) for step in range(5)]
-    weaves: dict[str, list[Shape]] = {
+    patterns: dict[str, list[Shape]] = {
         "striped": [rectangle(-size, y - size / 28, size, y + size / 28) for y in steps],
         "dotted": [ellipse(x, y, size / 16) for x in steps for y in steps],
     }
-    return [moved(shape, *middle) for shape in weaves.get(texture, [])]
+    return [translated(shape, *middle) for shape in patterns.get(texture, [])]
 
 
-# Questions about things in the plain scenes, as a person would put them in a file of tasks
+# Tasks: questions about objects in the simple scenes, as a person would write them in a task file
 
 
 @dataclass(frozen=True)
-class Task:
-    """A question and its answer; `marks` are kinds of marks, each with the thing it is for and a colour."""
+class SampleTask:
+    """A question and its expected answer; each of `marks` is a kind of mark, an object and a color."""
 
     id: str
     picture: str
@@ -1001,26 +1009,28 @@ class Task:
 
 
 TASKS = (
-    Task("number", "numbers.png", (("arrow", "number 8", "blue"),), "Which number is {1}?", "8"),
-    Task(
+    SampleTask("number", "numbers.png", (("arrow", "number 8", "blue"),), "Which number is {1}?", "8"),
+    SampleTask(
         "sum",
         "numbers.png",
         (("box", "number 3", "red"), ("ellipse", "number 4", "blue")),
         "What do the numbers {1} and {2} add up to?",
         "7",
     ),
-    Task("letter", "letters.png", (("box", "letter K", "lime"),), "Which letter is {1}?", "K"),
-    Task("house", "garden.png", (("contour", "house", "blue"),), "What is {1}?", "a house"),
-    Task("cup", "desk.png", (("scribble", "cup", "red"),), "What is the thing {1} used for?", "drinking"),
-    Task("fish", "shore.jpg", (("point", "fish", "lime"),), "Is the thing {1} alive?", "yes"),
-    Task(
+    SampleTask("letter", "letters.png", (("box", "letter K", "lime"),), "Which letter is {1}?", "K"),
+    SampleTask("house", "garden.png", (("contour", "house", "blue"),), "What is {1}?", "a house"),
+    SampleTask(
+        "cup", "desk.png", (("scribble", "cup", "red"),), "What is the thing {1} used for?", "drinking"
+    ),
+    SampleTask("fish", "shore.jpg", (("point", "fish", "lime"),), "Is the thing {1} alive?", "yes"),
+    SampleTask(
         "order",
         "toys.png",
         (("triangle", "star", "fuchsia"), ("box", "circle", "blue")),
         "Is the thing {1} above the thing {2}?",
         "no",
     ),
-    Task(
+    SampleTask(
         "corners",
         "toys.png",
         (("mask", "hexagon", "orange"),),
@@ -1030,17 +1040,17 @@ TASKS = (
 )
 
 
-def tasks(scenes: dict[str, Scene]) -> list[dict[str, Any]]:
-    """The rows of a file of tasks, their marks written in the several ways that there are."""
+def tasks(scenes: dict[str, SampleScene]) -> list[dict[str, Any]]:
+    """The rows of the task file; marks are written in each of the supported ways."""
     rows = []
     for task in TASKS:
-        named = {thing.name: thing for thing in scenes[task.picture].things}
-        placed = [(kind, f"{_place(kind, named[thing])}:{color}") for kind, thing, color in task.marks]
+        by_name = {thing.name: thing for thing in scenes[task.picture].things}
+        marks = [(kind, f"{_mark_value(kind, by_name[thing])}:{color}") for kind, thing, color in task.marks]
         rows.append(
             {
                 "id": task.id,
                 "image": f"images/{task.picture}",
-                **(dict(placed) if len(placed) == 1 else {"marks": [" ".join(mark) for mark in placed]}),
+                **(dict(marks) if len(marks) == 1 else {"marks": [" ".join(mark) for mark in marks]}),
                 "question": task.question,
                 "expected": task.expected,
             }
@@ -1048,8 +1058,8 @@ def tasks(scenes: dict[str, Scene]) -> list[dict[str, Any]]:
     return rows
 
 
-def _place(kind: str, thing: Thing) -> str:
-    """Where a mark goes that is for a thing, in whole pixels as if by hand."""
+def _mark_value(kind: str, thing: SampleObject) -> str:
+    """The value of a mark on an object, in whole pixels as if marked by hand."""
     x1, y1, x2, y2 = bounds(thing.shapes)
     x, y, across, down = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
     corners: dict[str, Shape] = {
@@ -1071,41 +1081,41 @@ def _place(kind: str, thing: Thing) -> str:
 
 # Files
 
-SCENES: dict[str, Callable[[random.Random], Scene]] = {
+SCENES: dict[str, Callable[[random.Random], SampleScene]] = {
     "street.jpg": street,
     "fruit.png": fruit,
     "harbour.jpg": harbour,
     "shapes.png": shapes,
 }
-# Stored lying on its side, with an EXIF note of how to turn it, as phones store their photos.
-LYING = "harbour.jpg"
+# Stored on its side with an EXIF orientation, as phones store photos.
+SIDEWAYS = "harbour.jpg"
 QUARTER_TURN = 6
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture small, and so that its colours stay clear."""
+    """Save a picture as a small file without color subsampling."""
     if path.suffix == ".png":
         picture.save(path, optimize=True)
         return
     exif = Image.Exif()
-    if path.name == LYING:
+    if path.name == SIDEWAYS:
         picture = picture.transpose(Image.Transpose.ROTATE_90)
         exif[ExifTags.Base.Orientation] = QUARTER_TURN
     picture.save(path, quality=88, subsampling=0, optimize=True, exif=exif)
 
 
-def annotate(scenes: dict[str, Scene], digits: int | None = 1) -> dict[str, list[dict[str, Any]]]:
-    """Every thing in every scene, as COCO has it; without digits, in whole pixels."""
+def annotate(scenes: dict[str, SampleScene], digits: int | None = 1) -> dict[str, list[dict[str, Any]]]:
+    """The COCO annotations of all objects in all scenes; in whole pixels if `digits` is None."""
     names = sorted({thing.name for scene in scenes.values() for thing in scene.things})
     images: list[dict[str, Any]] = []
-    found: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, (file_name, scene) in enumerate(scenes.items(), 1):
         images.append({"id": image_id, "file_name": file_name, "width": scene.width, "height": scene.height})
         for thing in scene.things:
             x1, y1, x2, y2 = _frame(scene, thing, digits)
-            found.append(
+            annotations.append(
                 {
-                    "id": len(found) + 1,
+                    "id": len(annotations) + 1,
                     "image_id": image_id,
                     "category_id": names.index(thing.name) + 1,
                     "bbox": [x1, y1, round(x2 - x1, digits), round(y2 - y1, digits)],
@@ -1117,10 +1127,10 @@ def annotate(scenes: dict[str, Scene], digits: int | None = 1) -> dict[str, list
                 }
             )
     categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
-    return {"images": images, "categories": categories, "annotations": found}
+    return {"images": images, "categories": categories, "annotations": annotations}
 
 
-def _frame(scene: Scene, thing: Thing, digits: int | None) -> Frame:
+def _frame(scene: SampleScene, thing: SampleObject, digits: int | None) -> Frame:
     x1, y1, x2, y2 = bounds(thing.shapes)
     return (
         round(max(x1, 0), digits),
@@ -1131,23 +1141,25 @@ def _frame(scene: Scene, thing: Thing, digits: int | None) -> Frame:
 
 
 def as_yolo(coco: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
-    """The boxes of COCO annotations as YOLO has them: labels of each picture, and the names of classes."""
+    """Convert COCO boxes to YOLO files: the labels of each picture, and the class names."""
     files = {}
     for image in coco["images"]:
         lines = []
-        for found in coco["annotations"]:
-            if found["image_id"] == image["id"]:
-                x, y, across, down = found["bbox"]
+        for annotation in coco["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                x, y, across, down = annotation["bbox"]
                 middle = (x + across / 2) / image["width"], (y + down / 2) / image["height"]
-                shares = *middle, across / image["width"], down / image["height"]
-                lines.append(" ".join([str(found["category_id"] - 1), *(f"{share:.6f}" for share in shares)]))
+                fractions = *middle, across / image["width"], down / image["height"]
+                lines.append(
+                    " ".join([str(annotation["category_id"] - 1), *(f"{value:.6f}" for value in fractions)])
+                )
         files[f"labels/{Path(image['file_name']).stem}.txt"] = "\n".join(lines) + "\n"
     names = "".join(f"  {entry['id'] - 1}: {entry['name']}\n" for entry in coco["categories"])
     return {**files, "data.yaml": f"path: .\ntrain: images\nval: images\nnames:\n{names}"}
 
 
 def as_json(sections: dict[str, list[dict[str, Any]]]) -> str:
-    """JSON with each entry on a line of its own."""
+    """JSON with one entry per line."""
     blocks = []
     for name, entries in sections.items():
         lines = ",\n".join(json.dumps(entry) for entry in entries)
@@ -1158,31 +1170,31 @@ def as_json(sections: dict[str, list[dict[str, Any]]]) -> str:
 def marks_sheet(
     pictures: dict[str, Image.Image], rows: Iterable[dict[str, str]], folder: Path
 ) -> Image.Image:
-    """The first row of each kind of mark, drawn by vipcli, as a close-up with its name beneath."""
-    firsts: dict[str, dict[str, str]] = {}
+    """Close-ups of the first row of each kind of mark, drawn by vipcli and captioned with the option."""
+    first_rows: dict[str, dict[str, str]] = {}
     for row in rows:
-        firsts.setdefault(row["option"], row)
-    wide, high, gap, caption, columns = 288, 216, 16, 56, 4
-    lines = math.ceil(len(firsts) / columns)
-    size = (columns * (wide + gap) + gap, lines * (high + caption) + gap)
+        first_rows.setdefault(row["option"], row)
+    width, height, gap, caption, columns = 288, 216, 16, 56, 4
+    rows_of_cells = math.ceil(len(first_rows) / columns)
+    size = (columns * (width + gap) + gap, rows_of_cells * (height + caption) + gap)
     sheet = Image.new("RGB", size, "white")
     paint = ImageDraw.Draw(sheet)
-    for index, row in enumerate(firsts.values()):
-        close_up, phrase = _close_up(pictures[row["picture"]], row, folder, wide, high)
-        left, top = gap + index % columns * (wide + gap), gap + index // columns * (high + caption)
+    for index, row in enumerate(first_rows.values()):
+        close_up, phrase = _close_up(pictures[row["picture"]], row, folder, width, height)
+        left, top = gap + index % columns * (width + gap), gap + index // columns * (height + caption)
         sheet.paste(close_up, (left, top))
-        middle = left + wide / 2
+        middle = left + width / 2
         paint.text(
-            (middle, top + high + 17), row["option"], "#1f2430", ImageFont.load_default(20), anchor="mm"
+            (middle, top + height + 17), row["option"], "#1f2430", ImageFont.load_default(20), anchor="mm"
         )
-        paint.text((middle, top + high + 39), phrase, "#6b7280", ImageFont.load_default(15), anchor="mm")
+        paint.text((middle, top + height + 39), phrase, "#6b7280", ImageFont.load_default(15), anchor="mm")
     return sheet
 
 
 def _close_up(
-    picture: Image.Image, row: dict[str, str], folder: Path, wide: int, high: int
+    picture: Image.Image, row: dict[str, str], folder: Path, width: int, height: int
 ) -> tuple[Image.Image, str]:
-    """The part of the marked picture around its mark, and how a question refers to the mark."""
+    """The marked picture cropped around its mark, and the phrase that refers to the mark."""
     from vipcli.asking import pipeline
     from vipcli.marks.kinds import parse_mark
     from vipcli.pictures.images import Picture
@@ -1193,14 +1205,14 @@ def _close_up(
         typed = parse_mark(kind, str(folder / value))
     marked = pipeline.mark([Picture(np.asarray(picture), row["picture"], "")], [typed])
     x1, y1, x2, y2 = marked.marks[0].bounds
-    left = min(max(round((x1 + x2 - wide) / 2), 0), picture.width - wide)
-    top = min(max(round((y1 + y2 - high) / 2), 0), picture.height - high)
-    close_up = Image.fromarray(marked.pixels).crop((left, top, left + wide, top + high))
+    left = min(max(round((x1 + x2 - width) / 2), 0), picture.width - width)
+    top = min(max(round((y1 + y2 - height) / 2), 0), picture.height - height)
+    close_up = Image.fromarray(marked.pixels).crop((left, top, left + width, top + height))
     return close_up, marked.marks[0].phrase
 
 
 def make(folder: Path) -> None:
-    """Write every sample that is drawn into a folder."""
+    """Write all generated samples to a folder."""
     scenes = {name: draw(random.Random(SEED)) for name, draw in SCENES.items()}
     pictures = {name: scene.picture() for name, scene in scenes.items()}
     for name, picture in pictures.items():
@@ -1215,8 +1227,8 @@ def make(folder: Path) -> None:
 
 
 def make_scenes(folder: Path) -> None:
-    """Write the plain scenes, what is in them in both forms, and the tasks, as a batch takes them."""
-    scenes = {name: plain(told) for name, told in PLAIN.items()}
+    """Write the simple scenes, their annotations in both formats, and the tasks for `vipcli batch`."""
+    scenes = {name: draw_described(description) for name, description in DESCRIPTIONS.items()}
     for inner in ("images", "labels"):
         (folder / inner).mkdir(parents=True, exist_ok=True)
     for name, scene in scenes.items():

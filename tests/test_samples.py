@@ -429,14 +429,14 @@ def test_ask_each_goes_on_after_a_picture_that_fails(
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 1
     assert "error: " in done.stderr
-    assert done.stderr.endswith(f"That was {tmp_path}/broken.jpg.\n1 of 2 pictures failed.\n")
+    assert done.stderr.endswith(f"The picture was {tmp_path}/broken.jpg.\n1 of 2 pictures failed.\n")
 
 
 @needs_bash
 def test_ask_each_says_what_is_missing(run: Run, tmp_path: Path) -> None:
     done = run(SAMPLES / "ask-each.sh", "What is this?")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "There is no folder What is this?. A question goes after the folder.\n"
+    assert done.stderr == "There is no folder What is this?. Put the question after the folder.\n"
     (tmp_path / "empty").mkdir()
     done = run(SAMPLES / "ask-each.sh", "empty")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "There are no pictures in empty.\n")
@@ -513,7 +513,7 @@ def test_draw_coco_takes_other_annotations(run: Run, tmp_path: Path) -> None:
 def test_draw_coco_says_how_it_is_used(run: Run) -> None:
     done = run(SAMPLES / "draw-coco.sh")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"Use: {SAMPLES / 'draw-coco.sh'} FOLDER [ANNOTATIONS]\n"
+    assert done.stderr == f"Usage: {SAMPLES / 'draw-coco.sh'} FOLDER [ANNOTATIONS]\n"
 
 
 @needs_bash
@@ -569,4 +569,4 @@ def test_ask_folder_ends_as_the_batch_does(run: Run, tmp_path: Path) -> None:
 def test_ask_folder_says_how_it_is_used(run: Run) -> None:
     done = run(SAMPLES / "ask-folder.sh")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"Use: {SAMPLES / 'ask-folder.sh'} OUT [FOLDER] [OPTIONS]\n"
+    assert done.stderr == f"Usage: {SAMPLES / 'ask-folder.sh'} OUT [FOLDER] [OPTIONS]\n"
