@@ -158,7 +158,7 @@ def test_coco_run_lengths_with_a_hole(folder: Path, compressed: bool) -> None:
         ({"bbox": [1, 2, 3, float("inf")]}, "where a number"),
         ({"bbox": [1, 2, 3, 10**400]}, "a huge number"),
         ({"bbox": [1e9, 2, 3, 4]}, "far outside"),
-        ({"bbox": [1, 2, -3, 4]}, "negative side"),
+        ({"bbox": [1, 2, -3, 4]}, "negative width or height"),
         ({"segmentation": [[1, 2, 3, 4]]}, "fewer than three points"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "only one coordinate"),
         ({"segmentation": 5}, "neither polygons nor run lengths"),
@@ -327,10 +327,10 @@ def test_labelme_groups_and_flags(folder: Path) -> None:
     ("bad", "why"),
     [
         (7, "not an object"),
-        (shape("polygon", [1, 1], [2, 2]), "do not make a polygon"),
-        (shape("circle", [1, 1]), "do not make a circle"),
-        (shape("line", [1, 1], [1, 1]), "do not make a line"),
-        (shape("mask"), "do not make a mask"),
+        (shape("polygon", [1, 1], [2, 2]), "do not form a polygon"),
+        (shape("circle", [1, 1]), "do not form a circle"),
+        (shape("line", [1, 1], [1, 1]), "do not form a line"),
+        (shape("mask"), "do not form a mask"),
         (shape("mask", [1, 1], [2, 2]), "mask image is missing"),
         (shape("mask", [1, 1], [2, 2], mask="!!!"), "mask image is damaged"),
         (shape("mask", [1, 1], [2, 2], mask="aGVsbG8="), "mask image is damaged"),
@@ -538,7 +538,7 @@ def test_yolo_labels_beside_images_with_classes(tmp_path: Path) -> None:
         ("1e999999999 0.5 0.5 0.5 0.5", "where a number"),
         ("0 nan 0.5 0.5 0.5", "'nan'"),
         ("0 0.5 0.5 inf 0.5", "'inf'"),
-        ("0 0.5 0.5 -0.5 0.5", "negative side"),
+        ("0 0.5 0.5 -0.5 0.5", "negative width or height"),
         ("0 99999 0.5 0.5 0.5", "far outside"),
         ("0 0 0 1 1 0.5 " + "9" * 5000, "where a number"),
     ],
@@ -750,8 +750,8 @@ def test_masks_need_a_folder_of_images(tmp_path: Path) -> None:
     file = mask(tmp_path / "masks" / "a.png")
     for source, images, naming in (
         (file.parent, None, "with images."),
-        (file.parent, file.parent, "one folder"),
-        (file, tmp_path, "is one file"),
+        (file.parent, file.parent, "in the same folder"),
+        (file, tmp_path, "is a single file"),
     ):
         with pytest.raises(AnnotationError) as caught:
             read(source, images, "masks")

@@ -1,4 +1,4 @@
-"""Annotated images, and how their regions are collected from files with damaged entries."""
+"""Annotated images, and collecting their regions from files with damaged entries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vipcli.errors import AnnotationError
 from vipcli.marks.regions import Region
 
 _MAX_POINTS = 5_000_000
-"""A gibibyte of outlines per image: beyond any real image, but a few compressed masks of noise exceed it."""
+"""A gibibyte of outlines per image: no real image has as many, but a few compressed masks of noise do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class AnnotatedImage:
     """An image and its annotations."""
 
     image: str
-    """The path of the image file, below the image folder; with a fault, perhaps only the name."""
+    """The path of the image file, below the image folder; perhaps only its name if there is a `fault`."""
     regions: tuple[Region, ...] = ()
     id: str = ""
     """The image's id in the annotation file, or else its path relative to the folder."""
@@ -46,7 +46,7 @@ class RegionCollector:
 
     @contextmanager
     def skipping_damage(self, entry: str) -> Iterator[None]:
-        """A context in which to read an entry: if it is damaged, record that and go on."""
+        """Read an entry in this context: if the entry is damaged, record that and continue."""
         try:
             yield
         except DamageError as error:
@@ -54,7 +54,7 @@ class RegionCollector:
             self._first_fault = self._first_fault or f"{entry} in {quoted(self._file)} is left out: {error}"
 
     def add(self, region: Region, **details: Any) -> None:
-        """Add a region and those of its details that are not empty."""
+        """Add a region, and its details except for empty ones."""
         points = self._points + sum(map(len, region.polygons))
         if points > _MAX_POINTS:
             raise DamageError("with it, the image would have more outlines than fit in memory")
@@ -77,11 +77,11 @@ class RegionCollector:
 
 
 def missing_image(
-    name: object, id: str, file: Path, why: object, extra: Mapping[str, Any] | None = None
+    name: object, id: str, file: Path, reason: object, extra: Mapping[str, Any] | None = None
 ) -> AnnotatedImage:
     """A placeholder for an image that a file names but that cannot be found."""
     name = one_line(name) or one_line(file.stem)
-    fault = f"In {quoted(file)}, {str(why).removesuffix('.')}."
+    fault = f"In {quoted(file)}, {str(reason).removesuffix('.')}."
     return AnnotatedImage(name, (), id or name, extra=extra or {}, fault=fault)
 
 

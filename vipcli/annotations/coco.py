@@ -19,7 +19,7 @@ from vipcli.geometry import Polygon
 from vipcli.marks.regions import Region
 
 
-def fits(content: object) -> bool:
+def recognizes(content: object) -> bool:
     """Check whether JSON content is a COCO data set or result list."""
     match content:
         case {"images": list(), "annotations": list()}:
@@ -31,7 +31,7 @@ def fits(content: object) -> bool:
 
 
 def read(source: Path, images: Path | None, content: Any = None) -> Iterator[AnnotatedImage]:
-    """Read the images of a file, whose content may be passed, or of the only COCO file in a folder."""
+    """Read the images of a file, whose parsed content may be passed, or of the only COCO file in a folder."""
     if source.is_dir():
         source, content = _only_file(source)
     elif content is None:
@@ -39,13 +39,13 @@ def read(source: Path, images: Path | None, content: Any = None) -> Iterator[Ann
     finder = ImageFinder(images) if images is not None else _images_near(source)
     if isinstance(content, list):
         return _read_results(source, content, finder)
-    if not fits(content):
+    if not recognizes(content):
         raise unreadable(source, "has no COCO `images` and `annotations`.")
     return _read_data_set(source, content, finder)
 
 
 def _only_file(folder: Path) -> tuple[Path, Any]:
-    match list(islice(_fitting_files(folder), 2)):
+    match list(islice(_coco_files(folder), 2)):
         case [only]:
             return only
         case []:
@@ -55,20 +55,20 @@ def _only_file(folder: Path) -> tuple[Path, Any]:
     raise AnnotationError(f"The folder {quoted(folder)} holds {problem}.", "Name the file itself.")
 
 
-def _fitting_files(folder: Path) -> Iterator[tuple[Path, Any]]:
+def _coco_files(folder: Path) -> Iterator[tuple[Path, Any]]:
     for file in files_below(folder, ".json"):
         with suppress(AnnotationError):
             content = read_json(file)
-            if fits(content):
+            if recognizes(content):
                 yield file, content
 
 
 def _images_near(file: Path) -> ImageFinder:
-    beside = file.parent
+    folder = file.parent
     # annotations/instances_val2017.json goes with val2017/.
     split = re.sub(r"\W", "", file.stem.rpartition("_")[2])
     return ImageFinder(
-        beside, beside / "images", parent_of(beside) / "images", parent_of(beside) / (split or "images")
+        folder, folder / "images", parent_of(folder) / "images", parent_of(folder) / (split or "images")
     )
 
 
@@ -101,7 +101,7 @@ def _read_data_set(file: Path, content: Mapping[str, Any], images: ImageFinder) 
 
 
 def _as_key(value: object) -> str | int | None:
-    """An id as a dictionary key, 7.0 as 7; None if it is not an id."""
+    """An id as a dictionary key (7.0 becomes 7); None if it is not an id."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, str | int) and not isinstance(value, bool) else None
@@ -119,8 +119,8 @@ def _regions(
     file: Path, entries: Sequence[Mapping[str, Any]], labels: Mapping[str | int, str]
 ) -> RegionCollector:
     collector = RegionCollector(file)
-    for place, entry in enumerate(entries, 1):
-        id = one_line(entry.get("id")) or str(place)
+    for position, entry in enumerate(entries, 1):
+        id = one_line(entry.get("id")) or str(position)
         category = _as_key(entry.get("category_id"))
         label = "" if category is None else labels.get(category, one_line(category))
         with collector.skipping_damage(f"Annotation {quoted(id)}"):
@@ -141,7 +141,7 @@ def _region(entry: Mapping[str, Any], id: str, label: str) -> Region:
         raise DamageError("its bbox is not four numbers")
     x, y, width, height = sides
     if width < 0 or height < 0:
-        raise DamageError("its bbox has a negative side")
+        raise DamageError("its bbox has a negative width or height")
     return Region("box", ((x, y), (x + width, y + height)), polygons, None, label, id, confidence)
 
 

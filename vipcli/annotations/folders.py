@@ -17,14 +17,14 @@ def files_in(folder: Path, *endings: str) -> list[Path]:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted by name, without links, which may form a loop."""
+    """The folders in a folder, sorted by name; no links, since they may form a loop."""
     return _list_names(folder, lambda entry: entry.is_dir(follow_symlinks=False))
 
 
-def _list_names(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
-    # Keep only the wanted names: there may be millions of others.
+def _list_names(folder: Path, keep: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+    # Filter while listing: there may be millions of other names.
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name[0] != "." and wanted(entry))
+        names = sorted(entry.name for entry in entries if entry.name[0] != "." and keep(entry))
     return [folder / name for name in names]
 
 
@@ -57,12 +57,12 @@ def absolute(path: Path) -> Path:
 
 
 def parent_of(folder: Path) -> Path:
-    """The parent of a folder, also of a relative one such as `.` or `..`."""
+    """The parent of a folder, even of a relative one such as `.` or `..`."""
     return folder.parent if folder.name not in ("", "..") else absolute(folder).parent
 
 
 def nearby_folders(folder: Path) -> list[Path]:
-    """A folder, its parent, and the parent of that."""
+    """A folder, its parent and its grandparent."""
     return [folder, *islice(absolute(folder).parents, 2)]
 
 
@@ -74,7 +74,7 @@ class ImageFinder:
         self._quoted_folder = quoted(folders[0])
 
     def by_name(self, *names: object) -> Path:
-        """Find an image by the paths that a file gives, or else by the file name in the last of them."""
+        """Find an image by the paths in an annotation file, or else by the file name in the last of them."""
         paths = [name.replace("\\", "/") for name in names if isinstance(name, str) and name.strip()]
         if not paths:
             raise DamageError("no image file is named")
@@ -105,7 +105,7 @@ class ImageFinder:
             return self.by_stem(path.name)
 
     def stems(self) -> dict[str, Path]:
-        """The images by name without ending; earlier folders take precedence."""
+        """The images, keyed by name without ending; earlier folders take precedence."""
         files = [file for folder in reversed(self._folders) for file in reversed(pictures_in(folder))]
         return {file.stem: file for file in files}
 
@@ -128,7 +128,7 @@ class ImageFinder:
 
 
 def id_of(image: Path, file: Path, base: Path) -> str:
-    """An image's path relative to a folder; one elsewhere counts as beside its annotation file."""
+    """An image's path relative to `base`; one outside it counts as beside its annotation file."""
     if not image.is_relative_to(base):
         image = (file.parent if file.is_relative_to(base) else base) / image.name
     return one_line(image.relative_to(base).as_posix())

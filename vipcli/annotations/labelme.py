@@ -1,4 +1,4 @@
-"""labelme: a JSON file for each image, with shapes, and flags for the shapes and the image."""
+"""labelme: a JSON file for each image, with shapes, and with flags for shapes and image."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from vipcli.marks.regions import Region
 _SHAPES = ("rectangle", "circle", "polygon", "line", "linestrip", "point", "points", "mask")
 
 
-def fits(content: object) -> bool:
+def recognizes(content: object) -> bool:
     """Check whether JSON content has labelme shapes."""
     return isinstance(content, dict) and isinstance(content.get("shapes"), list)
 
 
 def read(source: Path, images: Path | None, content: Any = None) -> Iterator[AnnotatedImage]:
-    """Read the image of a file, whose content may be passed, or the images of the files below a folder."""
+    """Read the image of a file, whose parsed content may be passed, or those of the files below a folder."""
     if source.is_dir():
         return read_each(files_below(source, ".json"), lambda file: _read_image(file, None, images, source))
     return _read_image(source, content, images, source.parent)
@@ -37,12 +37,12 @@ def read(source: Path, images: Path | None, content: Any = None) -> Iterator[Ann
 def collect_regions(file: Path, content: Mapping[str, Any]) -> RegionCollector:
     """The regions of a file's shapes."""
     collector = RegionCollector(file)
-    for place, shape in enumerate(content["shapes"], 1):
-        with collector.skipping_damage(f"Shape {place}"):
+    for position, shape in enumerate(content["shapes"], 1):
+        with collector.skipping_damage(f"Shape {position}"):
             if not isinstance(shape, dict):
                 raise DamageError("it is not an object")
             flags, group = _set_flags(shape.get("flags")), one_line(shape.get("group_id"))
-            for region in _regions(shape, str(place)):
+            for region in _regions(shape, str(position)):
                 collector.add(region, flags=flags, group_id=group)
     collector.regions = _merge_groups(collector.regions, collector.details)
     return collector
@@ -50,7 +50,7 @@ def collect_regions(file: Path, content: Mapping[str, Any]) -> RegionCollector:
 
 def _read_image(file: Path, content: Any, images: Path | None, base: Path) -> Iterator[AnnotatedImage]:
     content = read_json(file) if content is None else content
-    if not fits(content):
+    if not recognizes(content):
         raise unreadable(file, "has no labelme `shapes`.")
     name = content.get("imagePath")
     try:
@@ -71,7 +71,7 @@ def _set_flags(flags: object) -> list[str]:
 
 
 def _merge_groups(regions: Iterable[Region], details: Mapping[str, Mapping[str, Any]]) -> list[Region]:
-    """Merge outlines with the same label and group: parts of one object, such as a car behind a post."""
+    """Merge outlines with the same label and group: the parts of one object, such as a car behind a post."""
     groups: dict[object, list[Region]] = {}
     for region in regions:
         group = details.get(region.id, {}).get("group_id")
@@ -110,7 +110,7 @@ def _geometry(kind: object, points: Polygon, mask: object) -> tuple[str, Polygon
         case "mask" if points:
             return "mask", (), _outlines_of_mask(mask, points[0])
         case str() if kind in _SHAPES:
-            raise DamageError(f"its points do not make a {kind}")
+            raise DamageError(f"its points do not form a {kind}")
         case _:
             raise DamageError(f"its type {describe(kind)} is unknown")
 
@@ -134,7 +134,7 @@ def _outlines_of_mask(data: object, corner: XY) -> tuple[Polygon, ...]:
         pixels = read_picture(base64.b64decode(data), "The mask").pixels
     except (ValueError, ImageError) as error:
         raise DamageError("its mask image is damaged") from error
-    # labelme writes 1 for white.
+    # In labelme's masks, 1 is white.
     polygons = outlines(pixels.max(axis=2) > 0, *corner)
     if not polygons:
         raise DamageError("its mask image is empty")

@@ -14,7 +14,7 @@ from vipcli.errors import AnnotationError, ImageError
 from vipcli.marks.regions import Region
 
 
-def fits_folder(folder: Path) -> bool:
+def recognizes_folder(folder: Path) -> bool:
     """Check whether the first pictures in a folder are black and white."""
     pictures = list(islice(_pictures(folder), 3))
     return bool(pictures) and all(map(_is_black_and_white, pictures))
@@ -24,16 +24,16 @@ def read(source: Path, images: Path | None) -> Iterator[AnnotatedImage]:
     """The pictures of a folder that have masks in another folder."""
     if not source.is_dir():
         raise AnnotationError(
-            f"The path {quoted(source)} is one file.", "Name the folder of the mask images."
+            f"The path {quoted(source)} is a single file.", "Give the folder of the mask images."
         )
     if images is None:
         raise AnnotationError(
             f"The folder {quoted(source)} holds only masks.",
-            "Name the folder of their pictures with {images}.",
+            "Give the folder of their pictures with {images}.",
         )
     if source.resolve() == images.resolve():
         raise AnnotationError(
-            f"Masks and pictures are in one folder, {quoted(source)}, and cannot be told apart.",
+            f"Masks and pictures are in the same folder, {quoted(source)}, and cannot be told apart.",
             "Put them in separate folders.",
         )
     return _read_folder(source, images)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SAMPLE_SIZE = 20
 """How many files, rows or entries are examined to detect a format."""
 MAX_NAMES_BYTES = 2**20
-"""The limit for files of class names: enough for thousands of classes, and seconds of YAML parsing."""
+"""The limit for files of class names: enough for thousands of classes, and parsed as YAML in seconds."""
 _MAX_BYTES = 2**31
 """The limit for annotation files; the values of a larger one would not fit in memory."""
 _MAX_BYTES_PER_IMAGE = 2**26
@@ -90,7 +90,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     try:
         # BaseLoader keeps scalars as strings and constructs no objects.
         content = yaml.load(read_text(file, MAX_NAMES_BYTES), Loader=yaml.BaseLoader)
-    # An escape for a code point that does not exist overflows.
+    # An escape beyond the last Unicode code point raises OverflowError.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise unreadable(file, "is not valid YAML.", "Check its syntax.") from error
     return content if isinstance(content, dict) else {}
@@ -99,7 +99,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 def _read_bytes(file: Path, max_bytes: int) -> bytes:
     try:
         if file.is_dir():
-            raise unreadable(file, "is a folder.", "Name an annotation file in it.")
+            raise unreadable(file, "is a folder.", "Give an annotation file in it.")
         if not file.is_file():
             raise AnnotationError(f"There is no file {quoted(file)}.", "Check the path.")
         if file.stat().st_size > max_bytes:

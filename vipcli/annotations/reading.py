@@ -1,10 +1,10 @@
 """Read annotated images from COCO, labelme, YOLO, Pascal VOC, mask image and ViP-Bench files.
 
-Files are not trusted: no name may lead out of the image folder, and a damaged entry is skipped and reported
+Files are not trusted: no name may point outside the image folder, and a damaged entry is skipped and reported
 in one sentence while the rest is read.
 
 supervision reads most of these formats too, but it stops at the first damaged entry, loses ids and scores,
-turns outlines into masks, and hangs for minutes on a class number of 1e3000000. The tests compare with it.
+turns outlines into masks, and hangs for minutes on a class number of 1e3000000. The tests compare against it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _READERS: dict[str, Callable[..., Iterator[AnnotatedImage]]] = {
     "masks": masks.read,
     "vip-bench": vip_bench.read,
 }
-_JSON_FORMS = {"coco": coco.fits, "labelme": labelme.fits, "vip-bench": vip_bench.fits}
+_JSON_FORMS = {"coco": coco.recognizes, "labelme": labelme.recognizes, "vip-bench": vip_bench.recognizes}
 
 FORMS = tuple(_READERS)
 
@@ -47,7 +47,7 @@ def form_of(source: Path) -> str | None:
 
 
 def read(source: Path, images: Path | None = None, form: str | None = None) -> Iterator[AnnotatedImage]:
-    """The annotated images of a file or folder, in its order; images without regions are skipped.
+    """The annotated images of a file or folder, in its order, without those that have no regions.
 
     Without `images`, image files are searched for where each format usually keeps them: beside the annotation
     file or in a folder next to it. If regions of an image are damaged, the image is followed by an item with
@@ -60,7 +60,7 @@ def read(source: Path, images: Path | None = None, form: str | None = None) -> I
 
 @contextmanager
 def _as_annotation_errors(source: Path) -> Iterator[None]:
-    """Turn any remaining error of the disk, an odd name or a hostile file into an AnnotationError."""
+    """Turn remaining errors, from the disk, an odd name or a hostile file, into an AnnotationError."""
     try:
         yield
     except OSError as error:
@@ -103,29 +103,29 @@ def _form_of_file(file: Path) -> str | None:
     match file.suffix.lower():
         case ".json":
             return _form_of_json(read_json(file))
-        # Reading from a pipe here would take the data from the later reader.
+        # Reading a pipe here would leave nothing for the actual reading.
         case ".jsonl" if file.is_file():
             return _form_of_json([first_json_line(file)])
-        case ".xml" if voc.fits(read_xml(file)):
+        case ".xml" if voc.recognizes(read_xml(file)):
             return "voc"
-        case ".yaml" | ".yml" | ".txt" if yolo.fits(file):
+        case ".yaml" | ".yml" | ".txt" if yolo.recognizes(file):
             return "yolo"
         case _:
             return None
 
 
 def _form_of_json(content: Any) -> str | None:
-    return next((form for form, fits in _JSON_FORMS.items() if fits(content)), None)
+    return next((form for form, recognizes in _JSON_FORMS.items() if recognizes(content)), None)
 
 
 def _form_of_folder(folder: Path) -> str | None:
-    if vip_bench.fits_folder(folder):
+    if vip_bench.recognizes_folder(folder):
         return "vip-bench"
-    if yolo.fits_folder(folder):
+    if yolo.recognizes_folder(folder):
         return "yolo"
     for ending in (".xml", ".json"):
         for file in islice(files_below(folder, ending), SAMPLE_SIZE):
             with suppress(AnnotationError):
                 if form := _form_of_file(file):
                     return form
-    return "masks" if masks.fits_folder(folder) else None
+    return "masks" if masks.recognizes_folder(folder) else None

@@ -26,7 +26,7 @@ def outlines(mask: NDArray[np.bool_], left: float, top: float) -> tuple[Polygon,
     from vipcli.marks.drawing import trace
 
     if (mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum() > _MAX_EDGES:
-        raise DamageError("its mask is too noisy to be outlined")
+        raise DamageError("its mask is too noisy to outline")
     return tuple(tuple((x + left, y + top) for x, y in outline) for outline in trace(mask))
 
 
@@ -53,10 +53,10 @@ def _overlap(a: Bounds, b: Bounds) -> bool:
 
 
 def outlines_of_run_lengths(size: object, counts: object) -> tuple[Polygon, ...]:
-    """The outlines of a mask given as COCO run lengths, which run down its columns.
+    """The outlines of a mask given as COCO run lengths, column by column.
 
     pycocotools decodes such masks too, but does not expose the lengths, which must be validated before a mask
-    is allocated. The tests compare with it.
+    is allocated. The tests compare against it.
     """
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 

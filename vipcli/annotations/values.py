@@ -10,7 +10,7 @@ from vipcli.marks.kinds import LIMIT
 
 
 class DamageError(Exception):
-    """Why an entry in a file cannot be used: a phrase that ends a sentence."""
+    """Why an entry in a file cannot be used, as a clause that ends a sentence."""
 
 
 def quoted(name: object) -> str:
@@ -32,7 +32,7 @@ def one_line(value: object) -> str:
 
 
 def number(value: object) -> float:
-    """Convert a value from JSON, XML or plain text to a finite number within reach of a picture."""
+    """Convert a value from JSON, XML or plain text to a finite number, not too large for a coordinate."""
     try:
         result = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -11,7 +11,7 @@ from typing import Any
 from vipcli.annotations.annotated import AnnotatedImage, missing_image
 from vipcli.annotations.folders import ImageFinder, parent_of
 from vipcli.annotations.labelme import collect_regions
-from vipcli.annotations.labelme import fits as has_shapes
+from vipcli.annotations.labelme import recognizes as has_shapes
 from vipcli.annotations.parsing import SAMPLE_SIZE, read_json, unreadable
 from vipcli.annotations.values import DamageError, one_line, quoted
 from vipcli.errors import AnnotationError
@@ -22,7 +22,7 @@ _META = "vip-bench-meta-data.json"
 _FILES = (_META, "questions.jsonl")
 
 
-def fits(content: object) -> bool:
+def recognizes(content: object) -> bool:
     """Check whether JSON content has ViP-Bench questions."""
     match content:
         case [{"question_id": _, "image": _, "text": _}, *_]:
@@ -34,13 +34,13 @@ def fits(content: object) -> bool:
             return False
 
 
-def fits_folder(folder: Path) -> bool:
+def recognizes_folder(folder: Path) -> bool:
     """Check whether a folder is the benchmark or one of its parts."""
     return any((folder / name).is_file() for name in _FILES)
 
 
 def read(source: Path, images: Path | None, content: Any = None) -> Iterator[AnnotatedImage]:
-    """Read the questions of a file, whose content may be passed, or of the benchmark's folder."""
+    """Read the questions of a file, whose parsed content may be passed, or of the benchmark's folder."""
     file = next((source / name for name in _FILES if (source / name).is_file()), source)
     match read_json(file) if content is None else content:
         case dict() as entries:
@@ -69,14 +69,14 @@ def _read_plain(file: Path, content: Mapping[str, Any], images: ImageFinder) -> 
 def _read_marked(file: Path, lines: Sequence[Any], images: ImageFinder) -> Iterator[AnnotatedImage]:
     """Read pictures that are already marked, with questions that refer to their marks."""
     meta = _meta_near(file)
-    for place, line in enumerate(lines, 1):
+    for position, line in enumerate(lines, 1):
         if not isinstance(line, dict):
-            fault = f"Line {place} of {quoted(file)} is not a question."
-            yield AnnotatedImage("", (), f"line {place}", fault=fault)
+            fault = f"Line {position} of {quoted(file)} is not a question."
+            yield AnnotatedImage("", (), f"line {position}", fault=fault)
             continue
         number, name = one_line(line.get("question_id")), line.get("image")
         # The benchmark's scoring script calls question 0 v1_0.
-        id = number if number.startswith("v1_") else f"v1_{number or place}"
+        id = number if number.startswith("v1_") else f"v1_{number or position}"
         details = _details(meta.get(id), category=one_line(line.get("category")))
         try:
             question, path = _clean_question(line.get("text")), images.by_name(name)
@@ -87,7 +87,7 @@ def _read_marked(file: Path, lines: Sequence[Any], images: ImageFinder) -> Itera
 
 
 def _meta_near(file: Path) -> Mapping[str, Any]:
-    """The benchmark's question metadata, for a file in its folder or in one of its parts."""
+    """The benchmark's question metadata, for a file in its folder or a subfolder."""
     for folder in (file.parent, parent_of(file.parent)):
         try:
             content = read_json(folder / _META)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FLAGS = ("difficult", "truncated", "occluded")
 
 
-def fits(root: Element) -> bool:
+def recognizes(root: Element) -> bool:
     """Check whether an XML document is a Pascal VOC annotation."""
     return root.tag == "annotation"
 
@@ -33,10 +33,10 @@ def read(source: Path, images: Path | None) -> Iterator[AnnotatedImage]:
 
 def _read_image(file: Path, images: Path | None, base: Path) -> Iterator[AnnotatedImage]:
     root = read_xml(file)
-    if not fits(root):
+    if not recognizes(root):
         raise unreadable(file, "has no Pascal VOC `annotation`.")
-    beside, above = file.parent, parent_of(file.parent)
-    folders = [images] if images is not None else [beside, above / "JPEGImages", above / "images"]
+    folder, parent = file.parent, parent_of(file.parent)
+    folders = [images] if images is not None else [folder, parent / "JPEGImages", parent / "images"]
     name = root.findtext("filename", "").strip()
     try:
         path = ImageFinder(*folders).for_file(file, name)
@@ -44,10 +44,10 @@ def _read_image(file: Path, images: Path | None, base: Path) -> Iterator[Annotat
         yield missing_image(name, "", file, error)
         return
     collector = RegionCollector(file)
-    for place, element in enumerate(root.iterfind("object"), 1):
-        with collector.skipping_damage(f"Object {place}"):
+    for position, element in enumerate(root.iterfind("object"), 1):
+        with collector.skipping_damage(f"Object {position}"):
             flags = {flag: element.findtext(flag, "").strip() == "1" for flag in _FLAGS}
-            collector.add(_region(element, str(place)), **flags)
+            collector.add(_region(element, str(position)), **flags)
     yield from collector.to_images(str(path), id_of(path, file, images or base))
 
 

@@ -1,4 +1,4 @@
-"""YOLO: a text file for each image, one object per row in fractions of its size, and class names in YAML."""
+"""YOLO: a text file for each image, an object per row in fractions of its size; class names in YAML."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _CLASSES = ("classes.txt", "obj.names")
 _NOT_LABELS = ("readme.txt", "train.txt", "val.txt", "test.txt")
 
 
-def fits(file: Path) -> bool:
-    """Check whether a YAML file names classes, or a text has rows of a class and four or more coordinates."""
+def recognizes(file: Path) -> bool:
+    """Check whether a YAML file names classes, or a text file has rows of a class and four coordinates."""
     if file.suffix.lower() in _SETTINGS:
         return isinstance(read_yaml(file).get("names"), list | dict)
     rows = [line.split() for line in read_text(file).splitlines() if line.strip()]
@@ -34,7 +34,7 @@ def fits(file: Path) -> bool:
     )
 
 
-def fits_folder(folder: Path) -> bool:
+def recognizes_folder(folder: Path) -> bool:
     """Check whether a folder holds label files, or a YAML file that names their classes."""
     return _data_yaml(folder) is not None or any(map(_is_yolo, _label_files(folder)[:SAMPLE_SIZE]))
 
@@ -58,28 +58,28 @@ def read(source: Path, images: Path | None) -> Iterator[AnnotatedImage]:
 
 def _is_yolo(file: Path) -> bool:
     try:
-        return fits(file)
+        return recognizes(file)
     except AnnotationError:
         return False
 
 
 def _data_yaml(folder: Path) -> Path | None:
     """The YAML file that names the classes, in a folder or, for a label folder, also in the two above it."""
-    for nearby in nearby_folders(folder) if _is_labels(folder) else [folder]:
+    for nearby in nearby_folders(folder) if _is_label_folder(folder) else [folder]:
         for file in sorted([*nearby.glob("*.yaml"), *nearby.glob("*.yml")]):
             if _is_yolo(file):
                 return file
     return None
 
 
-def _is_labels(folder: Path) -> bool:
+def _is_label_folder(folder: Path) -> bool:
     return "labels" in absolute(folder).parts[-2:]
 
 
 def _label_files(folder: Path) -> list[Path]:
-    """The label files below a folder: those in folders named `labels`, or else the ones directly in it."""
+    """The label files below a folder: those in folders named `labels`, or else those directly in it."""
     files = [file for file in files_below(folder, ".txt") if file.name not in _CLASSES]
-    if _is_labels(folder):
+    if _is_label_folder(folder):
         return files
     inner = [file for file in files if "labels" in file.relative_to(folder).parts[:-1]]
     return inner or [file for file in files if file.parent == folder and file.name.lower() not in _NOT_LABELS]
@@ -99,12 +99,12 @@ def _labels_of_splits(base: Path, settings: Mapping[str, Any]) -> list[Path]:
 
 
 def _split_folder(base: Path, root: object, name: object) -> Path | None:
-    """The image folder of a split, if it is below the data.yaml; some exports add a superfluous `../`."""
+    """The image folder of a split, if it is below the data.yaml; some exporters prepend a stray `../`."""
     if not isinstance(name, str) or not name:
         return None
     start = Path(root if isinstance(root, str) else "")
-    plain = re.sub(r"^(\.\./)+", "", name)
-    for path in (start / name, Path(start.name, name), Path(name), Path(plain)):
+    without_parents = re.sub(r"^(\.\./)+", "", name)
+    for path in (start / name, Path(start.name, name), Path(name), Path(without_parents)):
         with suppress(OSError, ValueError, RuntimeError):
             folder = Path(os.path.normpath(base / path))
             if folder.is_dir() and folder.resolve().is_relative_to(base.resolve()):
@@ -157,7 +157,9 @@ def _read_image(
 ) -> Iterator[AnnotatedImage]:
     from vipcli.pictures.images import size_of
 
-    rows = [(place, row.split()) for place, row in enumerate(read_text(file).splitlines(), 1) if row.strip()]
+    rows = [
+        (position, row.split()) for position, row in enumerate(read_text(file).splitlines(), 1) if row.strip()
+    ]
     if not rows:
         return
     try:
@@ -172,14 +174,14 @@ def _read_image(
         yield AnnotatedImage(str(path), (), id, fault=str(error))
         return
     collector = RegionCollector(file)
-    for place, row in rows:
-        with collector.skipping_damage(f"Line {place}"):
-            collector.add(_region(row, str(place), size, file, classes))
+    for position, row in rows:
+        with collector.skipping_damage(f"Line {position}"):
+            collector.add(_region(row, str(position), size, file, classes))
     yield from collector.to_images(str(path), id)
 
 
 def _image_finder(file: Path, base: Path, images: Path | None) -> ImageFinder:
-    """Where the image of a label file may be: labels/train/a.txt belongs to images/train/a.jpg."""
+    """Look where the image of a label file may be: images/train/a.jpg for labels/train/a.txt."""
     folder = file.parent
     if images is None:
         # Relative to a folder named `labels`, the path lacks that name, so use the absolute one as well.
@@ -200,7 +202,7 @@ def _region(row: Sequence[str], id: str, size: tuple[int, int], file: Path, clas
     """Read a row: a class, a box or outline in fractions of the picture's size, and perhaps a score."""
     class_number = number(row[0])
     if class_number < 0 or class_number != int(class_number):
-        raise DamageError(f"its class {quoted(row[0])} is not a whole number")
+        raise DamageError(f"its class {quoted(row[0])} is not a whole number from 0")
     label = classes.name(str(int(class_number)), file)
     if classes.key_points and len(row) >= 5 + classes.key_points:
         row = [*row[:5], *row[5 + classes.key_points :]]
@@ -208,14 +210,14 @@ def _region(row: Sequence[str], id: str, size: tuple[int, int], file: Path, clas
     if len(values) < 4:
         raise DamageError("it has fewer than four coordinates")
     is_outline = len(values) > 5
-    # An odd last number is a score, or the id of a track.
+    # A number after the last pair is a score or a track id.
     last = values.pop() if len(values) % 2 else None
     score = last if last is not None and 0 <= last <= 1 else None
     if is_outline:
         return Region("contour", (), (_to_pixels(size, polygon(values)),), None, label, id, score)
     x, y, width, height = values
     if width < 0 or height < 0:
-        raise DamageError("its box has a negative side")
+        raise DamageError("its box has a negative width or height")
     corners = ((x - width / 2, y - height / 2), (x + width / 2, y + height / 2))
     return Region("box", _to_pixels(size, corners), (), None, label, id, score)
 
