@@ -169,7 +169,7 @@ def test_marks_are_drawn_on_every_frame_unless_one_is_named() -> None:
 
 def test_several_pictures_get_a_note_where_the_family_was_trained_on_one() -> None:
     (note,) = pipeline.prepare(mark_several(), "Q", KNOWN).notes
-    assert note.fact.startswith("ViP-LLaVA was trained on one picture per question, and may mix up 2.")
+    assert note.fact.startswith("ViP-LLaVA was trained on one picture per question, and may mix several up.")
 
 
 def test_a_mark_for_a_missing_picture_is_refused() -> None:
@@ -284,7 +284,7 @@ def test_a_custom_system_line_is_checked() -> None:
     question = pipeline.prepare(marked(), "Q", KNOWN, system="Be brief.")
     assert question.prompt == "Be brief.###Human: <image>\nQ###Assistant:"
     assert question.user_texts == ("Q", "Be brief.")
-    with pytest.raises(PromptError, match="The system line holds '###Human'"):
+    with pytest.raises(PromptError, match="The system line contains '###Human'"):
         pipeline.prepare(marked(), "Q", KNOWN, system="###Human: hi")
 
 
@@ -322,17 +322,22 @@ def test_a_mark_outside_the_picture_is_refused_with_its_size() -> None:
         (["point 38,100"], "crop", None, ["Part of the red point is cropped away."]),
         (["point 0,50", "point 100%,50%", "scribble 0,0 0,90"], "pad", None, []),
         (["ellipse -20,10,90,90"], "pad", None, ["The red ellipse reaches outside the picture (336 × 252)"]),
-        (["ellipse -900,-900,2000,2000"], "pad", None, ["Nothing of the red ellipse lies on the picture"]),
-        (["box 1,1,50,50:green"], "pad", None, ["The models never saw marks called green."]),
+        (["ellipse -900,-900,2000,2000"], "pad", None, ["The red ellipse lies entirely outside the picture"]),
+        (["box 1,1,50,50:green"], "pad", None, ["The models were not trained on green marks."]),
         (
             ["box 10,10,90,90"],
             "pad",
             1,
-            ["The stroke of the red rectangle is 1.0 pixels at the model's input"],
+            ["The stroke of the red rectangle is 1.0 pixels wide at the model's input size"],
         ),
         (["mask 10,10,90,90"], "pad", 1, []),
         (["box -9,10,90,90"], "pad", None, ["The red rectangle reaches outside the picture (336 × 252)"]),
-        (["box 1,1,9,9:red", "box 2,2,9,9:red"], "pad", None, ["2 marks are each called the red rectangle."]),
+        (
+            ["box 1,1,9,9:red", "box 2,2,9,9:red"],
+            "pad",
+            None,
+            ["2 marks have the same name: the red rectangle."],
+        ),
     ],
 )
 def test_notes_on_marks(typed: list[str], fit: str, width: float | None, notes: list[str]) -> None:

@@ -342,5 +342,5 @@ def test_an_error_that_all_items_share_ends_the_batch(here: Path) -> None:
     names = b"photos/00.png\n" * 5000
     ran = batch("--question", "What is {2}?", "-o", "rows.jsonl", source="-", stdin=names)
     assert ran.code == 2
-    assert "items so far fail with the same error: The question speaks of mark {2}" in ran.err
+    assert "items so far fail with the same error: The question mentions mark {2}" in ran.err
     assert len(lines("rows.jsonl")) < 2000

@@ -109,7 +109,7 @@ class TestDryRun:
 
     def test_a_mark_left_out_of_the_question_is_hinted_at(self) -> None:
         assert plan("Who is this?", "--point", "120,80").err == (
-            "note: The question does not mention {1} (at the red point). Write {1} where it should.\n"
+            "note: The question does not mention {1} (at the red point). Write {1} in it.\n"
         )
         assert plan("Who is this?", "--point", "120,80", "--quiet").err == ""
 
@@ -156,16 +156,17 @@ class TestDryRun:
 
     def test_shares_taken_for_pixels_are_noticed(self) -> None:
         assert plan("{1}", "--box", "0.1,0.2,0.5,0.6").err == (
-            "note: The red rectangle is tiny: under 2.3 pixels at the model's input. "
-            "Coordinates are pixels; shares of the picture are written as percent.\n"
+            "note: The red rectangle is tiny: under 2.3 pixels at the model's input size. "
+            "Coordinates are in pixels. Write fractions as percentages, such as 25%.\n"
         )
-        assert "so nobody can see it" in plan("{1}", "--box", "9,9,90,90", "--alpha", "0").err
+        assert "so it is invisible" in plan("{1}", "--box", "9,9,90,90", "--alpha", "0").err
 
     def test_what_the_model_would_miss_is_said(self) -> None:
         Image.new("RGB", (200, 100)).save("wide.png")
         ran = run("ask", "wide.png", "{1} {2}", "--box", "2,2,30,30", "--point", "60,50", "--dry-run")
         assert ran.err == (
-            "note: The stroke of the red rectangle is 1.0 pixels at the model's input and may vanish. "
+            "note: The stroke of the red rectangle is 1.0 pixels wide at the model's input size and may "
+            "vanish. "
             "Make it wider with --width.\n"
         )
         ran = run(
@@ -186,7 +187,7 @@ class TestDryRun:
 
     def test_marks_that_look_alike_are_noted(self) -> None:
         ran = plan("{1} {2}", "--box", "1,1,50,50:red", "--box", "60,60,90,90:red")
-        assert ran.err == "note: 2 marks are each called the red rectangle. Give them colors of their own.\n"
+        assert ran.err == "note: 2 marks have the same name: the red rectangle. Give them different colors.\n"
 
 
 @pytest.mark.usefixtures("photo")
@@ -194,16 +195,16 @@ class TestDryRun:
     ("arguments", "code", "message"),
     [
         (["ask", "nowhere.png"], 1, "There is no file 'nowhere.png'."),
-        (["ask", "photo.png", "{3}", "--box", "1,1,9,9"], 2, "The question speaks of mark {3}"),
+        (["ask", "photo.png", "{3}", "--box", "1,1,9,9"], 2, "The question mentions mark {3}"),
         (["ask", "photo.png", "Q", "--box", "900,1,950,5"], 2, "which is 336 × 252 pixels."),
         (["ask", "photo.png", "Q", "--box", "1,2,3"], 2, "has 3 numbers. It takes x1,y1,x2,y2."),
         (["ask", "photo.png", "Q", "--box", "1,2,3,x"], 2, "Cannot read the box '1,2,3,x'."),
         (["ask", "photo.png", "Q", "--box", "1,1,9,9:rad"], 2, "Did you mean red?"),
         (["ask", "photo.png", "Q", "--mask", "nowhere.png"], 1, "There is no file 'nowhere.png'."),
-        (["ask", "photo.png", "a ### Human b"], 2, "The question holds '### Human'"),
-        (["ask", "photo.png", "a <image> b"], 2, "The question holds '<image>'"),
+        (["ask", "photo.png", "a ### Human b"], 2, "The question contains '### Human'"),
+        (["ask", "photo.png", "a <image> b"], 2, "The question contains '<image>'"),
         (["ask", "photo.png", "  "], 2, "The question is empty."),
-        (["ask", "photo.png", "Q", "--system", "</s>"], 2, "The system line holds '</s>'"),
+        (["ask", "photo.png", "Q", "--system", "</s>"], 2, "The system line contains '</s>'"),
         (["ask", "photo.png", "Q", "--temperature", "hot"], 2, "--temperature is 'hot', but takes a number"),
         (["ask", "photo.png", "Q", "--fit", "squeeze"], 2, "--fit is 'squeeze', but takes one of auto, pad"),
         (["ask", "photo.png", "Q", "--jitter", "x"], 2, "--jitter is 'x', but takes a whole number"),
@@ -373,7 +374,7 @@ class TestKeptSettings:
     def test_a_revision_that_is_kept_is_for_the_hub_alone(self, tiny: Path) -> None:
         model = ["--model", str(tiny), "--max-new-tokens", "2"]
         assert run("ask", "photo.png", "Q", *model, environment={"VIPCLI_REVISION": "v2"}).code == 0
-        assert "Leave it out" in run("ask", "photo.png", "Q", *model, "--revision", "v2").err
+        assert "Leave out --revision" in run("ask", "photo.png", "Q", *model, "--revision", "v2").err
 
     def test_what_does_nothing_is_told(self) -> None:
         assert plan("Q", "--quantize-all").err == "note: --quantize-all does nothing without --quantize.\n"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plain import assert_plain
-from vipcli.errors import USED_WRONGLY, ColorError
+from vipcli.errors import USAGE_ERROR, ColorError
 from vipcli.marks.colors import (
     ALIASES,
     NAMED,
@@ -151,5 +151,5 @@ def test_any_text_is_a_color_or_a_color_error(text: str) -> None:
 def test_bad_colors(text: str, naming: str) -> None:
     with pytest.raises(ColorError) as caught:
         parse_color(text)
-    assert caught.value.exit_code == USED_WRONGLY
+    assert caught.value.exit_code == USAGE_ERROR
     assert_plain(caught.value, naming)

@@ -371,8 +371,8 @@ def test_pictures_after_an_answer_are_refused(first: dict[str, Any]) -> None:
         (Message("It is too cold.", "Try {temperature=1}."), 'It is too cold. Try "temperature": 1.0.'),
         (Message("It is too large.", "Raise {max_pixels}, or choose {fit=pad}."), "It is too large."),
         (
-            Message("It is not mentioned.", "Write {1} where it should."),
-            "It is not mentioned. Write {1} where it should.",
+            Message("It is not mentioned.", "Write {1} in it."),
+            "It is not mentioned. Write {1} in it.",
         ),
     ],
 )
@@ -420,14 +420,18 @@ HUGE = json.dumps(body()).replace('"bundled"', '"bundled", "seed": ' + "1" * 5_0
         (body(user("What is {1}?", picture())), PromptError, "mark {1}, but there are no marks"),
         (body(user("a <image>", picture())), PromptError, "'<image>'"),
         (body(user("a\0", picture())), PromptError, "control character"),
-        (body(user("###Human", picture()), assistant("b"), user("c")), PromptError, "holds '###Human'"),
+        (body(user("###Human", picture()), assistant("b"), user("c")), PromptError, "contains '###Human'"),
         (body(user("a\0", picture()), assistant("b"), user("c")), PromptError, "control character"),
         (
             body(user("a", picture()), assistant("###Human: b"), user("c")),
             PromptError,
-            "answer holds '###Human'",
+            "answer contains '###Human'",
         ),
-        (body({"role": "system", "content": "</s>"}, user("a", picture())), PromptError, "system line holds"),
+        (
+            body({"role": "system", "content": "</s>"}, user("a", picture())),
+            PromptError,
+            "system line contains",
+        ),
         (body(user("{3}", picture()), assistant("b"), user("c")), PromptError, "mark {3}"),
         (body(temperature=-1), ConfigError, "temperature is '-1.0', but takes a number from 0 to 10"),
         (body(temperature=float("nan")), UsageError, "'temperature': input should be a finite number"),
@@ -718,7 +722,7 @@ def test_a_completion(ended: EndReason, finish: str) -> None:
             "notes": [openai_api.spell(note) for note in chat.question.notes],
         },
     }
-    assert any("Write {1} where it should" in str(note) for note in chat.question.notes)
+    assert any("Write {1} in it" in str(note) for note in chat.question.notes)
 
 
 @pytest.mark.parametrize("probability", [None, float("nan")])

@@ -97,8 +97,8 @@ def test_booleans_are_saved_as_toml_booleans() -> None:
     ("content", "message"),
     [
         ("fit = ", "is not valid TOML"),
-        ("colour = 'red'", "'colour', which is no setting"),
-        ("fit = ['pad']", "neither text nor a number"),
+        ("colour = 'red'", "'colour', which is not a setting"),
+        ("fit = ['pad']", "is not text, a number"),
         ("alpha = 'strong'", "takes a whole number"),
         ("alpha = 1.5", "takes a whole number"),
     ],

@@ -125,7 +125,7 @@ def test_an_answer_of_another_model_is_sent_as_text(folder: Path) -> None:
     assert as_text.past_turns == ()
     assert "a dog" in as_text.prompt and "One?" in as_text.prompt
     assert ask(as_text, model, Sampling(4)).reply.token_ids
-    with pytest.raises(PromptError, match="The answer holds '<image>'"):
+    with pytest.raises(PromptError, match="The answer contains '<image>'"):
         prepare(marked, "Two?", model.checkpoint, past_turns=[PastTurn("One?", "<image>", None)])
 
 

@@ -1197,7 +1197,7 @@ def test_no_such_place_to_write(
 @as_root
 def test_a_forbidden_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="may not be written"):
+    with pytest.raises(OutputError, match="is not writable"):
         save_picture(PIXELS, tmp_path / "a.png")
     tmp_path.chmod(0o700)
 
@@ -1207,7 +1207,7 @@ def test_a_read_only_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     path.write_bytes(b"old")
     path.chmod(0o444)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(OutputError, match="may not be written"):
+    with pytest.raises(OutputError, match="is not writable"):
         save_picture(PIXELS, path)
     assert path.read_bytes() == b"old"
 
@@ -1217,7 +1217,7 @@ def test_a_read_only_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [
         (OSError(errno.ENOSPC, "No space left on device"), OutputError, "The disk is full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), OutputError, "The disk is full"),
-        (OSError(errno.EROFS, "Read-only file system"), OutputError, "may not be written"),
+        (OSError(errno.EROFS, "Read-only file system"), OutputError, "is not writable"),
         (OSError(errno.EIO, "Input/output error"), OutputError, "Input/output error"),
         (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
     ],

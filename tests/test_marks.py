@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.plain import assert_plain
-from vipcli.errors import USED_WRONGLY, ColorError, MarkError
+from vipcli.errors import USAGE_ERROR, ColorError, MarkError
 from vipcli.geometry import XY, Polygon
 from vipcli.marks.colors import ALIASES, NAMED, TRAINED, named_color, parse_color
 from vipcli.marks.kinds import (
@@ -315,7 +315,7 @@ def test_a_mask_image_becomes_its_polygons() -> None:
 def test_bad_marks(kind: str, text: str, naming: list[str]) -> None:
     with pytest.raises(MarkError) as caught:
         place(kind, text)
-    assert caught.value.exit_code == USED_WRONGLY
+    assert caught.value.exit_code == USAGE_ERROR
     assert_plain(caught.value, *naming)
 
 
@@ -335,7 +335,7 @@ def test_bad_marks(kind: str, text: str, naming: list[str]) -> None:
 def test_bad_colors_after_a_colon(kind: str, text: str, naming: str) -> None:
     with pytest.raises(ColorError) as caught:
         parse_mark(kind, text)
-    assert caught.value.exit_code == USED_WRONGLY
+    assert caught.value.exit_code == USAGE_ERROR
     assert_plain(caught.value, naming)
 
 
@@ -481,7 +481,7 @@ def test_marks_at_and_over_the_edge(mark: Mark, inside: Mark, clipped: bool) -> 
 def test_marks_wholly_outside(mark: Mark, naming: list[str]) -> None:
     with pytest.raises(MarkError) as caught:
         clip_to_picture(mark, 100, 50)
-    assert caught.value.exit_code == USED_WRONGLY
+    assert caught.value.exit_code == USAGE_ERROR
     assert_plain(caught.value, *naming, "outside the picture", "100 × 50 pixels")
 
 

@@ -110,7 +110,7 @@ def test_sizes_are_formatted(size: float, text: str) -> None:
 
 
 def test_a_full_disk_is_reported_before_a_download() -> None:
-    with pytest.raises(ModelError, match=r"someone/model needs 1000 TB more on the disk, and .* has .* left"):
+    with pytest.raises(ModelError, match=r"someone/model needs 1000 TB more disk space, but .* has only"):
         hub_cache.check_disk_space("someone/model", 10**15)
 
 
@@ -301,7 +301,7 @@ def test_offline_settings_are_explained(machine: Machine) -> None:
     shown = machine("models", "pull", "someone/model", VIPCLI_OFFLINE="1").stderr
     assert "is not downloaded, and the setting offline is on (from VIPCLI_OFFLINE)." in shown
     shown = machine("bench", "someone/model", VIPCLI_OFFLINE="1").stderr
-    assert "is not in the cache, and offline is on. To download it, turn off --offline." in shown
+    assert "is not in the cache, and offline mode is on. To download it, turn off --offline." in shown
     shown = machine("models", "pull", "someone/model", HF_HOME="/dev/null/home").stderr
     assert shown.splitlines() == [
         "error: The checkpoint someone/model cannot be stored in /dev/null/home/hub (Not a directory)."
@@ -389,7 +389,7 @@ def test_a_default_that_an_environment_variable_overrides_gets_a_note(machine: M
     machine("models", "use", os.path.relpath(tiny))
     assert Path(settings.read_text().split('"')[1]).is_absolute()
     settings.write_text("colour = 1\n")
-    assert "which is no setting" in machine("models", "use", "bundled").stderr
+    assert "which is not a setting" in machine("models", "use", "bundled").stderr
     settings.write_text("model = \n")
     assert "is not valid TOML" in machine("models", "use", "bundled").stderr
     assert settings.read_text() == "model = \n"

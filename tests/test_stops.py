@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.scripted import Words
 from vipcli.asking.interface import Request
 from vipcli.checkpoints.prompt_forms import HUMAN, VICUNA, Turn, check_text
-from vipcli.checkpoints.stops import Stop, end_of, settled, stop_at
+from vipcli.checkpoints.stops import Stop, end_of, settled_length, stop_at
 from vipcli.engine.transcript import Transcript
 from vipcli.serving import protocol
 
@@ -132,7 +132,7 @@ def test_settled_is_as_long_as_possible(text: str, form: tuple[Stop, ...], more:
     spelled = [stop.text + word for stop in stops for word in stop.followed_by or ("",)]
     endings = [whole[start:] for whole in spelled for start in range(len(whole))]
     begins = [start for more in endings if (start := stop_at(text + more, stops)) is not None]
-    assert settled(text, stops) == min([*begins, len(text)])
+    assert settled_length(text, stops) == min([*begins, len(text)])
 
 
 @given(st.lists(st.text("#Human Assistant", max_size=4), max_size=8))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plain import assert_plain
-from vipcli.errors import USED_WRONGLY, UsageError
+from vipcli.errors import USAGE_ERROR, UsageError
 from vipcli.marks.colors import named_color
 from vipcli.marks.kinds import (
     ArrowMark,
@@ -366,7 +366,7 @@ def test_any_alpha_may_be_asked_for(alpha: int) -> None:
 def test_bad_styles(settings: dict[str, float], naming: str) -> None:
     with pytest.raises(UsageError) as caught:
         styles_for(MARKS, 100, 100, **settings)  # type: ignore[arg-type]
-    assert caught.value.exit_code == USED_WRONGLY
+    assert caught.value.exit_code == USAGE_ERROR
     assert_plain(caught.value, naming)
 
 

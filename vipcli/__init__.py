@@ -4,7 +4,7 @@
     answer = model.ask("photo.jpg", "What is {1}?", marks=[vipcli.Box(40, 60, 200, 220, color="red")])
     print(answer.text, answer.probability)
 
-What `__all__` names is the public API. Each name is imported when it is first used.
+The names in `__all__` are the public API. Each is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ __all__ = [
     "load",
 ]
 
-_PLACES = {
+_MODULES = {
     "vipcli.api": ("Failure", "Model", "Stream", "Task", "draw", "load"),
     "vipcli.asking.records": ("Answer",),
     "vipcli.chat.conversation": ("Conversation",),
@@ -49,11 +49,11 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    for place, names in _PLACES.items():
+    for module, names in _MODULES.items():
         if name in names:
             from importlib import import_module
 
-            return getattr(import_module(place), name)
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""`python -m vipcli`, and the command of that name."""
+"""`python -m vipcli`, and the `vipcli` command."""
 
 import os
 import signal
@@ -8,9 +8,9 @@ from vipcli.errors import INTERRUPTED
 
 
 def main() -> None:
-    """Run the command line, and leave with its exit code."""
+    """Run the command line, and exit with its code."""
     try:
-        code = _by_server()
+        code = _run_on_server()
         if code is None:
             from vipcli.cli.app import main as run
 
@@ -18,15 +18,15 @@ def main() -> None:
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED and os.name == "posix":
-        # A shell stops its loop only if the signal itself was what ended us; it shows the same code.
+        # A shell stops a loop only if the signal itself ended the process. The exit code is the same.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    # Taking torch's modules apart would take a second, and free what the system frees anyway.
+    # Unloading torch would take a second, and free only what the system frees anyway.
     os._exit(code)
 
 
-def _by_server() -> int | None:
-    """The exit code of a question that a running server carried out; None where none did."""
+def _run_on_server() -> int | None:
+    """The exit code of a command that a running server has run; None if no server took it."""
     arguments = sys.argv[1:]
     unwanted = "--no-server" in arguments or os.environ.get("VIPCLI_NO_SERVER")
     if os.name != "posix" or arguments[:1] != ["ask"] or unwanted:

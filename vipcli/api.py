@@ -71,7 +71,7 @@ class Model:
     def __init__(self, settings: Settings, events: Events | None = None, *, resident: bool = False) -> None:
         from vipcli.checkpoints.lookup import is_local
 
-        if settings.revision is not None and "revision" not in settings.given and is_local(settings.model):
+        if settings.revision is not None and "revision" not in settings.explicit and is_local(settings.model):
             # A revision from the settings file is meant for checkpoints on the hub.
             settings = replace(settings, revision=None)
         self.settings = settings
@@ -331,7 +331,7 @@ def _with_options(settings: Settings | None, options: Mapping[str, Any]) -> Sett
     changes = config.settings(options)
     if settings is None:
         return changes
-    return replace(settings, **{name: getattr(changes, name) for name in changes.given})
+    return replace(settings, **{name: getattr(changes, name) for name in changes.explicit})
 
 
 def _as_list(picture: PictureSource | Sequence[PictureSource]) -> list[PictureSource]:

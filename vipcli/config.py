@@ -1,4 +1,4 @@
-"""Settings and where each value came from: an option, the environment, the settings file or a default."""
+"""Settings, and the source of each value: an option, the environment, the settings file or a default."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Setting:
     default: Value
     help: str
     parse: Callable[[str], Value]
-    """Turns text into a value; raises ValueError with what is allowed, as in `a number from 0 to 10`."""
+    """Parses text into a value; the message of its ValueError is what is allowed: `a number from 0 to 10`."""
     metavar: str
     choices: tuple[str, ...] = ()
 
@@ -99,7 +99,7 @@ def _number_parser(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
-FORMS = ("auto", "human", "vicuna", "llava", "template")
+PROMPT_FORMS = ("auto", "human", "vicuna", "llava", "template")
 DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
 QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
 ATTENTION = ("auto", "sdpa", "eager", "flash")
@@ -148,20 +148,26 @@ _ALL = (
     ),
     _choice("attention", "Attention implementation", "NAME", ATTENTION),
     Setting("offline", False, "Never use the network for checkpoints.", _parse_bool, "YES|NO"),
-    Setting("no_server", False, "Leave a running server alone.", _parse_bool, "YES|NO"),
-    _choice("prompt", "Prompt form", "FORM", FORMS),
+    Setting("no_server", False, "Do not use a running server.", _parse_bool, "YES|NO"),
+    _choice("prompt", "Prompt form", "FORM", PROMPT_FORMS),
     Setting("system", None, "System line in place of the form's own.", _parse_line, "TEXT"),
     _choice("fit", "How the picture becomes a square", "FIT", FIT_CHOICES),
     Setting("max_new_tokens", 512, "Longest answer, in tokens.", integer_parser(1, 1_000_000), "N"),
     Setting(
         "temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _parse_temperature, "NUMBER"
     ),
-    Setting("top_p", 1.0, "Share of the likeliest tokens to draw from.", _number_parser(0.001, 1), "NUMBER"),
-    Setting("seed", None, "Seed of an answer with a temperature.", parse_seed, "N"),
     Setting(
-        "width", None, "Stroke where the long side is 336 pixels (3).", _number_parser(0.1, 336), "NUMBER"
+        "top_p",
+        1.0,
+        "Sample from the likeliest tokens, up to this total probability.",
+        _number_parser(0.001, 1),
+        "NUMBER",
     ),
-    Setting("alpha", None, "How solid marks are, from 0 to 255 (128).", integer_parser(0, 255), "N"),
+    Setting("seed", None, "Seed for sampling, if there is a temperature.", parse_seed, "N"),
+    Setting(
+        "width", None, "Stroke width for a long side of 336 pixels (3).", _number_parser(0.1, 336), "NUMBER"
+    ),
+    Setting("alpha", None, "Opacity of marks, from 0 to 255 (128).", integer_parser(0, 255), "N"),
     Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", integer_parser(1, 2**40), "N"),
 )
 SETTINGS = {setting.name: setting for setting in _ALL}
@@ -192,8 +198,8 @@ class Settings:
     max_pixels: int | None = None
     jitter: int | None = None
     """The seed of a random style; an option only, never saved."""
-    given: frozenset[str] = frozenset()
-    """The names of the settings that an option set."""
+    explicit: frozenset[str] = frozenset()
+    """The names of the settings that came from options or arguments."""
 
 
 def settings(flags: Mapping[str, Value], option: Callable[[str], str] = str) -> Settings:
@@ -207,7 +213,7 @@ def settings(flags: Mapping[str, Value], option: Callable[[str], str] = str) -> 
     return Settings(
         **values,
         jitter=None if jitter is None else parse_value(parse_seed, str(jitter), option("jitter")),
-        given=frozenset(name for name, value in flags.items() if value is not None),
+        explicit=frozenset(name for name, value in flags.items() if value is not None),
     )
 
 
@@ -248,7 +254,7 @@ def _resolve(setting: Setting, environment: Mapping[str, str], saved: Mapping[st
 
 
 def parse_value(parse: Callable[[str], T], text: str, label: str) -> T:
-    """Parse the text of what an error calls `label`."""
+    """Parse text; `label` is what an error calls it."""
     try:
         return parse(text)
     except ValueError as error:
@@ -260,7 +266,7 @@ def _toml_text(value: Any, label: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int | float):
-        raise ConfigError(f"{label} is neither text nor a number nor true or false.")
+        raise ConfigError(f"{label} is not text, a number, true or false.")
     return str(value)
 
 
@@ -297,7 +303,7 @@ def _read_file() -> Mapping[str, Any]:
     saved = _parse_file()
     if unknown := [name for name in saved if name not in SETTINGS]:
         raise ConfigError(
-            f"{path()} contains {unknown[0]!r}, which is no setting.",
+            f"{path()} contains {unknown[0]!r}, which is not a setting.",
             f"Remove it with: vipcli config unset {unknown[0]}.",
         )
     return saved

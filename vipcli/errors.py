@@ -1,16 +1,16 @@
-"""Everything that vipcli can say went wrong, and the exit code of each.
+"""All errors that vipcli raises, and their exit codes.
 
-VipcliError            1  it failed
-├── UsageError         2  it was used wrongly
+VipcliError            1  something failed
+├── UsageError         2  an option, argument or setting was wrong
 │   ├── MarkError         a mark that cannot be read or placed
 │   ├── ColorError        an unknown color
-│   ├── PromptError       a question that cannot be put to the model
-│   │   └── ContextError     a question that would fit after a shorter conversation
+│   ├── PromptError       a question that cannot be sent to the model
+│   │   └── ContextError     a conversation that leaves no room for an answer
 │   └── ConfigError       a setting that cannot be read or saved
 ├── ConversationError  1  a file that holds no conversation
 ├── ImageError         1  a picture that cannot be read from a file, a stream or an address
 ├── ModelError         1  a checkpoint that cannot be found, loaded or run
-│   └── OutOfMemoryError     a smaller batch might fit
+│   └── OutOfMemoryError     too little memory; a smaller batch might fit
 ├── AnnotationError    1  a file of annotations that cannot be read
 └── OutputError        1  a file that cannot be written
 
@@ -26,12 +26,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 FAILED = 1
-USED_WRONGLY = 2
+USAGE_ERROR = 2
 SOME_FAILED = 3
 INTERRUPTED = 130
 
 Spelling = Callable[[str, str | None], str]
-"""How a front end writes a setting, by its name and perhaps a value."""
+"""How a front end spells a setting, from its name and perhaps a value."""
 
 _SETTING = re.compile(r"\{([a-z]\w*)(?:=([^{}]*))?\}")
 
@@ -61,17 +61,17 @@ class Message:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a foreign error, short enough for a sentence."""
+    """The first line of another library's error, shortened for use in a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")[:200]
 
 
 class VipcliError(Exception):
-    """Something that a person can be told in a sentence."""
+    """An error whose message is written for people."""
 
     exit_code = FAILED
 
     def __init__(self, fact: str, advice: str | None = None) -> None:
-        # Both go to `args`, so that an error survives being pickled for another process.
+        # Both go into `args`, so that an error can be pickled and sent to another process.
         super().__init__(fact, advice)
         self.message = Message(fact, advice)
 
@@ -82,7 +82,7 @@ class VipcliError(Exception):
 class UsageError(VipcliError):
     """The arguments do not make sense together, or one of them cannot be read."""
 
-    exit_code = USED_WRONGLY
+    exit_code = USAGE_ERROR
 
 
 class MarkError(UsageError):
@@ -94,7 +94,7 @@ class ColorError(UsageError):
 
 
 class PromptError(UsageError):
-    """A question or system line that cannot be put to the model as plain text."""
+    """A question or system line that cannot be sent to the model as plain text."""
 
 
 class ContextError(PromptError):
@@ -106,7 +106,7 @@ class ConfigError(UsageError):
 
 
 class ConversationError(VipcliError):
-    """A file that a conversation cannot be read from."""
+    """A file that holds no readable conversation."""
 
 
 class ImageError(VipcliError):

@@ -1,4 +1,4 @@
-"""Atomic file writing, folders, and error messages for what the file system reports."""
+"""Atomic writing of files, private folders, and messages for errors of the file system."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def write_failure(error: OSError | ValueError, label: str, target: Path) -> str:
     """A sentence on why the file could not be written."""
     match getattr(error, "errno", None):
         case errno.ENOENT | errno.ENOTDIR:
-            return f"There is no folder {str(target.parent)!r}. Create it, or name another."
+            return f"There is no folder {str(target.parent)!r}. Create it, or choose another."
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"{label} may not be written. Check its permissions and those of its folder."
+            return f"{label} is not writable. Check its permissions and those of its folder."
         case errno.ENOSPC | errno.EDQUOT:
-            return f"The disk is full, so {label} was not written. Free some space, or name another place."
+            return f"The disk is full, so {label} was not written. Free some space, or choose another place."
         case None:
             return f"{label} cannot be the name of a file."
         case _:
@@ -66,7 +66,7 @@ def private_folder(path: Path) -> Path:
 
 @contextmanager
 def reading(subject: str) -> Iterator[None]:
-    """Report a failure to read `subject` as a usage error."""
+    """Turn a failure to read `subject` into a usage error."""
     try:
         yield
     except OSError as error:
@@ -103,7 +103,7 @@ def path_exists(path: Path) -> bool:
 
 
 def is_folder(entry: Path | os.DirEntry[str]) -> bool:
-    """Whether the entry is a folder; False for a link to itself, which fails when it is opened."""
+    """Whether the entry is a folder; False for a link to itself, where asking fails."""
     try:
         return entry.is_dir()
     except OSError:
@@ -111,7 +111,7 @@ def is_folder(entry: Path | os.DirEntry[str]) -> bool:
 
 
 def reading_parts(parts: Iterable[bytes], subject: str) -> Iterator[bytes]:
-    """Pass the parts on; report a failure to read them as a usage error."""
+    """Yield the parts; turn a failure to read them into a usage error."""
     with reading(subject):
         yield from parts
 

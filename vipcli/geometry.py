@@ -10,5 +10,5 @@ Fit = Literal["pad", "crop", "stretch"]
 """How a picture of any shape becomes the model's square."""
 FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
 FitChoice = Literal["auto", "pad", "crop", "stretch"]
-"""How a picture is to be fitted; auto is as the checkpoint's family was trained."""
+"""How to fit a picture; `auto` is the way the checkpoint's family was trained."""
 FIT_CHOICES: tuple[FitChoice, ...] = ("auto", *FITS)

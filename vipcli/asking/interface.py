@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EndReason = Literal["stop", "length", "halted"]
-"""Why an answer ended: by itself, at its longest, or because `halted` said so."""
+"""Why an answer ended: the model stopped, it reached the token limit, or `halted` returned true."""
 OnText = Callable[[str], None]
 """Receives the text of an answer piece by piece."""
 Halted = Callable[[], bool]
@@ -25,7 +25,7 @@ Halted = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How to run a checkpoint: settings by their names."""
+    """How to run a checkpoint. Each field is the setting of that name."""
 
     device: str = "auto"
     dtype: str = "auto"
@@ -36,7 +36,7 @@ class Setup:
 
     @classmethod
     def of(cls, settings: Settings) -> Setup:
-        """Take it from the settings."""
+        """Copy it from the settings."""
         return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(cls)})
 
 
@@ -54,7 +54,7 @@ class Sampling:
 
     @classmethod
     def of(cls, settings: Settings) -> Sampling:
-        """Take it from the settings, with a random seed where one is needed and none is set."""
+        """Copy it from the settings, and choose a random seed if one is needed but not set."""
         seed = settings.seed
         if seed is None:
             seed = secrets.randbelow(2**32) if settings.temperature else 0
@@ -69,7 +69,7 @@ class PromptTurn:
     """A past turn as the model saw it: prompt text, and the token ids of the answer."""
 
     prompt: str
-    """From the end of the previous answer."""
+    """The text after the previous answer."""
     token_ids: tuple[int, ...]
     """Kept, since tokenizing the answer's text again may give other tokens."""
 
@@ -79,7 +79,7 @@ class Request:
     """One prompt and its pictures (RGB, uint8, height × width × 3, marks drawn)."""
 
     prompt: str
-    """From the end of the last past turn. The pictures belong to the first turn."""
+    """The text after the last past turn. The pictures belong to the first turn."""
     images: tuple[NDArray[np.uint8], ...]
     frames: tuple[NDArray[np.uint8], ...] = ()
     """Frames of a video in order, marks drawn."""
@@ -90,12 +90,12 @@ class Request:
     sampling: Sampling = GREEDY
     past_turns: tuple[PromptTurn, ...] = ()
     min_answer_tokens: int = 1
-    """Tokens that the context must have left for the answer."""
+    """How many tokens of the context must remain for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """The model that answered, for the record."""
+    """Which model answered, and how it was run."""
 
     name: str
     revision: str | None
@@ -114,7 +114,7 @@ class Reply:
     token_ids: tuple[int, ...]
     """All generated ids, including those of the stop."""
     shown_tokens: int
-    """How many of the ids, from the first, make up the text."""
+    """How many of the ids, counted from the first, make up the text."""
     probability: float | None
     """The mean probability of the answer's tokens; None without tokens."""
     model: ModelFacts
@@ -125,7 +125,7 @@ class Answerer(Protocol):
     """Anything that answers requests."""
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        """Answer one request; pass on the text as it comes, and stop early once `halted` returns true."""
+        """Answer a request, passing text to `on_text` as it comes; stop early once `halted` returns true."""
 
 
 class BatchAnswerer(Answerer, Protocol):

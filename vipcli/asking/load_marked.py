@@ -30,7 +30,7 @@ def load(
 ) -> tuple[tuple[Picture, ...], Video | None]:
     """Load pictures, or a video and its frames.
 
-    A source is a video if its name has the ending of one, or if a number of frames is given.
+    A source is a video if its file extension says so, or if a number of frames is given.
     """
     max_pixels = max_pixels or DEFAULT_MAX_PIXELS
     names = [str(source) if is_location(source) else None for source in sources]

@@ -1,4 +1,4 @@
-"""From a picture, marks and a question to an answer: mark, prepare, ask."""
+"""Mark pictures, prepare a question about them, and ask a model."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _picture_indices(typed_mark: TypedMark, count: int, video: Video | None) -> 
 def _mark_picture(
     picture: Picture, typed: Mapping[int, tuple[TypedMark, Color]], drawing: Drawing
 ) -> tuple[MarkedPicture, list[Message]]:
-    """Draw the marks on one picture, and note what of them does not fit on it."""
+    """Draw the marks on one picture, and note which of them reach outside it."""
     size = picture.width, picture.height
     placed = [
         typed_mark.place(*size, color, lambda file: trace(load_mask(file, *size)))
@@ -106,21 +106,21 @@ def _mark_picture(
 def _clipping_note(mark: Mark, picture: Picture, *, drawn: bool) -> Message:
     size = f"{picture.width} × {picture.height}"
     if not drawn:
-        return Message(f"Nothing of the {mark.name} lies on the picture, which is {size} pixels.")
+        return Message(f"The {mark.name} lies entirely outside the picture, which is {size} pixels.")
     return Message(f"The {mark.name} reaches outside the picture ({size}) and is cut off at its edge.")
 
 
 def _untrained_color_notes(marks: Sequence[Mark]) -> Iterator[Message]:
     for name in dict.fromkeys(mark.color.name for mark in marks if not mark.color.trained):
         yield Message(
-            f"The models never saw marks called {name}. The nearest they know is {nearest_trained(name)}."
+            f"The models were not trained on {name} marks. The nearest they know is {nearest_trained(name)}."
         )
 
 
 def _same_name_notes(marks: Sequence[Mark]) -> Iterator[Message]:
     for name, count in Counter(mark.name for mark in marks).items():
         if count > 1:
-            yield Message(f"{count} marks are each called the {name}.", "Give them colors of their own.")
+            yield Message(f"{count} marks have the same name: the {name}.", "Give them different colors.")
 
 
 # ---------------------------------------------------------------------- question and prompt
@@ -136,7 +136,7 @@ def prepare(
     fit: FitChoice = "auto",
     past_turns: Sequence[PastTurn] = (),
 ) -> Question:
-    """Settle the question, its prompt, how pictures are fitted, and what to warn of."""
+    """Decide the question's text, its prompt, the fit of its pictures, and the notes on it."""
     form = checkpoint.form(prompt)
     applied_fit = checkpoint.fit(fit)
     text = _question_text(question, marked, form)
@@ -167,7 +167,7 @@ def _question_text(question: str | None, marked: MarkedInput, form: PromptForm) 
     else:
         text = fill_in(question.strip(), marked.marks)
     if not text:
-        raise PromptError("The question is empty. Ask something, or leave it out to have one asked for you.")
+        raise PromptError("The question is empty.", "Write one, or leave it out for a default question.")
     return check_text(text, "question", form)
 
 
@@ -176,7 +176,7 @@ class _PromptParts:
     """A prompt split at the answers that are given as token ids."""
 
     prompt: str
-    """From the end of the last of those answers."""
+    """The text after the last of those answers."""
     past_turns: tuple[PromptTurn, ...]
     user_texts: tuple[str, ...]
 
@@ -221,7 +221,7 @@ def _unmentioned_notes(text: str, marks: Sequence[Mark]) -> Iterator[Message]:
         phrases = "; ".join(marks[number - 1].phrase for number in missing)
         yield Message(
             f"The question does not mention {numbers} ({phrases}).",
-            f"Write {numbers} where it should.",
+            f"Write {numbers} in it.",
         )
 
 
@@ -237,7 +237,7 @@ def _model_notes(marked: MarkedInput, checkpoint: Checkpoint, fit: Fit) -> Itera
 def _picture_count_notes(marked: MarkedInput, family: Family) -> Iterator[Message]:
     if len(marked.pictures) > 1 and not marked.video and not family.multiple_images:
         yield Message(
-            f"{family.name} was trained on one picture per question, and may mix up {len(marked.pictures)}.",
+            f"{family.name} was trained on one picture per question, and may mix several up.",
             "Models that were trained on several: llava-interleave and llava-onevision.",
         )
 
@@ -256,15 +256,15 @@ def _visibility_notes(
         style = marked_picture.styles[number]
         if style.stroke and style.stroke * shrink < MIN_STROKE * checkpoint.input_size:
             yield Message(
-                f"The stroke of the {mark.name} is {style.stroke * shrink:.1f} pixels at the model's input "
-                "and may vanish.",
+                f"The stroke of the {mark.name} is {style.stroke * shrink:.1f} pixels wide "
+                "at the model's input size and may vanish.",
                 "Make it wider with {width}.",
             )
         if style.alpha == 0:
-            yield Message(f"The {mark.name} is drawn with an alpha of 0, so nobody can see it.")
+            yield Message(f"The {mark.name} is drawn with an alpha of 0, so it is invisible.")
         bounds = extent(mark, style, width, height)
         if max(bounds[2] - bounds[0], bounds[3] - bounds[1]) * shrink < MIN_MARK * checkpoint.input_size:
-            limit = f"under {MIN_MARK * checkpoint.input_size:.2g} pixels at the model's input"
+            limit = f"under {MIN_MARK * checkpoint.input_size:.2g} pixels at the model's input size"
             yield Message(f"The {mark.name} is tiny: {limit}.", _percent_advice(mark))
         yield from _crop_notes(mark, bounds, visible(fit, width, height), (width, height))
 
@@ -278,16 +278,18 @@ def _crop_notes(mark: Mark, bounds: Bounds, view: Bounds, size: tuple[int, int])
 
 
 def _percent_advice(mark: Mark) -> str | None:
-    """Explain percentages where all coordinates look like shares from 0 to 1."""
-    between = all(0 <= x <= 1 and 0 <= y <= 1 for x, y in mark.points)
-    return "Coordinates are pixels; shares of the picture are written as percent." if between else None
+    """Explain percentages if all coordinates look like fractions from 0 to 1."""
+    are_fractions = all(0 <= x <= 1 and 0 <= y <= 1 for x, y in mark.points)
+    return (
+        "Coordinates are in pixels. Write fractions as percentages, such as 25%." if are_fractions else None
+    )
 
 
 # ---------------------------------------------------------------------- the model
 
 
 def build_request(question: Question, sampling: Sampling) -> Request:
-    """Build what a model is given to answer a prepared question."""
+    """Build the request for a prepared question."""
     pixels = tuple(picture.pixels for picture in question.marked.pictures)
     return Request(
         prompt=question.prompt,

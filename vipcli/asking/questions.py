@@ -1,4 +1,4 @@
-"""Questions: phrases in place of `{1}`, and a question for those who ask none."""
+"""Replace `{1}` in a question by the mark's phrase, or make up a question."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fill_in(question: str, marks: Sequence[Mark]) -> str:
                 len(marks), f"there are {len(marks)} marks"
             )
             raise PromptError(
-                f"The question speaks of mark {{{number[:20]}}}, but {available}. Marks count from {{1}}."
+                f"The question mentions mark {{{number[:20]}}}, but {available}. The first is {{1}}."
             )
         return marks[int(number) - 1].phrase
 
@@ -43,7 +43,7 @@ def default_question(marks: Sequence[Mark], pictures: int | Literal["video"] = 1
     return f"{question[0].upper()}{question[1:]}?"
 
 
-_WORDS = {
+_KIND_WORDS = {
     "box": ("rectangle", "box", "square"),
     "ellipse": ("ellipse", "circle", "oval"),
     "triangle": ("triangle",),
@@ -61,5 +61,6 @@ def unmentioned(question: str, marks: Sequence[Mark]) -> list[int]:
     return [
         number
         for number, mark in enumerate(marks, 1)
-        if words.isdisjoint(_WORDS[mark.kind]) and words.isdisjoint(word + "s" for word in _WORDS[mark.kind])
+        if words.isdisjoint(_KIND_WORDS[mark.kind])
+        and words.isdisjoint(word + "s" for word in _KIND_WORDS[mark.kind])
     ]

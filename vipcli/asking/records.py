@@ -1,4 +1,4 @@
-"""An answer as a record for scripts, as a line for people, and with notes on whether to trust it."""
+"""An answer, its JSON record, its one-line summary, and notes on whether to trust it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from vipcli.errors import Message
 from vipcli.marks.kinds import Mark
 from vipcli.pictures.images import Pixels, encode
 
-UNSURE = 0.7
-"""The bundled model's answers below this mean probability are often wrong, and get a note."""
+UNSURE_BELOW = 0.7
+"""The bundled model's answers are often wrong below this mean probability, so they get a note."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,20 +60,20 @@ class Answer:
     def _repr_html_(self) -> str:
         """Show the marked pictures, the question and the answer in a notebook."""
         pictures = "".join(
-            f'<img src="data:image/png;base64,{base64.b64encode(encode(shown.pixels)).decode()}" '
+            f'<img src="data:image/png;base64,{base64.b64encode(encode(marked_picture.pixels)).decode()}" '
             'style="max-width: 20em; margin-right: 1em">'
-            for shown in self.question.marked.pictures
+            for marked_picture in self.question.marked.pictures
         )
         question, text = html.escape(self.question.text), html.escape(self.text)
         return f"<div>{pictures}<p><b>{question}</b></p><p>{text}</p></div>"
 
 
 def doubts(answer: Answer) -> Iterator[Message]:
-    """Note where the bundled model was asked about a picture that it was not made for."""
+    """Warn if the bundled model does not seem to know this kind of picture."""
     reply = answer.reply
     if reply.model.name != BUNDLED:
         return
-    unsure = reply.probability is not None and reply.probability < UNSURE
+    unsure = reply.probability is not None and reply.probability < UNSURE_BELOW
     if unsure or reply.text == CANNOT_TELL:
         yield Message(
             "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
@@ -88,7 +88,7 @@ def _model_choice(known: KnownCheckpoint) -> str:
 
 
 def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Return an answer as one object for scripts; `seconds` adds the times of earlier steps."""
+    """Return an answer as a JSON object; `seconds` adds the times of earlier steps."""
     reply = answer.reply
     timings = {**(seconds or {}), **answer.seconds}
     return {
@@ -110,7 +110,7 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
 @cache
 def versions() -> dict[str, str]:
     """Return the versions that an answer depends on."""
-    # Cached, since each look-up reads files. vipcli's own is constant: it may run without being installed.
+    # Cached, since each lookup reads files. vipcli's own version is a constant: it may not be installed.
     return {"vipcli": __version__, **{name: version(name) for name in ("torch", "transformers")}}
 
 
@@ -137,9 +137,11 @@ def describe_marked(marked: MarkedInput) -> dict[str, Any]:
                 "phrase": mark.phrase,
                 **_geometry(mark),
                 "style": asdict(
-                    next(shown.styles[number] for shown in marked.pictures if number in shown.marks)
+                    next(picture.styles[number] for picture in marked.pictures if number in picture.marks)
                 ),
-                "images": [place for place, shown in enumerate(marked.pictures, 1) if number in shown.marks],
+                "images": [
+                    index for index, picture in enumerate(marked.pictures, 1) if number in picture.marks
+                ],
             }
             for number, (typed, mark) in enumerate(zip(marked.typed, marked.marks, strict=True), 1)
         ],
@@ -151,7 +153,7 @@ def describe_marked(marked: MarkedInput) -> dict[str, Any]:
                 "height": picture.height,
                 "sha256": picture.sha256,
             }
-            for picture in (shown.picture for shown in marked.pictures)
+            for picture in (marked_picture.picture for marked_picture in marked.pictures)
         ],
         "video": None if marked.video is None else asdict(marked.video),
     }
@@ -162,21 +164,21 @@ def _geometry(mark: Mark) -> dict[str, Any]:
 
 
 def location(mark: Mark) -> str:
-    """Return a mark's first points, short enough for a line."""
+    """Return a mark's first few points as text."""
     return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
 
 
 def placement(marked: MarkedInput, number: int) -> str:
     """Say which picture or frame a mark is on, if there are several."""
-    places = [place for place, shown in enumerate(marked.pictures, 1) if number in shown.marks]
+    indices = [index for index, picture in enumerate(marked.pictures, 1) if number in picture.marks]
     if len(marked.pictures) == 1:
         return ""
     unit = "frame" if marked.video else "picture"
-    return f" on {unit} {places[0]}" if len(places) == 1 else f" on all {unit}s"
+    return f" on {unit} {indices[0]}" if len(indices) == 1 else f" on all {unit}s"
 
 
 def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
-    """Describe in one line which model answered, how surely and how fast."""
+    """Describe in one line which model answered, how confidently and how fast."""
     model, reply = answer.reply.model, answer.reply
     revision = f" ({model.revision[:12]})" if model.revision else ""
     certainty = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"

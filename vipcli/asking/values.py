@@ -1,4 +1,4 @@
-"""What the steps pass on: drawing options, marked pictures, and a question ready for a model."""
+"""Values passed between the steps: drawing options, marked pictures, prepared questions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vipcli.pictures.videos import Video
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How to draw marks; None keeps what the models were trained on."""
+    """How to draw marks; None means as in the models' training."""
 
     width: float | None = None
     alpha: int | None = None
@@ -26,7 +26,7 @@ class Drawing:
 
     @classmethod
     def of(cls, settings: Settings) -> Drawing:
-        """Take it from the settings."""
+        """Copy it from the settings."""
         return cls(settings.width, settings.alpha, settings.jitter)
 
 
@@ -39,7 +39,7 @@ class MarkedPicture:
 
     picture: Picture
     marks: Mapping[int, Mark]
-    """By number among all marks, from 1."""
+    """Keyed by the mark's number among all marks, from 1."""
     styles: Mapping[int, Style]
     pixels: Pixels
 
@@ -52,7 +52,7 @@ class MarkedInput:
     typed: tuple[TypedMark, ...]
     drawing: Drawing
     video: Video | None = None
-    """Set if the pictures are its frames."""
+    """The video whose frames the pictures are, if any."""
     notes: tuple[Message, ...] = ()
 
     @property
@@ -80,7 +80,7 @@ class Question:
 
     text: str
     by_user: bool
-    """False if it was made up because none was asked."""
+    """False if vipcli made it up because the user asked none."""
     marked: MarkedInput
     prompt: str
     form: PromptForm
@@ -100,4 +100,4 @@ class PastTurn:
     question: str
     answer: str
     token_ids: tuple[int, ...] | None
-    """The answer's; None if another model wrote it, so that only its text is of use."""
+    """The answer's token ids; None if another model wrote it, so that only its text can be used."""

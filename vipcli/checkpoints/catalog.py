@@ -1,4 +1,4 @@
-"""The families and the published checkpoints that vipcli knows: pure data."""
+"""The model families and published checkpoints that vipcli knows. Data only."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Any
 from vipcli.geometry import Fit
 
 BUNDLED = "bundled"
-"""The name of the checkpoint that is a part of vipcli."""
+"""The name of the checkpoint that comes with vipcli."""
 CANNOT_TELL = "I can't tell."
-"""The bundled model's answer about pictures that it was not made for."""
+"""What the bundled model answers about pictures of a kind that it was not trained on."""
 
 GIB = 1024**3
 PRECISIONS = (16, 8, 4)
-"""Bits per weight that checkpoints can be run with."""
+"""Bits per weight that a checkpoint can run at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Checkpoints that share a transformers class, a prompt form and the kinds of input."""
+    """Checkpoints that share a transformers class, a prompt form, and the inputs they take."""
 
     name: str
     model_type: str
     module: str
     class_name: str
     form: str
-    """The name of the prompt form that is the default."""
+    """The name of the default prompt form."""
     input_size: int = 336
     fit: Fit = "pad"
-    """How it was trained on pictures that are not square."""
+    """How pictures that are not square were fitted in training."""
     multiple_images: bool = False
     """Whether it was trained on several pictures in one question."""
     video: bool = False
-    conversation: int = 2048
-    """Tokens to plan memory for: a question with its pictures, and a long answer."""
+    planned_tokens: int = 2048
+    """Tokens to reserve memory for: enough for a question with its pictures, and a long answer."""
     limits: str = ""
-    """What it was trained on, and what not, in a sentence."""
+    """What it was and was not trained on, in one sentence."""
 
 
 VIPLLAVA = Family(
@@ -76,7 +76,7 @@ ONEVISION = Family(
     multiple_images=True,
     video=True,
     # The tiles of a large picture take 7,300 tokens.
-    conversation=8192,
+    planned_tokens=8192,
     limits="Trained on single pictures, several pictures and video, and not on marks.",
 )
 FAMILIES = (VIPLLAVA, LLAVA, INTERLEAVE, ONEVISION)
@@ -124,8 +124,8 @@ class TextShape:
     @property
     def parameters(self) -> int:
         biases = self.width + 2 * self.key_value_width if self.model_type == "qwen2" else 0
-        small = self.layers * (2 * self.width + biases) + self.width
-        return self.embedding * (1 if self.tied else 2) + self.matrices + small
+        norms_and_biases = self.layers * (2 * self.width + biases) + self.width
+        return self.embedding * (1 if self.tied else 2) + self.matrices + norms_and_biases
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ _VICUNA_7B = TextShape("llama", 32_064, 4096, 11_008, 32, 32, 32, 4096)
 _VICUNA_13B = TextShape("llama", 32_064, 5120, 13_824, 40, 40, 40, 4096)
 
 _FEATURE_LAYERS = {VIPLLAVA: 5}
-"""From how many layers of the tower features are taken, if from more than one."""
+"""How many vision layers features are taken from, for families that use more than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +176,13 @@ class KnownCheckpoint:
     family: Family
     text: TextShape
     vision: VisionShape
-    licence: str
+    license: str
     single_picture: bool = False
     """Whether it was trained on single pictures only, as the first stage of LLaVA-OneVision was."""
 
     @property
     def limits(self) -> str:
-        """What it was trained on, and what not, in a sentence."""
+        """What it was and was not trained on, in one sentence."""
         if self.single_picture:
             return "Trained on single pictures in fine tiles, and not on marks."
         return self.family.limits
@@ -204,20 +204,20 @@ class KnownCheckpoint:
         return 2 * self.parameters
 
     def weights(self, bits: int) -> int:
-        """Return the bytes of its weights with the language model's matrices at `bits`, the rest at 16."""
+        """Return the bytes of the weights: the language model's matrices at `bits`, the rest at 16."""
         return round(2 * (self.parameters - self.text.matrices) + self.text.matrices * BYTES_PER_WEIGHT[bits])
 
     def memory(self, bits: int, tokens: int | None = None) -> int:
-        """Return the bytes of memory that answering takes with that many tokens in the context."""
-        tokens = self.family.conversation if tokens is None else tokens
+        """Return the bytes of memory needed to answer with that many tokens in the context."""
+        tokens = self.family.planned_tokens if tokens is None else tokens
         cache = 2 * self.text.layers * self.text.key_value_width * 2 * tokens
         return self.weights(bits) + cache + WORKING_MEMORY
 
 
 BYTES_PER_WEIGHT = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.516}
-"""By bits; at 4 bits, each block of 64 weights also stores a scale of 8 bits."""
+"""Keyed by bits. At 4 bits, each block of 64 weights also stores a scale of 8 bits."""
 WORKING_MEMORY = GIB // 2
-"""Bytes that answering takes besides: activations of the vision tower, and the logits."""
+"""Bytes needed besides weights and cache: activations of the vision tower, and the logits."""
 
 
 def _known() -> tuple[KnownCheckpoint, ...]:
@@ -269,13 +269,13 @@ BY_HUB_NAME = {known.hub_name: known for known in KNOWN.values()}
 
 
 def smallest(family: Family | None = None) -> KnownCheckpoint:
-    """Return the published checkpoint that takes the least to download, of one family or of all."""
+    """Return the published checkpoint with the smallest download, of one family or of all."""
     candidates = [known for known in KNOWN.values() if family in (None, known.family)]
     return min(candidates, key=lambda known: known.download)
 
 
 def model_config(known: KnownCheckpoint) -> dict[str, Any]:
-    """Return the arguments of transformers' configuration class for that checkpoint."""
+    """Return the arguments for the transformers configuration class of a checkpoint."""
     text, vision = known.text, known.vision
     siglip = vision.model_type == SIGLIP.model_type
     parts: dict[str, Any] = {

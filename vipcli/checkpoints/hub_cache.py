@@ -1,4 +1,4 @@
-"""The Hugging Face cache: list it, download into it and remove from it. No torch."""
+"""The Hugging Face cache: list, download and remove checkpoints. Does not import torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from vipcli.errors import ModelError, first_line
 
-# Only safetensors for weights; everything else is text.
+# The only weights are safetensors; everything else is text.
 _FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt"]
 _PARTIAL = ".incomplete"
 _STALE_AFTER = 60.0
@@ -50,7 +50,7 @@ def cache_folder() -> Path:
 def fetch(
     name: str, revision: str | None = None, *, offline: bool = False, show_progress: bool = False
 ) -> Path:
-    """Download what is missing of a checkpoint, and return its folder."""
+    """Download a checkpoint's missing files, and return its folder."""
     from huggingface_hub import snapshot_download
 
     def download() -> Path:
@@ -80,7 +80,7 @@ def fetch_config(name: str, revision: str | None = None) -> Path:
 
 
 def download_sizes(name: str, revision: str | None = None) -> dict[str, int]:
-    """Return a checkpoint's files on the hub, and the bytes still to download of each."""
+    """Return a checkpoint's files on the hub, with the bytes still to download for each."""
     from huggingface_hub import errors, snapshot_download
 
     def look_up() -> dict[str, int]:
@@ -93,7 +93,7 @@ def download_sizes(name: str, revision: str | None = None) -> dict[str, int]:
                 tqdm_class=_progress_bar(shown=False),
             )
         except errors.DryRunError as error:
-            # It wraps the hub's own answer.
+            # This error wraps the hub's own response.
             if isinstance(error.__cause__, errors.HfHubHTTPError):
                 raise error.__cause__ from None
             raise errors.LocalEntryNotFoundError(str(error)) from None
@@ -130,7 +130,7 @@ def remove_stale_downloads(name: str) -> None:
                 lock.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(lock, timeout=0):
                     partial.unlink()
-        # One that cannot be deleted only takes up space.
+        # A file that cannot be deleted does no harm but take up space.
         except (OSError, Timeout):
             continue
 
@@ -146,14 +146,14 @@ def repair_advice(checkpoint: Path) -> str:
 
 def check_disk_space(name: str, needed: int) -> None:
     """Refuse a download that the disk has no space for."""
-    place = cache_folder()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    folder = cache_folder()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise ModelError(
-            f"{name} needs {format_size(needed)} more on the disk, and {place} has {format_size(free)} left.",
-            "Make room, or set HF_HOME to a folder on another disk.",
+            f"{name} needs {format_size(needed)} more disk space, but {folder} has only {format_size(free)}.",
+            "Free some space, or set HF_HOME to a folder on another disk.",
         )
 
 
@@ -201,7 +201,7 @@ def format_size(size: float) -> str:
 
 
 def _explain_failure(name: str, revision: str | None, offline: bool, action: Callable[[], T]) -> T:
-    """Run what may need the hub, and raise its errors in plain words."""
+    """Run an action that may need the hub, and turn its errors into a ModelError in plain words."""
     from huggingface_hub import constants, errors
 
     try:
@@ -212,14 +212,17 @@ def _explain_failure(name: str, revision: str | None, offline: bool, action: Cal
     except errors.RevisionNotFoundError:
         problem, advice = f"has no revision {revision or constants.DEFAULT_REVISION!r}", None
     except errors.HFValidationError:
-        problem, advice = "has a name that no checkpoint of the hub can have", None
+        problem, advice = "cannot be found: it is not a valid name for the hub", None
     except errors.HfHubHTTPError as error:
         problem, advice = _explain_refusal(error)
     except OSError as error:
         problem = f"cannot be stored in {cache_folder()} ({error.strerror or first_line(error)})"
         advice = None
         if error.errno == errno.ENOSPC:
-            problem, advice = "does not fit on the disk", "Make room, or set HF_HOME to a folder elsewhere."
+            problem, advice = (
+                "does not fit on the disk",
+                "Free some space, or set HF_HOME to a folder on another disk.",
+            )
     # The hub's library uses one of two HTTP libraries, whose errors have no common class.
     except Exception as error:
         problem, advice = f"cannot be downloaded ({first_line(error)})", "Try again later."
@@ -233,13 +236,13 @@ def _explain_refusal(error: Any) -> tuple[str, str]:
     status = getattr(error.response, "status_code", None)
     match error:
         case errors.GatedRepoError():
-            return "asks for consent", "Accept its terms on its page, then set HF_TOKEN."
+            return "is gated", "Accept its terms on its hub page, then set HF_TOKEN."
         case errors.RepositoryNotFoundError() if status == 404:
-            return "is not on the hub, or hidden from you", "Check its name."
+            return "is not on the hub, or you have no access to it", "Check its name."
         case errors.RepositoryNotFoundError():
             return "is not on the hub, or is private", "Check its name, or set HF_TOKEN."
     if status in (401, 403):
-        return "asks for consent, or HF_TOKEN is wrong or expired", "Look at its page and at HF_TOKEN."
+        return "is gated, or HF_TOKEN is wrong or expired", "Check its hub page and HF_TOKEN."
     return f"cannot be downloaded ({first_line(error)})", "Try again later."
 
 
@@ -248,7 +251,7 @@ def _not_cached(name: str, offline: bool) -> NotCachedError:
 
     reason, advice = "the hub cannot be reached", None
     if offline:
-        reason, advice = "offline is on", "To download it, turn off {offline}."
+        reason, advice = "offline mode is on", "To download it, turn off {offline}."
     elif constants.HF_HUB_OFFLINE:
         reason, advice = "HF_HUB_OFFLINE is set", "Unset it to download the checkpoint."
     return NotCachedError(f"The checkpoint {name} is not in the cache, and {reason}.", advice)
@@ -256,7 +259,7 @@ def _not_cached(name: str, offline: bool) -> NotCachedError:
 
 @contextmanager
 def _default_interrupt() -> Iterator[None]:
-    """Let Ctrl-C end the process at once; the library would first finish every file that it has begun."""
+    """Let Ctrl-C end the process at once; the library would first finish every file in progress."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The checkpoints to choose from: what is known of each, and which are in the cache. No torch."""
+"""List known and cached checkpoints, and describe one. Does not import torch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _bundled_row(*, is_default: bool) -> ListedCheckpoint:
 def _is_unfinished(name: str) -> bool:
     try:
         return lookup.peek(name).folder is None
-    # One that is damaged is not unfinished.
+    # A damaged checkpoint does not count as an unfinished download.
     except ModelError:
         return False
 
@@ -71,10 +71,10 @@ def _unlisted_row(name: str, size: int, *, is_default: bool) -> ListedCheckpoint
 
 
 def checkpoint_info(name: str) -> dict[str, Any]:
-    """Return all that is known of a checkpoint without downloading it."""
+    """Return what is known about a checkpoint without downloading it."""
     checkpoint = lookup.peek(name)
     known = BY_HUB_NAME.get(checkpoint.name)
-    family = None if checkpoint.assumed else checkpoint.family
+    family = None if checkpoint.family_is_guess else checkpoint.family
     limits = known.limits if known else family.limits if family else None
     facts: dict[str, Any] = {
         "name": checkpoint.name,
@@ -92,7 +92,7 @@ def checkpoint_info(name: str) -> dict[str, Any]:
     }
     if known is not None:
         memory = {str(bits): known.memory(bits) for bits in PRECISIONS}
-        facts |= {"licence": known.licence, "download": known.download, "memory": memory}
+        facts |= {"licence": known.license, "download": known.download, "memory": memory}
     elif checkpoint.folder is not None:
         folder = checkpoint.folder
         facts["memory"] = {str(bits): lookup.memory_needed(folder, bits) for bits in PRECISIONS}

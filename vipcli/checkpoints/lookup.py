@@ -1,4 +1,4 @@
-"""Find a checkpoint's folder by its name, and read the settings there. No torch."""
+"""Find a checkpoint's folder by name, and read its settings. Does not import torch."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _PROCESSORS = {
     "tokenizer": ("tokenizer.json", "tokenizer.model", "vocab.json"),
     "image processor": ("preprocessor_config.json", "processor_config.json"),
 }
-"""What a checkpoint needs beside its weights, and the files that may hold each."""
-# The mean color of CLIP's training pictures: the padding where a checkpoint names no other.
+"""What a checkpoint needs besides its weights, and the files that may contain each."""
+# The mean color of CLIP's training pictures: the padding color of checkpoints that specify none.
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 
@@ -57,8 +57,8 @@ class Checkpoint:
     """The longest side of a single picture that is cut into tiles; None if the family uses no tiles."""
 
     @property
-    def assumed(self) -> bool:
-        """Whether its family is unknown before it is downloaded, and ViP-LLaVA is only a guess."""
+    def family_is_guess(self) -> bool:
+        """Whether the family is unknown until the checkpoint is downloaded, and ViP-LLaVA only a guess."""
         return self.folder is None and self.name not in BY_HUB_NAME
 
     @property
@@ -67,8 +67,8 @@ class Checkpoint:
         red, green, blue = (int(255 * mean) for mean in self.image_mean)
         return red, green, blue
 
-    def lacks_template(self, prompt: str) -> bool:
-        """Whether that prompt form is its chat template, which is unknown before it is downloaded."""
+    def needs_unknown_template(self, prompt: str) -> bool:
+        """Whether a prompt form needs the chat template of a checkpoint that is not downloaded yet."""
         return self.folder is None and (self.family.form if prompt == "auto" else prompt) == "template"
 
     def form(self, name: str = "auto") -> PromptForm:
@@ -106,7 +106,8 @@ def find(
     if local is not None:
         if revision is not None:
             raise UsageError(
-                f"A revision goes with a name on the hub, and {name} is a folder.", "Leave it out."
+                f"Only checkpoints on the hub have revisions, but {name} is a folder.",
+                "Leave out {revision}.",
             )
         return _read(name, local)
     hub = hub_name(name)
@@ -142,7 +143,7 @@ def _check_runnable(hub: str, revision: str | None, files: Iterable[str]) -> Non
     """Refuse a checkpoint that vipcli cannot run, before gigabytes are downloaded."""
     if "config.json" not in files:
         raise ModelError(f"{hub} is not a checkpoint: it has no config.json.")
-    _checked_family(hub, _config(hub_cache.fetch_config(hub, revision)))
+    _require_family(hub, _config(hub_cache.fetch_config(hub, revision)))
     if not any(file.endswith(".safetensors") for file in files):
         raise ModelError(
             f"{hub} has no safetensors on the hub, and vipcli loads no other weights: "
@@ -165,7 +166,7 @@ def peek(name: str, *, revision: str | None = None) -> Checkpoint:
 
 
 def is_local(name: str) -> bool:
-    """Whether a name stands for a folder, such as the bundled model's, and not for one on the hub."""
+    """Whether a name means a local folder, such as the bundled model's, and not a checkpoint on the hub."""
     return name == BUNDLED or (bool(name) and Path(name).expanduser().is_dir())
 
 
@@ -190,7 +191,7 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def stamp(checkpoint: Checkpoint) -> str:
-    """Return a hash that changes when a checkpoint's files do: of their names, sizes and times."""
+    """Return a hash of the names, sizes and times of a checkpoint's files, to notice changes."""
     assert checkpoint.folder is not None
     digest = hashlib.blake2b(str(checkpoint.folder.resolve()).encode(errors="backslashreplace"))
     for file in sorted(checkpoint.folder.iterdir()):
@@ -206,7 +207,7 @@ _SAMPLE_COUNT, _SAMPLE_SIZE = 64, 2**12
 def fingerprint(checkpoint: Checkpoint) -> str:
     """Return a hash of a checkpoint's content, the same wherever its folder is.
 
-    Of large files, only samples are read: other weights differ nearly everywhere.
+    Only samples of large files are read, since different weights differ nearly everywhere.
     """
     assert checkpoint.folder is not None
     digest = hashlib.blake2b(digest_size=16)
@@ -225,7 +226,7 @@ def fingerprint(checkpoint: Checkpoint) -> str:
 
 
 def memory_needed(folder: Path, bits: int, unquantized_bytes: int = 2, *, everything: bool = False) -> int:
-    """Return the bytes of memory needed with the language model's matrices at `bits` a weight.
+    """Return the bytes of memory needed with the language model's matrices at `bits` per weight.
 
     All other weights take `unquantized_bytes` each. With `everything`, the vision tower is quantized too.
     """
@@ -242,7 +243,7 @@ def memory_needed(folder: Path, bits: int, unquantized_bytes: int = 2, *, everyt
 
 def _local_folder(name: str) -> Path | None:
     if not name.strip():
-        raise UsageError("The checkpoint's name is empty.", "vipcli models list shows those that are known.")
+        raise UsageError("The checkpoint's name is empty.", "vipcli models list shows the known ones.")
     if name == BUNDLED:
         return Path(vipcli.__file__).with_name("bundled")
     folder = Path(name).expanduser()
@@ -258,21 +259,21 @@ def _local_folder(name: str) -> Path | None:
 
 
 def hub_name(name: str) -> str:
-    """Return a checkpoint's name on the hub: of a short name the full one, any other unchanged."""
+    """Return a checkpoint's name on the hub: the full name for a short one, any other unchanged."""
     if name == BUNDLED:
-        raise UsageError("The bundled model is a part of vipcli: there is nothing to download or remove.")
+        raise UsageError("The bundled model comes with vipcli: there is nothing to download or remove.")
     if name in KNOWN:
         return KNOWN[name].hub_name
     if _HUB_NAME.fullmatch(name):
         return name
     close = difflib.get_close_matches(name, [BUNDLED, *KNOWN], n=1)
-    advice = f"Did you mean {close[0]}?" if close else "vipcli models list shows those that are known."
+    advice = f"Did you mean {close[0]}?" if close else "vipcli models list shows the known ones."
     raise ModelError(f"There is no checkpoint called {name!r}.", advice)
 
 
 def _read(name: str, folder: Path, *, hub: bool = False) -> Checkpoint:
     config = _config(folder / "config.json")
-    family = _checked_family(name, config)
+    family = _require_family(name, config)
     _check_config_parts(name, folder, config)
     _check_safetensors(name, folder)
     _check_processors(name, folder)
@@ -296,7 +297,7 @@ def _config(path: Path) -> dict[str, Any]:
     return _json(path)
 
 
-def _checked_family(name: str, config: dict[str, Any]) -> Family:
+def _require_family(name: str, config: dict[str, Any]) -> Family:
     family = family_of(config)
     if family is None:
         kind = config.get("model_type")
@@ -323,7 +324,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         raise ModelError(f"{path} cannot be read.", hub_cache.repair_advice(path.parent)) from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} does not hold an object of settings.", hub_cache.repair_advice(path.parent))
+        raise ModelError(f"{path} does not contain a JSON object.", hub_cache.repair_advice(path.parent))
     return content
 
 
@@ -337,7 +338,7 @@ _SETTINGS_FILES = frozenset(
 
 
 def damaged_config(folder: Path) -> Path | None:
-    """Return the first of a checkpoint's settings files that cannot be read, if any."""
+    """Return a checkpoint's first unreadable settings file, if any."""
     for path in sorted(path for path in folder.glob("*.json") if path.name in _SETTINGS_FILES):
         try:
             _json(path)
@@ -347,7 +348,7 @@ def damaged_config(folder: Path) -> Path | None:
 
 
 def _check_config_parts(name: str, folder: Path, config: dict[str, Any]) -> None:
-    """Refuse a config without its parts: the defaults would be those of a model of many gigabytes."""
+    """Refuse a config without its parts: transformers' defaults describe a model of many gigabytes."""
     for part in ("text_config", "vision_config"):
         if not isinstance(config.get(part), dict) or not config[part]:
             raise ModelError(
@@ -372,7 +373,7 @@ def _check_safetensors(name: str, folder: Path) -> None:
         if missing := sorted(file for file in files if not (folder / file).exists()):
             raise IncompleteError(
                 f"The checkpoint {name} lacks {len(missing)} of its {len(files)} weight files, "
-                f"{missing[0]} among them.",
+                f"including {missing[0]}.",
                 "Download it again.",
             )
         return

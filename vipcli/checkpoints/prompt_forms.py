@@ -19,11 +19,11 @@ SYSTEM = (
 LONGEST_TEXT = 100_000
 """Characters of a question, answer or system line: more than any context holds, yet quick to tokenize."""
 
-# Tokenizers of these families turn these into control tokens, wherever they stand in a text.
+# The families' tokenizers turn these into control tokens wherever they occur in a text.
 _CONTROL_WORDS = re.compile(r"</?s>|<image>|<video>|<pad>|<unk>|<\|[a-z_]{1,40}\|>")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# "###" alone may be a heading or a hash; only a role after it begins a turn.
+# "###" alone may be a heading; it begins a turn only if a role follows.
 _ROLES = ("Human", "Assistant")
 _TURN_STOP = Stop("###", followed_by=_ROLES)
 _TURN_MARKERS = rf"###\s*(?:{'|'.join(_ROLES)})"
@@ -50,12 +50,12 @@ class PromptForm(Protocol):
 
     @property
     def turn_markers(self) -> re.Pattern[str] | None:
-        """What begins a turn, and so is refused in questions and answers."""
+        """The text that begins a turn, and is therefore refused in questions and answers."""
 
     def build(
         self, turns: Sequence[Turn], system: str | None = None, images: int = 1, video: bool = False
     ) -> str:
-        """Write the whole prompt; without `system`, with the form's own system line."""
+        """Write the whole prompt; if `system` is None, with the form's own system line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class VicunaForm:
 
 @dataclass(frozen=True, slots=True)
 class TemplateForm:
-    """A checkpoint's own chat template, with the special tokens that it may name."""
+    """A checkpoint's own chat template, with the special tokens that it may refer to."""
 
     template: str
     tokens: dict[str, str] = field(default_factory=dict)
@@ -150,10 +150,10 @@ class TemplateForm:
             source = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", self.template)
             template = environment.from_string(source)
             return template.render(messages=messages, add_generation_prompt=True, **self.tokens)
-        # A template is a program from somebody else, and can fail in any way.
+        # A template is somebody else's program, and can raise anything.
         except Exception as error:
             raise ModelError(
-                f"The checkpoint's chat template cannot be filled in ({error}).",
+                f"The checkpoint's chat template cannot be rendered ({error}).",
                 "Choose another form: {prompt=human} or {prompt=vicuna}.",
             ) from None
 
@@ -175,17 +175,17 @@ LLAVA_FORM = VicunaForm("llava", default_system="")
 """The form of LLaVA-1.5's documentation: its chat template leaves out the `</s>` after each answer."""
 
 
-def check_text(text: str, what: str, form: PromptForm) -> str:
-    """Return the text with plain line ends; refuse what the model would read as more than text."""
+def check_text(text: str, label: str, form: PromptForm) -> str:
+    """Return the text with plain line ends; refuse text that would reach the model as control tokens."""
     if len(text) > LONGEST_TEXT:
-        raise PromptError(f"The {what} has {len(text):,} characters. The limit is {LONGEST_TEXT:,}.")
+        raise PromptError(f"The {label} has {len(text):,} characters. The limit is {LONGEST_TEXT:,}.")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if match := _CONTROL_CHARACTERS.search(text):
-        raise PromptError(f"The {what} holds a control character (U+{ord(match[0]):04X}).", "Take it out.")
+        raise PromptError(f"The {label} contains a control character (U+{ord(match[0]):04X}).", "Remove it.")
     forged = _CONTROL_WORDS.search(text) or (form.turn_markers and form.turn_markers.search(text))
     if forged:
         raise PromptError(
-            f"The {what} holds {forged[0]!r}, which steers the model instead of reaching it as text.",
-            "Take it out or write it differently.",
+            f"The {label} contains {forged[0]!r}, which the model would not read as plain text.",
+            "Remove it or write it differently.",
         )
     return text

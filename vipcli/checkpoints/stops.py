@@ -1,4 +1,4 @@
-"""Texts that end an answer before the model does, and how much of a text is safe to show. No torch."""
+"""Stop texts, which end an answer, and how much of a text is safe to show. Does not import torch."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def stop_at(text: str, stops: Sequence[Stop]) -> int | None:
     return min(matches, key=lambda match: (match.end(), match.start())).start() if matches else None
 
 
-def settled(text: str, stops: Sequence[Stop]) -> int:
+def settled_length(text: str, stops: Sequence[Stop]) -> int:
     """Return the length of the part that no stop can cut off, whatever comes next."""
     return min((_partial_start(text, stop) for stop in stops), default=len(text))
 
 
 def end_of(text: str, stops: Sequence[Stop]) -> int:
-    """Return where the answer ends in all that a model wrote."""
+    """Return where the answer ends in a model's complete output."""
     stop = stop_at(text, stops)
     return min((_final_start(text, stop) for stop in stops), default=len(text)) if stop is None else stop
 
@@ -43,7 +43,7 @@ def _complete(stop: Stop) -> re.Pattern[str]:
 
 
 def _partial_start(text: str, stop: Stop) -> int:
-    """Return where the end of a text begins that may grow into a stop; its length if none may."""
+    """Return where a beginning stop at the end of a text starts; the text's length if there is none."""
     if stop.followed_by and (match := _partial_word(stop).search(text)):
         return match.start()
     lengths = range(len(stop.text) - 1, 0, -1)
@@ -57,7 +57,7 @@ def _partial_word(stop: Stop) -> re.Pattern[str]:
 
 
 def _final_start(text: str, stop: Stop) -> int:
-    """Return where a stop begins at the very end, without the word after it; the length if there is none."""
+    """Return where a stop without its word starts at the very end; the text's length if there is none."""
     stripped = text.rstrip()
     ends = stop.followed_by and stripped.endswith(stop.text)
     return len(stripped) - len(stop.text) if ends else len(text)

@@ -133,7 +133,7 @@ def _prepare(
     """Find mistakes before a checkpoint is downloaded, and show or save what the model would see."""
     quiet = bool(outputs.quiet)
     checkpoint = model.peek()
-    if checkpoint.lacks_template(model.settings.prompt) and not outputs.dry_run:
+    if checkpoint.needs_unknown_template(model.settings.prompt) and not outputs.dry_run:
         checkpoint = model.checkpoint
     prepared = model.prepare(marked, question, checkpoint)
     _show_notes(prepared, quiet=quiet)
@@ -141,7 +141,7 @@ def _prepare(
         save_marked(marked, outputs.save, quiet=quiet)
     if outputs.show:
         _show_view(prepared, checkpoint)
-    if outputs.dry_run and checkpoint.assumed:
+    if outputs.dry_run and checkpoint.family_is_guess:
         text = f"{checkpoint.name} is not downloaded yet. This is the prompt of the ViP-LLaVA checkpoints."
         notes([text], quiet=quiet)
     return checkpoint, prepared

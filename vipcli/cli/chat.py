@@ -167,9 +167,9 @@ def _resume(settings: Settings, subject: Subject | None) -> tuple[Settings, Save
     saved = archive.read(path, max_pixels=settings.max_pixels or DEFAULT_MAX_PIXELS)
     if subject is None and saved.missing:
         raise ConversationError(f"{saved.missing} Or name another picture: vipcli chat PICTURE --resume.")
-    if "model" not in settings.given:
+    if "model" not in settings.explicit:
         settings = replace(settings, model=saved.model, revision=saved.revision)
-    given = {name: getattr(settings, name) for name in settings.given}
+    given = {name: getattr(settings, name) for name in settings.explicit}
     chat_settings = ChatSettings.from_values({**asdict(saved.settings), **given})
     return settings, replace(saved, settings=chat_settings, subject=subject or saved.subject)
 

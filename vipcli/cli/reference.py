@@ -11,7 +11,7 @@ import typer.main
 import vipcli
 from vipcli.cli.app import app
 from vipcli.config import SETTINGS
-from vipcli.errors import FAILED, INTERRUPTED, SOME_FAILED, USED_WRONGLY
+from vipcli.errors import FAILED, INTERRUPTED, SOME_FAILED, USAGE_ERROR
 
 PAGE = Path(vipcli.__file__).with_name("docs") / "reference.md"
 
@@ -19,8 +19,8 @@ _HEAD = f"""# Reference
 
 Every command and option, written from the program itself by `python -m vipcli.cli.reference`.
 
-Answers go to standard output, notes and errors to standard error. Exit codes: 0 fine, {FAILED} it failed,
-{USED_WRONGLY} used wrongly, {SOME_FAILED} a batch with failed items, {INTERRUPTED} interrupted.
+Answers go to standard output, notes and errors to standard error. Exit codes: 0 success, {FAILED} failure,
+{USAGE_ERROR} usage error, {SOME_FAILED} a batch with failed items, {INTERRUPTED} interrupted.
 """
 
 _FOOT = """

@@ -41,7 +41,7 @@ class TerminalEvents(Events):
 
 def model_of(settings: Settings, *, quiet: bool, resident: bool = False) -> Model:
     """The model that the settings name; the terminal shows downloads and loading."""
-    if "quantize_all" in settings.given and settings.quantize_all and settings.quantize == "none":
+    if "quantize_all" in settings.explicit and settings.quantize_all and settings.quantize == "none":
         notes(["--quantize-all does nothing without --quantize."], quiet=quiet)
     return Model(settings, TerminalEvents(quiet=quiet), resident=resident)
 

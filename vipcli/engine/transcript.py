@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vipcli.asking.interface import EndReason, OnText
-from vipcli.checkpoints.stops import Stop, end_of, settled, stop_at
+from vipcli.checkpoints.stops import Stop, end_of, settled_length, stop_at
 
 
 class Transcript:
@@ -78,4 +78,4 @@ class Transcript:
 
     def _settled_length(self) -> int:
         """The length of the text before an incomplete character or a possible stop."""
-        return settled(self._raw.rstrip("\ufffd"), self._stops)
+        return settled_length(self._raw.rstrip("\ufffd"), self._stops)

@@ -130,7 +130,7 @@ def show_picture(pixels: Pixels) -> None:
     """Show a picture in the terminal, or do nothing where it cannot be shown."""
     if not is_terminal(sys.stderr) or os.environ.get("NO_COLOR"):
         return
-    # It queries the terminal, and logs long warnings about terminals that do not reply.
+    # textual_image queries the terminal, and logs long warnings if it does not reply.
     logging.getLogger("textual_image").setLevel(logging.CRITICAL)
     # The picture is an extra: no failure to show it may get in the way of the answer.
     with contextlib.suppress(Exception):
@@ -152,7 +152,7 @@ def _print_picture(pixels: Pixels) -> None:
 
 @contextlib.contextmanager
 def _exit_on_closed_pipe() -> Iterator[None]:
-    """Exit normally when the reader closes the pipe, with nothing left for Python to flush into it."""
+    """Exit normally when the reader closes the pipe, leaving Python nothing to flush into it."""
     try:
         yield
     except OSError as failure:

@@ -50,7 +50,7 @@ class Progress:
         return (self._new - self._first_count) / max(time.monotonic() - self._first_time, 1e-9)
 
     def show(self, new: int, existing: int, failed: int) -> None:
-        """Show how many items were done in this run and in earlier ones, and how many of all failed."""
+        """Show how many items this run and earlier ones have done, and how many failed in all."""
         self._done, self._new, self._failed = new + existing, new, failed
         if self._first_time is None and new:
             self._first_count, self._first_time = new, time.monotonic()
