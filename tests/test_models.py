@@ -213,7 +213,7 @@ def test_no_download_starts_without_disk_space(tiny: Path, tmp_path: Path) -> No
             check=True,
         )
     assert done.stdout.startswith("someone/model needs ")
-    assert "has 1.0 kB left" in done.stdout
+    assert "has only 1.0 kB." in done.stdout
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
