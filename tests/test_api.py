@@ -133,6 +133,12 @@ def test_many_tasks_are_answered_in_order_and_failures_are_values(model: vipcli.
     assert isinstance(last, vipcli.Answer) and last.text == "a fish"
 
 
+@pytest.mark.parametrize("task", ["photo.png", {"image": SHAPES, "question": QUESTION}])
+def test_what_is_no_task_is_refused(model: vipcli.Model, task: object) -> None:
+    with pytest.raises(UsageError, match="neither a Task nor a dictionary"):
+        list(model.ask_many([task]))  # type: ignore[list-item]
+
+
 def test_many_answers_are_the_batch_s(model: vipcli.Model, tmp_path: Path) -> None:
     wanted = [(QUESTION, "box 8%,36%,31%,66%"), ("What is {1}?", "point 279,282"), ("What is this?", None)]
     tasks = [

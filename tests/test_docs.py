@@ -28,6 +28,10 @@ def test_the_reference_page_is_fresh() -> None:
     assert PAGE.read_text(encoding="utf-8") == reference(), "run python -m vipcli.cli.reference"
 
 
+def test_every_example_in_the_reference_is_indented() -> None:
+    assert not re.search(r"^vipcli ", reference(), re.MULTILINE)
+
+
 def test_every_command_and_option_is_explained() -> None:
     def walk(command: object) -> None:
         assert command.help, command.name  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ def test_a_file_cut_short_gives_the_frames_that_it_holds(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.mp4", None, "cannot be read: No such file or directory"),
+        ("missing.mp4", None, "There is no file '.*missing.mp4'"),
         ("text.mp4", b"not a video at all", r"is not a video that can be read\. Convert"),
         ("empty.mp4", b"", r"is not a video that can be read\. Convert"),
     ],

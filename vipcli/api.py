@@ -386,4 +386,12 @@ def _marks_of_detections(detections: Any) -> Iterator[TypedMark]:
 
 
 def _as_task(task: Task | Mapping[str, Any]) -> Task:
-    return task if isinstance(task, Task) else Task(**task)
+    if isinstance(task, Task):
+        return task
+    try:
+        return Task(**task)
+    except TypeError:
+        names = ", ".join(field.name for field in fields(Task))
+        raise UsageError(
+            "A task is neither a Task nor a dictionary of its fields.", f"These are {names}."
+        ) from None

@@ -21,7 +21,8 @@ LONGEST_TEXT = 100_000
 
 # The families' tokenizers turn these into control tokens wherever they occur in a text.
 _CONTROL_WORDS = re.compile(r"</?s>|<image>|<video>|<pad>|<unk>|<\|[a-z_]{1,40}\|>")
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 # "###" alone may be a heading; it begins a turn only if a role follows.
 _ROLES = ("Human", "Assistant")
@@ -180,6 +181,8 @@ def check_text(text: str, label: str, form: PromptForm) -> str:
     if len(text) > LONGEST_TEXT:
         raise PromptError(f"The {label} has {len(text):,} characters. The limit is {LONGEST_TEXT:,}.")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if _SURROGATES.search(text):
+        raise PromptError(f"The {what} cannot be read as text.", "Use UTF-8 here and in the locale (LANG).")
     if match := _CONTROL_CHARACTERS.search(text):
         raise PromptError(f"The {label} contains a control character (U+{ord(match[0]):04X}).", "Remove it.")
     forged = _CONTROL_WORDS.search(text) or (form.turn_markers and form.turn_markers.search(text))

@@ -129,4 +129,5 @@ def _usage(error: TyperException) -> str:
         message += ". Type questions once the conversation has started"
     elif "unexpected extra argument" in message and command.endswith((" ask", " draw")):
         message += ". Put questions, and points separated by spaces, in quotes"
-    return f"{message}. See {command} --help."
+    end = "?" if "Did you mean" in message else "."
+    return f"{message}{end} See {command} --help."

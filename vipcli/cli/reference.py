@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import typer.main
@@ -49,7 +50,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 def _paragraphs(help: str | None) -> str:
     first, *examples = (help or "").strip().split("\n\n")
-    return "\n\n".join([first, *(f"    {example.strip()}" for example in examples)])
+    return "\n\n".join([first, *(indent(example.strip(), "    ") for example in examples)])
 
 
 def _table(kind: str, params: list[Any]) -> Iterator[str]:

@@ -47,6 +47,8 @@ def load_video(source: str, count: int, *, max_pixels: int) -> tuple[Video, tupl
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ImageError(f"There is no file {source!r}.", "Check the path.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{source!r} cannot be read: {reason}.", "Videos are read from files.") from None
