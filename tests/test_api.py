@@ -13,7 +13,7 @@ from PIL import Image
 
 import vipcli
 from tests import commands
-from vipcli.errors import ImageError, MarkError, UsageError
+from vipcli.errors import ImageError, MarkError, PromptError, UsageError
 from vipcli.pictures.images import load_picture
 
 SHAPES = str(Path(__file__).parent.parent / "samples" / "shapes.png")
@@ -192,3 +192,24 @@ def test_options_are_settings_and_are_checked(model: vipcli.Model) -> None:
         model.ask(SHAPES, tempreature=1)
     with pytest.raises(UsageError, match=r"^temperature is '99', but takes"):
         vipcli.load(temperature=99)
+
+
+def test_wrong_types_are_refused_in_a_sentence(model: vipcli.Model) -> None:
+    mask = np.ones((3, 3), bool)
+    for picture, question, marks, error, match in (
+        ([], "What?", (), UsageError, "no picture to ask about"),
+        (SHAPES, 5, (), PromptError, "A question is text, not int"),
+        (SHAPES, "What?", 5, MarkError, "int is not a mark"),
+        (SHAPES, "What?", [None], MarkError, "NoneType is not a mark"),
+        (SHAPES, "What?", mask, MarkError, r"array of 3 × 3, but the picture is 336 × 336"),
+    ):
+        with pytest.raises(error, match=match):
+            model.ask(picture, question, marks)  # type: ignore[arg-type]
+    for options in ({"device": "cuda"}, {"model": "vip-llava-7b"}, {"quantize": "4bit"}):
+        with pytest.raises(UsageError, match="belongs to the model"):
+            model.ask(SHAPES, QUESTION, BOX, **options)  # type: ignore[arg-type]
+    for together in (0, "8"):
+        with pytest.raises(UsageError, match="takes a whole number from 1"):
+            list(model.ask_many([], together=together))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="There is no setting 'explicit'"):
+        vipcli.load("bundled", explicit=frozenset())

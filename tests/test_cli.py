@@ -225,6 +225,7 @@ class TestDryRun:
         (["models", "info", ""], 2, "The checkpoint's name is empty."),
         (["models", "use", " "], 2, "The checkpoint's name is empty."),
         (["ask", "photo.png", "Q", "--save-marked", "-"], 2, "Standard output is for the answer."),
+        (["ask", "What is {1}?", "--box", "1,1,9,9"], 2, "The picture is missing before"),
         (["draw", "photo.png"], 2, "There is no output. Name a file"),
         (["draw", "photo.png", "-o", "-", "--json"], 2, "the picture or the JSON, not both"),
         (["draw", "photo.png", "-o", "photo.png"], 1, "is the picture that was read"),

@@ -208,6 +208,8 @@ class Model:
         self, tasks: Iterable[Task | Mapping[str, Any]], *, together: int = 8, **options: Any
     ) -> Iterator[Answer | Failure]:
         """Answer the tasks in order, `together` at a time; a task that fails yields a `Failure`."""
+        if not isinstance(together, int) or together < 1:
+            raise UsageError(f"together is {together!r}, but takes a whole number from 1.")
         from vipcli.asking.pipeline import build_request
         from vipcli.asking.records import Answer
         from vipcli.batch.answering import AdaptiveBatches
@@ -321,11 +323,19 @@ def draw(picture: PictureSource, marks: MarkLike | Sequence[MarkLike], **options
     return _load_marked([picture], marks, _with_options(None, options)).pixels
 
 
+_LOADED_WITH = frozenset(
+    {"model", "revision", "offline", "no_server", *(entry.name for entry in fields(Setup))}
+)
+"""Settings that cannot change from question to question."""
+
+
 def _with_options(settings: Settings | None, options: Mapping[str, Any]) -> Settings:
     """The settings with some values replaced, read and checked as on the command line."""
-    known = [entry.name for entry in fields(Settings) if entry.name != "given"]
+    known = [entry.name for entry in fields(Settings) if entry.name != "explicit"]
     if unknown := [name for name in options if name not in known]:
         raise UsageError(f"There is no setting {unknown[0]!r}. Known are {', '.join(known)}.")
+    if settings is not None and (fixed := [name for name in options if name in _LOADED_WITH]):
+        raise UsageError(f"The setting {fixed[0]} belongs to the model.", "Give it to vipcli.load.")
     if not options and settings is not None:
         return settings
     changes = config.settings(options)
@@ -335,7 +345,10 @@ def _with_options(settings: Settings | None, options: Mapping[str, Any]) -> Sett
 
 
 def _as_list(picture: PictureSource | Sequence[PictureSource]) -> list[PictureSource]:
-    return list(picture) if isinstance(picture, list | tuple) else [picture]  # type: ignore[list-item]
+    pictures: list[Any] = list(picture) if isinstance(picture, list | tuple) else [picture]
+    if not pictures:
+        raise UsageError("There is no picture to ask about.")
+    return pictures
 
 
 def _load_marked(

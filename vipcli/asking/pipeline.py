@@ -162,6 +162,8 @@ def prepare(
 
 def _question_text(question: str | None, marked: MarkedInput, form: PromptForm) -> str:
     """Fill in the user's question, or make one up."""
+    if question is not None and not isinstance(question, str):
+        raise PromptError(f"A question is text, not {type(question).__name__}.")
     if question is None:
         text = default_question(marked.marks, "video" if marked.video else len(marked.pictures))
     else:

@@ -182,7 +182,7 @@ def check_text(text: str, label: str, form: PromptForm) -> str:
         raise PromptError(f"The {label} has {len(text):,} characters. The limit is {LONGEST_TEXT:,}.")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _SURROGATES.search(text):
-        raise PromptError(f"The {what} cannot be read as text.", "Use UTF-8 here and in the locale (LANG).")
+        raise PromptError(f"The {label} cannot be read as text.", "Use UTF-8 here and in the locale (LANG).")
     if match := _CONTROL_CHARACTERS.search(text):
         raise PromptError(f"The {label} contains a control character (U+{ord(match[0]):04X}).", "Remove it.")
     forged = _CONTROL_WORDS.search(text) or (form.turn_markers and form.turn_markers.search(text))

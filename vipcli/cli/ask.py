@@ -123,6 +123,10 @@ def ask(
 def _check(image: str, question: str | None, outputs: Outputs) -> None:
     if outputs.save == "-":
         raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o -.")
+    if question is None and " " in image.strip() and not is_file(image) and "://" not in image:
+        raise UsageError(
+            f"The picture is missing before the question {image!r}: vipcli ask PICTURE QUESTION."
+        )
     if question is not None and not is_file(image) and is_file(question):
         raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vipcli import __version__
 from vipcli.checkpoints.catalog import KNOWN, PRECISIONS, KnownCheckpoint
 from vipcli.checkpoints.hub_cache import format_size
 from vipcli.engine.compat import quick_imports
@@ -70,6 +71,9 @@ def max_bits(known: KnownCheckpoint, memory: int, precisions: Sequence[int] = PR
 
 
 def _version(package: str) -> str | None:
+    # vipcli may run from its sources, without installed metadata.
+    if package == "vipcli":
+        return __version__
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -87,7 +87,12 @@ def mark_from_array(
 ) -> TypedMark:
     """Mark what is true, or not zero, in an array of the picture's height and width."""
     mask = np.asarray(array)
-    if mask.ndim != 2 or mask.dtype == object:
+    if mask.ndim == 0 or mask.dtype == object:
+        raise MarkError(
+            f"{type(array).__name__} is not a mark.",
+            "Give a mark's value, its text such as 'box 40,60,200,220', or a mask as an array.",
+        )
+    if mask.ndim != 2:
         raise MarkError(
             f"An array of shape {mask.shape} is not a mask.",
             "Give height × width, the same as the picture's.",
@@ -99,6 +104,7 @@ def mark_from_array(
         kind,
         f"array of {width} × {height}",
         polygons=trace(mask != 0),
+        size=(width, height),
         color=None if color is None else parse_color(color),
         picture=picture,
     )

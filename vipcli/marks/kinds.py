@@ -221,6 +221,8 @@ class TypedMark:
     color: Color | None = None
     picture: int | None = None
     """Which of several pictures it is for, from 1; None for the only one, or all frames of a video."""
+    size: tuple[int, int] | None = None
+    """Of a mask that came as an array: the width and height of the picture it is for."""
     span: float | None = None
     """Arrow at an annotated region: the shorter side of the region in pixels."""
 
@@ -230,6 +232,11 @@ class TypedMark:
         """The mark on a picture of this size; `trace` turns a mask image into polygons."""
         if self.file is not None:
             return _polygon_kind(self.kind)(color, trace(self.file))
+        if self.size not in (None, (width, height)):
+            raise MarkError(
+                f"The mask is an {self.text}, but the picture is {width} × {height}.",
+                "Give a mask of the picture's size.",
+            )
         if self.polygons:
             return _polygon_kind(self.kind)(color, self.polygons)
         xs = [length.on(width) for length in self.coordinates[::2]]
