@@ -308,8 +308,8 @@ def test_a_dry_run_as_json(here: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("--as", "circle"), 2, "--as is 'circle', but takes one of box, "),
-        (("--resume",), 2, "Name the file of rows with -o."),
-        (("--coco-out", "x.json"), 2, "Name the file of rows with -o."),
+        (("--resume",), 2, "Name the output file with -o."),
+        (("--coco-out", "x.json"), 2, "Name the output file with -o."),
         (
             ("-o", "rows.xlsx"),
             2,

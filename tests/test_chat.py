@@ -100,7 +100,7 @@ def test_a_script_ends_at_its_first_error() -> None:
     [
         ((), "Name a picture to talk about"),
         (("-",), "Standard input is used for questions"),
-        (("--resume", "--box", "1,1,9,9"), "Marks and frames go with a picture"),
+        (("--resume", "--box", "1,1,9,9"), "Marks and frames need a picture"),
         (("photo.png", "What is it?"), "Type questions once the conversation has started"),
         (("--resume",), "There is no conversation to resume. Start one: vipcli chat PICTURE"),
         (("nothing.png",), "nothing.png"),
