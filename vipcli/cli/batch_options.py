@@ -32,8 +32,8 @@ SOURCE_OPTIONS = options.OptionGroup(
             _option(
                 SOURCES,
                 metavar="TEXT",
-                help="What to ask. {1}, {2} … stand for the marks; {label}, {id} and {file} for the label, id "
-                "and file name of the item.",
+                help="What to ask. {1}, {2} … stand for the marks; {label}, {id} and {file} for the label, "
+                "id and file name of the item.",
             ),
         ],
         "images": Annotated[
