@@ -308,12 +308,12 @@ def test_a_dry_run_as_json(here: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("--as", "circle"), 2, "--as is 'circle', but takes one of box, "),
-        (("--resume",), 2, "Name the file of rows with -o."),
-        (("--coco-out", "x.json"), 2, "Name the file of rows with -o."),
+        (("--resume",), 2, "Name the output file with -o."),
+        (("--coco-out", "x.json"), 2, "Name the output file with -o."),
         (
             ("-o", "rows.xlsx"),
             2,
-            "The file name 'rows.xlsx' does not say how to write rows. Let it end in one of .jsonl, ",
+            "The file name 'rows.xlsx' has no supported ending. Use one of .jsonl, ",
         ),
         (("-o", "missing/rows.jsonl"), 1, "There is no folder 'missing'."),
         (("--images", "nowhere"), 2, "There is no folder 'nowhere'."),
@@ -325,7 +325,7 @@ def test_a_dry_run_as_json(here: Path) -> None:
         (
             ("--label", "cat", "--question", "What is the {label}?", "-o", "full.jsonl"),
             2,
-            "The file 'full.jsonl' already holds rows. Continue it with --resume, ",
+            "The file 'full.jsonl' already contains rows. Continue it with --resume, ",
         ),
     ],
 )

@@ -116,7 +116,7 @@ def test_an_unknown_shape_is_refused() -> None:
     command = [sys.executable, "-m", "vipcli", "bench", "someone/model", "--random-weights"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 2
-    assert "The shape of 'someone/model' is not known. Known shapes: vip-llava-7b" in ran.stderr
+    assert "'someone/model' is not a known checkpoint. The known ones are vip-llava-7b" in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -155,4 +155,4 @@ def test_an_empty_name_is_refused() -> None:
         command = [sys.executable, "-m", "vipcli", "bench", "", *more]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
         assert ran.returncode == 2
-        assert "is empty" in ran.stderr or "The shape of '' is not known" in ran.stderr
+        assert "is empty" in ran.stderr or "'' is not a known checkpoint" in ran.stderr

@@ -100,7 +100,7 @@ def test_a_script_ends_at_its_first_error() -> None:
     [
         ((), "Name a picture to talk about"),
         (("-",), "Standard input is used for questions"),
-        (("--resume", "--box", "1,1,9,9"), "Marks and frames go with a picture"),
+        (("--resume", "--box", "1,1,9,9"), "Marks and frames need a picture"),
         (("photo.png", "What is it?"), "Type questions once the conversation has started"),
         (("--resume",), "There is no conversation to resume. Start one: vipcli chat PICTURE"),
         (("nothing.png",), "nothing.png"),
@@ -151,11 +151,11 @@ def test_a_mark_changes_the_picture_and_keeps_the_turns(capsys: pytest.CaptureFi
     assert shown.out == "a\nb\nc\nd\n"
     assert shown.err.splitlines() == [
         "note: {1} within the red rectangle: box 10,10 50,50",
-        "note: The picture has changed, so the model looks at it again; the earlier turn stays.",
+        "note: The picture has changed, so the model looks at it again; the earlier turn is kept.",
         "note: Removed the red rectangle.",
-        "note: The picture has changed, so the model looks at it again; the 2 earlier turns stay.",
+        "note: The picture has changed, so the model looks at it again; the 2 earlier turns are kept.",
         "note: The picture is now other.png (120 × 90).",
-        "note: The picture has changed, so the model looks at it again; the 3 earlier turns stay.",
+        "note: The picture has changed, so the model looks at it again; the 3 earlier turns are kept.",
     ]
     assert [turn.phrases for turn in session.chat.turns] == [(), ("within the red rectangle",), (), ()]
 
@@ -179,7 +179,7 @@ def test_the_oldest_turns_of_a_full_conversation_are_dropped(capsys: pytest.Capt
     session = start(answerer=RoomForTwoTurns(*"abcdefg"))
     run(session, *(f"Question {number}?" for number in range(1, 8)))
     note = "note: The conversation is too long for the model, so the oldest 2 turns were dropped."
-    assert capsys.readouterr().err.splitlines() == [f"{note} The picture stays."] * 2
+    assert capsys.readouterr().err.splitlines() == [f"{note} The picture is kept."] * 2
     last = requests(session)[-1]
     assert len(session.chat.turns) == 7 and session.chat.dropped == 4
     assert last.past_turns[0].prompt.endswith("###Human: <image>\nQuestion 5?###Assistant:")

@@ -219,7 +219,7 @@ class TestDryRun:
         (["ask", "photo.png", "what", "is"], 2, "extra argument(s) (is). Put questions, and points"),
         (["ask", "What is this?", "photo.png"], 2, "The picture comes before the question"),
         (["ask", "photo.png", "--boxx", "1"], 2, "No such option: --boxx"),
-        (["ask", "photo.png", "--box"], 2, "The box has no place. Write it in pixels or percent"),
+        (["ask", "photo.png", "--box"], 2, "The box has no coordinates. Write them in pixels or percent"),
         (["asq"], 2, "No such command 'asq'. Did you mean 'ask'? See vipcli --help."),
         (["models", "info", "a", "b"], 2, "extra argument(s) (b). See vipcli models info --help."),
         (["models", "info", ""], 2, "The checkpoint's name is empty."),

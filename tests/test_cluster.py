@@ -253,7 +253,7 @@ def test_more_workers_than_cpus(
 ) -> None:
     ran = run_batch(folder_with_rows, "tasks.jsonl", "--on", "ray", "--workers", "3", address=cluster.address)
     assert ran == Ran(
-        2, "", f"error: Each worker needs a CPU, and the cluster has {NODES}. Lower --workers.\n"
+        2, "", f"error: Each worker needs a CPU, but the cluster has only {NODES}. Lower --workers.\n"
     )
     assert capfd.readouterr() == ("", "")
 

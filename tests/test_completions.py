@@ -341,7 +341,7 @@ def test_a_refusal_names_the_values_that_are_allowed() -> None:
 
 @pytest.mark.parametrize("name", ["other", "vip-llava-7b", "Bundled", "bundled ", ""])
 def test_another_model_is_refused(name: str) -> None:
-    with pytest.raises(UnknownModelError, match="This server holds bundled") as caught:
+    with pytest.raises(UnknownModelError, match="This server has bundled") as caught:
         read(body() | {"model": name})
     error = openai_api.error_body(caught.value)["error"]
     assert (error["code"], error["param"]) == ("model_not_found", "model")
@@ -393,22 +393,22 @@ HUGE = json.dumps(body()).replace('"bundled"', '"bundled", "seed": ' + "1" * 5_0
         (b"[1]", UsageError, "cannot be read: input should be an object"),
         (HUGE, UsageError, "number out of range"),
         (b'{"model": "\\ud800"}', UsageError, "cannot be read"),
-        ({}, UsageError, "wrong at 'model': field required"),
-        (body(model="bundled" * 201), UsageError, "wrong at 'model'"),
-        (body() | {"model": None}, UsageError, "wrong at 'model': input should be a valid string"),
+        ({}, UsageError, "invalid at 'model': field required"),
+        (body(model="bundled" * 201), UsageError, "invalid at 'model'"),
+        (body() | {"model": None}, UsageError, "invalid at 'model': input should be a valid string"),
         (body() | {"messages": []}, UsageError, "last message must be from the user"),
-        (body() | {"messages": {}}, UsageError, "wrong at 'messages': input should be a valid array"),
-        (body(assistant("no")), UsageError, "must follow a message of the user"),
+        (body() | {"messages": {}}, UsageError, "invalid at 'messages': input should be a valid array"),
+        (body(assistant("no")), UsageError, "must follow a user message"),
         (body(user(picture(), "a"), assistant("b")), UsageError, "last message must be from the user"),
         (body(user(picture(), "a"), assistant("b"), assistant("c"), user("d")), UsageError, "must follow"),
         (body({"role": "tool", "content": "x", "tool_call_id": "y"}), UsageError, "have the role 'tool'"),
         (body({"role": "user"}), UsageError, "'user' has no content"),
         (body({"role": "user", "content": []}), UsageError, "'user' has no content"),
-        (body({"role": "user", "content": 5}), UsageError, "wrong at 'messages.0.content.text'"),
+        (body({"role": "user", "content": 5}), UsageError, "invalid at 'messages.0.content.text'"),
         (body(user(picture(), {"type": "text"})), UsageError, "has the type 'text', or lacks"),
         (body(user({"type": "input_audio"})), UsageError, "has the type 'input_audio'"),
         (body(user({"type": "image_url", "image_url": "x"})), UsageError, "content.parts.0.image_url"),
-        (body({"role": "system", "content": [picture()]}), UsageError, "'system' cannot hold pictures"),
+        (body({"role": "system", "content": [picture()]}), UsageError, "'system' cannot contain pictures"),
         (
             body({**assistant("x"), "tool_calls": [{}]}),
             UsageError,
@@ -416,7 +416,7 @@ HUGE = json.dumps(body()).replace('"bundled"', '"bundled", "seed": ' + "1" * 5_0
         ),
         (body(user("What?")), UsageError, "no picture in the messages"),
         (body(user("", picture())), PromptError, "question is empty"),
-        (body(user("x" * 60_000, picture(), "x" * 60_000)), PromptError, "have 120,000 characters together"),
+        (body(user("x" * 60_000, picture(), "x" * 60_000)), PromptError, "have 120,000 characters in total"),
         (body(user("What is {1}?", picture())), PromptError, "mark {1}, but there are no marks"),
         (body(user("a <image>", picture())), PromptError, "'<image>'"),
         (body(user("a\0", picture())), PromptError, "control character"),
@@ -443,11 +443,11 @@ HUGE = json.dumps(body()).replace('"bundled"', '"bundled", "seed": ' + "1" * 5_0
         (body(max_completion_tokens=1001), ConfigError, "max_completion_tokens is '1001'"),
         (body(fit="squeeze"), ConfigError, "fit is 'squeeze', but takes one of auto, pad, crop, stretch"),
         (body(prompt_form="x"), ConfigError, "prompt_form is 'x', but takes one of auto, human"),
-        (body(stop=["a"] * 5), UsageError, "5 stop texts. At most 4"),
+        (body(stop=["a"] * 5), UsageError, "5 stop sequences. At most 4"),
         (body(stop=""), UsageError, "1 to 100 characters"),
-        (body(stop=3), UsageError, "wrong at 'stop"),
-        (body(stream="yes"), UsageError, "wrong at 'stream'"),
-        (body(stream_options=[]), UsageError, "wrong at 'stream_options'"),
+        (body(stop=3), UsageError, "invalid at 'stop"),
+        (body(stream="yes"), UsageError, "invalid at 'stream'"),
+        (body(stream_options=[]), UsageError, "invalid at 'stream_options'"),
     ],
 )
 def test_an_error_says_what_is_wrong_with_a_request(
@@ -462,7 +462,7 @@ def test_an_error_says_what_is_wrong_with_a_request(
 @pytest.mark.parametrize(
     ("region", "error", "reason"),
     [
-        ({}, MarkError, "Region 1 must have exactly one kind and one place"),
+        ({}, MarkError, "Region 1 must have exactly one kind, with coordinates"),
         ({"kind": "box"}, MarkError, "exactly one kind"),
         ({"at": "1,2,3,4"}, MarkError, "exactly one kind"),
         ({"kind": "blob", "at": "1,2,3,4"}, MarkError, "The kinds are box, ellipse"),
@@ -475,19 +475,19 @@ def test_an_error_says_what_is_wrong_with_a_request(
         ({"box": "1,2,3,4", "color": "reddish"}, ColorError, "no color 'reddish'"),
         ({"box": "1,2,3,4", "color": "red:1"}, ColorError, "no color"),
         ({"box": "1,2,3,4", "image": 2}, MarkError, "there is only one picture"),
-        ({"box": "1,2,3,4", "image": 0}, UsageError, "wrong at 'regions.0.image'"),
-        ({"box": "1,2,3,4", "image": 10**30}, UsageError, "wrong at 'regions.0.image'"),
+        ({"box": "1,2,3,4", "image": 0}, UsageError, "invalid at 'regions.0.image'"),
+        ({"box": "1,2,3,4", "image": 10**30}, UsageError, "invalid at 'regions.0.image'"),
         ({"box": [1, 2, 3]}, MarkError, "has 3 numbers"),
         ({"box": []}, MarkError, "Cannot read the box"),
-        ({"box": [1, 2, 3, [4]]}, UsageError, "wrong at 'regions.0.box.parts.3"),
+        ({"box": [1, 2, 3, [4]]}, UsageError, "invalid at 'regions.0.box.parts.3"),
         ({"box": [1, 2, 3, 1e300]}, MarkError, "Cannot read the box"),
-        ({"box": [1, 2, 3, float("inf")]}, UsageError, "wrong at 'regions.0.box.parts.3"),
-        ({"box": {"x": 1}}, UsageError, "wrong at 'regions.0.box"),
+        ({"box": [1, 2, 3, float("inf")]}, UsageError, "invalid at 'regions.0.box.parts.3"),
+        ({"box": {"x": 1}}, UsageError, "invalid at 'regions.0.box"),
         ({"box": [900, 900, 990, 990]}, MarkError, "lies outside the picture"),
-        ({"mask": "/etc/passwd"}, MarkError, "reads no files"),
-        ({"mask": "1:mask.png:red"}, MarkError, "reads no files"),
-        ({"kind": "contour", "at": ["mask.png"]}, MarkError, "reads no files"),
-        ({"scribble": [1] * 20_002}, UsageError, "wrong at 'regions.0.scribble.parts'"),
+        ({"mask": "/etc/passwd"}, MarkError, "does not read files"),
+        ({"mask": "1:mask.png:red"}, MarkError, "does not read files"),
+        ({"kind": "contour", "at": ["mask.png"]}, MarkError, "does not read files"),
+        ({"scribble": [1] * 20_002}, UsageError, "invalid at 'regions.0.scribble.parts'"),
     ],
 )
 def test_an_error_says_what_is_wrong_with_a_region(
@@ -501,17 +501,17 @@ def test_an_error_says_what_is_wrong_with_a_region(
 def test_no_file_is_opened_for_a_region(tmp_path: Path) -> None:
     mask = tmp_path / "mask.png"
     Image.new("L", (60, 40), 255).save(mask)
-    with pytest.raises(MarkError, match="reads no files"):
+    with pytest.raises(MarkError, match="does not read files"):
         read(body(regions=[{"mask": str(mask)}]))
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("https://example.org/dog.png", "is only an address, and this server downloads nothing"),
-        ("file:///etc/passwd", "is only an address"),
-        ("/etc/passwd", "is only an address"),
-        ("", "is only an address"),
+        ("https://example.org/dog.png", "is not a data URL, and this server does not download pictures"),
+        ("file:///etc/passwd", "is not a data URL"),
+        ("/etc/passwd", "is not a data URL"),
+        ("", "is not a data URL"),
         ("data:", "does not start with"),
         ("data:image/png", "does not start with"),
         ("data:image/png,abcd", "does not start with"),
@@ -534,9 +534,9 @@ def test_anything_but_a_picture_is_refused(url: str, reason: str) -> None:
 def test_pictures_are_limited_together() -> None:
     large = picture(png(width=100, height=100))
     assert len(read(body(user("What?", large, large)), 20_000).request.images) == 2
-    with pytest.raises(ImageError, match="padded to squares, have more than 20,000 pixels together"):
+    with pytest.raises(ImageError, match="padded to squares, have more than 20,000 pixels in total"):
         read(body(user("What?", large, large, large)), 20_000)
-    with pytest.raises(ImageError, match="The pictures have more than 20,000 pixels together"):
+    with pytest.raises(ImageError, match="The pictures have more than 20,000 pixels in total"):
         read(body(user("What?", large, large, large), fit="crop"), 20_000)
     with pytest.raises(UsageError, match=r"33 pictures\. At most 32"):
         read(body(user("What?", *[picture()] * 33)))
@@ -856,7 +856,7 @@ def test_the_clients_stream_helper_works(client: openai.OpenAI, server: FakeServ
 
 
 def test_the_client_raises_the_error_of_the_server(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="downloads nothing") as caught:
+    with pytest.raises(openai.BadRequestError, match="does not download pictures") as caught:
         client.chat.completions.create(
             model="bundled",
             messages=[user("Who?", picture("https://example.org/dog.png"))],  # type: ignore[list-item]

@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from vipcli.cli.app import app
 from vipcli.cli.groups import CHECKED_VERSIONS, LazyGroup, MarkingCommand, command
-from vipcli.cli.options import MARKS, Marks, expanded
+from vipcli.cli.options import MARKS, Marks, expand_groups
 
 
 def test_this_version_was_checked() -> None:
@@ -37,7 +37,7 @@ def test_the_order_of_options_and_their_headings_are_kept() -> None:
     def look(*, marks: Marks) -> None:
         seen.extend(mark.kind for mark in marks)
 
-    drawing = command(expanded(look), marks=True)
+    drawing = command(expand_groups(look), marks=True)
     drawing.main(["--point", "1,1", "--box", "1,1,9,9", "--point", "2,2"], standalone_mode=False)
     assert seen == ["point", "box", "point"]
     context = drawing.make_context("look", [])

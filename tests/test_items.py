@@ -147,7 +147,7 @@ def test_the_marks_of_a_task(photos: Path, row: object, marks: list[tuple[str, s
         ('{"image": ""}', "names no picture"),
         ('{"image": 5}', "names no picture"),
         ('{"images": ["a.png", 5]}', "names no picture"),
-        ('{"image": "b.jpg", "question": 5}', "question of this task is not text"),
+        ('{"image": "b.jpg", "question": 5}', "question of this task is not a string"),
         ('{"image": "b.jpg", "box": "1,2"}', "The box"),
         ('{"image": "b.jpg", "box": [1, 2, 3, true]}', "numbers"),
         ('{"image": "b.jpg", "box": {"x": 1}}', "box"),
@@ -280,7 +280,7 @@ def test_region_labels_in_a_benchmark_question_become_marks(monkeypatch: pytest.
 
 
 def encoded(item: Item) -> bytes:
-    """The fields of an item as they are written to a file of rows."""
+    """The fields of an item as they are written to a row file."""
     row = {
         "id": item.id,
         "extra": item.extra,

@@ -384,7 +384,7 @@ def test_both_stages_of_onevision_describe_their_training() -> None:
 
 def test_a_default_that_an_environment_variable_overrides_gets_a_note(machine: Machine, tiny: Path) -> None:
     shown = machine("models", "use", "bundled", VIPCLI_MODEL="vip-llava-7b").stderr
-    assert "note: VIPCLI_MODEL is set to vip-llava-7b, which wins until it is unset.\n" in shown
+    assert "note: VIPCLI_MODEL is set to vip-llava-7b, which takes precedence until it is unset.\n" in shown
     settings = machine.home / "config.toml"
     machine("models", "use", os.path.relpath(tiny))
     assert Path(settings.read_text().split('"')[1]).is_absolute()

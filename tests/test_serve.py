@@ -302,7 +302,7 @@ def test_a_server_reports_that_its_model_process_was_killed() -> None:
         _, errors = server.process.communicate(timeout=20)
         assert server.process.returncode == 1
         assert errors.splitlines()[-1] == (
-            "error: The process that held the model was killed (-9). Start it again with vipcli serve."
+            "error: The model process ended unexpectedly (-9). Start it again with vipcli serve."
         )
 
 
@@ -416,7 +416,7 @@ def test_an_answer_continues_when_its_server_dies(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         rest, errors = asking.communicate(timeout=60)
     assert asking.returncode == 0
-    assert errors == "note: The server is gone, so the model is loaded here.\n"
+    assert errors == "note: The server is gone, so the model is loaded in this process.\n"
     assert start + rest == alone.stdout
 
 
@@ -466,9 +466,9 @@ def test_the_openai_client_gets_an_answer(client: openai.OpenAI) -> None:
     assert answer.usage is not None and answer.usage.total_tokens > answer.usage.completion_tokens > 0
     assert [model.id for model in client.models.list()] == ["bundled"]
     assert client.models.retrieve("bundled").id == "bundled"
-    with pytest.raises(openai.NotFoundError, match="This server holds bundled"):
+    with pytest.raises(openai.NotFoundError, match="This server has bundled"):
         client.models.retrieve("other")
-    with pytest.raises(openai.NotFoundError, match="This server holds bundled"):
+    with pytest.raises(openai.NotFoundError, match="This server has bundled"):
         client.chat.completions.create(model="other", messages=messages("Q"))
 
 
@@ -732,7 +732,7 @@ def test_the_fallback_continues_an_answer_that_the_server_began() -> None:
         fallback = Fallback(DyingServer(), partial(ScriptedAnswerer, local, "more"), notes.append)
         assert fallback.answer(request, pieces.append).text == local
         assert "".join(pieces) == expected
-        assert notes == ["The server is gone, so the model is loaded here."]
+        assert notes == ["The server is gone, so the model is loaded in this process."]
         assert fallback.answer(request, pieces.append).text == "more"
         assert len(notes) == 1
 

@@ -32,17 +32,17 @@ MarkLike = TypedMark | str | Any
 
 
 class Events:
-    """What a front end may show while a model is downloaded and loaded. By default, nothing."""
+    """Hooks for a front end to show downloads, loading and notes. By default, they do nothing."""
 
     def fetching(self, name: str, size: int) -> None:
         """A download of `size` bytes begins."""
 
-    def loading(self, name: str) -> AbstractContextManager[None]:
-        """A context for the time that loading takes."""
+    def loading(self, text: str) -> AbstractContextManager[None]:
+        """A context manager that is entered while a model loads; `text` says which."""
         return nullcontext()
 
     def note(self, text: str) -> None:
-        """Something worth knowing, but no error."""
+        """Something worth knowing that is not an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Failure:
 
 
 class Model:
-    """A checkpoint that answers questions about marked pictures; it is loaded when the first one is asked.
+    """A checkpoint that answers questions about marked pictures, loaded on the first question.
 
     Not thread-safe: use it from one thread at a time.
     """
@@ -78,7 +78,7 @@ class Model:
         self.setup = Setup.of(settings)
         self._events = events or Events()
         self._resident = resident
-        """Whether it will answer so often that compiling its steps pays off."""
+        """Whether the model will answer enough questions for compiling it to pay off."""
 
     # ---------------------------------------------------------------------- the checkpoint
 
@@ -123,7 +123,7 @@ class Model:
             return LocalModel(self.checkpoint, self.setup, resident=self._resident)
 
     def connect(self, server: ServerInfo | None) -> Answerer:
-        """The model of the running server, or else one in this process."""
+        """The running server's model, or one loaded in this process."""
         if server is None:
             return self.local()
         from vipcli.serving.client import Fallback, RemoteModel
@@ -143,7 +143,7 @@ class Model:
 
     @cached_property
     def answerer(self) -> Answerer:
-        """What answers the questions, loaded on first use."""
+        """The running server's model or one in this process, connected or loaded on first use."""
         return self.connect(self.server(self.checkpoint))
 
     # ---------------------------------------------------------------------- asking
@@ -197,7 +197,7 @@ class Model:
         marks: MarkLike | Sequence[MarkLike] = (),
         **options: Any,
     ) -> Stream:
-        """Like `ask`, but yields the answer piece by piece."""
+        """Like `ask`, but yield the answer piece by piece."""
         return Stream(
             lambda on_text, halted: self.ask(
                 picture, question, marks, on_text=on_text, halted=halted, **options
@@ -261,7 +261,9 @@ class Model:
 
         settings = _with_options(self.settings, options)
         marked = _load_marked(_as_list(picture), marks, settings, frames)
-        subject = Subject(tuple(shown.picture for shown in marked.pictures), marked.typed, marked.video)
+        subject = Subject(
+            tuple(marked_picture.picture for marked_picture in marked.pictures), marked.typed, marked.video
+        )
         return Conversation(self.answerer, self.checkpoint, subject, ChatSettings.of(settings))
 
 
@@ -277,11 +279,11 @@ class Stream:
         import threading
 
         pieces: queue.Queue[str | BaseException | None] = queue.Queue()
-        left = threading.Event()
+        abandoned = threading.Event()
 
         def work() -> None:
             try:
-                self._answer = self._ask(pieces.put, left.is_set)
+                self._answer = self._ask(pieces.put, abandoned.is_set)
                 pieces.put(None)
             except BaseException as error:
                 pieces.put(error)
@@ -295,7 +297,7 @@ class Stream:
                 yield piece
         finally:
             # Leaving the loop early stops the model.
-            left.set()
+            abandoned.set()
             worker.join()
 
     @property
@@ -333,7 +335,7 @@ def _with_options(settings: Settings | None, options: Mapping[str, Any]) -> Sett
     """The settings with some values replaced, read and checked as on the command line."""
     known = [entry.name for entry in fields(Settings) if entry.name != "explicit"]
     if unknown := [name for name in options if name not in known]:
-        raise UsageError(f"There is no setting {unknown[0]!r}. Known are {', '.join(known)}.")
+        raise UsageError(f"There is no setting {unknown[0]!r}. The settings are {', '.join(known)}.")
     if settings is not None and (fixed := [name for name in options if name in _LOADED_WITH]):
         raise UsageError(f"The setting {fixed[0]} belongs to the model.", "Give it to vipcli.load.")
     if not options and settings is not None:
@@ -370,7 +372,7 @@ def _load_marked(
 
 
 def _typed_marks(marks: MarkLike | Sequence[MarkLike]) -> Iterator[TypedMark]:
-    """Convert any form that a mark may have in Python into typed marks."""
+    """Convert every Python form of a mark to typed marks."""
     if isinstance(marks, TypedMark):
         yield marks
     elif isinstance(marks, str):
@@ -379,15 +381,15 @@ def _typed_marks(marks: MarkLike | Sequence[MarkLike]) -> Iterator[TypedMark]:
         for mark in marks:
             yield from _typed_marks(mark)
     elif hasattr(marks, "xyxy"):
-        yield from _marks_of_detections(marks)
+        yield from _detection_marks(marks)
     else:
         from vipcli.marks.drawing import mark_from_array
 
         yield mark_from_array(marks)
 
 
-def _marks_of_detections(detections: Any) -> Iterator[TypedMark]:
-    """A mask for each detection that has one, else a box."""
+def _detection_marks(detections: Any) -> Iterator[TypedMark]:
+    """Convert detections to masks, or to boxes if there are no masks."""
     from vipcli.marks.drawing import mark_from_array
 
     if getattr(detections, "mask", None) is not None:

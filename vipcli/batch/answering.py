@@ -19,9 +19,9 @@ from vipcli.errors import Message, ModelError, OutOfMemoryError, Spelling, Vipcl
 from vipcli.pictures.images import without_password
 
 _GROW_AFTER = 16
-"""After so many successful batches, a batch size that was once too large is tried again."""
+"""After this many successful batches, a batch size that was once too large is tried again."""
 _MAX_MODEL_FAILURES = 8
-"""If the model itself fails so often in a row, the next picture will not change that."""
+"""If the model itself fails this many times in a row, the next picture will not change that."""
 
 
 class AdaptiveBatches:
@@ -35,7 +35,7 @@ class AdaptiveBatches:
 
     @cached_property
     def answerer(self) -> BatchAnswerer:
-        """The model, loaded on first use: a finished batch needs none."""
+        """The model, loaded on first use: a batch that is already complete does not need it."""
         return self._load()
 
     def replies(self, requests: Sequence[Request]) -> list[Reply | VipcliError]:
@@ -57,10 +57,12 @@ class AdaptiveBatches:
             self._size, self._successes = max(len(requests) // 2, 1), 0
         # A long batch must not end because of one question, whatever goes wrong.
         except Exception as error:
-            # One request may have failed the whole batch, so ask each alone.
+            # One bad request may have made the whole batch fail, so ask each alone.
             if len(requests) > 1:
                 return [reply for request in requests for reply in self._answer_batch([request])]
-            return [self._count_failure(error if isinstance(error, VipcliError) else _unexpected(error))]
+            return [
+                self._count_failure(error if isinstance(error, VipcliError) else _unexpected_error(error))
+            ]
         else:
             self._failures = 0
             self._count_success()
@@ -69,7 +71,7 @@ class AdaptiveBatches:
         return [*self._answer_batch(requests[:half]), *self._answer_batch(requests[half:])]
 
     def _count_success(self) -> None:
-        """Double the batch size, up to the one asked for, after enough successes."""
+        """Double the batch size, up to the configured size, after enough successes."""
         self._successes += 1
         if self._size < self._max_size and self._successes >= _GROW_AFTER:
             self._size, self._successes = min(self._size * 2, self._max_size), 0
@@ -106,33 +108,33 @@ class RowBuilder:
         if prepared.question is None or not isinstance(reply, Reply):
             fault = reply.message if isinstance(reply, VipcliError) else prepared.fault
             error = None if fault is None else fault.spelled(spelling)
-            return {**_head(prepared), "answer": None, "error": error, IDENTITY: prepared.identity}
+            return {**_common_fields(prepared), "answer": None, "error": error, IDENTITY: prepared.identity}
         answer = Answer(prepared.question, reply, self._config.sampling)
         record = records.record(answer)
-        record["notes"] = _spelled((*prepared.question.notes, *records.doubts(answer)), spelling)
+        record["notes"] = _spell_notes((*prepared.question.notes, *records.doubts(answer)), spelling)
         # Without timings, two runs write the same rows.
         del record["seconds"]
         if record["probability"] is not None:
             # Further digits depend on what else is in the batch.
             record["probability"] = round(record["probability"], 4)
-        return {**_head(prepared), **record, "error": None, IDENTITY: prepared.identity}
+        return {**_common_fields(prepared), **record, "error": None, IDENTITY: prepared.identity}
 
 
 def row_without_answer(prepared: PreparedItem, spelling: Spelling) -> Row:
     """The part of a row that needs no model."""
-    head = _head(prepared)
+    common = _common_fields(prepared)
     if prepared.question is None:
-        return {**head, "error": None if prepared.fault is None else prepared.fault.spelled(spelling)}
+        return {**common, "error": None if prepared.fault is None else prepared.fault.spelled(spelling)}
     return {
-        **head,
+        **common,
         "prompt": prepared.question.prompt,
         **records.describe_question(prepared.question),
-        "notes": _spelled(prepared.question.notes, spelling),
+        "notes": _spell_notes(prepared.question.notes, spelling),
         "error": None,
     }
 
 
-def _head(prepared: PreparedItem) -> Row:
+def _common_fields(prepared: PreparedItem) -> Row:
     item = prepared.item
     return {
         "id": item.id,
@@ -145,18 +147,18 @@ def _head(prepared: PreparedItem) -> Row:
     }
 
 
-def _spelled(notes: Iterable[Message], spelling: Spelling) -> list[str]:
+def _spell_notes(notes: Iterable[Message], spelling: Spelling) -> list[str]:
     return [note.spelled(spelling) for note in notes]
 
 
-def _unexpected(error: Exception) -> ModelError:
+def _unexpected_error(error: Exception) -> ModelError:
     return ModelError(f"The model failed ({type(error).__name__}: {first_line(error)}).")
 
 
 def _length_key(prepared: PreparedItem) -> tuple[int, int, int]:
-    """A sort key that puts prompts of about the same number of tokens, pictures included, together."""
+    """A sort key that groups prompts with about the same number of tokens, including pictures."""
     assert prepared.question is not None
-    pictures = [shown.picture for shown in prepared.question.marked.pictures]
+    pictures = [marked_picture.picture for marked_picture in prepared.question.marked.pictures]
     # Larger pictures take more tokens only for models that cut them into tiles.
     pixels = max(picture.width * picture.height for picture in pictures)
     is_tiled = prepared.question.form.name == "template"
@@ -242,7 +244,7 @@ def write_results(
     on_rows: Callable[[Sequence[Row]], None],
     earlier_errors: Container[int] = frozenset(),
 ) -> None:
-    """Write rows as they come, count them, and report them once they are safe.
+    """Write rows as they arrive, count them, and report them once they are on disk.
 
     `earlier_errors` are the offsets of earlier rows that are errors.
     """

@@ -13,7 +13,7 @@ from vipcli.files import replace_file
 
 
 def load_coco(source: Path) -> dict[str, Any]:
-    """The content of a COCO file, checked as far as answers need it."""
+    """The content of a COCO file, checked enough for adding answers."""
     try:
         content = json.loads(source.read_bytes())
         if any(not isinstance(entry, dict) or "id" not in entry for entry in content["annotations"]):

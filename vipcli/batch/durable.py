@@ -30,7 +30,7 @@ def sync(file: IO[bytes]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk, so that a new or renamed file is found again."""
+    """Flush the entries of a folder to the disk, so that a new or renamed file survives a crash."""
     # Not all file systems support it, and the folder may be unreadable.
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -53,7 +53,7 @@ def temporary_beside(target: Path) -> Iterator[Path]:
 
 
 def replace_durably(temporary: Path, target: Path) -> None:
-    """Rename a complete, synced file to the target, whose permissions it takes."""
+    """Rename a complete, synced file to the target, keeping the permissions of the target."""
     if target.exists():
         temporary.chmod(stat.S_IMODE(target.stat().st_mode))
     temporary.replace(target)
@@ -61,6 +61,6 @@ def replace_durably(temporary: Path, target: Path) -> None:
 
 
 def write_error(error: OSError | ValueError, name: str, path: Path) -> OutputError:
-    """The error of a file that could not be written; `name` is how messages quote it."""
+    """The error for a file that could not be written; messages call it `name`."""
     sentence = write_failure(error, f"the file {name}", path)
     return OutputError(sentence[:1].upper() + sentence[1:])

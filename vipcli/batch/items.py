@@ -23,7 +23,7 @@ class Item:
 
     id: str
     images: tuple[str, ...] = ()
-    """Paths or addresses; several belong to one question."""
+    """Paths or URLs; several belong to one question."""
     question: str | None = None
     regions: tuple[Region, ...] = ()
     """Annotated regions, drawn before `marks`."""
@@ -39,11 +39,11 @@ class ItemOptions:
     """Options that apply to every item."""
 
     question: str | None = None
-    """May hold `{label}`, `{id}` and `{file}`; a task's own question takes precedence."""
+    """May contain `{label}`, `{id}` and `{file}`; a task's own question takes precedence."""
     marks: tuple[TypedMark, ...] = ()
     """Drawn on every picture, after the item's own marks."""
     image_folder: Path | None = None
-    """The folder of the pictures that a task or annotation file names."""
+    """The folder of the pictures named in a task or annotation file."""
     form: str | None = None
     """Format of the annotations, or PHOTOS; None to detect it."""
     joint: bool = False
@@ -79,7 +79,7 @@ def item_for(image: str, options: ItemOptions) -> Item:
 
 
 def public_name(image: str) -> str:
-    """The name of a picture in rows and questions: an address without its password."""
+    """The name of a picture in rows and questions: a URL without its password."""
     if "://" not in image:
         return image
     from vipcli.pictures.images import without_password
@@ -108,17 +108,17 @@ def fill_placeholders(item: Item) -> Item:
 
 
 def _file_name(image: str) -> str:
-    _, is_address, rest = image.partition("://")
-    if not is_address:
+    _, is_url, rest = image.partition("://")
+    if not is_url:
         return Path(image).name
     _, _, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     return PurePosixPath(path).name
 
 
 def locate_image(name: str, options: ItemOptions, folder: Path | None) -> str:
-    """The path of a picture that a file in `folder` names.
+    """The path of a picture that is named in a file in `folder`.
 
-    It is taken from the image folder if there is one, else from the folder of the file, else from the
+    It is looked up in the image folder if there is one, or else in the folder of the file, or else in the
     current folder.
     """
     if "://" in name or Path(name).is_absolute():

@@ -1,4 +1,4 @@
-"""Run a batch: answer the items that have no row yet, and write each row before it counts."""
+"""Run a batch: answer the items that have no row yet, and count each row once it is on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vipcli.batch.items import ItemStream
 from vipcli.batch.parquet import write_parquet
 from vipcli.batch.prefetch import EarlierRows, prepared_windows
 from vipcli.batch.preparing import BatchConfig, ItemPreparer
-from vipcli.batch.row_file import RowFile, holds_rows_error
+from vipcli.batch.row_file import RowFile, already_has_rows_error
 from vipcli.batch.row_formats import row_format_for
 from vipcli.batch.rows import IDENTITY, Row
 from vipcli.errors import Message, OutputError, UsageError, VipcliError
@@ -36,21 +36,21 @@ Backend = Callable[[ItemStream, EarlierRows, Stop], ResultWindows]
 
 
 class BatchEvents:
-    """What a front end may show while a batch runs. These methods show nothing."""
+    """Hooks for a front end to show the progress of a batch. By default, they do nothing."""
 
     def running(self, total: int | None) -> AbstractContextManager[Stop]:
-        """Items are answered for as long as the context lasts; what it yields can stop that early."""
+        """A context manager around the whole run; it yields a function that can stop the run early."""
         return nullcontext(lambda: False)
 
     def rows_written(self, rows: Sequence[Row], tally: Tally) -> None:
-        """New rows are safe; the tally includes them."""
+        """New rows are on disk; the tally includes them."""
 
     def note(self, message: Message) -> None:
-        """Something worth knowing that ends nothing."""
+        """Something worth knowing that is not an error."""
 
 
 def local_backend(config: BatchConfig, load: Callable[[], BatchAnswerer]) -> Backend:
-    """Work in this process, with a model that is loaded when the first question is ready."""
+    """Run in this process, with a model that is loaded when the first question is ready."""
 
     def results(stream: ItemStream, earlier: EarlierRows, stop: Stop) -> ResultWindows:
         windows = prepared_windows(stream.items, ItemPreparer(config), config, earlier, stop)
@@ -70,7 +70,7 @@ class Outcome:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The figures for scripts."""
+        """The counts, as JSON for scripts."""
         return {
             "answered": self.tally.answered,
             "failed": self.tally.failed,
@@ -83,7 +83,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RowTarget:
-    """The file of rows, and the files made from it at the end."""
+    """The row file, and the files made from it at the end."""
 
     path: Path
     resume: bool = False
@@ -103,11 +103,11 @@ class RowTarget:
         return self.path.suffix.lower() == ".parquet"
 
     def check(self) -> None:
-        """Find mistakes now that would otherwise end the batch after all the work."""
+        """Catch mistakes that would otherwise end the batch after all the work."""
         row_format_for(self.row_path, ())
         _require_folder(self.path)
         if not self.resume and any(_has_content(path) for path in (self.path, self.row_path)):
-            raise holds_rows_error(repr(str(self.path)))
+            raise already_has_rows_error(repr(str(self.path)))
         if self._is_parquet:
             self._check_parquet()
         if self.coco is not None:
@@ -164,7 +164,7 @@ def run_to_file(stream: ItemStream, target: RowTarget, backend: Backend, events:
 
 
 def _load_earlier_rows(file: RowFile, *, retry_failed: bool) -> tuple[EarlierRows, set[int]]:
-    """The rows that items may take, and the offsets of those among them that are errors."""
+    """The rows that can be reused, and the offsets of those among them that are errors."""
     errors: list[tuple[int, str, str]] = []
 
     def rows() -> Iterator[tuple[int, str, str]]:

@@ -12,24 +12,26 @@ from vipcli.errors import OutputError
 from vipcli.pictures.images import save_picture
 
 _MAX_NAME_BYTES = 200
-"""Most file systems allow names of 255 bytes, of which the suffix needs some."""
+"""Most file systems allow names of 255 bytes; the suffix needs some of them."""
 
 
 def save(folder: Path, item: Item, marked: MarkedInput) -> None:
     """Write the marked pictures of an item."""
-    for shown, target in zip(marked.pictures, paths(folder, item, len(marked.pictures)), strict=True):
+    for marked_picture, target in zip(
+        marked.pictures, paths(folder, item, len(marked.pictures)), strict=True
+    ):
         parent = target.parent
         if any(parent.resolve() == Path(name).parent.resolve() for name in item.images):
             # The next batch would ask about the marked pictures too.
             raise OutputError(
-                f"The folder {str(parent)!r} holds the original pictures.",
+                f"The folder {str(parent)!r} contains the original pictures.",
                 "Choose another folder for {save_marked}.",
             )
         try:
             parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"The folder {str(parent)!r} cannot be created: {error.strerror}.") from error
-        save_picture(shown.pixels, target, sources=item.images)
+        save_picture(marked_picture.pixels, target, sources=item.images)
 
 
 def paths(folder: Path, item: Item, count: int) -> list[Path]:

@@ -12,12 +12,12 @@ from vipcli.batch import durable
 from vipcli.batch.rows import COLUMNS, Row, cell_text, extra_column_titles, flatten
 
 _NUMBER_TYPES = {"probability": "float64", "width": "int64", "height": "int64"}
-"""Arrow types of the columns that hold numbers; all others hold text."""
+"""Arrow types of the number columns; all others are text."""
 _ROWS_PER_GROUP = 10_000
 
 
 def write_parquet(rows: Iterable[Row], extra_columns: Sequence[str], target: Path) -> None:
-    """Write a complete Parquet file or none."""
+    """Write a Parquet file, atomically."""
     import pyarrow
     from pyarrow import parquet
 

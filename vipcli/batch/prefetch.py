@@ -1,4 +1,4 @@
-"""Prepare items in threads ahead of the model, and group them into windows in their order."""
+"""Prepare items in threads ahead of the model, and group them, in order, into windows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from vipcli.batch.preparing import BatchConfig, ItemPreparer, PreparedItem
 WINDOWS_AHEAD = 2
 """How many windows are prepared ahead of the model, which bounds the memory for pictures."""
 _MAX_ITEMS_PER_WINDOW = 1024
-"""The limit for windows of items that are not for the model, such as those with earlier rows."""
+"""The limit for windows of items that the model need not answer, such as those with earlier rows."""
 
 
 class EarlierRows:
     """The rows that earlier runs have written, with their offsets in the file.
 
-    A row belongs to an item if both the identity and the id agree. Items may agree too: if the same picture
-    is listed twice, each takes a row of its own.
+    A row belongs to an item if both the identity and the id match. If the same picture is listed twice, its
+    items match the same rows, and each takes one.
     """
 
     def __init__(self, rows: Iterable[tuple[int, str, str]]) -> None:
@@ -49,7 +49,7 @@ class EarlierRows:
         return len(self._offsets)
 
     def take(self, identity: str, id: str) -> int | None:
-        """Take the next such row and return its offset; None if all are taken."""
+        """Take the next matching row and return its offset; None if all are taken."""
         key = row_key(identity, id)
         if duplicates := self._duplicates.get(key):
             # Replace the offset in one step, because other threads look the key up meanwhile.
@@ -74,7 +74,7 @@ def prepared_windows(
     earlier: EarlierRows | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Windows:
-    """Prepare items in threads and group them, in order, into windows of so many questions.
+    """Prepare items in threads and group them, in order, into windows of `config.window_size` questions.
 
     A resumed run forms the same windows as an uninterrupted one. `stop` ends it early.
     """
@@ -84,7 +84,7 @@ def prepared_windows(
         for prepared in prepared_items:
             if stop():
                 return
-            # A window is handed on early if the source pauses, or if it holds only rows from earlier runs.
+            # A window is yielded early if the source pauses, or if all its rows are from earlier runs.
             is_idle = prepared is None or (not prepared.done and not fresh)
             is_full = questions == config.window_size or len(window) >= max(
                 _MAX_ITEMS_PER_WINDOW, config.window_size
@@ -133,7 +133,7 @@ def _prepare_ahead(
 
 
 class _ListingThread:
-    """Lists items in a thread of its own, because a source such as standard input may block."""
+    """Lists items in a separate thread, because a source such as standard input may block."""
 
     _POLL_SECONDS = 0.2
     _CAPACITY = 64
@@ -176,5 +176,5 @@ class _ListingThread:
         return item
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Tell the thread to end."""
         self._closed.set()

@@ -69,7 +69,7 @@ class PreparedItem:
     item: Item
     identity: str
     question: Question | None = None
-    """Without pixels, since the request has them in the size that the model takes."""
+    """Without pixels, because the request has them in the model's input size."""
     request: Request | None = None
     fault: Message | None = None
     done: bool = False
@@ -125,7 +125,7 @@ class ItemPreparer:
         return PreparedItem(item, identity, fault=fault)
 
     def _identity(self, item: Item, hashes: Sequence[str | None]) -> str:
-        """A digest of all that a row comes from: pictures, marks, question, model and settings.
+        """A digest of everything that determines a row: pictures, marks, question, model and settings.
 
         A change to the keys or values here makes every batch start over when it is resumed.
         """
@@ -181,9 +181,9 @@ class ItemPreparer:
         return all(path.exists() for path in marked_pictures.paths(folder, item, len(item.images)))
 
     def _shrink(self, request: Request) -> Request:
-        """The request with its pictures in the model's input size, where that changes no answer."""
+        """Shrink the pictures to the model's input size, where that does not change the answer."""
         checkpoint, fit = self._config.checkpoint, request.fit
-        # OneVision cuts tiles from the picture as it is, and a crop is cut after the picture is resized.
+        # OneVision cuts tiles from the full-size picture, and a crop is cut after the picture is resized.
         if checkpoint.family is ONEVISION or fit == "crop":
             return request
         size, padding = checkpoint.input_size, checkpoint.padding
@@ -193,7 +193,7 @@ class ItemPreparer:
 
 
 def _without_pixels(question: Question) -> Question:
-    """The question with blank pictures of the same sizes: many items wait in memory at a time."""
+    """The question with blank pictures of the same sizes, because many items wait in memory at once."""
     return replace(
         question,
         marked=replace(

@@ -1,9 +1,9 @@
 """Run a batch on a Ray cluster.
 
 Blocks of items pass through Ray Data as a stream, so that its workers and their models stay alive for as many
-items as possible. Ray Data can only read files and lists by itself, so here it reads from an actor beside the
-driver, which holds the few blocks in progress. Ray Data keeps the order, restarts workers that die, and
-repeats the blocks they were working on.
+items as possible. Ray Data itself can only read files and lists, so here it reads from an actor on the
+driver's machine, which holds the few blocks in progress. Ray Data keeps the order, restarts workers that
+die, and repeats the blocks they were working on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BLOCKS_PER_ROUND = 50_000
 _CALLS_PER_WORKER = 2
 """A worker answers one block while it reads the pictures of the next."""
 _MAX_ATTEMPTS = 5
-"""A block over which so many workers have died is probably the reason."""
+"""If this many workers die while answering a block, the block is probably the cause."""
 _POLL_SECONDS = 0.2
 """How often to check whether the batch was stopped."""
 
@@ -56,7 +56,7 @@ _BlockResult = list[tuple[int, str, Row | None]]
 
 
 def ray_backend(config: BatchConfig, workers: int | None, on_note: Callable[[Message], None]) -> Backend:
-    """Work on a Ray cluster, by default with a worker per GPU or, without GPUs, a worker per machine."""
+    """Run on a Ray cluster, by default with a worker per GPU or, without GPUs, a worker per machine."""
     if os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
         raise UsageError(
             "RAY_ADDRESS begins with ray://, but a batch must be started on a machine of the cluster.",
@@ -97,23 +97,23 @@ def _size_pool(config: BatchConfig, workers: int | None) -> _WorkerPool:
             raise _too_many_workers_error("GPU", gpus)
         return _WorkerPool(workers or gpus, cpus=1, gpus=1)
     node_cpus = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
-    wanted = workers or max(len(node_cpus), 1)
+    worker_count = workers or max(len(node_cpus), 1)
     # A worker runs as many threads as it has CPUs, so give each as many as possible.
     for cpus in range(max(node_cpus, default=0), 0, -1):
-        if sum(count // cpus for count in node_cpus) >= wanted:
-            return _WorkerPool(wanted, cpus)
+        if sum(count // cpus for count in node_cpus) >= worker_count:
+            return _WorkerPool(worker_count, cpus)
     raise _too_many_workers_error("CPU", sum(node_cpus))
 
 
 def _too_many_workers_error(unit: str, count: int) -> UsageError:
-    return UsageError(f"Each worker needs a {unit}, and the cluster has {count}.", "Lower {workers}.")
+    return UsageError(f"Each worker needs a {unit}, but the cluster has only {count}.", "Lower {workers}.")
 
 
-# --------------------------------------------------------------------------- on the machine of the driver
+# --------------------------------------------------------------------------- on the driver's machine
 
 
 class _BlockQueue:
-    """An actor beside the driver that hands out blocks in order, as they come."""
+    """An actor on the driver's machine that hands out blocks in order, as they arrive."""
 
     def __init__(self) -> None:
         self._blocks: dict[int, bytes] = {}
@@ -192,7 +192,7 @@ class _ClusterRun:
         self._closed = False
         self._block_count: int | None = None
         """The number of blocks, once all have been sent."""
-        self._fault: Exception | None = None
+        self._send_error: Exception | None = None
         self._sender = threading.Thread(target=self._send_all, name="sender", daemon=True)
 
     def close(self) -> None:
@@ -217,8 +217,8 @@ class _ClusterRun:
             for number, content in self._map_blocks(range(first, first + _BLOCKS_PER_ROUND), arguments):
                 yield self._receive(number, pickle.loads(content))
             first += _BLOCKS_PER_ROUND
-        if self._fault is not None:
-            raise self._fault
+        if self._send_error is not None:
+            raise self._send_error
 
     def _map_blocks(self, numbers: range, arguments: tuple[Any, ...]) -> Iterator[tuple[int, bytes]]:
         queue = self._queue
@@ -269,7 +269,7 @@ class _ClusterRun:
                 count += 1
         # Listing the items may fail here; the thread that receives results raises the error.
         except Exception as error:
-            self._fault = error
+            self._send_error = error
         self._block_count = count
         if not self._closed:
             ray.get(self._queue.end.remote(count, self._stop()))
@@ -292,7 +292,7 @@ class _ClusterRun:
             return not (self._closed or self._stop())
 
 
-# --------------------------------------------------------------------------- on the machine of a worker
+# --------------------------------------------------------------------------- on a worker's machine
 
 
 class _SharedRowKeys:
@@ -310,7 +310,7 @@ class _SharedRowKeys:
 
 
 class _BatchWorker:
-    """An actor with a model of its own that prepares and answers blocks of items."""
+    """An actor that prepares and answers blocks of items with its own model."""
 
     def __init__(
         self, config: BatchConfig, checkpoint_fingerprint: str, folder: str, keys: Any, queue: Any
@@ -322,7 +322,7 @@ class _BatchWorker:
         self._earlier: RowLookup | None = None if keys is None else ray.get(keys)
         self._threads = ThreadPoolExecutor(config.readers, "prepare")
         self._model_lock = threading.Lock()
-        self._opened: tuple[ItemPreparer, RowBuilder] | None = None
+        self._stages: tuple[ItemPreparer, RowBuilder] | None = None
 
     def __call__(self, table: Any) -> Any:
         ((number, content),) = ray_compat.from_table(table)
@@ -340,13 +340,13 @@ class _BatchWorker:
     def _answer(self, block: list[_IndexedItem], is_retry: bool, attempts: int) -> _BlockResult:
         if attempts > _MAX_ATTEMPTS:
             raise ModelError(
-                f"{_MAX_ATTEMPTS} workers died over the same items, beginning with {block[0][1].id!r}.",
+                f"{_MAX_ATTEMPTS} workers died while answering the items from {block[0][1].id!r} on.",
                 "Lower {together}, or leave out those items.",
             )
         with self._model_lock:
-            if self._opened is None:
-                self._opened = self._open()
-        preparer, builder = self._opened
+            if self._stages is None:
+                self._stages = self._build_stages()
+        preparer, builder = self._stages
         earlier = None if is_retry else self._earlier
         prepared_items = list(self._threads.map(lambda entry: preparer.prepare(entry[1], earlier), block))
         with self._model_lock:
@@ -356,21 +356,20 @@ class _BatchWorker:
             for (index, _), prepared in zip(block, prepared_items, strict=True)
         ]
 
-    def _open(self) -> tuple[ItemPreparer, RowBuilder]:
-        """Check that paths and the checkpoint are the same as on the machine of the driver."""
+    def _build_stages(self) -> tuple[ItemPreparer, RowBuilder]:
+        """Check that paths and the checkpoint are the same as on the driver's machine, and build both."""
         checkpoint, machine = self._config.checkpoint, socket.gethostname()
         assert checkpoint.folder is not None
         for folder in (self._folder, str(checkpoint.folder)):
             if not Path(folder).is_dir():
                 raise UsageError(
-                    f"The machine {machine} of the cluster has no folder {folder!r}.",
+                    f"The cluster machine {machine} has no folder {folder!r}.",
                     "Share the folder with all machines, under the same path.",
                 )
         os.chdir(self._folder)
         if fingerprint(checkpoint) != self._fingerprint:
             raise ModelError(
-                f"The machine {machine} of the cluster has a different checkpoint in "
-                f"{str(checkpoint.folder)!r}.",
+                f"The cluster machine {machine} has a different checkpoint in {str(checkpoint.folder)!r}.",
                 "Copy the same files to all machines.",
             )
         return ItemPreparer(self._config), RowBuilder(self._load, self._config)

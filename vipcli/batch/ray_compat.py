@@ -1,12 +1,12 @@
 """The undocumented parts of Ray that a batch relies on, all in one place.
 
 - Ray reads `_ENVIRONMENT` when it is imported, so it must not be imported before this module.
-- `ray._private.worker.print_to_stdstream` prints the messages of Ray's processes, some of them in spite of
+- `ray._private.worker.print_to_stdstream` prints the messages of Ray's processes, some of them even with
   `log_to_driver=False`. There is no public way to keep them off standard output, where the rows go.
 - `ray.init` writes a line about its log level to standard error, and Ray Data adds log handlers of its own.
 - `ray.init` replaces the handler of SIGTERM with one that exits at once.
 - `ray.init(_node_ip_address=…)` keeps a local cluster from listening on the network.
-- `DataContext.target_max_block_size` is the only way to have Ray Data hand on each block as it comes.
+- `DataContext.target_max_block_size` is the only way to make Ray Data pass on each block as it arrives.
 - Every node has the label `ray.io/node-id`, which tasks and actors can be bound to.
 - Ray wraps the error of a worker in its own, with the original as `cause` or `__cause__`.
 """
@@ -26,7 +26,7 @@ from typing import Any
 from vipcli.errors import Message, ModelError, UsageError, VipcliError, first_line
 
 CHECKED_VERSIONS = ("2.60.0",)
-"""The versions of Ray with which all of this was seen to work."""
+"""The versions of Ray that all of this was tested with."""
 
 _ENVIRONMENT = {
     # Ray's native code would log to standard error. Its log files have the same messages.
@@ -34,7 +34,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _LOCAL_OBJECT_STORE = 256 * 1024**2
-"""Bytes of shared memory for a cluster of this machine only. Blocks are small."""
+"""Bytes of shared memory for a cluster on this machine only. Blocks are small."""
 
 
 @contextmanager
@@ -61,10 +61,10 @@ with _importing_ray():
 
 @contextmanager
 def connected(on_note: Callable[[Message], None]) -> Iterator[None]:
-    """Connect to the cluster of RAY_ADDRESS or of this machine, or start one on this machine only."""
+    """Connect to the cluster at RAY_ADDRESS or on this machine, or start one on this machine only."""
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     address = os.environ.get("RAY_ADDRESS")
-    _require_answer(address)
+    _require_listener(address)
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     try:
         try:
@@ -86,8 +86,8 @@ def connected(on_note: Callable[[Message], None]) -> Iterator[None]:
         ray.shutdown()
 
 
-def _require_answer(address: str | None) -> None:
-    """Refuse an address where nothing listens: Ray would silently retry for minutes."""
+def _require_listener(address: str | None) -> None:
+    """Refuse an address where nothing is listening: Ray would silently retry for minutes."""
     host, _, port = (address or "").rpartition(":")
     if not host or not port.isdecimal():
         return
@@ -110,17 +110,17 @@ def _init(address: str, **options: Any) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    # Ray Data sees each of our blocks as a row, of which it would gather megabytes before handing any on.
+    # Ray Data treats each of our blocks as a row, and would collect megabytes of them before passing any on.
     context.target_max_block_size = 1
 
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Discard what is written to the file descriptor of standard error."""
+    """Discard everything written to the file descriptor of standard error."""
     saved = os.dup(2)
     try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), 2)
         yield
     finally:
         os.dup2(saved, 2)
@@ -128,14 +128,14 @@ def _silent_stderr() -> Iterator[None]:
 
 
 def plain_error(error: BaseException) -> VipcliError:
-    """The cause of an error of Ray, without the tracebacks of several machines."""
+    """The cause of a Ray error, without the tracebacks from several machines."""
     while (cause := getattr(error, "cause", None) or error.__cause__) is not None:
         error = cause
     if isinstance(error, VipcliError):
         return error
     if isinstance(error, ModuleNotFoundError):
         return ModelError(
-            f"A worker of the cluster lacks the module {error.name!r}.", "Install vipcli on all machines."
+            f"A worker in the cluster lacks the module {error.name!r}.", "Install vipcli on all machines."
         )
     reason = first_line(Exception(str(error).strip() or type(error).__name__))
     return ModelError(f"The Ray cluster failed ({reason}).")
@@ -145,7 +145,7 @@ def plain_error(error: BaseException) -> VipcliError:
 
 
 def node_resources() -> list[dict[str, float]]:
-    """What each node that is alive has."""
+    """The resources of each live node."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
@@ -155,12 +155,12 @@ def this_node() -> dict[str, str]:
 
 
 def to_table(number: int, content: bytes) -> Any:
-    """A block in the form that passes through Ray Data."""
+    """A block as a table for Ray Data."""
     return pyarrow.table({"number": [number], "content": [content]})
 
 
 def from_table(table: Any) -> Iterator[tuple[int, bytes]]:
-    """The numbers and contents of blocks."""
+    """The numbers and contents of the blocks in a table."""
     for row in table.to_pylist():
         yield row["number"], row["content"]
 

@@ -1,4 +1,4 @@
-"""The file of rows: each row is safe once it is written, and a later run finds it again."""
+"""The row file: rows are synced to the disk as they are written, and a later run can resume from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RowFile:
         self._format = format
         try:
             self.path = Path(os.path.realpath(path))
-            # FileLock would create a missing folder, whose name may just be mistyped.
+            # FileLock would create a missing folder, whose name may be a typo.
             self.path.parent.stat()
             self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=0)
             self._lock.acquire()
@@ -76,7 +76,7 @@ class RowFile:
         try:
             is_new = not self.path.exists()
             if not (resume or is_new) and self.path.stat().st_size:
-                raise holds_rows_error(self._name)
+                raise already_has_rows_error(self._name)
             # Unbuffered: a buffer that could not be written would be written again on close.
             file = self.path.open("a+b", buffering=0)
         except OSError as error:
@@ -127,9 +127,9 @@ class RowFile:
 
     def _foreign_content_error(self, offset: int, fault: str) -> UsageError:
         if offset == 0:
-            fact = f"The file {self._name} does not hold rows with these columns."
+            fact = f"The file {self._name} does not contain rows with these columns."
         else:
-            fact = f"The file {self._name} holds something other than a row at byte {offset:,} ({fault})."
+            fact = f"The file {self._name} contains something other than a row at byte {offset:,} ({fault})."
         return UsageError(fact, "Choose another file.")
 
     # ---------------------------------------------------------------------- reading
@@ -148,7 +148,7 @@ class RowFile:
         """The header and the rows, with their offsets."""
         offset = 0
         try:
-            # With a handle of its own, whose read buffer cannot go stale when the other one writes.
+            # Use a separate handle, whose read buffer cannot go stale when the other one writes.
             with self.path.open("rb") as file:
                 for record in self._format.records(file):
                     yield offset, record
@@ -180,7 +180,7 @@ class RowFile:
         try:
             self._write(b"".join(records))
         except OSError as error:
-            # Remove what was written of them, so that the file ends with a whole row.
+            # Remove the partial write, so that the file ends with a whole row.
             with suppress(OSError):
                 self._file.truncate(self._end)
             raise self._write_error(error) from error
@@ -192,7 +192,7 @@ class RowFile:
         os.fsync(self._file.fileno())
 
     def reorder(self, offsets: array[int]) -> int:
-        """Rewrite the file with only the rows at `offsets`, in their order.
+        """Rewrite the file with only the rows at `offsets`, in that order.
 
         Other rows with an answer move to a file that ends in `.outdated`, because they may have been
         expensive. Returns their number.
@@ -246,8 +246,8 @@ class RowFile:
         return durable.write_error(error, self._name, self.path)
 
 
-def holds_rows_error(name: str) -> UsageError:
-    """The error of a file that must not be overwritten."""
+def already_has_rows_error(name: str) -> UsageError:
+    """The error for a file that must not be overwritten."""
     return UsageError(
-        f"The file {name} already holds rows.", "Continue it with {resume}, or choose another file."
+        f"The file {name} already contains rows.", "Continue it with {resume}, or choose another file."
     )

@@ -26,15 +26,15 @@ class RowFormat(Protocol):
     """How rows are written to a file. A *record* is the bytes of one row."""
 
     header: bytes
-    """What the file begins with."""
+    """The bytes that the file begins with."""
 
     def encode(self, row: Row) -> bytes: ...
 
     def decode(self, record: bytes) -> Row:
-        """The row of a record, with its id, identity and error at least; ValueError if it is none."""
+        """Parse a record into a row with at least id, identity and error; ValueError if it is not one."""
 
     def is_torn(self, record: bytes) -> bool:
-        """Whether a record can be the beginning of a row whose writing was interrupted."""
+        """Whether a record could be the beginning of a row whose writing was interrupted."""
 
     def records(self, file: Iterable[bytes]) -> Iterator[bytes]:
         """Group the lines of a file into records; the last may be torn."""
@@ -47,13 +47,13 @@ class JsonLinesFormat:
 
     def encode(self, row: Row) -> bytes:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-        # A file name may hold bytes that are not UTF-8.
+        # A file name may contain bytes that are not UTF-8.
         return text.encode(errors="backslashreplace") + b"\n"
 
     def decode(self, record: bytes) -> Row:
         _require_line_end(record)
         try:
-            return _checked(json.loads(record.decode()))
+            return _require_row(json.loads(record.decode()))
         except RecursionError as error:
             raise ValueError("it is nested too deeply") from error
 
@@ -75,7 +75,7 @@ class JsonLinesFormat:
 
 
 class TableFormat:
-    """CSV or TSV with all cells in quotes; a row takes several lines if a cell holds line breaks."""
+    """CSV or TSV with all cells in quotes; a row takes several lines if a cell contains line breaks."""
 
     def __init__(self, delimiter: str, extra_columns: Sequence[str]) -> None:
         self._delimiter = delimiter
@@ -99,7 +99,7 @@ class TableFormat:
         if len(cells) != len(self._columns):
             raise ValueError("it does not have one cell per column")
         row = dict(zip(self._columns, cells, strict=True))
-        return _checked({**row, "error": row["error"] or None})
+        return _require_row({**row, "error": row["error"] or None})
 
     def is_torn(self, record: bytes) -> bool:
         return self._is_beginning_of_row.fullmatch(strip_zeros(record)) is not None
@@ -128,7 +128,7 @@ class TableFormat:
 
 
 def row_format_for(path: Path, extra_columns: Sequence[str]) -> RowFormat:
-    """The format that a file name asks for; tables have a column for each extra field."""
+    """The format for a file name; tables have a column for each extra field."""
     match path.suffix.lower():
         case ".jsonl" | ".ndjson" | ".json":
             return JsonLinesFormat()
@@ -138,8 +138,8 @@ def row_format_for(path: Path, extra_columns: Sequence[str]) -> RowFormat:
             return TableFormat("\t", extra_columns)
         case _:
             raise UsageError(
-                f"The file name {str(path)!r} does not say how to write rows.",
-                f"Let it end in one of {', '.join(SUFFIXES)}.",
+                f"The file name {str(path)!r} has no supported ending.",
+                f"Use one of {', '.join(SUFFIXES)}.",
             )
 
 
@@ -164,7 +164,7 @@ def _is_row(value: Any) -> bool:
     )
 
 
-def _checked(value: Any) -> Row:
+def _require_row(value: Any) -> Row:
     if not _is_row(value):
         raise ValueError("it is not a row")
     row: Row = value

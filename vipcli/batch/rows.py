@@ -1,4 +1,4 @@
-"""What a row holds, as an object and as the cells of a table."""
+"""The content of a row, as an object and as the cells of a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 IDENTITY = "identity"
-"""The key of a digest of everything that the row comes from: pictures, question, model and settings."""
+"""The key of a digest of everything that determines the row: pictures, question, model and settings."""
 
 COLUMNS: dict[str, Callable[[Row], Any]] = {
     "id": lambda row: row["id"],
@@ -48,7 +48,7 @@ def flatten(row: Row, extra_titles: Mapping[str, str]) -> dict[str, Any]:
 
 
 def extra_column_titles(names: Sequence[str]) -> dict[str, str]:
-    """Unique column titles for extra fields, of which some may be named like a column of the table."""
+    """Unique column titles for extra fields, some of which may have the name of a table column."""
     taken = {*COLUMNS, *names}
     titles: dict[str, str] = {}
     for name in names:
@@ -65,7 +65,7 @@ def cell_text(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    # A file name may hold bytes that are not UTF-8.
+    # A file name may contain bytes that are not UTF-8.
     return text.encode(errors="backslashreplace").decode()
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vipcli.annotations.reading import AnnotatedImage
 
 PHOTOS = "photos"
-"""The form of a folder of pictures without annotations."""
+"""The name of the format of a folder of pictures without annotations."""
 
 _LIST_SUFFIXES = (".txt", ".lst", ".list")
 _ANNOTATION_SUFFIXES = (".json", ".yaml", ".yml", ".xml")
@@ -41,7 +41,7 @@ _CHUNK = 2**16
 def gather(
     sources: Sequence[str], options: ItemOptions, stdin: io.BufferedIOBase | None = None
 ) -> ItemStream:
-    """The items of all sources: files, folders, globs, addresses, or `-` for standard input."""
+    """The items of all sources: files, folders, globs, URLs, or `-` for standard input."""
     if not sources:
         raise UsageError(
             "There is no source.",
@@ -127,10 +127,10 @@ def _from_folder(folder: Path, options: ItemOptions) -> ItemStream:
     with reading(f"The folder {quote(folder)}"), os.scandir(folder):
         # An unreadable folder is an error here, but only a faulty item if it lies within this one.
         pass
-    # Walk twice, once to count: a list of millions of names would take much memory.
+    # Walk twice, once to count: a list of millions of names would take a lot of memory.
     total = sum(1 for _ in _pictures(folder, options))
     if not total:
-        raise UsageError(f"There are no pictures in {quote(folder)}.", "Name a folder that holds some.")
+        raise UsageError(f"There are no pictures in {quote(folder)}.", "Name a folder that contains some.")
     return ItemStream(
         (
             item_for(path, options) if fault is None else Item(path, fault=fault)
@@ -181,7 +181,7 @@ def _open_standard_input(stdin: io.BufferedIOBase | None) -> io.BufferedIOBase:
         stdin = cast(io.BufferedIOBase, sys.stdin.buffer)
     if stdin is None or stdin.isatty():
         raise UsageError(
-            "Nothing is piped to standard input, from where - reads a list.",
+            "The source - reads a list from standard input, but nothing is piped to it.",
             "Example: find . -name '*.jpg' | vipcli batch - …",
         )
     return stdin
@@ -191,29 +191,31 @@ def _from_standard_input(stream: io.BufferedIOBase, options: ItemOptions) -> Ite
     """Tasks as JSON lines, or paths with newlines or zero bytes (`find -print0`) between them."""
     subject = "Standard input"
     with reading(subject):
-        # One chunk shows what the list holds; more would wait for a program that may still be writing it.
+        # One chunk shows what the list contains. More would wait for a program that is still writing.
         head = stream.read1(_CHUNK).removeprefix(BOM_UTF8)
-    if _holds_tasks(head):
+    if _contains_tasks(head):
         lines = reading_parts(_split(head, stream, b"\n"), subject)
         return task_files.read_task_lines(lines, None, "standard input", options)
-    return ItemStream(_items_named(reading_parts(_split_names(head, stream), subject), options, None), None)
+    return ItemStream(
+        _items_from_names(reading_parts(_split_names(head, stream), subject), options, None), None
+    )
 
 
 def _from_list_file(path: Path, options: ItemOptions) -> ItemStream:
-    """The pictures that a file names, or the tasks in it, in the same forms as on standard input."""
+    """The pictures or tasks listed in a file, in the same formats as on standard input."""
     with reading(f"The file {quote(path)}"), path.open("rb") as file:
         head = file.read1(_CHUNK).removeprefix(BOM_UTF8)
-        if not _holds_tasks(head):
-            items = list(_items_named(_split_names(head, file), options, path.parent))
+        if not _contains_tasks(head):
+            items = list(_items_from_names(_split_names(head, file), options, path.parent))
             return ItemStream(items, len(items))
     return task_files.read_task_file(path, options)
 
 
-def _holds_tasks(head: bytes) -> bool:
+def _contains_tasks(head: bytes) -> bool:
     return head.lstrip().startswith(b"{")
 
 
-def _items_named(names: Iterable[bytes], options: ItemOptions, folder: Path | None) -> Iterator[Item]:
+def _items_from_names(names: Iterable[bytes], options: ItemOptions, folder: Path | None) -> Iterator[Item]:
     return (
         item_for(locate_image(os.fsdecode(name), options, folder), options) for name in names if name.strip()
     )
@@ -224,7 +226,7 @@ def _split_names(head: bytes, stream: io.BufferedIOBase) -> Iterator[bytes]:
 
 
 def _split(head: bytes, stream: io.BufferedIOBase, separator: bytes) -> Iterator[bytes]:
-    """The parts of a stream as they come; `head` is what was already read of it."""
+    """The parts of a stream as they arrive; `head` is what has already been read."""
     rest, more = head, bool(head)
     while more:
         *parts, rest = rest.split(separator)
@@ -239,7 +241,7 @@ def _split(head: bytes, stream: io.BufferedIOBase, separator: bytes) -> Iterator
 
 
 def _annotation_form(path: Path, options: ItemOptions) -> str | None:
-    """The form of the annotations in a file or folder; None if it holds none."""
+    """The format of the annotations in a file or folder; None if there are none."""
     if options.form is not None:
         return options.form
     from vipcli.annotations.reading import form_of
@@ -254,7 +256,7 @@ def _from_annotations(path: Path, options: ItemOptions) -> ItemStream:
 
     if options.form == PHOTOS:
         raise UsageError(
-            f"The source {quote(path)} is not a folder of photos.", "Use another {form}, or none."
+            f"The source {quote(path)} is not a folder of photos.", "Use another {form}, or leave it out."
         )
     # A list is fine: the annotations are in memory anyway, and are larger.
     items = [
@@ -295,7 +297,7 @@ def items_of(annotated: AnnotatedImage, options: ItemOptions) -> Iterator[Item]:
 
 
 def _json_safe(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Extra fields of a file as a row can hold them; none if it cannot."""
+    """Extra fields in the form that a row can contain; empty if that is impossible."""
     try:
         return dict(task_files.parse_json(json.dumps(extra)))
     except (ValueError, TypeError, RecursionError):

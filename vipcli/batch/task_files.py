@@ -22,7 +22,7 @@ SUFFIXES = (".jsonl", ".ndjson", *_DELIMITERS)
 _KNOWN_FIELDS = frozenset({"image", "images", "question", "marks", "id", *BY_KIND})
 """The fields of a task that have a meaning here; all others are copied to its row."""
 _MAX_DEPTH = 100
-"""JSON that is nested deeper could be read, but not written as part of a row."""
+"""JSON with deeper nesting could be read, but not written as part of a row."""
 
 
 def read_task_file(path: Path, options: ItemOptions) -> ItemStream:
@@ -50,7 +50,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 def read_task_lines(
     lines: Iterable[bytes], folder: Path | None, source: str, options: ItemOptions
 ) -> ItemStream:
-    """The tasks in lines of JSON; `folder` is that of the file, and `source` names it in messages."""
+    """The tasks in lines of JSON; `folder` is where the file is, and `source` is its name in messages."""
 
     def items() -> Iterator[Item]:
         for number, line in enumerate(lines, 1):
@@ -129,7 +129,7 @@ def _read_table(path: Path, delimiter: str, options: ItemOptions) -> ItemStream:
 
 
 def _make_item(row: Mapping[str, Any], number: str, folder: Path | None, options: ItemOptions) -> Item:
-    # Tools without empty cells write null.
+    # Tools that cannot leave a cell empty write null.
     row = {name: value for name, value in row.items() if value is not None or name not in _KNOWN_FIELDS}
     # A lone surrogate such as "\ud800" cannot be written to a file or a terminal.
     id = str(row.get("id", number)).encode(errors="replace").decode()
@@ -140,11 +140,11 @@ def _make_item(row: Mapping[str, Any], number: str, folder: Path | None, options
         item = replace(item, images=tuple(locate_image(name, options, folder) for name in _image_names(row)))
         question = row.get("question", options.question)
         if question is not None and not isinstance(question, str):
-            raise UsageError("The question of this task is not text.")
+            raise UsageError("The question of this task is not a string.")
         item = replace(item, question=question)
         marks = tuple(_locate_mask(mark, folder) for mark in _parse_marks(row))
         item = replace(item, marks=(*marks, *options.marks))
-        # A task's own question is taken literally; placeholders are for the question asked of all.
+        # A task's own question is taken literally; placeholders are for the question shared by all.
         return item if "question" in row else fill_placeholders(item)
     except VipcliError as error:
         return replace(item, fault=error.message)
@@ -154,7 +154,7 @@ def _image_names(row: Mapping[str, Any]) -> list[str]:
     value = row.get("images", row.get("image"))
     names = [value] if isinstance(value, str) else value
     if not names or not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise UsageError("The task names no picture.", "Give it an image: a path or an address.")
+        raise UsageError("The task names no picture.", "Give it an image: a path or a URL.")
     return names
 
 
@@ -172,7 +172,7 @@ def _parse_marks(row: Mapping[str, Any]) -> Iterator[TypedMark]:
 
 
 def _as_list(value: Any) -> Iterable[Any]:
-    """Several entries: a list, JSON in a text, or a text with `|` between them."""
+    """Split a value into entries: a list, a string of JSON, or a string separated by `|`."""
     if not isinstance(value, str):
         return value if isinstance(value, list | tuple) else [value]
     if value.lstrip().startswith(("[", "{")):
@@ -185,8 +185,8 @@ def _as_list(value: Any) -> Iterable[Any]:
 
 def _positions(value: Any) -> Iterable[Any]:
     """The positions of one or several marks; a list of numbers is one position."""
-    is_one = isinstance(value, list) and value and all(isinstance(part, int | float) for part in value)
-    return [value] if is_one else _as_list(value)
+    is_single = isinstance(value, list) and value and all(isinstance(part, int | float) for part in value)
+    return [value] if is_single else _as_list(value)
 
 
 def _parse_position(kind: str, position: Any) -> TypedMark:

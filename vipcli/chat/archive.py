@@ -64,8 +64,8 @@ def read(path: Path, *, max_pixels: int) -> SavedConversation:
     try:
         return _restore(_ConversationData.model_validate_json(content), max_pixels)
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"]) or "its start"
-        raise ConversationError(f"{label} is not a saved conversation: invalid at {place}.") from None
+        location = ".".join(str(part) for part in error.errors()[0]["loc"]) or "its start"
+        raise ConversationError(f"{label} is not a saved conversation: invalid at {location}.") from None
     except ValueError as error:
         raise ConversationError(f"{label} is not a saved conversation: {error}.") from None
 
@@ -197,9 +197,9 @@ def _subject_data(subject: Subject) -> _SubjectData:
 
 
 def _absolute(source: str) -> str:
-    """The source as an absolute path or address, so that it is found from any folder."""
+    """The source as an absolute path or a URL, so that it is found from any folder."""
     absolute = source if is_address(source) else str(Path(source).absolute())
-    # JSON cannot hold a file name that is not valid text. Escaped, it is reported as missing when resumed.
+    # JSON cannot contain a file name that is not valid text. Escaped, it is reported as missing when resumed.
     return absolute.encode(errors="backslashreplace").decode()
 
 

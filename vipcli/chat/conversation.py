@@ -22,7 +22,7 @@ from vipcli.pictures.videos import Video
 
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
-    """The settings that can change during a conversation, by their names."""
+    """The settings that can change during a conversation."""
 
     prompt: str = "auto"
     system: str | None = None
@@ -31,7 +31,7 @@ class ChatSettings:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
-    """If None, each sampled answer gets a seed of its own."""
+    """If None, each sampled answer gets its own seed."""
     width: float | None = None
     alpha: int | None = None
     jitter: int | None = None
@@ -118,7 +118,7 @@ class Conversation:
         """How many of the oldest turns no longer fit into the model's context."""
         self._marked: MarkedInput
         self._announced: MarkedInput | None = None
-        """The changed pictures that the user was last told about, so that a retry does not repeat it."""
+        """The pictures of the last note about a change, so that a retry does not repeat the note."""
         self._shown_notes: set[Message] = set()
         self.change_subject(subject)
 
@@ -168,7 +168,7 @@ class Conversation:
         return count
 
     def prepare(self, typed: str) -> Question:
-        """Build the question and its prompt from what was typed, without asking."""
+        """Build a question and its prompt from what was typed, without asking it."""
         return pipeline.prepare(
             self._marked,
             typed,
@@ -228,17 +228,17 @@ class Conversation:
         return last
 
     def notes_before(self, question: Question) -> Iterator[Message]:
-        """Notes to show before a question is answered, only once each."""
+        """Notes to show before a question is answered, each only once."""
         count = len(self.turns) - self.dropped
         changed = bool(self.turns) and not self.turns[-1].shows(self.subject, self.settings)
         if count and changed and self._announced is not self._marked:
             self._announced = self._marked
-            earlier = "the earlier turn stays" if count == 1 else f"the {count} earlier turns stay"
+            earlier = "the earlier turn is kept" if count == 1 else f"the {count} earlier turns are kept"
             yield Message(f"The picture has changed, so the model looks at it again; {earlier}.")
         yield from self._new_notes(question.notes)
 
     def notes_after(self, answer: Answer) -> Iterator[Message]:
-        """Notes to show after an answer, only once each."""
+        """Notes to show after an answer, each only once."""
         return self._new_notes(doubts(answer))
 
     def _new_notes(self, notes: Iterable[Message]) -> Iterator[Message]:

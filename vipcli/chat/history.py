@@ -19,7 +19,7 @@ def new_conversation() -> Path:
 
 
 def last_conversation() -> Path | None:
-    """The conversation that was written last; None if there is none."""
+    """The most recently saved conversation; None if there is none."""
     return next(reversed(_conversations()), None)
 
 

@@ -78,11 +78,11 @@ def _pictures(turn: ChatTurn) -> Iterator[str]:
         marked = ()
     if not marked:
         yield '<p class="aside">The picture is no longer available.</p>'
-    for shown in marked:
-        phrases = ", ".join(mark.phrase for mark in shown.marks.values())
-        caption = escape(f"{_file_name(shown.picture.name)}{', marks: ' if phrases else ''}{phrases}")
+    for picture in marked:
+        phrases = ", ".join(mark.phrase for mark in picture.marks.values())
+        caption = escape(f"{_file_name(picture.picture.name)}{', marks: ' if phrases else ''}{phrases}")
         yield (
-            f'<figure><img alt="{caption}" src="{_data_url(shown.pixels)}">'
+            f'<figure><img alt="{caption}" src="{_data_url(picture.pixels)}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
 

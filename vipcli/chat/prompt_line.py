@@ -102,13 +102,15 @@ class _CommandCompleter(Completer):
     def _complete_setting(self, command: str, rest: str) -> Iterable[Completion]:
         name, space, value = rest.partition(" ")
         if not space:
-            helps = {name: config.SETTINGS[name].help for name in SETTINGS}
-            yield from _matches(name, SETTINGS, helps)
+            descriptions = {name: config.SETTINGS[name].help for name in SETTINGS}
+            yield from _matches(name, SETTINGS, descriptions)
         elif command == "set" and name in SETTINGS:
             yield from _matches(value, config.SETTINGS[name].choices)
 
 
-def _matches(prefix: str, words: Iterable[str], helps: dict[str, str] | None = None) -> Iterator[Completion]:
+def _matches(
+    prefix: str, words: Iterable[str], descriptions: dict[str, str] | None = None
+) -> Iterator[Completion]:
     for word in words:
         if word.startswith(prefix):
-            yield Completion(word, -len(prefix), display_meta=(helps or {}).get(word, ""))
+            yield Completion(word, -len(prefix), display_meta=(descriptions or {}).get(word, ""))

@@ -33,13 +33,13 @@ class ChatOutput(Protocol):
         """Show something worth knowing."""
 
     def info(self, text: str) -> None:
-        """Show what a command was asked for."""
+        """Show the output of a command."""
 
     def error(self, error: VipcliError) -> None:
-        """Show why a line could not be run."""
+        """Show why a line failed."""
 
     def answer(self) -> AbstractContextManager[tuple[OnText, Halted | None]]:
-        """A context for one answer: it takes the text piece by piece, and tells whether to stop."""
+        """A context manager for an answer; it yields where to send the text, and whether to stop."""
 
     def show_picture(self, pixels: Pixels) -> None:
         """Show a picture, if possible."""
@@ -104,7 +104,7 @@ class ChatSession:
         self._autosave()
 
     def resume(self, saved: archive.SavedConversation) -> None:
-        """Continue a saved conversation, and show its last turns; the current one stays in its file."""
+        """Continue a saved conversation, and show its last turns; the current one stays saved in its file."""
         self.chat = archive.resume(saved, self._answerer, self.chat.checkpoint)
         self._file, self._saved_text, self._last_answer = None, archive.to_json(self.chat), None
         for note in saved.notes:
@@ -128,7 +128,7 @@ class ChatSession:
             turns = "turn was" if dropped == 1 else f"{dropped} turns were"
             self._output.note(
                 f"The conversation is too long for the model, so the oldest {turns} dropped. "
-                "The picture stays."
+                "The picture is kept."
             )
         self._last_answer = answer
         for note in self.chat.notes_after(answer):
@@ -213,7 +213,7 @@ class ChatSession:
     def _change_picture(self, argument: str) -> None:
         source = _unquote(argument)
         if source == "-":
-            raise UsageError("Standard input is used for questions. Name a picture's file or address.")
+            raise UsageError("Standard input is used for questions. Name a picture file or a URL.")
         had_marks = bool(self.chat.marks)
         pictures, video = load([source], max_pixels=self._max_pixels)
         self.chat.change_subject(Subject(pictures, (), video))
@@ -227,8 +227,9 @@ class ChatSession:
         name, _, value = argument.partition(" ")
         values = asdict(self.chat.settings)
         if not name:
-            for known in SETTINGS:
-                self._output.info(f"{known:15} {'-' if values[known] is None else values[known]}")
+            for setting_name in SETTINGS:
+                value_text = "-" if values[setting_name] is None else values[setting_name]
+                self._output.info(f"{setting_name:15} {value_text}")
             return
         setting = _find_setting(name)
         if not value:
@@ -245,7 +246,7 @@ class ChatSession:
         if argument:
             self._set(f"system {argument}")
         else:
-            self._output.info(self.chat.settings.system or "The system line is that of the prompt form.")
+            self._output.info(self.chat.settings.system or "The system line is the prompt form's default.")
 
     # ---------------------------------------------------------------------- everything else
 
@@ -289,12 +290,12 @@ class ChatSession:
 
 
 def _describe(number: int, mark: Mark) -> str:
-    """A line on a mark: how questions refer to it, and where it is."""
+    """Describe a mark in one line: how questions refer to it, and where it is."""
     return f"{{{number}}} {mark.phrase}: {mark.kind} {location(mark)}"
 
 
 def _unquote(text: str) -> str:
-    """A typed file name without quotes, and ~ expanded; what follows the quotes stays, such as a color."""
+    """Remove the quotes from a typed file name and expand ~; keep text after the quotes, such as a color."""
     text = re.sub(r"""^(["'])(.+?)\1""", r"\2", text)
     return os.path.expanduser(text)  # noqa: PTH111 - Path.expanduser fails for an unknown user
 
@@ -338,7 +339,9 @@ COMMANDS: dict[str, ChatCommand] = {
     "set": ChatCommand("[NAME VALUE]", "Show the settings, or change one.", ChatSession._set, False),
     "unset": ChatCommand("NAME", "Return a setting to its default.", ChatSession._unset),
     "stats": ChatCommand(
-        "", "Show the number of turns, and tokens and times of the last answer.", ChatSession._show_stats
+        "",
+        "Show the number of turns, and the token counts and times of the last answer.",
+        ChatSession._show_stats,
     ),
     "help": ChatCommand("", "Show this help.", ChatSession._show_help),
     "quit": ChatCommand("", "Quit, as Ctrl-D does.", ChatSession._quit),

@@ -83,7 +83,7 @@ def main() -> int:
         output.error("There is not enough memory. Make the picture smaller.")
         return FAILED
     except TyperException as error:
-        output.error(_usage(error))
+        output.error(_usage_message(error))
         return error.exit_code
     except typer.Abort:
         # Ctrl-C or Ctrl-D at a confirmation.
@@ -98,16 +98,16 @@ def _run() -> int:
         return code
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):
-            # Typer exits like this when whoever reads its help closes the pipe: a normal end.
+            # Typer exits like this when the program reading its help closes the pipe, which is no error.
             return 0
         return error.code if isinstance(error.code, int) else FAILED if error.code else 0
     except OSError as error:
-        # Typer prints help, and nothing else, with a function of that name.
+        # Typer prints its help with a function called echo, which nothing else uses.
         if any(frame.name == "echo" for frame in traceback.extract_tb(error.__traceback__)):
             output.error(f"Standard output cannot be written: {error.strerror}.")
         else:
-            name = f" {str(error.filename)[:100]!r}" if error.filename else ""
-            output.error(f"The system refused{name}: {error.strerror or error}.")
+            name = f" on {str(error.filename)[:100]!r}" if error.filename else ""
+            output.error(f"Operating system error{name}: {error.strerror or error}.")
         return FAILED
 
 
@@ -121,7 +121,7 @@ def warm() -> None:
     import vipcli.serving.protocol  # noqa: F401
 
 
-def _usage(error: TyperException) -> str:
+def _usage_message(error: TyperException) -> str:
     message = error.format_message().rstrip(".?")
     context = getattr(error, "ctx", None)
     command = "vipcli" if context is None else context.command_path

@@ -10,9 +10,9 @@ import typer
 
 from vipcli import config
 from vipcli.cli import options
+from vipcli.cli.coordinates import is_file
 from vipcli.cli.groups import command
-from vipcli.cli.places import is_file
-from vipcli.cli.shared import load_marks, model_of, notes, save_marked
+from vipcli.cli.shared import build_model, load_marks, save_marked, show_notes
 from vipcli.config import Settings
 from vipcli.errors import UsageError
 from vipcli.terminal import output
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What to print and keep besides the answer."""
+    """What to print and save besides the answer."""
 
     save: str | None
     show: bool | None
@@ -54,7 +54,7 @@ OUTPUT_OPTIONS = options.OptionGroup(
             bool,
             typer.Option(
                 "--dry-run",
-                help="Print the exact prompt and the marks; run no model.",
+                help="Print the exact prompt and the marks without running a model.",
                 rich_help_panel=options.OUTPUT,
             ),
         ],
@@ -89,7 +89,7 @@ def ask(
     keep_alive: Annotated[
         str | None,
         typer.Option(
-            metavar="SPAN",
+            metavar="DURATION",
             help="Keep the model in memory until this long after the last question: 10m, 2h.",
             rich_help_panel=options.MODEL,
         ),
@@ -103,7 +103,7 @@ def ask(
     """
     started = time.perf_counter()
     _check(image, question, outputs)
-    model = model_of(settings, quiet=bool(outputs.quiet))
+    model = build_model(settings, quiet=bool(outputs.quiet))
     marked = load_marks([image, *(images or [])], marks, settings, frames)
     checkpoint, prepared = _prepare(model, marked, question, outputs)
     if outputs.dry_run:
@@ -112,9 +112,9 @@ def ask(
     seconds = {"picture": time.perf_counter() - started}
     server = model.server(checkpoint)
     if server is None and model.checkpoint != checkpoint:
-        # Now that it is downloaded, its prompt form is known for certain.
-        first, prepared = prepared, model.prepare(marked, question)
-        _show_notes(prepared, first, quiet=bool(outputs.quiet))
+        # The checkpoint is downloaded now, so its prompt form is certain.
+        preview, prepared = prepared, model.prepare(marked, question)
+        _show_question_notes(prepared, preview, quiet=bool(outputs.quiet))
     answerer = _connect(model, server, keep_alive, outputs)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
     _answer(prepared, answerer, settings, seconds, outputs)
@@ -134,20 +134,20 @@ def _check(image: str, question: str | None, outputs: Outputs) -> None:
 def _prepare(
     model: Model, marked: MarkedInput, question: str | None, outputs: Outputs
 ) -> tuple[Checkpoint, Question]:
-    """Find mistakes before a checkpoint is downloaded, and show or save what the model would see."""
+    """Build the question before a checkpoint is downloaded, and show or save what the model would see."""
     quiet = bool(outputs.quiet)
     checkpoint = model.peek()
     if checkpoint.needs_unknown_template(model.settings.prompt) and not outputs.dry_run:
         checkpoint = model.checkpoint
     prepared = model.prepare(marked, question, checkpoint)
-    _show_notes(prepared, quiet=quiet)
+    _show_question_notes(prepared, quiet=quiet)
     if outputs.save is not None:
         save_marked(marked, outputs.save, quiet=quiet)
     if outputs.show:
         _show_view(prepared, checkpoint)
     if outputs.dry_run and checkpoint.family_is_guess:
         text = f"{checkpoint.name} is not downloaded yet. This is the prompt of the ViP-LLaVA checkpoints."
-        notes([text], quiet=quiet)
+        show_notes([text], quiet=quiet)
     return checkpoint, prepared
 
 
@@ -156,8 +156,8 @@ def _connect(model: Model, server: ServerInfo | None, keep_alive: str | None, ou
         seconds = config.parse_value(config.parse_duration, keep_alive, "--keep-alive")
         server = model.start_server(seconds)
         if not model.is_held_by(server):
-            text = f"The running server holds {server.model}, or runs it differently."
-            notes([f"{text} End it with vipcli serve --stop."], quiet=bool(outputs.quiet))
+            text = f"The running server holds {server.model}, or runs it with other settings."
+            show_notes([f"{text} Stop it with vipcli serve --stop."], quiet=bool(outputs.quiet))
             server = None
     if server is not None and outputs.verbose:
         output.note(f"Answered by the running server: {server.model} on {server.device}.")
@@ -182,24 +182,26 @@ def _answer(
     else:
         with output.answer_line() as on_text:
             answer = pipeline.ask(question, answerer, sampling, on_text)
-    notes(tuple(records.doubts(answer)), quiet=bool(outputs.quiet))
+    show_notes(tuple(records.doubts(answer)), quiet=bool(outputs.quiet))
     if outputs.verbose:
         output.note(records.summary(answer, seconds))
 
 
-def _show_notes(question: Question, first: Question | None = None, *, quiet: bool) -> None:
-    """Show the notes on a question, except those already shown for its first version."""
-    if not question.by_user and first is None and not quiet:
+def _show_question_notes(question: Question, preview: Question | None = None, *, quiet: bool) -> None:
+    """Show the notes on a question, except those already shown for its preview."""
+    if not question.by_user and preview is None and not quiet:
         output.note(f"Asking: {question.text}")
-    known = () if first is None else first.notes
-    notes([text for text in question.notes if text not in known], quiet=quiet)
+    already_shown = () if preview is None else preview.notes
+    show_notes([text for text in question.notes if text not in already_shown], quiet=quiet)
 
 
 def _show_view(question: Question, checkpoint: Checkpoint) -> None:
     from vipcli.pictures.fitting import model_view
 
-    for shown in question.marked.pictures:
-        output.show_picture(model_view(shown.pixels, question.fit, checkpoint.input_size, checkpoint.padding))
+    for picture in question.marked.pictures:
+        output.show_picture(
+            model_view(picture.pixels, question.fit, checkpoint.input_size, checkpoint.padding)
+        )
 
 
 def _print_prompt(question: Question, *, as_json: bool) -> None:
@@ -216,4 +218,4 @@ def _print_prompt(question: Question, *, as_json: bool) -> None:
         output.write(f"{{{number}}} {mark.phrase}: {mark.kind} {records.location(mark)}{on}")
 
 
-ask_command = command(options.expanded(ask), marks=True)
+ask_command = command(options.expand_groups(ask), marks=True)

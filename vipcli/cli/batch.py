@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vipcli.cli import batch_options as groups
-from vipcli.cli import options
+from vipcli.cli import batch_options, options
 from vipcli.cli.batch_options import OutputChoices, SourceChoices, SpeedChoices
 from vipcli.cli.groups import command
-from vipcli.cli.shared import model_of, notes
+from vipcli.cli.shared import build_model, show_notes
 from vipcli.config import Settings
 from vipcli.errors import INTERRUPTED, SOME_FAILED, UsageError
 from vipcli.terminal import output
@@ -38,8 +37,8 @@ def batch(
         ),
     ],
     *,
-    choices: Annotated[SourceChoices, groups.SOURCE_OPTIONS],
-    out: Annotated[OutputChoices, groups.OUTPUT_OPTIONS],
+    choices: Annotated[SourceChoices, batch_options.SOURCE_OPTIONS],
+    out: Annotated[OutputChoices, batch_options.OUTPUT_OPTIONS],
     marks: options.Marks,
     frames: options.Frames = None,
     settings: Annotated[
@@ -49,14 +48,14 @@ def batch(
         options.FIT_OPTIONS,
         options.STYLE_OPTIONS,
     ],
-    speed: Annotated[SpeedChoices, groups.SPEED_OPTIONS],
+    speed: Annotated[SpeedChoices, batch_options.SPEED_OPTIONS],
 ) -> None:
     """Ask about many pictures or regions, and save each answer as soon as it comes.
 
     vipcli batch photos/ --question "What is {1}?" --box 25%,25%,75%,75% -o a.jsonl
     vipcli batch annotations.json --question "What color is the {label}?" -o a.csv
     """
-    sources, choices = _with_old_question(sources, choices, quiet=out.quiet)
+    sources, choices = _accept_old_question(sources, choices, quiet=out.quiet)
     if choices.question is not None and not choices.question.strip():
         raise UsageError("The question is empty. Write one, or leave out --question for a default question.")
     if out.coco_out is not None and len(sources) > 1:
@@ -67,7 +66,7 @@ def batch(
     target = _target(sources, choices, out)
     if target is not None and not out.dry_run:
         target.check()
-    model = model_of(settings, quiet=out.quiet)
+    model = build_model(settings, quiet=out.quiet)
     config = _config(model, choices, speed, frames, out)
     if out.dry_run:
         _dry_run(stream, config, as_json=out.json)
@@ -75,10 +74,10 @@ def batch(
         _run(stream, target, _backend(model, config, speed, quiet=out.quiet), out)
 
 
-def _with_old_question(
+def _accept_old_question(
     sources: list[str], choices: SourceChoices, *, quiet: bool
 ) -> tuple[list[str], SourceChoices]:
-    """Accept a sentence after `-q`, which was the option of the question in earlier versions."""
+    """Accept a question after `-q`, as earlier versions did."""
     if choices.question is not None or not quiet or len(sources) < 2:
         return sources, choices
     sentences = [source for source in sources if re.search(r"\s|\?$", source) and not _exists(source)]
@@ -119,7 +118,7 @@ def _gather(
         excluded_folders=() if out.save_marked is None else (Path(out.save_marked),),
     )
     stream = gather(sources, item_options)
-    notes(stream.notes, quiet=out.quiet)
+    show_notes(stream.notes, quiet=out.quiet)
     return stream if choices.limit is None else stream.first(choices.limit)
 
 
@@ -130,7 +129,7 @@ def _folder(path: str) -> Path:
 
 
 def _target(sources: list[str], choices: SourceChoices, out: OutputChoices) -> RowTarget | None:
-    """The file of rows; None for standard output."""
+    """The output file; None for standard output."""
     with output.status("Loading …", out.quiet):
         from vipcli.batch.job import RowTarget
     if out.out is None:
@@ -178,8 +177,8 @@ def _batch_size(together: int | None, settings: Settings, *, quiet: bool) -> int
     """How many questions to answer at a time; None for the default."""
     if settings.temperature:
         if together is not None and together > 1:
-            notes(
-                ["With --temperature, questions are answered one at a time, so that the seed repeats them."],
+            show_notes(
+                ["With --temperature, questions are answered one at a time, so the seed repeats answers."],
                 quiet=quiet,
             )
         return 1
@@ -188,7 +187,7 @@ def _batch_size(together: int | None, settings: Settings, *, quiet: bool) -> int
     if together is None and settings.model != BUNDLED:
         from vipcli.engine.devices import runs_on_cpu
 
-        # On a CPU, a large model takes minutes for a batch, and rows should be saved more often than that.
+        # On a CPU, a large model takes minutes per batch, and rows should be saved more often than that.
         return 1 if runs_on_cpu(settings.device) else None
     return together
 
@@ -200,7 +199,7 @@ def _backend(model: Model, config: BatchConfig, speed: SpeedChoices, *, quiet: b
         return local_backend(config, model.local)
     from vipcli.batch.ray_cluster import ray_backend
 
-    return ray_backend(config, speed.workers, lambda message: notes([message], quiet=quiet))
+    return ray_backend(config, speed.workers, lambda message: show_notes([message], quiet=quiet))
 
 
 def _dry_run(stream: ItemStream, config: BatchConfig, *, as_json: bool) -> None:
@@ -217,7 +216,7 @@ def _dry_run(stream: ItemStream, config: BatchConfig, *, as_json: bool) -> None:
 
 
 def _run(stream: ItemStream, target: RowTarget | None, backend: Backend, out: OutputChoices) -> None:
-    """Run the batch, print how it ended, and exit with the code for that."""
+    """Run the batch, print a summary, and exit with an error code unless every item was answered."""
     from vipcli.batch import job
     from vipcli.cli.batch_output import PrintedRows, TerminalBatchEvents
 
@@ -243,13 +242,15 @@ def _print_outcome(
         output.write_json({**outcome.record, **timing})
     else:
         row_path = None if target is None else target.row_path
-        notes(list(summary(outcome, events, row_path)), quiet=out.quiet)
+        show_notes(list(summary(outcome, events, row_path)), quiet=out.quiet)
     if target is None:
         return
     if outcome.stopped:
-        notes(["To continue, run the same command with --resume."], quiet=out.quiet)
+        show_notes(["To continue, run the same command with --resume."], quiet=out.quiet)
     elif outcome.tally.errors:
-        notes(["The rows of failed items say why. --retry-failed asks about them again."], quiet=out.quiet)
+        show_notes(
+            ["The rows of failed items say why. --retry-failed asks about them again."], quiet=out.quiet
+        )
 
 
-batch_command = command(options.expanded(batch), marks=True)
+batch_command = command(options.expand_groups(batch), marks=True)

@@ -1,4 +1,4 @@
-"""The options of `vipcli batch`, by heading, and the values that the command receives them as."""
+"""The options of `vipcli batch`, by heading, and the dataclasses that hold their values."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vipcli.marks.kinds import BY_KIND
 SOURCES, SPEED = "Sources and regions", "Speed"
 _FORMS = ("photos", "coco", "labelme", "yolo", "voc", "masks", "vip-bench")
 
-# The types of options, each None unless it is given.
+# The types of options; None means that the option was not typed.
 Flag = bool | None
 Number = float | None
 Text = str | None
-Whole = int | None
+Integer = int | None
 
 
 def _option(heading: str, *names: str, **details: Any) -> Any:
@@ -32,20 +32,20 @@ SOURCE_OPTIONS = options.OptionGroup(
             _option(
                 SOURCES,
                 metavar="TEXT",
-                help="What to ask. {1}, {2} … stand for the marks; {label}, {id} and {file} for those of the "
-                "item.",
+                help="What to ask. {1}, {2} … stand for the marks; {label}, {id} and {file} for the label, "
+                "id and file name of the item.",
             ),
         ],
         "images": Annotated[
             Text,
-            _option(SOURCES, metavar="FOLDER", help="Folder of the pictures that tasks or annotations name."),
+            _option(SOURCES, metavar="FOLDER", help="Folder of the pictures named in tasks or annotations."),
         ],
         "form": Annotated[
             Text,
             _option(
                 SOURCES,
                 metavar="FORM",
-                help=f"Form of the source, if it is not detected: {', '.join(_FORMS)}.",
+                help=f"Format of the source, if it is not detected: {', '.join(_FORMS)}.",
                 autocompletion=options.complete_word(*_FORMS),
             ),
         ],
@@ -80,32 +80,37 @@ SOURCE_OPTIONS = options.OptionGroup(
         ],
         "min_score": Annotated[
             Number,
-            _option(SOURCES, metavar="NUMBER", min=0, help="Only regions of at least this score, if any."),
+            _option(
+                SOURCES,
+                metavar="NUMBER",
+                min=0,
+                help="Only regions with at least this score; those without a score are kept.",
+            ),
         ],
-        "limit": Annotated[Whole, _option(SOURCES, metavar="N", min=1, help="Only the first N items.")],
+        "limit": Annotated[Integer, _option(SOURCES, metavar="N", min=1, help="Only the first N items.")],
     }
 )
 SPEED_OPTIONS = options.OptionGroup(
     {
         "together": Annotated[
-            Whole,
+            Integer,
             _option(SPEED, metavar="N", min=1, max=4096, help="Questions to answer at a time."),
         ],
         "readers": Annotated[
-            Whole,
+            Integer,
             _option(SPEED, metavar="N", min=1, max=256, help="Threads that read and mark pictures."),
         ],
         "on": Annotated[
             Text, _option(SPEED, metavar="ray", help="Run on a Ray cluster, not in this process.")
         ],
         "workers": Annotated[
-            Whole,
+            Integer,
             _option(
                 SPEED,
                 metavar="N",
                 min=1,
                 max=10_000,
-                help="Models on the cluster (default: one per GPU, or one per machine without GPUs).",
+                help="Number of models on the cluster (default: one per GPU, or per machine without GPUs).",
             ),
         ],
     }
@@ -119,19 +124,23 @@ OUTPUT_OPTIONS = options.OptionGroup(
                 "--output",
                 "-o",
                 metavar="FILE",
-                help="The file of rows: .jsonl, .csv, .tsv or .parquet.",
+                help="Output file: .jsonl, .csv, .tsv or .parquet.",
             ),
         ],
         "resume": Annotated[
             Flag,
             _option(
-                options.OUTPUT, "--resume", help="Continue the file: ask only about items without a row."
+                options.OUTPUT,
+                "--resume",
+                help="Continue the output file: ask only about items without a row.",
             ),
         ],
         "retry_failed": Annotated[
             Flag,
             _option(
-                options.OUTPUT, "--retry-failed", help="Continue the file, and ask again about failed items."
+                options.OUTPUT,
+                "--retry-failed",
+                help="Continue the output file, and ask again about failed items.",
             ),
         ],
         "save_marked": Annotated[
@@ -146,7 +155,7 @@ OUTPUT_OPTIONS = options.OptionGroup(
             _option(
                 options.OUTPUT,
                 "--dry-run",
-                help="Print what would be asked about each item and save marked pictures; run no model.",
+                help="Print what would be asked about each item and save marked pictures, without a model.",
             ),
         ],
         "json": Annotated[
@@ -193,7 +202,9 @@ class SpeedChoices:
 
     def __post_init__(self) -> None:
         if self.on not in (None, "ray"):
-            raise UsageError(f"--on is {self.on!r}, but can only be ray. To run here, leave it out.")
+            raise UsageError(
+                f"--on is {self.on!r}, but can only be ray. To run on this machine, leave it out."
+            )
         if self.workers is not None and self.on is None:
             raise UsageError("--workers is for a cluster. Add --on ray, or leave out --workers.")
 
@@ -216,4 +227,4 @@ class OutputChoices:
             # Typer gives None for a flag that is not set.
             object.__setattr__(self, flag, bool(getattr(self, flag)))
         if (self.resume or self.retry_failed or self.coco_out is not None) and self.out is None:
-            raise UsageError("Name the file of rows with -o.")
+            raise UsageError("Name the output file with -o.")

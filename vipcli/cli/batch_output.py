@@ -1,4 +1,4 @@
-"""What `vipcli batch` prints: rows, notes, progress, and how it ended."""
+"""What `vipcli batch` prints: rows, notes, progress, and a summary."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from types import FrameType
 from vipcli.batch.answering import Tally
 from vipcli.batch.job import BatchEvents, Outcome, Stop
 from vipcli.batch.rows import Row
-from vipcli.cli.shared import notes
+from vipcli.cli.shared import show_notes
 from vipcli.errors import Message
 from vipcli.terminal import output
 from vipcli.terminal.progress import Progress, format_duration
 
 _MAX_ERRORS_SHOWN = 3
-"""Further errors are only in their rows."""
+"""How many errors to print; the others are only in their rows."""
 
 
 class TerminalBatchEvents(BatchEvents):
     """Notes, errors and progress on standard error."""
 
     def __init__(self, *, prints_rows: bool, quiet: bool) -> None:
-        # A progress bar would get between rows that are printed to the same terminal.
+        # A progress bar would break up rows that are printed to the same terminal.
         self._quiet = quiet or (prints_rows and sys.stdout.isatty())
         self._errors_left = 0 if prints_rows else _MAX_ERRORS_SHOWN
         self._progress: Progress | None = None
@@ -58,12 +58,12 @@ class TerminalBatchEvents(BatchEvents):
             self._progress.show(new, tally.reused, tally.errors)
 
     def note(self, message: Message) -> None:
-        notes([message], quiet=self._quiet)
+        show_notes([message], quiet=self._quiet)
 
 
 @contextmanager
 def _interruptible(*, quiet: bool) -> Iterator[Callable[[], bool]]:
-    """Yield whether Ctrl-C was pressed, which ends the batch softly; pressed again, it raises."""
+    """Yield a function that tells whether Ctrl-C was pressed; a second Ctrl-C raises KeyboardInterrupt."""
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield requested.is_set
@@ -74,7 +74,7 @@ def _interruptible(*, quiet: bool) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         requested.set()
         if not quiet:
-            # Not through sys.stderr, which the signal may have interrupted.
+            # Do not use sys.stderr, which may be in the middle of a write.
             os.write(2, b"\nnote: Finishing the rows in progress. Press Ctrl-C again to stop at once.\n")
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -108,7 +108,7 @@ def print_row(row: Row, key: str, *, as_json: bool) -> None:
 
 
 def summary(outcome: Outcome, events: TerminalBatchEvents, row_path: Path | None) -> Iterator[str]:
-    """How the batch ended, in one or two sentences."""
+    """Summarize how the batch ended, in one or two sentences."""
     tally = outcome.tally
     rate = f" ({events.rate:.3g} per second)" if events.rate else ""
     parts = [f"{_count(tally.answered + tally.failed, 'row')} in {format_duration(events.seconds)}{rate}"]

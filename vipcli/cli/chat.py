@@ -15,7 +15,7 @@ import typer
 
 from vipcli.cli import options
 from vipcli.cli.groups import command
-from vipcli.cli.shared import load_marks, model_of, notes
+from vipcli.cli.shared import build_model, load_marks, show_notes
 from vipcli.config import Settings
 from vipcli.errors import ConversationError, Message, UsageError, VipcliError
 from vipcli.terminal import output
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 def as_chat_command(name: str, value: str | None) -> str:
-    """Spell a setting as the user of a conversation changes it."""
+    """Spell a setting as the command that changes it in a conversation."""
     from vipcli.chat.session import SETTINGS
 
     if name not in SETTINGS:
-        # Everything else can be set only when the conversation is started.
+        # All other settings can be changed only when starting the conversation.
         return options.as_option(name, value)
     return f"/set {name} {'VALUE' if value is None else value}"
 
@@ -63,7 +63,7 @@ class TerminalChatOutput:
             if not self._interactive:
                 yield on_text, None
                 return
-            with _ctrl_c() as pressed:
+            with _catch_ctrl_c() as pressed:
                 yield on_text, pressed
 
     def show_picture(self, pixels: Pixels) -> None:
@@ -71,8 +71,8 @@ class TerminalChatOutput:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[Halted]:
-    """Yield a function that tells whether Ctrl-C was pressed; pressed twice, it interrupts as usual."""
+def _catch_ctrl_c() -> Iterator[Halted]:
+    """Yield a function that tells whether Ctrl-C was pressed; a second Ctrl-C interrupts as usual."""
     pressed = False
 
     def press(number: int, frame: FrameType | None) -> None:
@@ -92,7 +92,7 @@ def chat(
     image: Annotated[
         str | None,
         typer.Argument(
-            metavar="IMAGE", help="A file or an http(s) address; with --resume, replaces the last picture."
+            metavar="IMAGE", help="A file or an http(s) URL; with --resume, replaces the last picture."
         ),
     ] = None,
     *,
@@ -118,19 +118,21 @@ def chat(
     if not resume and image is None:
         raise UsageError("Name a picture to talk about, or resume the last conversation with --resume.")
     if image == "-":
-        raise UsageError("Standard input is used for questions. Name a picture's file or address.")
+        raise UsageError("Standard input is used for questions. Name a picture file or a URL.")
     subject = None
     if image is not None:
         subject = _load_subject([image, *(images or [])], marks, settings, frames, quiet=quiet)
     elif images or marks or frames:
-        raise UsageError("Marks and frames go with a picture. Name one, or use /box and so on in the chat.")
+        raise UsageError(
+            "Marks and frames need a picture. Name one, or draw marks with /box and so on in the chat."
+        )
     if resume:
         settings, saved = _resume(settings, subject)
         chat_settings, subject = saved.settings, saved.subject
     else:
         saved, chat_settings = None, _chat_settings(settings)
     assert subject is not None
-    model = model_of(settings, quiet=quiet, resident=True)
+    model = build_model(settings, quiet=quiet, resident=True)
     _converse(model, subject, chat_settings, saved, quiet=quiet)
 
 
@@ -145,8 +147,10 @@ def _load_subject(
     from vipcli.chat.conversation import Subject
 
     marked = load_marks(sources, marks, settings, frames)
-    notes(marked.notes, quiet=quiet)
-    return Subject(tuple(shown.picture for shown in marked.pictures), marked.typed, marked.video)
+    show_notes(marked.notes, quiet=quiet)
+    return Subject(
+        tuple(marked_picture.picture for marked_picture in marked.pictures), marked.typed, marked.video
+    )
 
 
 def _chat_settings(settings: Settings) -> ChatSettings:
@@ -156,7 +160,7 @@ def _chat_settings(settings: Settings) -> ChatSettings:
 
 
 def _resume(settings: Settings, subject: Subject | None) -> tuple[Settings, SavedConversation]:
-    """Read the last conversation; options win over its settings, and a picture replaces its own."""
+    """Read the last conversation; options override its settings, and a new picture replaces its own."""
     from vipcli.chat import archive, history
     from vipcli.chat.conversation import ChatSettings
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
@@ -182,13 +186,13 @@ def _converse(
     *,
     quiet: bool,
 ) -> None:
-    """Run the conversation: at a prompt in a terminal, else line by line from standard input."""
+    """Run the conversation at a prompt in a terminal, or else line by line from standard input."""
     from vipcli.chat.conversation import Conversation
     from vipcli.chat.session import ChatSession
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     if sys.stdin is None:
-        raise UsageError("Standard input is closed, and questions are read from there.")
+        raise UsageError("Questions are read from standard input, but it is closed.")
     interactive = sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())
     session = ChatSession(
         Conversation(model.answerer, model.checkpoint, subject, settings),
@@ -199,13 +203,13 @@ def _converse(
     if saved is not None:
         session.resume(saved)
     if interactive:
-        session.run_interactively(_prompt(model.checkpoint.name, quiet=quiet))
+        session.run_interactively(_prompt_lines(model.checkpoint.name, quiet=quiet))
     else:
         session.run(sys.stdin)
 
 
-def _prompt(model_name: str, *, quiet: bool) -> Iterator[str]:
-    """The lines that are typed at the prompt."""
+def _prompt_lines(model_name: str, *, quiet: bool) -> Iterator[str]:
+    """The lines typed at the prompt."""
     from vipcli.chat.prompt_line import lines
     from vipcli.files import state_folder
 
@@ -219,4 +223,4 @@ def _prompt(model_name: str, *, quiet: bool) -> Iterator[str]:
     return lines(history)
 
 
-chat_command = command(options.expanded(chat), marks=True)
+chat_command = command(options.expand_groups(chat), marks=True)

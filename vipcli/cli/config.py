@@ -1,4 +1,4 @@
-"""`vipcli config`: the settings that are saved."""
+"""`vipcli config`: show and change saved settings."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import typer
 
 from vipcli.cli import options
 from vipcli.cli.groups import command
-from vipcli.cli.shared import load_marks, notes, save_marked
+from vipcli.cli.shared import load_marks, save_marked, show_notes
 from vipcli.config import Settings
 from vipcli.errors import UsageError
 from vipcli.terminal import output
@@ -49,7 +49,7 @@ def draw(
     if out == "-" and json:
         raise UsageError("Standard output can take the picture or the JSON, not both. Name a file with -o.")
     marked = load_marks([image], marks, settings)
-    notes(marked.notes, quiet=quiet)
+    show_notes(marked.notes, quiet=quiet)
     if out is not None:
         save_marked(marked, out, quiet=quiet)
     if show:
@@ -60,4 +60,4 @@ def draw(
         output.write_json(records.describe_marked(marked))
 
 
-draw_command = command(options.expanded(draw), marks=True)
+draw_command = command(options.expand_groups(draw), marks=True)

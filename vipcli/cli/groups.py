@@ -1,4 +1,4 @@
-"""Commands that are imported on first use, with help under headings: all that depends on Typer's internals.
+"""Lazily imported commands with help under headings: the only module that depends on Typer's internals.
 
 It relies on these: a group keeps its commands in the mapping `commands`;
 `format_help_text`, `format_options` and `format_commands` write the parts of the help; a parameter keeps its
@@ -45,8 +45,10 @@ class HelpfulCommand(TyperCommand):
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if (row := param.get_help_record(ctx)) is not None:
-                usual = "Arguments" if param.param_type_name == "argument" else "Options"
-                sections.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(row)
+                default_heading = "Arguments" if param.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(param, "rich_help_panel", None) or default_heading, []).append(
+                    row
+                )
         for heading, rows in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(rows)
@@ -56,30 +58,30 @@ class MarkingCommand(HelpfulCommand):
     """A command that knows the order in which marks of different kinds were typed."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        from vipcli.cli.places import check_places
+        from vipcli.cli.coordinates import check_coordinates
         from vipcli.marks.kinds import BY_KIND
 
-        # While a shell completes, the place may be what comes next.
+        # During shell completion, the coordinates may not have been typed yet.
         if not ctx.resilient_parsing:
-            check_places(args, {name for param in self.get_params(ctx) for name in param.opts})
+            check_coordinates(args, {name for param in self.get_params(ctx) for name in param.opts})
         # A command receives its options sorted by name, so their order is read here, beforehand.
         values, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        given = [param.name for param in order if param.name in BY_KIND]
-        queues = {kind: iter(values[kind]) for kind in set(given)}
-        ctx.meta[TYPED_MARKS] = [(kind, next(queues[kind])) for kind in given]
+        kinds = [param.name for param in order if param.name in BY_KIND]
+        queues = {kind: iter(values[kind]) for kind in set(kinds)}
+        ctx.meta[TYPED_MARKS] = [(kind, next(queues[kind])) for kind in kinds]
         return super().parse_args(ctx, args)
 
 
 class _LazyCommands(MutableMapping[str, Any]):
     """Commands by name, each imported on first use."""
 
-    def __init__(self, places: Mapping[str, str]) -> None:
-        self._places = places
+    def __init__(self, import_paths: Mapping[str, str]) -> None:
+        self._import_paths = import_paths
         self._loaded: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._loaded:
-            module, _, attribute = self._places[name].partition(":")
+            module, _, attribute = self._import_paths[name].partition(":")
             self._loaded[name] = getattr(importlib.import_module(module), attribute)
         return self._loaded[name]
 
@@ -90,34 +92,34 @@ class _LazyCommands(MutableMapping[str, Any]):
         raise TypeError("commands cannot be deleted")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._import_paths)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._import_paths)
 
 
 class LazyGroup(TyperGroup):
     """A group that imports only the command that is run, and lists the others from a table."""
 
-    places: Mapping[str, str] = {}
-    """Where each command is: `module:name`."""
+    import_paths: Mapping[str, str] = {}
+    """The import path of each command: `module:name`."""
     summaries: Mapping[str, str] = {}
 
     _runs_subcommand = False
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = _LazyCommands(self.places)
+        self.commands = _LazyCommands(self.import_paths)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(self.places)
+        return list(self.import_paths)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, self.summaries[name]) for name in self.places])
+            formatter.write_dl([(name, self.summaries[name]) for name in self.import_paths])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        self._runs_subcommand = bool(args) and args[0] in self.places
+        self._runs_subcommand = bool(args) and args[0] in self.import_paths
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -126,9 +128,9 @@ class LazyGroup(TyperGroup):
 
 
 def group(help: str, commands: Mapping[str, tuple[str, str]], *, completion: bool = False) -> typer.Typer:
-    """A group of commands given as name → (`module:name`, summary)."""
+    """A group of commands, from a table of name → (`module:name`, summary)."""
     members = {
-        "places": {name: place for name, (place, _) in commands.items()},
+        "import_paths": {name: path for name, (path, _) in commands.items()},
         "summaries": {name: summary for name, (_, summary) in commands.items()},
     }
     return typer.Typer(
@@ -141,7 +143,7 @@ def group(help: str, commands: Mapping[str, tuple[str, str]], *, completion: boo
 
 
 def command(function: Callable[..., None], *, marks: bool = False) -> Any:
-    """A command made from a function whose parameters are arguments and options."""
+    """Make a command from a function whose parameters are arguments and options."""
     app = typer.Typer(add_completion=False, **_PLAIN)
     app.command(cls=MarkingCommand if marks else HelpfulCommand)(function)
     return typer.main.get_command(app)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vipcli.cli import groups, options
-from vipcli.cli.shared import model_of
+from vipcli.cli.shared import build_model
 from vipcli.config import Settings
 from vipcli.errors import UsageError
 from vipcli.terminal import output
@@ -33,7 +33,7 @@ def bench(
         bool,
         typer.Option(
             "--random-weights",
-            help="Measure the shape of a known checkpoint without downloading it.",
+            help="Measure a known checkpoint with random weights, without downloading it.",
             rich_help_panel=MEASURING,
         ),
     ] = False,
@@ -41,17 +41,17 @@ def bench(
         bool,
         typer.Option(
             "--baseline",
-            help="Compare with the documentation's own code in 16 bits.",
+            help="Compare with the example code of the transformers documentation, in 16 bits.",
             rich_help_panel=MEASURING,
         ),
     ] = False,
     batch: Annotated[
         int,
-        typer.Option(metavar="N", min=1, max=1024, help="Pictures in a batch.", rich_help_panel=MEASURING),
+        typer.Option(metavar="N", min=1, max=1024, help="Pictures per batch.", rich_help_panel=MEASURING),
     ] = 1,
     tokens: Annotated[
         int,
-        typer.Option(metavar="N", min=2, max=4096, help="Length of the answers.", rich_help_panel=MEASURING),
+        typer.Option(metavar="N", min=2, max=4096, help="Tokens per answer.", rich_help_panel=MEASURING),
     ] = 64,
     repeat: Annotated[
         int,
@@ -59,7 +59,7 @@ def bench(
             metavar="N",
             min=1,
             max=100,
-            help="Runs; the median counts.",
+            help="Number of runs; the median is reported.",
             rich_help_panel=MEASURING,
         ),
     ] = 3,
@@ -74,32 +74,32 @@ def bench(
     """
     if name is not None:
         settings = replace(settings, model=name)
-    model = model_of(settings, quiet=quiet)
+    model = build_model(settings, quiet=quiet)
     subject = _known_shape(settings.model) if random_weights else model.checkpoint
     with output.status("Loading torch …", quiet):
         from vipcli.asking.interface import Setup
         from vipcli.engine import benchmark
     plan = benchmark.BenchmarkPlan(batch, tokens, repeat)
-    plain = None
+    baseline_run = None
     if baseline:
-        with output.status(f"Measuring {settings.model} as the documentation runs it …", quiet):
-            plain = benchmark.measure(subject, Setup(settings.device, "bfloat16"), plan, plain=True)
+        with output.status(f"Measuring {settings.model} as the transformers documentation runs it …", quiet):
+            baseline_run = benchmark.measure(subject, Setup(settings.device, "bfloat16"), plan, plain=True)
     with output.status(f"Measuring {settings.model} …", quiet):
-        ours = benchmark.measure(subject, model.setup, plan)
+        run = benchmark.measure(subject, model.setup, plan)
     if json:
-        output.write_json(benchmark.as_record(subject, ours, plain, plan))
+        output.write_json(benchmark.as_record(subject, run, baseline_run, plan))
         return
-    for line in benchmark.as_lines(subject, ours, plain, plan):
+    for line in benchmark.as_lines(subject, run, baseline_run, plan):
         output.write(line)
 
 
 def _known_shape(name: str) -> KnownCheckpoint:
-    """The shape of a checkpoint that `--random-weights` can imitate."""
+    """Look up the shape of a checkpoint for `--random-weights`."""
     from vipcli.checkpoints.catalog import BY_HUB_NAME, KNOWN
 
     known = KNOWN.get(name) or BY_HUB_NAME.get(name)
     if known is None:
-        raise UsageError(f"The shape of {name!r} is not known. Known shapes: {', '.join(KNOWN)}.")
+        raise UsageError(f"{name!r} is not a known checkpoint. The known ones are {', '.join(KNOWN)}.")
     return known
 
 
@@ -117,5 +117,5 @@ def doctor(json: options.Json = False) -> None:
         output.note(advice)
 
 
-bench_command = groups.command(options.expanded(bench))
+bench_command = groups.command(options.expand_groups(bench))
 doctor_command = groups.command(doctor)

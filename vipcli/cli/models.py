@@ -55,7 +55,7 @@ def _format_row(row: ListedCheckpoint) -> str:
 
 
 def _describe(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield labels and texts for what is known of a checkpoint."""
+    """Yield labels and texts for what is known about a checkpoint."""
     from vipcli.checkpoints.hub_cache import format_size
 
     short_name = f" ({facts['short']})" if facts["short"] else ""
@@ -93,7 +93,7 @@ def models_pull(
     settings: Annotated[Settings, options.REVISION_OPTIONS],
     quiet: options.Quiet = False,
 ) -> None:
-    """Download a checkpoint, or what is still missing of it."""
+    """Download a checkpoint, or the files of it that are missing."""
     from vipcli.checkpoints import lookup
 
     hub_name = lookup.hub_name(name)
@@ -124,7 +124,7 @@ class _DownloadEvents(TerminalEvents):
 
 def models_rm(
     name: options.ModelName,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove a checkpoint from the cache."""
     from vipcli.checkpoints import hub_cache, lookup
@@ -148,20 +148,22 @@ def models_use(name: options.ModelName) -> None:
     # Report a damaged settings file before anything is written to it.
     config.resolve({})
     if lookup.is_local(name) and name != BUNDLED:
-        # A relative path would lead elsewhere from another folder.
+        # A relative path would not work from another folder.
         name = str(Path(name).expanduser().absolute())
     config.save("model", name)
     output.note(f"{name} is now the default.")
     if (model := config.resolve({})["model"]).source == "environment":
-        output.note(f"{model.setting.variable} is set to {model.value}, which wins until it is unset.")
+        output.note(
+            f"{model.setting.variable} is set to {model.value}, which takes precedence until it is unset."
+        )
     if checkpoint.folder is None:
         output.note(
-            f"It is not downloaded yet. vipcli models pull {name} does that, and so does the first question."
+            f"It is not downloaded yet. Run vipcli models pull {name}, or let the first question download it."
         )
 
 
 list_command = groups.command(models_list)
 info_command = groups.command(models_info)
-pull_command = groups.command(options.expanded(models_pull))
+pull_command = groups.command(options.expand_groups(models_pull))
 rm_command = groups.command(models_rm)
 use_command = groups.command(models_use)

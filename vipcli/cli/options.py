@@ -50,23 +50,23 @@ def complete_word(*words: str) -> Callable[[str], list[str]]:
 def _complete_color(incomplete: str) -> list[str]:
     from vipcli.marks.colors import TRAINED
 
-    place, colon, color = incomplete.rpartition(":")
-    return [f"{place}:{name}" for name in TRAINED if name.startswith(color)] if colon else []
+    coordinates, colon, color = incomplete.rpartition(":")
+    return [f"{coordinates}:{name}" for name in TRAINED if name.startswith(color)] if colon else []
 
 
-def _mark(metavar: str, text: str) -> Any:
+def _mark_option(metavar: str, text: str) -> Any:
     option = typer.Option(metavar=metavar, help=text, autocompletion=_complete_color, rich_help_panel=MARKS)
     return Annotated[list[str] | None, option]
 
 
 def setting(name: str, heading: str, *names: str) -> Any:
-    """An option for a setting, whose text is read like that of the environment and the settings file."""
+    """An option for a setting; its text is parsed as in the environment and the settings file."""
     entry = config.SETTINGS[name]
-    shown = "" if entry.default in (None, False) else f" (default: {entry.default})"
+    default = "" if entry.default in (None, False) else f" (default: {entry.default})"
     flag = entry.default is False
     option = typer.Option(
         *names,
-        help=entry.help + shown,
+        help=entry.help + default,
         metavar=None if flag else entry.metavar,
         autocompletion=complete_model if name == "model" else complete_word(*entry.choices),
         rich_help_panel=heading,
@@ -76,14 +76,16 @@ def setting(name: str, heading: str, *names: str) -> Any:
 
 MARK_OPTIONS = OptionGroup(
     {
-        "box": _mark("X1,Y1,X2,Y2[:COLOR]", "A rectangle, in pixels or percent."),
-        "ellipse": _mark("X1,Y1,X2,Y2[:COLOR]", "An ellipse that fills the rectangle."),
-        "triangle": _mark("X1,Y1,X2,Y2[:COLOR]", "A triangle inside the rectangle."),
-        "point": _mark("X,Y[:COLOR]", "A filled point."),
-        "arrow": _mark("[X1,Y1,]X2,Y2[:COLOR]", "An arrow to a tip, or from a tail to a tip."),
-        "scribble": _mark("'X,Y X,Y …[:COLOR]'", "A stroke through two or more points."),
-        "contour": _mark("FILE|'X,Y …'[:COLOR]", "The outline of a mask image, of points or of a box."),
-        "mask": _mark("FILE|'X,Y …'[:COLOR]", "A filled mask image, polygon or box."),
+        "box": _mark_option("X1,Y1,X2,Y2[:COLOR]", "A rectangle, in pixels or percent."),
+        "ellipse": _mark_option("X1,Y1,X2,Y2[:COLOR]", "An ellipse that fills the rectangle."),
+        "triangle": _mark_option("X1,Y1,X2,Y2[:COLOR]", "A triangle inside the rectangle."),
+        "point": _mark_option("X,Y[:COLOR]", "A filled point."),
+        "arrow": _mark_option("[X1,Y1,]X2,Y2[:COLOR]", "An arrow to a tip, or from a tail to a tip."),
+        "scribble": _mark_option("'X,Y X,Y …[:COLOR]'", "A stroke through two or more points."),
+        "contour": _mark_option(
+            "FILE|'X,Y …'[:COLOR]", "The outline of a mask image, of points or of a box."
+        ),
+        "mask": _mark_option("FILE|'X,Y …'[:COLOR]", "A filled mask image, polygon or box."),
     }
 )
 STYLE_OPTIONS = OptionGroup(
@@ -94,7 +96,7 @@ STYLE_OPTIONS = OptionGroup(
             str | None,
             typer.Option(
                 metavar="SEED",
-                help="Draw in a random style from those used in training, always the same for a seed.",
+                help="Draw in a random style from training; the same seed gives the same style.",
                 rich_help_panel=DRAWING,
             ),
         ],
@@ -112,7 +114,14 @@ MODEL_OPTIONS = OptionGroup(
     {
         name: setting(name, MODEL)
         for name in (
-            *("model", "revision", "device", "dtype", "quantize", "quantize_all", "attention", "offline"),
+            "model",
+            "revision",
+            "device",
+            "dtype",
+            "quantize",
+            "quantize_all",
+            "attention",
+            "offline",
         )
     }
 )
@@ -132,7 +141,7 @@ SERVER_OPTIONS = OptionGroup(
 
 Marks = Annotated[list[TypedMark], MARK_OPTIONS]
 Image = Annotated[
-    str, typer.Argument(metavar="IMAGE", help="A file, an http(s) address, or - for standard input.")
+    str, typer.Argument(metavar="IMAGE", help="A file, an http(s) URL, or - for standard input.")
 ]
 MoreImages = Annotated[
     list[str] | None,
@@ -149,7 +158,7 @@ Frames = Annotated[
         metavar="N",
         min=1,
         max=128,
-        help="How many frames of a video to look at (default: 8). A mark is drawn on all of them, or only on "
+        help="Number of frames to take from a video (default: 8). A mark is drawn on all of them, or only on "
         "the third if it begins with 3:.",
         rich_help_panel=MARKS,
     ),
@@ -167,12 +176,12 @@ Verbose = Annotated[
     ),
 ]
 ShowView = Annotated[
-    bool, typer.Option("--show", help="Show what the model sees in the terminal.", rich_help_panel=OUTPUT)
+    bool, typer.Option("--show", help="Show in the terminal what the model sees.", rich_help_panel=OUTPUT)
 ]
 
 
-def expanded(function: Callable[..., None]) -> Callable[..., None]:
-    """The function with the signature that Typer needs, where each option of a group is a parameter.
+def expand_groups(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a function the signature that Typer needs, with a parameter for each option of its groups.
 
     A parameter of type `Annotated[Settings, GROUP, …]` receives the settings, one of another dataclass type
     its fields, and one of type `Marks` the marks in the order they were typed.
@@ -195,7 +204,7 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
     def run(ctx: typer.Context, **values: Any) -> None:
         for name, (kind, names) in grouped.items():
             given = {option: values.pop(option) for option in names}
-            values[name] = _received(kind, given, ctx)
+            values[name] = _build_value(kind, given, ctx)
         function(**values)
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
@@ -204,8 +213,8 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _received(kind: Any, given: dict[str, Any], ctx: typer.Context) -> Any:
-    """The single value that a group's options become."""
+def _build_value(kind: Any, given: dict[str, Any], ctx: typer.Context) -> Any:
+    """Build the value of a parameter from the options of its groups."""
     if kind is Settings:
         return config.settings(given, option_name)
     if is_dataclass(kind) and isinstance(kind, type):

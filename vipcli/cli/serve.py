@@ -12,7 +12,7 @@ import typer
 from vipcli import config
 from vipcli.cli import options
 from vipcli.cli.groups import command
-from vipcli.cli.shared import model_of
+from vipcli.cli.shared import build_model
 from vipcli.config import Settings
 from vipcli.errors import FAILED, UsageError
 from vipcli.terminal import output
@@ -25,7 +25,7 @@ SERVER = "Server"
 KeepAliveOption = Annotated[
     str | None,
     typer.Option(
-        metavar="SPAN", help="Stop after this long without a request: 10m, 2h.", rich_help_panel=SERVER
+        metavar="DURATION", help="Stop after this long without a request: 10m, 2h.", rich_help_panel=SERVER
     ),
 ]
 PortOption = Annotated[
@@ -34,7 +34,7 @@ PortOption = Annotated[
         metavar="N",
         min=0,
         max=65535,
-        help="Also answer OpenAI chat completions on this port; 0 for any free port.",
+        help="Also serve OpenAI chat completions on this port; 0 for any free port.",
         rich_help_panel=SERVER,
     ),
 ]
@@ -50,7 +50,7 @@ HostOption = Annotated[
 TogetherOption = Annotated[
     int,
     typer.Option(
-        metavar="N", min=1, max=1024, help="Most requests to answer in one batch.", rich_help_panel=SERVER
+        metavar="N", min=1, max=1024, help="Maximum number of requests in one batch.", rich_help_panel=SERVER
     ),
 ]
 WaitingOption = Annotated[
@@ -59,7 +59,7 @@ WaitingOption = Annotated[
         metavar="N",
         min=0,
         max=100_000,
-        help="Most requests of the port that may wait; more are refused.",
+        help="Maximum number of requests to the port that can wait; more are refused.",
         rich_help_panel=SERVER,
     ),
 ]
@@ -121,7 +121,7 @@ def _serve(settings: Settings, server_options: ServerOptions, *, as_json: bool, 
     from vipcli.cli.app import main, warm
     from vipcli.serving import control
 
-    model = model_of(settings, quiet=quiet)
+    model = build_model(settings, quiet=quiet)
     checkpoint = model.checkpoint
 
     def ready(info: dict[str, Any]) -> None:
@@ -137,23 +137,23 @@ def _serve(settings: Settings, server_options: ServerOptions, *, as_json: bool, 
 
 
 def _announcements(info: dict[str, Any], server_options: ServerOptions, *, quiet: bool) -> Iterator[str]:
-    """What to show once the server listens; with `quiet`, only what cannot be learned elsewhere."""
+    """What to show once the server is listening; with `quiet`, only what cannot be found elsewhere."""
     from vipcli.serving.control import LOCAL_HOSTS, TOKEN_VARIABLE
 
     if not quiet:
         loaded = f"{info['model']} is in memory on {info['device']}."
         yield f"{loaded} vipcli ask and chat use it; Ctrl-C stops it."
     if info["address"] is not None and not (quiet and os.environ.get(TOKEN_VARIABLE)):
-        yield f"It answers OpenAI chat completions at {info['address']} with the token {info['token']}"
+        yield f"It serves OpenAI chat completions at {info['address']} with the token {info['token']}"
     if server_options.host not in (None, *LOCAL_HOSTS):
         yield (
             f"Warning: other machines can reach {server_options.host}, and the connection is not encrypted. "
-            "Anyone who has the token can ask."
+            "Anyone who has the token can use the model."
         )
 
 
 def _show_status(*, as_json: bool) -> bool:
-    """Describe the server, and return whether there is one that answers."""
+    """Describe the running server, and return whether there is one that responds."""
     from vipcli.serving import client, control
 
     info = client.find_server()
@@ -169,4 +169,4 @@ def _show_status(*, as_json: bool) -> bool:
     return info is not None
 
 
-serve_command = command(options.expanded(serve))
+serve_command = command(options.expand_groups(serve))

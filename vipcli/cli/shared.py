@@ -32,21 +32,21 @@ class TerminalEvents(Events):
 
         output.note(f"Downloading {format_size(size)} of {name}. Ctrl-C stops it; finished files are kept.")
 
-    def loading(self, name: str) -> AbstractContextManager[None]:
-        return output.status(name, self._quiet)
+    def loading(self, text: str) -> AbstractContextManager[None]:
+        return output.status(text, self._quiet)
 
     def note(self, text: str) -> None:
         output.note(text)
 
 
-def model_of(settings: Settings, *, quiet: bool, resident: bool = False) -> Model:
-    """The model that the settings name; the terminal shows downloads and loading."""
+def build_model(settings: Settings, *, quiet: bool, resident: bool = False) -> Model:
+    """The model named in the settings; downloads and loading are shown in the terminal."""
     if "quantize_all" in settings.explicit and settings.quantize_all and settings.quantize == "none":
-        notes(["--quantize-all does nothing without --quantize."], quiet=quiet)
+        show_notes(["--quantize-all does nothing without --quantize."], quiet=quiet)
     return Model(settings, TerminalEvents(quiet=quiet), resident=resident)
 
 
-def notes(messages: Sequence[Message | str], *, quiet: bool) -> None:
+def show_notes(messages: Sequence[Message | str], *, quiet: bool) -> None:
     """Show notes, with settings spelled as options, unless quiet."""
     if not quiet:
         for message in messages:
@@ -56,7 +56,7 @@ def notes(messages: Sequence[Message | str], *, quiet: bool) -> None:
 def load_marks(
     sources: Sequence[str], typed: Sequence[TypedMark], settings: Settings, frames: int | None = None
 ) -> MarkedInput:
-    """The pictures that the command line names, marked."""
+    """Load the pictures named on the command line, and draw the marks on them."""
     from vipcli.asking.load_marked import load_marked
     from vipcli.asking.values import Drawing
 
@@ -76,16 +76,16 @@ def save_marked(marked: MarkedInput, path: str, *, quiet: bool) -> None:
             )
         output.write_bytes(images.encode(marked.pixels))
         return
-    read = [
-        *(shown.picture.name for shown in marked.pictures),
+    source_files = [
+        *(marked_picture.picture.name for marked_picture in marked.pictures),
         *(mark.file for mark in marked.typed if mark.file is not None),
     ]
     target = Path(path)
     names = [path]
     if len(marked.pictures) > 1:
         names = [str(target.with_stem(f"{target.stem}-{n}")) for n in range(1, len(marked.pictures) + 1)]
-    for shown, name in zip(marked.pictures, names, strict=True):
-        images.save_picture(shown.pixels, name, sources=read)
+    for marked_picture, name in zip(marked.pictures, names, strict=True):
+        images.save_picture(marked_picture.pixels, name, sources=source_files)
     if len(names) > 1 and not quiet:
         output.note(f"The {len(names)} pictures are in {names[0]} to {names[-1]}.")
 

@@ -1,4 +1,4 @@
-"""Read the bodies of HTTP requests within limits of time and memory."""
+"""Read the bodies of HTTP requests within time and memory limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vipcli.serving.scheduler import BusyError
 
 
 class BodyTooLargeError(VipcliError):
-    """A body has more bytes than one request may have."""
+    """A request body exceeds the size limit."""
 
 
 class BodyTimeoutError(VipcliError):
@@ -39,7 +39,7 @@ class _Upload:
 
 
 class BodyReader:
-    """Reads bodies side by side, within a memory limit for all of them together.
+    """Reads bodies concurrently, within a shared memory limit.
 
     When they exceed it, the upload that started first is dropped: slow clients cannot shut out others.
     """
@@ -49,7 +49,7 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._max_total = max_total
         self._uploads: list[_Upload] = []
-        """From the oldest to the newest."""
+        """Oldest first."""
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytearray]:
@@ -69,10 +69,10 @@ class BodyReader:
                     if not upload.dropped:
                         self._add(upload, piece)
                     if upload.dropped:
-                        raise _dropped()
+                        raise _dropped_error()
         except TimeoutError:
             if upload.dropped:
-                raise _dropped() from None
+                raise _dropped_error() from None
             raise BodyTimeoutError(
                 f"The body of the request did not arrive within {self._seconds:g} seconds."
             ) from None
@@ -81,13 +81,13 @@ class BodyReader:
         upload.arriving = False
 
     def _add(self, upload: _Upload, piece: bytes) -> None:
-        """Add a piece to a body, and drop the oldest uploads until the rest fit within the memory limit."""
+        """Add a piece to a body, and drop the oldest uploads until the rest fit in the memory limit."""
         upload.data += piece
         if len(upload.data) > self._max_bytes:
             raise BodyTooLargeError(f"The body is too large. At most {self._max_bytes:,} bytes are allowed.")
-        while sum(len(each.data) for each in self._uploads) > self._max_total:
-            next(each for each in self._uploads if each.arriving).drop()
+        while sum(len(other.data) for other in self._uploads) > self._max_total:
+            next(other for other in self._uploads if other.arriving).drop()
 
 
-def _dropped() -> BusyError:
+def _dropped_error() -> BusyError:
     return BusyError("The server is receiving too much at once. Try again in a moment.")

@@ -1,4 +1,4 @@
-"""A model that a server process holds, found by its socket and asked like any other. No torch."""
+"""The client of a model server, with the interface of a local model. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vipcli.serving import protocol, runtime
 
 SOCKET = "model.sock"
 _TIMEOUT = 5.0
-"""Seconds to wait for an answer to anything but a question."""
+"""Seconds to wait for a response to anything other than a question."""
 
 
 class GoneError(ModelError):
@@ -41,12 +41,12 @@ class ServerInfo:
     device: str
     pid: int
     address: str | None
-    """Of its port; None if none is open."""
+    """The URL of its HTTP port; None if it has none."""
     waiting: int
     status: str
 
     def matches(self, checkpoint: Checkpoint, setup: dict[str, Any]) -> bool:
-        """Whether the server holds exactly this checkpoint in this setup and is of this version."""
+        """Whether the server runs this version and holds exactly this checkpoint in this setup."""
         return (
             checkpoint.folder is not None
             and self.version == __version__
@@ -57,7 +57,7 @@ class ServerInfo:
 
 
 def find_server() -> ServerInfo | None:
-    """The running server, if there is one; a socket that a dead server left is deleted."""
+    """The running server, if there is one; a socket left behind by a dead server is deleted."""
     path = runtime.runtime_folder() / SOCKET
     if not path.exists():
         return None
@@ -78,7 +78,7 @@ class RemoteModel:
         self._path = runtime.runtime_folder() / SOCKET
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        """Answer one request, handing over the text as it comes, and end it early once `halted` says so."""
+        """Answer one request, passing on text as it arrives, and stop early once `halted` returns true."""
         request_id = uuid.uuid4().hex
         events = self._events(request, request_id)
         if halted is not None:
@@ -106,7 +106,7 @@ class RemoteModel:
     def _until_halted(
         self, events: Iterator[dict[str, Any]], request_id: str, halted: Halted
     ) -> Iterator[dict[str, Any]]:
-        """Read the events in a thread, so that halting need not wait for the next of them."""
+        """Read the events in a thread, so that halting does not have to wait for the next one."""
         arrived: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
 
         def read() -> None:
@@ -134,7 +134,7 @@ class RemoteModel:
             yield event
 
     def _halt(self, request_id: str) -> None:
-        # If this fails, the answer runs to its own end, or the server is gone.
+        # If this fails, the answer runs to completion, or the server is gone.
         with (
             contextlib.suppress(OSError, http.client.HTTPException),
             _send(self._path, "POST", f"/halt/{request_id}", timeout=_TIMEOUT),
@@ -143,7 +143,7 @@ class RemoteModel:
 
 
 class Fallback:
-    """A running server's model; if the server dies, the same model loaded in this process."""
+    """A running server's model or, if the server dies, the same model loaded in this process."""
 
     def __init__(self, remote: Answerer, load: Callable[[], Answerer], note: Callable[[str], None]) -> None:
         self._answerer = remote
@@ -152,14 +152,14 @@ class Fallback:
         self._is_local = False
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
-        """Answer one request; text that the server has handed over is not handed over again."""
+        """Answer one request; text that the server has already sent is not passed on again."""
         if self._is_local:
             return self._answerer.answer(request, on_text, halted)
         text = _ResumableText(on_text)
         try:
             return self._answerer.answer(request, text, halted)
         except GoneError:
-            self._note("The server is gone, so the model is loaded here.")
+            self._note("The server is gone, so the model is loaded in this process.")
             self._answerer, self._is_local = self._load(), True
             text.restart()
             return self._answerer.answer(request, text, halted)
@@ -174,7 +174,7 @@ class _ResumableText:
         self._shown_before = ""
 
     def restart(self) -> None:
-        """Expect the text from its beginning."""
+        """Start over: the whole text arrives again."""
         self._shown_before, self._text = self._text, ""
 
     def __call__(self, piece: str) -> None:

@@ -1,4 +1,4 @@
-"""Start a server in the foreground or the background, and stop it. No torch."""
+"""Start and stop a server, in the foreground or the background. Does not import torch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from vipcli.serving.client import ServerInfo
 
 TOKEN_VARIABLE = "VIPCLI_TOKEN"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-SHORTEST_REMOTE_TOKEN = 16
-"""Characters of a token on a port that other machines can reach, where it can be guessed at."""
+MIN_REMOTE_TOKEN_LENGTH = 16
+"""The minimum length of a token on a port that other machines can reach."""
 _MAX_PIXELS = 50_000_000
-"""Of all pictures of a request together, where no setting says otherwise."""
+"""The default limit for all pictures in a request together."""
 _SECONDS_TO_STOP = 20
 
 
@@ -41,9 +41,9 @@ class ServerOptions:
     """The address of its port; None for no port."""
     port: int = 0
     together: int = 8
-    """Most requests to answer in one batch."""
+    """The maximum number of requests in one batch."""
     waiting: int = 64
-    """Most requests of the port that may wait."""
+    """The maximum number of requests to the port that can wait."""
 
 
 def serve(
@@ -58,7 +58,7 @@ def serve(
 ) -> None:
     """Hold a model and answer until stopped; `ready` gets the server's description once it listens.
 
-    `run` is the command line, for commands that are handed over, and `warm` imports what they need.
+    `run` runs the command line for forwarded commands, and `warm` imports what they need.
     """
     if os.name != "posix":
         raise UsageError("vipcli serve runs on Linux and macOS only. Here, each command loads its own model.")
@@ -81,24 +81,24 @@ def serve(
 
 
 def _token(host: str | None) -> str:
-    """The token that the environment sets, else a random one."""
+    """The token from the environment, or else a random one."""
     token = os.environ.get(TOKEN_VARIABLE)
     if host is None or not token:
         return secrets.token_urlsafe(32)
     if not re.fullmatch(r"[!-~]+", token):
         raise UsageError(
-            f"{TOKEN_VARIABLE} cannot be sent in a header. Use ASCII letters, digits and signs, no spaces."
+            f"{TOKEN_VARIABLE} cannot be sent in a header. Use ASCII letters, digits and punctuation only."
         )
-    if host not in LOCAL_HOSTS and len(token) < SHORTEST_REMOTE_TOKEN:
+    if host not in LOCAL_HOSTS and len(token) < MIN_REMOTE_TOKEN_LENGTH:
         raise UsageError(
             f"{TOKEN_VARIABLE} has {len(token)} characters, which other machines could guess. "
-            f"Use at least {SHORTEST_REMOTE_TOKEN}, or unset it to get a random token."
+            f"Use at least {MIN_REMOTE_TOKEN_LENGTH}, or unset it to get a random token."
         )
     return token
 
 
 def start(checkpoint: Checkpoint, setup: Setup, settings: Settings, keep_alive: float) -> ServerInfo:
-    """Start a server in the background and wait until one listens: this one, or one that was faster."""
+    """Start a server in the background and wait until it, or one that started first, is listening."""
     values = {
         "json": True,
         "keep_alive": f"{keep_alive}s",
@@ -124,7 +124,7 @@ def start(checkpoint: Checkpoint, setup: Setup, settings: Settings, keep_alive: 
 
 
 def _arguments(values: dict[str, Any]) -> list[str]:
-    """Settings as arguments of the command line; None and False are left out."""
+    """Convert settings to command-line arguments, leaving out None and False."""
     arguments = []
     for name, value in values.items():
         option = f"--{name.replace('_', '-')}"
@@ -152,6 +152,6 @@ def stop() -> str | None:
     deadline = time.monotonic() + _SECONDS_TO_STOP
     while runtime.lock_holder() is not None:
         if time.monotonic() > deadline:
-            raise ModelError(f"The server, process {pid}, does not stop. kill -9 {pid} kills it.")
+            raise ModelError(f"The server, process {pid}, has not stopped. Run kill -9 {pid} to end it.")
         time.sleep(0.05)
     return model

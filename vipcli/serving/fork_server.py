@@ -2,7 +2,7 @@
 
 Importing the modules that a question needs takes longer than a short answer. This process imports them
 once, and runs each `ask` in a fork of itself with the streams, the folder and the environment of the
-command that was handed over. It has one thread and no torch, so it is safe to fork.
+forwarded command. It has one thread and no torch, so it is safe to fork.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vipcli.serving import handoff, protocol, runtime
 
 
 class ForkServer:
-    """One server: its process with the model, and the socket that takes commands."""
+    """A server: the process that holds the model, and the socket that accepts commands."""
 
     def __init__(self, config: dict[str, Any], run: Callable[[], int], warm: Callable[[], None]) -> None:
         self._config = config
@@ -108,12 +108,12 @@ class ForkServer:
                     forks.add(self._fork(listener))
         if process.poll() not in (None, 0, -signal.SIGTERM):
             raise ModelError(
-                f"The process that held the model was killed ({process.returncode}). "
+                f"The model process ended unexpectedly ({process.returncode}). "
                 "Start it again with vipcli serve."
             )
 
     def _fork(self, listener: socket.socket) -> int:
-        """Run the next command in a fork, and return its process."""
+        """Run the next command in a fork, and return its process id."""
         connection, _ = listener.accept()
         with connection:
             pid = os.fork()
@@ -128,11 +128,11 @@ class ForkServer:
 
 
 def _read_info(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """The description that the model's process sends once it listens, or the error that it ended with."""
+    """Read the description that the model process sends once it listens, or raise the error it sends."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise ModelError("The process that should hold the model ended while starting.")
+        raise ModelError("The model process ended while starting.")
     info: dict[str, Any] = json.loads(line)
     if "error" in info:
         raise protocol.unpack_error(info)
@@ -140,7 +140,7 @@ def _read_info(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def _run_command(connection: socket.socket, run: Callable[[], int]) -> None:
-    """In a fork: become the command that was handed over, and exit."""
+    """In a fork: run the forwarded command, and exit."""
     try:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -148,7 +148,7 @@ def _run_command(connection: socket.socket, run: Callable[[], int]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # If this fails, the process that sent the command runs it.
         with contextlib.suppress(Exception):
-            _become(handoff.receive(connection))
+            _apply_context(handoff.receive(connection))
             _use_streams(handoff.accept(connection))
             _run_connected(connection, run)
     finally:
@@ -156,7 +156,7 @@ def _run_command(connection: socket.socket, run: Callable[[], int]) -> None:
 
 
 def _run_connected(connection: socket.socket, run: Callable[[], int]) -> None:
-    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+    threading.Thread(target=_exit_with_client, args=(connection,), daemon=True).start()
     code = FAILED
     try:
         code = run()
@@ -170,14 +170,14 @@ def _run_connected(connection: socket.socket, run: Callable[[], int]) -> None:
             handoff.send_exit_code(connection, code)
 
 
-def _end_with(connection: socket.socket) -> None:
+def _exit_with_client(connection: socket.socket) -> None:
     """End this process if the one that sent the command ends first."""
     with contextlib.suppress(OSError):
         if not connection.recv(1):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _become(command: handoff.ForwardedCommand) -> None:
+def _apply_context(command: handoff.ForwardedCommand) -> None:
     if "huggingface_hub" in sys.modules and _hub_settings(command.environment) != _hub_settings(os.environ):
         raise OSError("huggingface_hub has already read other settings")
     os.chdir(command.folder)

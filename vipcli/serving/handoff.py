@@ -26,7 +26,7 @@ _SECONDS_TO_CONNECT = 5.0
 
 @dataclass(frozen=True)
 class ForwardedCommand:
-    """What a person typed, and where."""
+    """A command as it was typed, and where."""
 
     arguments: list[str]
     folder: str
@@ -35,7 +35,7 @@ class ForwardedCommand:
 
 
 def hand_over(arguments: list[str]) -> int | None:
-    """Let a running server run a command, and return its exit code; None if no server takes it."""
+    """Let a running server run a command, and return its exit code; None if no server accepts it."""
     try:
         # A closed stream cannot be handed over.
         for number in (0, 1, 2):
@@ -46,7 +46,7 @@ def hand_over(arguments: list[str]) -> int | None:
     if not path.exists():
         return None
     with socket.socket(socket.AF_UNIX) as connection:
-        # A server that is suspended or of another kind might never answer.
+        # A suspended server, or another program on this socket, might never answer.
         connection.settimeout(_SECONDS_TO_CONNECT)
         try:
             connection.connect(str(path))
@@ -64,7 +64,7 @@ def hand_over(arguments: list[str]) -> int | None:
 
 
 def _forward(connection: socket.socket, arguments: list[str]) -> int | None:
-    """Send the command, then the streams, and return the process that runs it; None if it is refused."""
+    """Send the command, then the streams; return the id of the process that runs it, None if refused."""
     umask = os.umask(0)
     os.umask(umask)
     fields = [__version__, sys.prefix, arguments, str(Path.cwd()), umask, dict(os.environ)]
@@ -72,7 +72,7 @@ def _forward(connection: socket.socket, arguments: list[str]) -> int | None:
     connection.sendall(_NUMBER.pack(len(message)) + message)
     pid = _receive_number(connection)
     if pid:
-        # Not before: streams sent to a process that never accepts them would stay open.
+        # Send the streams only now: if the process never accepted them, they would stay open.
         socket.send_fds(connection, [b"\0"], [0, 1, 2])
     return pid
 
@@ -98,7 +98,7 @@ def _wait(connection: socket.socket, pid: int) -> int:
     signal.signal(signal.SIGTSTP, suspend)
     code = _receive_number(connection)
     if code is not None:
-        # Ctrl-C also ended what writes to our pipe, and the other process may have seen that first.
+        # Ctrl-C also ends the program piped into this one, and the server may notice that first.
         return INTERRUPTED if signal.SIGINT in forwarded else code
     if forwarded:
         signal.signal(forwarded[-1], signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The HTTP side of a server: a socket for this person's own commands, and a port if one is asked for."""
+"""The HTTP application of a server: a socket for this user's own commands, and an optional port."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vipcli.serving.bodies import BodyReader, BodyTimeoutError, BodyTooLargeErro
 from vipcli.serving.openai_api import ChatRequest, ResponseId, UnknownModelError
 from vipcli.serving.scheduler import BusyError, QueuedRequest, Scheduler
 
-_PARSE_AT_ONCE = 8
+_MAX_CONCURRENT_PARSES = 8
 """Decoded pictures take memory before their request is queued."""
 _STATUSES: dict[type[VipcliError], int] = {
     UnknownModelError: 404,
@@ -37,7 +37,7 @@ _STATUSES: dict[type[VipcliError], int] = {
     ModelError: 500,
     VipcliError: 400,
 }
-"""The status of each error, by the first class that fits."""
+"""The HTTP status of each error, by the first class that matches."""
 _HEADERS = {
     # A client that sends this slowly would otherwise keep its connection.
     408: {"Connection": "close"},
@@ -63,18 +63,18 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """Who may use the port: clients that know the token and use one of these host names."""
+    """Who can use the port: clients that know the token and use one of these host names."""
 
     token: str
     hosts: frozenset[str]
     """Empty to allow any."""
 
     def check(self, scope: Scope) -> Response | None:
-        """The response to a request that is refused."""
+        """Return the response that refuses a request; None if it is allowed."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "").rpartition("@")[2]
         name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-        # A web page could reach this machine from a browser under a host name of its own.
+        # Prevent DNS rebinding: a web page could reach this machine under a host name of its own.
         if self.hosts and name.lower() not in self.hosts:
             return _error(421, "This server does not have that host name.")
         scheme, _, token = headers.get(b"authorization", "").partition(" ")
@@ -88,14 +88,14 @@ class AccessRules:
 
 
 class AccessCheck:
-    """Middleware that refuses requests by the port; the socket is open to this person alone."""
+    """Middleware that checks requests to the port; only this user can open the socket."""
 
     def __init__(self, app: ASGIApp, rules: AccessRules | None) -> None:
         self._app = app
         self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and came_by_port(scope) and scope["path"] != "/health":
+        if scope["type"] == "http" and is_from_port(scope) and scope["path"] != "/health":
             refusal = _error(404, "Not found.") if self._rules is None else self._rules.check(scope)
             if refusal is not None:
                 await refusal(scope, receive, send)
@@ -103,17 +103,17 @@ class AccessCheck:
         await self._app(scope, receive, send)
 
 
-def came_by_port(scope: Scope) -> bool:
-    """Whether a request came by TCP rather than by the socket."""
+def is_from_port(scope: Scope) -> bool:
+    """Whether a request arrived at the TCP port rather than at the socket."""
     server = scope.get("server")
     return server is not None and server[1] is not None
 
 
-def _by_socket_only(endpoint: _Endpoint) -> _Endpoint:
-    """The endpoint, which does not exist for requests by the port."""
+def _socket_only(endpoint: _Endpoint) -> _Endpoint:
+    """Hide an endpoint from requests to the port."""
 
     async def checked(request: Request) -> Response:
-        if came_by_port(request.scope):
+        if is_from_port(request.scope):
             return _error(404, "Not found.")
         return await endpoint(request)
 
@@ -121,7 +121,7 @@ def _by_socket_only(endpoint: _Endpoint) -> _Endpoint:
 
 
 class ModelService:
-    """What the server does with a request."""
+    """The endpoints of a model server."""
 
     def __init__(
         self, scheduler: Scheduler, checkpoint: Checkpoint, info: dict[str, Any], limits: RequestLimits
@@ -135,9 +135,9 @@ class ModelService:
             seconds=limits.body_seconds, max_bytes=limits.body_bytes, max_total=limits.all_bodies_bytes
         )
         self._own_bodies = BodyReader(seconds=limits.body_seconds)
-        self._parsing = asyncio.Semaphore(_PARSE_AT_ONCE)
+        self._parsing = asyncio.Semaphore(_MAX_CONCURRENT_PARSES)
         self._own_requests: dict[str, QueuedRequest] = {}
-        """Requests of this person's own commands, by their ids."""
+        """Requests from this user's own commands, by id."""
 
     def app(self, rules: AccessRules | None) -> ASGIApp:
         """The whole application."""
@@ -146,15 +146,15 @@ class ModelService:
             Route("/v1/models", self._models),
             Route("/v1/models/{name:path}", self._model),
             Route("/v1/chat/completions", self._chat_completions, methods=["POST"]),
-            Route("/answer/{id}", _by_socket_only(self._answer), methods=["POST"]),
-            Route("/halt/{id}", _by_socket_only(self._halt), methods=["POST"]),
+            Route("/answer/{id}", _socket_only(self._answer), methods=["POST"]),
+            Route("/halt/{id}", _socket_only(self._halt), methods=["POST"]),
         ]
         handlers = {Exception: _internal_error, HTTPException: _http_error}
         return AccessCheck(Starlette(routes=routes, exception_handlers=handlers), rules)
 
     async def _health(self, request: Request) -> Response:
-        # By the port, where no token is needed for this, only what anybody may know.
-        info = {} if came_by_port(request.scope) else self._info
+        # At the port, this needs no token, so it reveals nothing about the server.
+        info = {} if is_from_port(request.scope) else self._info
         return JSONResponse({"status": "ok", **info, "waiting": self._scheduler.waiting})
 
     async def _models(self, request: Request) -> Response:
@@ -168,10 +168,10 @@ class ModelService:
         (model,) = openai_api.model_list(self._checkpoint, created=self._started)["data"]
         return JSONResponse(model)
 
-    # ---------------------------------------------------------------------- by the socket
+    # ---------------------------------------------------------------------- socket endpoints
 
     async def _answer(self, request: Request) -> Response:
-        """Answer a request of our own form: its text as it comes, then the whole reply."""
+        """Answer a request in vipcli's own protocol: stream the text, then send the whole reply."""
         stream = _TextStream()
         try:
             async with self._own_bodies.read(request) as body:
@@ -196,7 +196,7 @@ class ModelService:
             self._own_requests.pop(id, None)
 
     async def _halt(self, request: Request) -> Response:
-        """End an answer as it stands."""
+        """End an answer early, keeping its text so far."""
         queued = self._own_requests.get(request.path_params["id"])
         if queued is not None:
             queued.halted = True
@@ -217,7 +217,7 @@ class ModelService:
             return StreamingResponse(
                 self._while_connected(request, events, queued), media_type="text/event-stream"
             )
-        watching = asyncio.create_task(self._cancel_on_disconnect(request, queued))
+        watcher = asyncio.create_task(self._cancel_on_disconnect(request, queued))
         try:
             async for _ in stream.texts(queued):
                 pass
@@ -225,7 +225,7 @@ class ModelService:
         except VipcliError as error:
             return _error_response(error)
         finally:
-            watching.cancel()
+            watcher.cancel()
 
     async def _read_chat(self, request: Request) -> ChatRequest:
         self._scheduler.check_room()
@@ -241,13 +241,13 @@ class ModelService:
     async def _while_connected(
         self, request: Request, pieces: AsyncIterator[bytes], queued: QueuedRequest
     ) -> AsyncIterator[bytes]:
-        """The pieces of an answer, which is cancelled if the client disconnects."""
-        watching = asyncio.create_task(self._cancel_on_disconnect(request, queued))
+        """Yield the pieces of an answer, and cancel it if the client disconnects."""
+        watcher = asyncio.create_task(self._cancel_on_disconnect(request, queued))
         try:
             async for piece in pieces:
                 yield piece
         finally:
-            watching.cancel()
+            watcher.cancel()
             self._scheduler.cancel(queued)
 
     async def _cancel_on_disconnect(self, request: Request, queued: QueuedRequest) -> None:
@@ -284,7 +284,7 @@ class _TextStream:
         self._loop.call_soon_threadsafe(self._pieces.put_nowait, text)
 
     async def texts(self, queued: QueuedRequest) -> AsyncIterator[str]:
-        """The pieces as they come; an error of the answer is raised at the end."""
+        """Yield the pieces as they arrive; if the answer failed, raise its error at the end."""
 
         def end(_: object) -> None:
             self._loop.call_soon_threadsafe(self._pieces.put_nowait, None)

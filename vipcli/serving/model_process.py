@@ -1,6 +1,6 @@
 """The process that holds a model: `python -m vipcli.serving.model_process`, configured on standard input.
 
-It answers on a socket in the runtime folder, and on a port if one is asked for. On standard output it
+It answers on a socket in the runtime folder, and on a port if one is configured. On standard output it
 writes one line of JSON: its description once it listens, or the error that kept it from starting. It ends
 with the process that started it, or when it has been idle for too long.
 """
@@ -33,11 +33,11 @@ from vipcli.serving.http_app import AccessRules, ModelService, RequestLimits
 from vipcli.serving.scheduler import Scheduler
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-"""What a client on this machine writes into its Host header."""
+"""What a client on this machine sends in its Host header."""
 
 
 class ProcessConfig(BaseModel):
-    """What to hold, and how to serve it."""
+    """The model to load, and how to serve it."""
 
     parent: int
     """The process that started this one; it may end before this one first checks."""
@@ -58,7 +58,7 @@ class ProcessConfig(BaseModel):
 
 
 def main() -> None:
-    """Hold the model and answer until there is no more need."""
+    """Load the model and serve it until it is no longer needed."""
     config = ProcessConfig.model_validate_json(sys.stdin.readline())
     started = threading.Event()
     threading.Thread(target=_end_with_parent, args=(config.parent, started), daemon=True).start()
@@ -77,12 +77,12 @@ def main() -> None:
         started.set()
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(info), file=parent, flush=True)
-        asyncio.run(_serve(_http_server(service.app(_access(config))), sockets, scheduler, config))
+        asyncio.run(_serve(_http_server(service.app(_access_rules(config))), sockets, scheduler, config))
     os._exit(0)
 
 
 def _stream_to_parent() -> TextIO:
-    """Standard output for this module alone; what libraries print goes to standard error instead."""
+    """Reserve standard output for this module; what libraries print goes to standard error instead."""
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return stream
@@ -96,7 +96,7 @@ def _end_with_parent(parent: int, started: threading.Event) -> None:
 
 
 def _open_port(config: ProcessConfig) -> tuple[list[socket.socket], str | None]:
-    """The port, if one is asked for, and its address; opened first, before a model is loaded in vain."""
+    """Open the configured port, if any, and return its URL. Done first, so that a busy port fails early."""
     host, port = config.host, config.port
     if host is None:
         return [], None
@@ -108,8 +108,8 @@ def _open_port(config: ProcessConfig) -> tuple[list[socket.socket], str | None]:
             f"Cannot listen on port {port} of {host}: {error.strerror or error}.",
             "Choose another {port} or {host}.",
         ) from None
-    shown_host = f"[{host}]" if ":" in host else host
-    return [listener], f"http://{shown_host}:{listener.getsockname()[1]}/v1"
+    url_host = f"[{host}]" if ":" in host else host
+    return [listener], f"http://{url_host}:{listener.getsockname()[1]}/v1"
 
 
 def _load(config: ProcessConfig) -> tuple[Checkpoint, BatchAnswerer, str]:
@@ -136,8 +136,8 @@ def _describe(
     }
 
 
-def _access(config: ProcessConfig) -> AccessRules | None:
-    """Who may use the port; None if there is none."""
+def _access_rules(config: ProcessConfig) -> AccessRules | None:
+    """Who can use the port; None if there is no port."""
     if config.host is None:
         return None
     names = _LOCAL_NAMES if config.host in LOCAL_HOSTS else frozenset[str]()
@@ -155,14 +155,14 @@ def _http_server(app: ASGIApp) -> uvicorn.Server:
 async def _serve(
     server: uvicorn.Server, sockets: list[socket.socket], scheduler: Scheduler, config: ProcessConfig
 ) -> None:
-    watching = asyncio.create_task(_watch(server, scheduler, config))
+    watcher = asyncio.create_task(_stop_when_idle(server, scheduler, config))
     await server.serve(sockets)
-    watching.cancel()
+    watcher.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await watching
+        await watcher
 
 
-async def _watch(server: uvicorn.Server, scheduler: Scheduler, config: ProcessConfig) -> None:
+async def _stop_when_idle(server: uvicorn.Server, scheduler: Scheduler, config: ProcessConfig) -> None:
     """End the server once it has been idle for too long, or once its parent has ended."""
     while True:
         await asyncio.sleep(0.5)

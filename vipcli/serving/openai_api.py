@@ -1,4 +1,4 @@
-"""OpenAI's chat-completions form: a request as a question to the model, and the answer as a response."""
+"""OpenAI's chat-completions format: convert requests to questions, and answers to responses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from vipcli.pictures.images import Picture, read_picture
 from vipcli.serving.openai_schema import (
     ChatMessage,
     ContentPart,
-    PictureAddress,
+    PictureUrl,
     RegionField,
     RequestBody,
     UnsupportedFieldError,
@@ -67,7 +67,7 @@ _FIELDS = {
     "temperature": "temperature",
     "top_p": "top_p",
 }
-"""The fields that set each setting which a request can set."""
+"""The request field for each setting that a request can change."""
 
 
 class UnknownModelError(UsageError):
@@ -76,7 +76,7 @@ class UnknownModelError(UsageError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChatRequest:
-    """A parsed request: what goes to the model, and what its response needs."""
+    """A parsed request: what the model gets, and what the response needs."""
 
     request: Request
     question: Question
@@ -84,12 +84,12 @@ class ChatRequest:
     include_usage: bool
     """Whether a stream ends with the token counts."""
     model: str
-    """The name that the client wrote."""
+    """The name that the client used."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseId:
-    """What all parts of one response repeat."""
+    """The fields that all chunks of a response repeat."""
 
     id: str
     created: int
@@ -114,7 +114,7 @@ def completion(chat: ChatRequest, reply: Reply, response: ResponseId) -> dict[st
 
 
 def first_chunk(chat: ChatRequest, response: ResponseId) -> dict[str, Any]:
-    """The start of a streamed answer, which names its author."""
+    """The start of a streamed answer, with the role."""
     return _chunk(chat, response, {"role": "assistant", "content": ""})
 
 
@@ -134,19 +134,21 @@ def usage_chunk(chat: ChatRequest, response: ResponseId, reply: Reply) -> dict[s
 
 
 def model_list(checkpoint: Checkpoint, *, created: int) -> dict[str, Any]:
-    """The models of this server, of which there is one."""
+    """The list of models, which has one entry."""
     model = {"id": checkpoint.name, "object": "model", "created": created, "owned_by": "vipcli"}
     return {"object": "list", "data": [model]}
 
 
 def check_model(name: str, checkpoint: Checkpoint) -> None:
-    """Refuse a name that is neither the checkpoint's nor the short name of it."""
+    """Refuse a name that is neither the checkpoint's name nor its short name."""
     if name != checkpoint.name and not (name in KNOWN and KNOWN[name].hub_name == checkpoint.name):
-        raise UnknownModelError(f"The model {name[:100]!r} is not here. This server holds {checkpoint.name}.")
+        raise UnknownModelError(
+            f"The model {name[:100]!r} is not available. This server has {checkpoint.name}."
+        )
 
 
 def error_body(error: VipcliError, *, kind: str | None = None) -> dict[str, Any]:
-    """An error as a client reads it."""
+    """The JSON body of an error response."""
     param, code = None, None
     match error:
         case UnsupportedFieldError():
@@ -161,7 +163,7 @@ def error_body(error: VipcliError, *, kind: str | None = None) -> dict[str, Any]
 
 
 def spell(message: Message) -> str:
-    """A message as a client reads it, without advice that no request can follow."""
+    """A message with settings spelled as request fields, without advice that no request can follow."""
     try:
         return message.spelled(_as_field)
     except KeyError:
@@ -198,7 +200,7 @@ def _usage(reply: Reply) -> dict[str, int]:
 
 
 def _extras(chat: ChatRequest, reply: Reply) -> dict[str, Any]:
-    """What OpenAI's form has no field for."""
+    """The values that OpenAI's format has no fields for."""
     answer = Answer(chat.question, reply, chat.request.sampling)
     return {
         "question": chat.question.text,
@@ -214,29 +216,29 @@ def _extras(chat: ChatRequest, reply: Reply) -> dict[str, Any]:
 def read_request(
     body: bytes | bytearray, checkpoint: Checkpoint, *, max_pixels: int, max_tokens: int
 ) -> ChatRequest:
-    """Read a request to a checkpoint from the body of an HTTP request.
+    """Parse the body of an HTTP request into a request to a checkpoint.
 
     `max_pixels` limits all its pictures together, padding included; `max_tokens` limits the answer.
     """
     parsed = parse_body(body)
     check_model(parsed.model, checkpoint)
     stops = _read_stops(parsed.stop)
-    manner = _read_settings(parsed, max_tokens)
+    settings = _read_settings(parsed, max_tokens)
     conversation = _read_messages(parsed.messages)
     regions = parsed.regions or []
     _check_count(regions, MAX_REGIONS, "regions")
     typed = [_read_region(number, region) for number, region in enumerate(regions, 1)]
-    marked = mark(_read_pictures(conversation.pictures, max_pixels, checkpoint.fit(manner.fit)), typed)
+    marked = mark(_read_pictures(conversation.pictures, max_pixels, checkpoint.fit(settings.fit)), typed)
     question = prepare(
         marked,
-        _joined(conversation.questions[-1]),
+        _join_lines(conversation.questions[-1]),
         checkpoint,
-        prompt=manner.prompt,
-        system=_joined(conversation.system),
-        fit=manner.fit,
-        past_turns=_earlier_turns(conversation, marked.marks, checkpoint.form(manner.prompt)),
+        prompt=settings.prompt,
+        system=_join_lines(conversation.system),
+        fit=settings.fit,
+        past_turns=_earlier_turns(conversation, marked.marks, checkpoint.form(settings.prompt)),
     )
-    request = build_request(question, manner.sampling())
+    request = build_request(question, settings.sampling())
     return ChatRequest(
         request=replace(request, stops=(*request.stops, *stops)),
         question=question,
@@ -246,13 +248,13 @@ def read_request(
     )
 
 
-def _check_count(items: Sequence[Any], most: int, name: str) -> None:
-    if len(items) > most:
-        raise UsageError(f"The request holds {len(items):,} {name}. At most {most} are allowed.")
+def _check_count(items: Sequence[Any], limit: int, name: str) -> None:
+    if len(items) > limit:
+        raise UsageError(f"The request has {len(items):,} {name}. At most {limit} are allowed.")
 
 
 def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
-    """The settings of the answer, each parse_value as if it were typed."""
+    """The settings of the answer, each parsed as if it had been typed."""
     read_length = integer_parser(1, max_tokens)
     settings: dict[str, Any] = {"max_new_tokens": min(GREEDY.max_new_tokens, max_tokens)}
     for name, setting, read_value in (
@@ -262,7 +264,7 @@ def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
         ("top_p", "top_p", SETTINGS["top_p"].parse),
         ("seed", "seed", SETTINGS["seed"].parse),
         ("max_tokens", "max_new_tokens", read_length),
-        # The newer name of the same field comes last, so that it wins.
+        # The newer name of the same field comes last, so that it takes precedence.
         ("max_completion_tokens", "max_new_tokens", read_length),
     ):
         value = getattr(parsed, name)
@@ -273,9 +275,9 @@ def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
 
 def _read_stops(stop: str | list[str] | None) -> list[Stop]:
     texts = [stop] if isinstance(stop, str) else stop or []
-    _check_count(texts, MAX_STOPS, "stop texts")
+    _check_count(texts, MAX_STOPS, "stop sequences")
     if not all(1 <= len(text) <= _LONGEST_STOP for text in texts):
-        raise UsageError(f"A stop text must have 1 to {_LONGEST_STOP} characters.")
+        raise UsageError(f"A stop sequence must have 1 to {_LONGEST_STOP} characters.")
     return [Stop(text) for text in texts]
 
 
@@ -284,13 +286,13 @@ def _read_stops(stop: str | list[str] | None) -> list[Stop]:
 
 @dataclass(frozen=True, slots=True)
 class _ConversationTexts:
-    """What the messages hold, by role; each question is a list of texts."""
+    """The contents of the messages, by role; each question is a list of texts."""
 
     system: list[str] = field(default_factory=list)
     questions: list[list[str]] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
-    """Their addresses."""
+    """Their URLs."""
 
     def add_question(self, texts: list[str], pictures: list[str]) -> None:
         """Add a user's message; consecutive ones form one question."""
@@ -298,7 +300,7 @@ class _ConversationTexts:
             # The prompt forms have one place for pictures, before the first question.
             raise UsageError(
                 "Pictures can only come with the first question of a conversation, before any answer.",
-                "Move them to the first message of the user, or start a new conversation with this picture.",
+                "Move them to the first user message, or start a new conversation with this picture.",
             )
         self.pictures.extend(pictures)
         if len(self.questions) == len(self.answers):
@@ -308,7 +310,7 @@ class _ConversationTexts:
     def add_answer(self, text: str) -> None:
         """Add an assistant's message."""
         if len(self.questions) == len(self.answers):
-            raise UsageError("A message of the assistant must follow a message of the user.")
+            raise UsageError("An assistant message must follow a user message.")
         self.answers.append(text)
 
 
@@ -318,7 +320,7 @@ def _read_messages(messages: Sequence[ChatMessage]) -> _ConversationTexts:
         texts, pictures = _read_content(message)
         role = message.role[:40]
         if pictures and role != "user":
-            raise UsageError(f"A message with the role {role!r} cannot hold pictures.")
+            raise UsageError(f"A message with the role {role!r} cannot contain pictures.")
         match role:
             case "system" | "developer":
                 conversation.system.extend(texts)
@@ -335,13 +337,13 @@ def _read_messages(messages: Sequence[ChatMessage]) -> _ConversationTexts:
     length = sum(map(len, [*conversation.system, *conversation.answers, *chain(*conversation.questions)]))
     if length > LONGEST_TEXT:
         raise PromptError(
-            f"The messages have {length:,} characters together. At most {LONGEST_TEXT:,} are allowed."
+            f"The messages have {length:,} characters in total. At most {LONGEST_TEXT:,} are allowed."
         )
     return conversation
 
 
 def _read_content(message: ChatMessage) -> tuple[list[str], list[str]]:
-    """The texts of a message and the addresses of its pictures."""
+    """The texts of a message and the URLs of its pictures."""
     if isinstance(message.content, str):
         return [message.content], []
     if not message.content and message.role != "assistant":
@@ -351,7 +353,7 @@ def _read_content(message: ChatMessage) -> tuple[list[str], list[str]]:
         match part:
             case ContentPart(type="text", text=str(text)):
                 texts.append(text)
-            case ContentPart(type="image_url", image_url=PictureAddress(url=url)):
+            case ContentPart(type="image_url", image_url=PictureUrl(url=url)):
                 pictures.append(url)
             case _:
                 raise UsageError(
@@ -361,7 +363,7 @@ def _read_content(message: ChatMessage) -> tuple[list[str], list[str]]:
     return texts, pictures
 
 
-def _joined(texts: Sequence[str]) -> str | None:
+def _join_lines(texts: Sequence[str]) -> str | None:
     return "\n".join(texts) if texts else None
 
 
@@ -371,7 +373,7 @@ def _earlier_turns(
     """The turns before the last question, as the model reads them."""
     turns = []
     for texts, answer in zip(conversation.questions[:-1], conversation.answers, strict=True):
-        text = _joined(texts)
+        text = _join_lines(texts)
         if text is None:
             question = default_question(marks)
         else:
@@ -383,20 +385,20 @@ def _earlier_turns(
 # --------------------------------------------------------------------------- pictures and regions
 
 
-def _read_pictures(addresses: Sequence[str], max_pixels: int, fit: Fit) -> list[Picture]:
-    if not addresses:
-        raise UsageError("There is no picture in the messages.", "Send one as a part of the type image_url.")
-    _check_count(addresses, MAX_PICTURES, "pictures")
+def _read_pictures(urls: Sequence[str], max_pixels: int, fit: Fit) -> list[Picture]:
+    if not urls:
+        raise UsageError("There is no picture in the messages.", "Send one as an image_url part.")
+    _check_count(urls, MAX_PICTURES, "pictures")
     pictures: list[Picture] = []
     pixels = 0
-    for number, address in enumerate(addresses, 1):
+    for number, url in enumerate(urls, 1):
         name = f"Picture {number}"
-        picture = read_picture(_decode_address(address, name), name, max_pixels=max_pixels)
+        picture = read_picture(_decode_data_url(url, name), name, max_pixels=max_pixels)
         pixels += _pixel_count(picture, fit)
         if pixels > max_pixels:
             padded = ", padded to squares," if fit == "pad" else ""
             raise ImageError(
-                f"The pictures{padded} have more than {max_pixels:,} pixels together.",
+                f"The pictures{padded} have more than {max_pixels:,} pixels in total.",
                 "Send fewer or smaller ones.",
             )
         pictures.append(picture)
@@ -404,19 +406,19 @@ def _read_pictures(addresses: Sequence[str], max_pixels: int, fit: Fit) -> list[
 
 
 def _pixel_count(picture: Picture, fit: Fit) -> int:
-    """The pixels of a picture once it is fitted: padding makes a large square of a thin strip."""
+    """The pixels of a picture once it is fitted: padding turns a thin strip into a large square."""
     pixels = picture.width * picture.height
     side = min(max(picture.width, picture.height), LONGEST_SIDE)
     return max(pixels, side**2) if fit == "pad" else pixels
 
 
-def _decode_address(address: str, name: str) -> bytes:
-    """The bytes of a picture file in a data URL; this server fetches nothing."""
-    head, _, content = address.partition(",")
+def _decode_data_url(url: str, name: str) -> bytes:
+    """The bytes of a picture file in a data URL; other URLs are refused."""
+    head, _, content = url.partition(",")
     kind, *details = head.lower().split(";")
     if not kind.startswith("data:"):
         raise ImageError(
-            f"{name} is only an address, and this server downloads nothing.",
+            f"{name} is not a data URL, and this server does not download pictures.",
             "Send the picture itself, as data:image/png;base64,…",
         )
     if kind.removeprefix("data:image/") not in _PICTURE_TYPES or "base64" not in details:
@@ -431,20 +433,22 @@ def _decode_address(address: str, name: str) -> bytes:
 
 
 def _read_region(number: int, region: RegionField) -> TypedMark:
-    """A region as the mark that one would type on the command line."""
-    places = [*((kind, getattr(region, kind)) for kind in BY_KIND), (region.kind, region.at)]
-    match [(kind, place) for kind, place in places if place is not None]:
-        case [(str(kind), place)] if kind in BY_KIND and region.kind in (None, kind):
-            typed = parse_mark(kind, place if isinstance(place, str) else ",".join(map(_as_typed, place)))
+    """Convert a region to the mark that it would be on the command line."""
+    fields = [*((kind, getattr(region, kind)) for kind in BY_KIND), (region.kind, region.at)]
+    match [(kind, value) for kind, value in fields if value is not None]:
+        case [(str(kind), value)] if kind in BY_KIND and region.kind in (None, kind):
+            typed = parse_mark(
+                kind, value if isinstance(value, str) else ",".join(map(_format_number, value))
+            )
         case _:
             raise MarkError(
-                f"Region {number} must have exactly one kind and one place, "
+                f"Region {number} must have exactly one kind, with coordinates, "
                 'as in {"box": "40,60,200,220"} or {"kind": "point", "at": [40, 60]}. '
                 f"The kinds are {', '.join(BY_KIND)}."
             )
     if typed.file is not None:
         raise MarkError(
-            f"The {kind} of region {number} is not a list of numbers, and this server reads no files."
+            f"The {kind} of region {number} is not a list of numbers, and this server does not read files."
         )
     color = None if region.color is None else parse_color(region.color)
     if (color and typed.color) or (region.image and typed.picture):
@@ -452,6 +456,6 @@ def _read_region(number: int, region: RegionField) -> TypedMark:
     return replace(typed, color=color or typed.color, picture=region.image or typed.picture)
 
 
-def _as_typed(number: float | str) -> str:
-    """A number as a person types it: all digits and no exponent."""
+def _format_number(number: float | str) -> str:
+    """A number in plain decimal notation, without an exponent."""
     return number if isinstance(number, str) else format(Decimal(str(number)), "f")

@@ -1,4 +1,4 @@
-"""What a chat-completions request may hold: the fields that are read, ignored and refused."""
+"""The schema of chat-completions requests: which fields are read, ignored and refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vipcli.checkpoints.prompt_forms import LONGEST_TEXT
 from vipcli.errors import UsageError
 
 _MAX_NUMBERS = 20_000
-"""In one region."""
+"""The limit for one region."""
 
 _IGNORED_FIELDS = frozenset(
     {
@@ -57,7 +57,7 @@ _NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "use_beam_search": (False,),
     "verbosity": ("medium",),
 }
-"""Fields of OpenAI and its common extensions that are not supported, and the values that ask for nothing."""
+"""Fields of OpenAI and its common extensions that are not supported, and the values that change nothing."""
 _UNSUPPORTED_IN_MESSAGES: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "function_call": (),
@@ -76,18 +76,18 @@ class UnsupportedFieldError(UsageError):
 
 
 class _Schema(BaseModel):
-    # The detail of a picture, for one, is ignored: the checkpoint determines the resolution.
+    # For example, the detail of a picture is ignored, because the checkpoint determines the resolution.
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
 
-class PictureAddress(_Schema):
+class PictureUrl(_Schema):
     url: str
 
 
 class ContentPart(_Schema):
     type: str
     text: str | None = None
-    image_url: PictureAddress | None = None
+    image_url: PictureUrl | None = None
 
 
 def _text_or_parts(value: Any) -> str:
@@ -99,16 +99,16 @@ class ChatMessage(_Schema):
 
     role: str
     content: Annotated[
-        # Told apart by a tag, so that an error is about the variant that was meant.
+        # Distinguished by a tag, so that an error is about the intended variant.
         Annotated[str | None, Tag("text")] | Annotated[list[ContentPart], Tag("parts")],
         Discriminator(_text_or_parts),
     ] = None
 
 
-_PlaceText = Annotated[str, Field(max_length=LONGEST_TEXT)]
+_CoordinatesText = Annotated[str, Field(max_length=LONGEST_TEXT)]
 _Coordinate = float | Annotated[str, Field(max_length=40)]
-_Place = Annotated[
-    Annotated[_PlaceText | None, Tag("text")]
+_Coordinates = Annotated[
+    Annotated[_CoordinatesText | None, Tag("text")]
     | Annotated[list[_Coordinate], Field(max_length=_MAX_NUMBERS), Tag("parts")],
     Discriminator(_text_or_parts),
 ]
@@ -118,17 +118,17 @@ class RegionField(_Schema):
     model_config = ConfigDict(extra="forbid")
 
     kind: str | None = None
-    at: _Place = None
+    at: _Coordinates = None
     color: Annotated[str, Field(max_length=40)] | None = None
     image: Annotated[int, Field(ge=1, le=9999)] | None = None
-    box: _Place = None
-    ellipse: _Place = None
-    triangle: _Place = None
-    point: _Place = None
-    arrow: _Place = None
-    scribble: _Place = None
-    contour: _Place = None
-    mask: _Place = None
+    box: _Coordinates = None
+    ellipse: _Coordinates = None
+    triangle: _Coordinates = None
+    point: _Coordinates = None
+    arrow: _Coordinates = None
+    scribble: _Coordinates = None
+    contour: _Coordinates = None
+    mask: _Coordinates = None
 
 
 class _StreamOptions(_Schema):
@@ -160,7 +160,7 @@ def parse_body(body: bytes | bytearray) -> RequestBody:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ".".join(str(part)[:40] for part in first["loc"])
-        where = f"is wrong at {path!r}" if path else "cannot be read"
+        where = f"is invalid at {path!r}" if path else "cannot be read"
         reason = first["msg"][:1].lower() + first["msg"][1:]
         raise UsageError(f"The request {where}: {reason}.") from None
     _check_fields(parsed.model_extra or {})
@@ -179,7 +179,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
 
 
 def _check_message_fields(fields: Mapping[str, Any], path: str) -> None:
-    """Refuse what would change the answer; messages that other servers wrote hold fields of all kinds."""
+    """Refuse only fields that would change the answer: messages from other servers have many more."""
     for name, neutral in _UNSUPPORTED_IN_MESSAGES.items():
         value = fields.get(name)
         if value is not None and value not in neutral:

@@ -1,4 +1,4 @@
-"""Requests, replies and errors on their way between processes: JSON, and pixels as raw bytes."""
+"""Serialize requests, replies and errors between processes: as JSON, with pixels as raw bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vipcli.geometry import Fit
 
 
 def pack_request(request: Request) -> bytes:
-    """A request as bytes: a line of JSON, then the pixels of its pictures."""
+    """Serialize a request as a line of JSON followed by the pixels of its pictures."""
     pictures = [*request.images, *request.frames]
     header = {
         **asdict(replace(request, images=(), frames=())),
@@ -30,7 +30,7 @@ def pack_request(request: Request) -> bytes:
 
 
 def unpack_request(data: bytes) -> Request:
-    """The request that the bytes hold."""
+    """Parse a serialized request."""
     line, _, pixels = data.partition(b"\n")
     try:
         header = _RequestHeader.model_validate_json(line)
@@ -39,7 +39,7 @@ def unpack_request(data: bytes) -> Request:
     shapes = [*header.images, *header.frames]
     sizes = [3 * math.prod(shape) for shape in shapes]
     if any(side < 1 for shape in shapes for side in shape) or sum(sizes) != len(pixels):
-        raise UsageError("The pictures of the request do not have the sizes that its header gives.")
+        raise UsageError("The pictures in the request do not have the sizes given in its header.")
     pictures, start = [], 0
     for shape, size in zip(shapes, sizes, strict=True):
         pictures.append(np.frombuffer(pixels, np.uint8, size, start).reshape(*shape, 3))
@@ -58,14 +58,14 @@ def unpack_request(data: bytes) -> Request:
 
 
 def pack_reply(reply: Reply) -> dict[str, Any]:
-    """A reply as a JSON object."""
-    # The probability can be NaN, which JSON cannot hold.
+    """Convert a reply to a JSON object."""
+    # The probability can be NaN, which JSON cannot express.
     probability = None if reply.probability is None else repr(reply.probability)
     return {**asdict(reply), "probability": probability}
 
 
 def unpack_reply(packed: dict[str, Any]) -> Reply:
-    """The reply that a JSON object holds."""
+    """Read a reply from a JSON object."""
     probability = packed["probability"]
     return Reply(
         text=packed["text"],
@@ -80,13 +80,13 @@ def unpack_reply(packed: dict[str, Any]) -> Reply:
 
 
 def pack_error(error: VipcliError) -> dict[str, Any]:
-    """An error as a JSON object; its advice is spelled where it is shown."""
+    """Convert an error to a JSON object; the receiver spells out the settings in its advice."""
     message = error.message
     return {"error": type(error).__name__, "fact": message.fact, "advice": message.advice}
 
 
 def unpack_error(packed: dict[str, Any]) -> VipcliError:
-    """The error that a JSON object holds; a ModelError if its class is private to the other process."""
+    """Read an error from a JSON object; a ModelError if its class is private to the other process."""
     kind = vars(errors).get(packed["error"])
     if not (isinstance(kind, type) and issubclass(kind, VipcliError)):
         kind = ModelError

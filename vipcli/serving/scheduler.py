@@ -1,4 +1,4 @@
-"""The queue before a model: requests wait here, and those that can share a batch are answered together."""
+"""The request queue of a model; requests that can share a batch are answered together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH_DELAY = 0.004
 
 
 class BusyError(VipcliError):
-    """The server has too much to do to take another request."""
+    """The server is too busy to accept another request."""
 
 
 @dataclass(eq=False)
@@ -27,18 +27,18 @@ class QueuedRequest:
     request: Request
     on_text: OnText | None
     timeout: float
-    """Seconds that it may take, including the wait."""
+    """Seconds until it expires, including the wait."""
     queued_at: float = field(default_factory=time.monotonic)
     cancelled: bool = False
     """Whether the client has gone."""
     halted: bool = False
-    """Whether the client wants the answer to end as it stands."""
+    """Whether the client wants the answer to end early."""
     started: bool = False
-    """Whether any text of the answer was handed over."""
+    """Whether any text of the answer was passed on."""
     reply: Future[Reply] = field(default_factory=Future)
 
     def should_end(self) -> bool:
-        """Whether the answer is to end as it stands."""
+        """Whether the answer should end early."""
         return self.cancelled or self.halted or self.expired
 
     @property
@@ -47,7 +47,7 @@ class QueuedRequest:
         return time.monotonic() - self.queued_at > self.timeout
 
     def emit(self, text: str) -> None:
-        """Hand over a piece of the answer."""
+        """Pass on a piece of the answer."""
         self.started = True
         if self.on_text is not None:
             self.on_text(text)
@@ -56,7 +56,7 @@ class QueuedRequest:
     def batch_key(self) -> object | None:
         """Requests with equal keys can share a batch; None for one that cannot."""
         request = self.request
-        # A batch draws its random numbers from one seed, so a sampled answer would differ from one alone.
+        # A batch draws random numbers from one seed, so a sampled answer would differ from one asked alone.
         alone = request.frames or request.past_turns or request.sampling.temperature
         return None if alone else request.sampling
 
@@ -86,7 +86,7 @@ class Scheduler:
         return len(self._queue)
 
     def check_room(self) -> None:
-        """Raise BusyError if the queue is full for requests with a timeout."""
+        """Raise BusyError if the queue is full; requests without a timeout are exempt."""
         if len(self._queue) >= self._max_waiting:
             raise BusyError(f"{len(self._queue)} requests are already waiting. Try again in a moment.")
 
@@ -147,7 +147,7 @@ class Scheduler:
         # The error concerns these requests only; the next batch may succeed.
         except Exception as error:
             for queued in live:
-                # One request may have failed the whole batch.
+                # One bad request may have made the whole batch fail.
                 if len(live) > 1 and not queued.started:
                     self._answer([queued])
                 else:

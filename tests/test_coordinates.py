@@ -1,4 +1,4 @@
-"""A mark's option without a place says what to type there."""
+"""A mark's option without coordinates says what to type."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from vipcli.cli.coordinates import EXAMPLES, check_coordinates
 from vipcli.cli.options import MARK_OPTIONS, as_option
-from vipcli.cli.places import EXAMPLES, check_places
 from vipcli.errors import MarkError
 from vipcli.marks.kinds import BY_KIND, parse_mark
 
@@ -16,7 +16,7 @@ OPTIONS = {"--json", "--quiet", "-q", *(f"--{kind}" for kind in BY_KIND)}
 
 
 @pytest.mark.parametrize("kind", BY_KIND)
-def test_each_example_is_a_place(kind: str) -> None:
+def test_each_example_is_valid_coordinates(kind: str) -> None:
     assert parse_mark(kind, EXAMPLES[kind]).kind == kind
     assert kind in MARK_OPTIONS.options
 
@@ -26,17 +26,19 @@ def test_the_picture_s_size_is_named(after: list[str], tmp_path: Path) -> None:
     photo = str(tmp_path / "photo.png")
     Image.new("RGB", (640, 480)).save(photo)
     with pytest.raises(MarkError) as caught:
-        check_places([photo, "What is {1}?", "--box", *after], OPTIONS)
+        check_coordinates([photo, "What is {1}?", "--box", *after], OPTIONS)
     assert caught.value.message.spelled(as_option) == (
-        "The box has no place. Write it in pixels or percent, as --box 25%,25%,75%,75%. "
+        "The box has no coordinates. Write them in pixels or percent, as --box 25%,25%,75%,75%. "
         "photo.png is 640 × 480 pixels."
     )
 
 
 @pytest.mark.parametrize("source", ["missing.png", "https://example.com/photo.png", "-", "x" * 300])
 def test_no_size_is_named_where_none_is_known(source: str) -> None:
-    with pytest.raises(MarkError, match=r'has no place\. Write it in pixels or percent, as scribble=.*"[.]$'):
-        check_places([source, "--scribble"], OPTIONS)
+    with pytest.raises(
+        MarkError, match=r'has no coordinates\. Write them in pixels or percent, as scribble=.*"[.]$'
+    ):
+        check_coordinates([source, "--scribble"], OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -51,4 +53,4 @@ def test_no_size_is_named_where_none_is_known(source: str) -> None:
     ],
 )
 def test_marks_with_places_pass(arguments: list[str]) -> None:
-    check_places(arguments, OPTIONS)
+    check_coordinates(arguments, OPTIONS)

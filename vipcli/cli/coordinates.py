@@ -1,4 +1,4 @@
-"""Marks whose option was typed without a place: say what to type, with the picture's size."""
+"""Catch mark options that were typed without coordinates, and suggest what to type."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EXAMPLES = {
     "contour": "20%,20% 80%,20% 50%,80%",
     "mask": "20%,20% 80%,20% 50%,80%",
 }
-"""A place for each kind of mark, as it is typed."""
+"""Coordinates for each kind of mark, as they are typed."""
 
 
-def check_places(arguments: Sequence[str], options: Collection[str]) -> None:
+def check_coordinates(arguments: Sequence[str], options: Collection[str]) -> None:
     """Raise MarkError where the option of a mark is followed by another option, or by nothing."""
     for position, argument in enumerate(arguments):
         if argument == "--":
@@ -30,14 +30,15 @@ def check_places(arguments: Sequence[str], options: Collection[str]) -> None:
             continue
         following = arguments[position + 1 : position + 2]
         if not following or following[0].partition("=")[0] in options:
+            example, size = EXAMPLES[kind], _first_picture_size(arguments)
             raise MarkError(
-                f"The {kind} has no place.",
-                f"Write it in pixels or percent, as {{{kind}={EXAMPLES[kind]}}}.{_size_of_any(arguments)}",
+                f"The {kind} has no coordinates.",
+                f"Write them in pixels or percent, as {{{kind}={example}}}.{size}",
             )
 
 
-def _size_of_any(arguments: Sequence[str]) -> str:
-    """The size of the first picture among the arguments, as a sentence; nothing where there is none."""
+def _first_picture_size(arguments: Sequence[str]) -> str:
+    """The size of the first picture among the arguments, as a sentence; empty if there is none."""
     from vipcli.pictures.images import load_picture
 
     for argument in arguments:
