@@ -60,6 +60,14 @@ def test_every_file_that_a_page_links_exists(page: Path) -> None:
 
 
 @by_name
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    for name in re.findall(r"`((?:\w+/)+\w+(?:\.py)?)`", page.read_text(encoding="utf-8")):
+        if (ROOT / "vipcli" / name.split("/")[0]).is_dir():
+            module = ROOT / "vipcli" / name
+            assert module.exists() or module.with_suffix(".py").exists(), name
+
+
+@by_name
 def test_no_line_is_wider_than_120(page: Path) -> None:
     assert not [line for line in page.read_text(encoding="utf-8").splitlines() if len(line) > 120]
 
