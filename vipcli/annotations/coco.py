@@ -31,7 +31,10 @@ def recognizes(content: object) -> bool:
 
 
 def read(source: Path, images: Path | None, content: Any = None) -> Iterator[AnnotatedImage]:
-    """Read the images of a file, whose parsed content may be passed, or of the only COCO file in a folder."""
+    """Read the images listed in a COCO file, or in the only COCO file of a folder.
+
+    `content` is the JSON of the file if it is already parsed.
+    """
     if source.is_dir():
         source, content = _only_file(source)
     elif content is None:

@@ -175,10 +175,10 @@ def _question_text(question: str | None, marked: MarkedInput, form: PromptForm) 
 
 @dataclass(frozen=True, slots=True)
 class _PromptParts:
-    """A prompt split at the answers that are given as token ids."""
+    """A prompt cut into pieces: each earlier answer that is passed as token ids ends one."""
 
     prompt: str
-    """The text after the last of those answers."""
+    """The last piece: all text after the last such answer."""
     past_turns: tuple[PromptTurn, ...]
     user_texts: tuple[str, ...]
 
@@ -251,7 +251,7 @@ def _visibility_notes(
     width, height = marked_picture.picture.width, marked_picture.picture.height
     size = checkpoint.input_size
     if checkpoint.max_tiled_side is not None and len(marked.pictures) == 1 and fit != "stretch":
-        # Tiles show a single picture larger, but never larger than it is.
+        # Tiles show a single picture at a higher resolution, but never beyond its own size.
         size = max(size, min(checkpoint.max_tiled_side, width, height))
     shrink = scale(fit, width, height, size)
     for number, mark in marked_picture.marks.items():

@@ -67,7 +67,7 @@ class RowFile:
             self._release_lock()
 
     def _release_lock(self) -> None:
-        # Delete it first: a process that waits for the lock then notices, and creates a new file.
+        # Delete the file before releasing it: a process that has it open then finds that it is gone.
         with suppress(OSError):
             Path(self._lock.lock_file).unlink()
         self._lock.release()
@@ -222,7 +222,7 @@ class RowFile:
 
     @contextmanager
     def _moved_to_outdated(self, offsets: array[int], replacement: Path) -> Iterator[None]:
-        """Append rows to the `.outdated` file, but undo that if `replacement` is not renamed within."""
+        """Append rows to the `.outdated` file; undo that if the block fails before it renames `replacement`."""
         if not offsets:
             yield
             return

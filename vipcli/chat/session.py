@@ -301,15 +301,15 @@ def _unquote(text: str) -> str:
 
 
 def _find_setting(name: str) -> config.Setting:
-    known = name.replace("-", "_")
-    if known not in SETTINGS:
-        close = difflib.get_close_matches(known, SETTINGS, n=1)
-        if close and known not in config.SETTINGS:
+    setting_name = name.replace("-", "_")
+    if setting_name not in SETTINGS:
+        close = difflib.get_close_matches(setting_name, SETTINGS, n=1)
+        if close and setting_name not in config.SETTINGS:
             raise UsageError(f"There is no setting {name[:40]!r}. Did you mean {close[0]}?")
         raise UsageError(
             f"{name[:40]} cannot be changed in a conversation. You can change {', '.join(SETTINGS)}."
         )
-    return config.SETTINGS[known]
+    return config.SETTINGS[setting_name]
 
 
 def _mark_command(kind: str) -> ChatCommand:

@@ -54,7 +54,7 @@ class Checkpoint:
     template: TemplateForm | None = None
     vision_layers: tuple[int, ...] | None = None
     max_tiled_side: int | None = None
-    """The longest side of a single picture that is cut into tiles; None if the family uses no tiles."""
+    """The longest side, in pixels, that the tiles of a picture can cover; None if there are no tiles."""
 
     @property
     def family_is_guess(self) -> bool:
@@ -122,7 +122,7 @@ def find(
         # The cached checkpoint will do while the hub cannot be reached.
         return cached
     size = sum(files.values())
-    # The hub may have named a newer revision, which is cached too.
+    # Nothing is left to download: the hub may have pointed to a newer revision that is cached already.
     if not size and (cached := peek(hub, revision=revision)).folder is not None:
         return cached
     _check_runnable(hub, revision, files)

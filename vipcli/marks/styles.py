@@ -33,13 +33,13 @@ STROKES = {
     "triangle": (2, 8),
     "arrow": (1, 6),
     "scribble": (2, 12),
-    # Its brush rounds the stroke up to the next odd number: 3 to 5.
+    # Training rounded an even stroke up to the next odd number, so strokes were 3 to 5.
     "contour": (2, 4),
 }
 RADII = (5, 20)
 ALPHAS = (96, 255)
 MASK_ALPHAS = (48, 128)
-STEEPEST_CORNER = math.radians(150)
+LARGEST_ANGLE = math.radians(150)
 # The fallback for a triangle in a very flat rectangle: no angle exceeds 90°.
 RIGHT_ANGLED = ((0.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 _TRIES = 100
@@ -58,9 +58,9 @@ class Style:
     corners: tuple[XY, XY, XY] = ((0.5, 0.0), (1.0, 1.0), (0.0, 1.0))
     """Triangle: its corners, as fractions of the rectangle's sides."""
     length: float = 0.0
-    """Arrow without a tail: its length."""
+    """Arrow given only by its tip: its length."""
     angle: float | None = None
-    """Arrow without a tail: the direction of its tail; None chooses the side with the most room."""
+    """Arrow given only by its tip: the direction of its shaft; None takes the side with the most room."""
     head: float = 0.35
     """Arrow: the head's share of the whole length."""
     head_sizes: XY = (0.0, 0.0)
@@ -141,14 +141,14 @@ def styles_for(
     return [jittered_style(mark, size, rng, width=stroke, alpha=alpha) for mark in marks]
 
 
-def _pixels(trained: float, size: float) -> int:
-    return max(int(trained * size), 1)
+def _pixels(at_anchor: float, size: float) -> int:
+    return max(int(at_anchor * size), 1)
 
 
 def _stroke(mark: Mark, stroke: int) -> int:
     if mark.kind not in STROKES:
         return 0
-    # A contour's square brush has a middle pixel and at least one more on each side: 3, 5, 7 …
+    # A contour's square brush has a middle pixel, so an even stroke is rounded down: 4 becomes 3.
     return max((stroke - 1) | 1, 3) if mark.kind == "contour" else stroke
 
 
@@ -168,7 +168,7 @@ def _jittered_arrow(mark: ArrowMark, style: Style, size: float, rng: random.Rand
     bend = (rng.uniform(-5, 5) * wobble, rng.uniform(-5, 5) * wobble)
     return replace(
         style,
-        # For a large region, its share exceeds the longest arrow; uniform() takes the ends in either order.
+        # For a large region, `shortest` can exceed the longest arrow; uniform() takes its ends in any order.
         length=rng.uniform(shortest, LONGEST_ARROW * size),
         angle=rng.uniform(0, 2 * math.pi),
         head=rng.uniform(0.2, 0.5),
@@ -192,6 +192,6 @@ def _has_trained_angles(mark: TriangleMark, corners: Sequence[XY]) -> bool:
     for index, (x, y) in enumerate(points):
         (xa, ya), (xb, yb) = points[index - 1], points[index - 2]
         turn = abs(math.atan2(ya - y, xa - x) - math.atan2(yb - y, xb - x))
-        if min(turn, 2 * math.pi - turn) > STEEPEST_CORNER:
+        if min(turn, 2 * math.pi - turn) > LARGEST_ANGLE:
             return False
     return True

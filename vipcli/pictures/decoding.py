@@ -117,7 +117,7 @@ def from_pillow(image: Image.Image, label: str, max_pixels: int) -> Pixels:
         raise ImageError(f"{label} has no pixels.")
     check_size(image.size, label, max_pixels)
     try:
-        # Before its orientation is read: Pillow turns a TIFF itself while it loads it.
+        # Load it before reading its orientation, because Pillow turns a TIFF upright while loading it.
         with _QUIET_PILLOW:
             image.load()
     except Exception as error:
@@ -157,7 +157,7 @@ def opened(file: PictureFile, label: str, max_pixels: int) -> Iterator[Image.Ima
 _BYTES_PER_PIXEL = 12
 """What reading, marking and fitting a picture takes at its peak."""
 _ALWAYS_ALLOWED = 2**28
-"""Bytes of memory that are not worth looking up what is free."""
+"""For at most this many bytes, free memory is not checked."""
 
 
 def check_size(size: tuple[int, int], label: str, max_pixels: int) -> None:
@@ -223,7 +223,7 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 
 class _QuietPillow:
-    """Pillow without its warnings, libtiff's own lines, and its own limit, which ignores `max_pixels`.
+    """Silences Pillow's warnings and libtiff's messages, and lifts Pillow's limit in favor of `max_pixels`.
 
     All three belong to the whole process, so they are restored when the last of several threads is done.
     """
@@ -323,10 +323,10 @@ def _flattening(image: Image.Image, paper: int) -> Callable[[Image.Image], Image
     """A function that makes a strip of this image opaque, with eight bits a channel."""
     if image.mode == "F":
         unit = all(_lies_in_unit(np.asarray(strip)) for _, strip in _strips(image))
-        return lambda strip: _with_hole(strip, _from_floats(np.asarray(strip), unit), paper)
+        return lambda strip: _fill_transparent(strip, _from_floats(np.asarray(strip), unit), paper)
     if image.mode.startswith("I"):
         depth = _depth(image)
-        return lambda strip: _with_hole(strip, _from_integers(np.asarray(strip), depth), paper)
+        return lambda strip: _fill_transparent(strip, _from_integers(np.asarray(strip), depth), paper)
     if image.has_transparency_data:
         return lambda strip: _over(strip, paper)
     return lambda strip: strip
@@ -342,8 +342,8 @@ def _over(image: Image.Image, paper: int) -> Image.Image:
     return flat
 
 
-def _with_hole(image: Image.Image, gray: Pixels, paper: int) -> Image.Image:
-    """Eight-bit gray, with the value that the deep image declares transparent replaced by `paper`."""
+def _fill_transparent(image: Image.Image, gray: Pixels, paper: int) -> Image.Image:
+    """Replace the gray level that the original image declares transparent by `paper`."""
     hole = image.info.get("transparency")
     if isinstance(hole, int):
         gray[np.asarray(image) == hole] = paper
@@ -351,7 +351,7 @@ def _with_hole(image: Image.Image, gray: Pixels, paper: int) -> Image.Image:
 
 
 def _depth(image: Image.Image) -> int:
-    """How many bits of a deep gray image count."""
+    """How many bits per pixel a gray image of more than eight bits really uses."""
     # Pillow gives the 12 bits of a TIFF as they are, in 16.
     tags = getattr(image, "tag_v2", {})
     depth = 12 if tags.get(_BITS_PER_SAMPLE) == (12,) else 16
@@ -372,7 +372,7 @@ def _lies_in_unit(values: NDArray[np.floating[Any]]) -> bool:
 
 
 def _from_floats(values: NDArray[np.floating[Any]], unit: bool) -> Pixels:
-    """Floats from 0 to 1 if all of the image lie there, else from 0 to 255."""
+    """Convert floats to eight bits. With `unit`, they range from 0 to 1, otherwise from 0 to 255."""
     values = np.nan_to_num(values)
     gray: Pixels = np.rint((values * 255 if unit else values).clip(0, 255)).astype(np.uint8)
     return gray

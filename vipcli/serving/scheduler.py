@@ -86,7 +86,7 @@ class Scheduler:
         return len(self._queue)
 
     def check_room(self) -> None:
-        """Raise BusyError if the queue is full; requests without a timeout are exempt."""
+        """Raise BusyError if the queue is full. `submit` skips this for a request without a timeout."""
         if len(self._queue) >= self._max_waiting:
             raise BusyError(f"{len(self._queue)} requests are already waiting. Try again in a moment.")
 

@@ -50,7 +50,7 @@ NUMBER_SCENES = replace(DEFAULT_MIXTURE, marks=(0, 1, 6, 3), foreign=0.0, catego
 PAIR_SCENES = replace(DEFAULT_MIXTURE, marks=(0, 0, 6, 4), foreign=0.0, repeats=0.3)
 _MIXTURES = {DEFAULT_MIXTURE: 56, NUMBER_SCENES: 20, PAIR_SCENES: 24}
 
-# Abilities and families that are learned more slowly come up more often than in evaluation.
+# Abilities and kinds of question that are learned more slowly come up more often than in evaluation.
 TRAINING_WEIGHTS: dict[Ability, int] = {
     **ABILITY_WEIGHTS,
     "recognition": 24,
@@ -81,7 +81,7 @@ class AnswerBatch(NamedTuple):
     tokens: torch.Tensor
     """Picture × row × length."""
     conversation: torch.Tensor
-    """Number of the conversation within its row that a token belongs to, from 1; 0 is padding."""
+    """Which conversation of its row each token belongs to, counted from 1; 0 for padding."""
     position: torch.Tensor
     """Position of a token within its conversation."""
     target: torch.Tensor
@@ -118,7 +118,10 @@ class ConversationEncoder:
         self.image_start = self.opening.index(image)
 
     def encode(self, conversation: Conversation, scene: Scene) -> EncodedConversation:
-        """The tokens after the opening. Answers and their ### are targets; long answers weigh less."""
+        """The tokens after the opening. Answers and their ### are targets.
+
+        Each token of a longer answer weighs less, so that long answers do not dominate.
+        """
         tokens: list[int] = []
         targets: list[int] = []
         weights: list[float] = []

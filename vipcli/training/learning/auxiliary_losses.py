@@ -28,20 +28,22 @@ from vipcli.training.questions.question_answer import NOTHING, QuestionAnswer
 from vipcli.training.world.facts import COLORS, KINDS, PLACES, TEXTURES
 from vipcli.training.world.scene import Scene
 
-# Roles of heads while an answer is generated. In the third layer, heads attend to the first mark of the
-# question, to the second one, and, for questions about the nearest thing, to the mark. In the last layer they
-# attend to the evidence for the answer: one head finds it by kind, the other by all other attributes.
+# Roles of heads while an answer is generated. In the third layer, one head attends to the first mark in the
+# question, one to the second, and one, only in questions about what is nearest, to the mark that is asked
+# about. In the last layer they attend to the evidence for the answer: one head finds it by kind, the other by
+# all other attributes.
 _FIRST_MARK, _SECOND_MARK, _NEAREST, _BY_KIND, _BY_ATTRIBUTE = range(5)
 SUPERVISED_HEADS = {2: (_FIRST_MARK, _SECOND_MARK, _NEAREST), 3: (_BY_KIND, _BY_ATTRIBUTE)}
 MAX_HEADS = max(len(roles) for roles in SUPERVISED_HEADS.values())
-# The first heads of both layers must output the words for a thing.
+# In each of the two layers, this many heads, counted from the first, must also output the words for what
+# they attend to.
 _NAMING_HEADS = 2
 MIDDLE_LAYER = 2
 
 # Columns of `_sought_values` that a head with this role ignores.
 _IGNORED_COLUMNS = {_NEAREST: (2, 3, 4, 5), _BY_KIND: (3, 4, 5), _BY_ATTRIBUTE: (2,)}
 
-# Weight of tokens for which the head of the nearest thing should attend to nothing, since most are like that.
+# For most tokens, the head for the nearest thing should attend to nothing; those tokens get only this weight.
 _NOT_NEAREST_WEIGHT = 0.03
 # By how much the weight of an answer's later tokens is reduced.
 _LATER_DISCOUNT = 0.7
