@@ -222,7 +222,7 @@ class RowFile:
 
     @contextmanager
     def _moved_to_outdated(self, offsets: array[int], replacement: Path) -> Iterator[None]:
-        """Append rows to the `.outdated` file; undo that if the block fails before it renames `replacement`."""
+        """Append rows to the `.outdated` file; undo that if the block fails to rename `replacement`."""
         if not offsets:
             yield
             return
