@@ -31,7 +31,7 @@ with quick_imports():
     from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
 QUESTION_TOKENS = 64
-"""Tokens of the question beside the picture."""
+"""Tokens of the question, in addition to the picture's."""
 _STATUS, _RESET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -160,7 +160,7 @@ def as_record(
     plain: BenchmarkResult | None,
     plan: BenchmarkPlan,
 ) -> dict[str, Any]:
-    """The same as one object for scripts."""
+    """The result and the comparison as one object for scripts."""
     record: dict[str, Any] = {
         "model": {
             "name": _name(subject),
@@ -191,7 +191,7 @@ def _inputs(model: Any, batch: int) -> dict[str, torch.Tensor]:
     pixels = rng.normal(size=(batch, 3, size, size)).astype(np.float32)
     tokens, extra = side**2, {}
     if config.model_type == ONEVISION.model_type:
-        # The whole picture, one tile of the same size, and the line ends of the tile.
+        # The whole picture, one tile of the same size, and a newline after each row of the tile.
         tokens, pixels = 2 * side**2 + side, np.stack([pixels, pixels], axis=1)
         extra = {"image_sizes": torch.full((batch, 2), size), "batch_num_images": torch.ones(batch).long()}
     ids = np.concatenate([np.full((batch, tokens), image), question], axis=1)
@@ -261,7 +261,7 @@ def _reset_memory() -> None:
 def _peak_memory(model: Any) -> int:
     if model.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(model.device))
-    # On a CPU, of the whole process with Python and its libraries.
+    # On a CPU, this is the peak of the whole process, including Python and its libraries.
     with suppress(OSError), _STATUS.open(encoding="ascii") as file:
         for line in file:
             if line.startswith("VmHWM:"):

@@ -156,7 +156,7 @@ def is_quantized(model: Any) -> bool:
 
 
 def weight_name(name: str) -> str:
-    """A weight's name, the same for a file and for a model.
+    """A weight's name in a form that is the same for files and for models.
 
     transformers renames the weights of these families when it loads and saves them. For example,
     `language_model.model.norm` in files is `model.language_model.norm` in models.
@@ -187,9 +187,9 @@ def validation_message(error: Exception) -> str | None:
 
 
 def replace_linear_layers(model: Any, quantization: Any) -> None:
-    """Replace the linear layers of a model without weights by quantized ones.
+    """Replace the linear layers of a model that has no weights yet with quantized ones.
 
-    Publicly, only `from_pretrained` does so, and that needs files.
+    The only public way to do this is `from_pretrained`, which needs files.
     """
     from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 
@@ -205,7 +205,8 @@ def filled_weight(empty: Any, values: Any, device: Any) -> Any:
     kind = type(empty)
     if kind is torch.nn.Parameter:
         return kind(values, requires_grad=False)
-    # bitsandbytes quantizes its own kinds as they move to the device; its settings are their attributes.
+    # bitsandbytes quantizes a weight of its own classes when it moves to the device, with settings that are
+    # attributes of the weight.
     return kind(values.cpu(), **{**empty.__dict__, "requires_grad": False}).to(device)
 
 
@@ -226,14 +227,17 @@ def cache_length(cache: Any) -> int:
 
 
 def shorten_cache(cache: Any, length: int) -> None:
-    """Cut a key-value cache down to its first tokens: `crop` takes minus the number of tokens to remove."""
+    """Cut a key-value cache down to its first `length` tokens.
+
+    Given a negative number, `crop` removes that many tokens.
+    """
     cache.crop(length - cache_length(cache))
 
 
 def onevision_token_counts(config: Any, sizes: Any, is_tiled: Sequence[bool]) -> list[int]:
     """The number of tokens that LLaVA-OneVision's class packs the features of each picture into.
 
-    `sizes` are heights and widths. The method needs nothing of its object but the configuration.
+    `sizes` are heights and widths. `pack_image_features` needs only its object's `config`.
     """
     import torch
     from transformers.models.llava_onevision.modeling_llava_onevision import (

@@ -127,7 +127,7 @@ def refuse_oversized(
 ) -> None:
     """Raise an error if a device has too little memory; advise the most precise weights that would fit.
 
-    `needed_at` gives the bytes needed for a number of bits a weight.
+    `needed_at` takes the number of bits per weight and returns the bytes of memory needed.
     """
     free = free_memory(device)
     if free is None or needed <= free:

@@ -19,7 +19,7 @@ from vipcli.errors import Message
 with quick_imports():
     import torch
 
-# Loading, answering and the system need the rest.
+# The share of memory that a checkpoint may take. Loading, answering and the system need the rest.
 _USABLE = 0.92
 _PACKAGES = ("vipcli", "torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")
 
@@ -61,12 +61,12 @@ def inspect_machine() -> MachineReport:
 
 
 def fits(device: Device, precisions: Sequence[int] = PRECISIONS) -> dict[str, int | None]:
-    """For each known checkpoint, the most bits a weight that fit into a device; None if none do."""
+    """For each known checkpoint, the most bits per weight with which it fits into a device, or None."""
     return {name: max_bits(known, device.memory, precisions) for name, known in KNOWN.items()}
 
 
 def max_bits(known: KnownCheckpoint, memory: int, precisions: Sequence[int] = PRECISIONS) -> int | None:
-    """The most bits a weight with which a checkpoint fits into this many bytes."""
+    """The most bits per weight with which a checkpoint fits into this many bytes, or None."""
     return next((bits for bits in precisions if known.memory(bits) <= memory * _USABLE), None)
 
 

@@ -84,7 +84,7 @@ def _reason(error: Exception) -> str:
 
 
 def _missing_file(folder: Path, part: str, error: Exception) -> str | None:
-    """What a tokenizer or an image processor is usually read from, where that is missing."""
+    """Which file or entry for the tokenizer or image processor is missing; None if none is."""
     if part != TOKENIZER:
         return None
     if not (folder / "tokenizer.json").exists():
@@ -133,7 +133,7 @@ def check_completeness(checkpoint: Checkpoint, config: Any, missing: set[str], u
         if (match := re.search(r"language_model\.(?:.+\.)?layers\.(\d+)\.", name))
     ]
     expected = config.get_text_config().num_hidden_layers
-    # Some files hold tables in each layer that newer versions compute.
+    # Other unexpected weights are harmless: some files hold tables in each layer that newer versions compute.
     if layers and max(layers) >= expected:
         raise ModelError(
             f"The weights of the checkpoint {checkpoint.name} do not fit its config.json: they have "

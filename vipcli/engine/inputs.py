@@ -1,4 +1,4 @@
-"""Turn requests into token ids and pixels, in the way of each family."""
+"""Turn requests into token ids and pixels, as each family of checkpoints needs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint in this process.
+"""A checkpoint that is loaded and run in this process.
 
 Importing this module imports torch and transformers, so import it only when an answer is needed.
 """

@@ -23,7 +23,7 @@ TRAINED: dict[str, RGB] = {
     "gold": (255, 215, 0),
 }
 
-# Other names that people and benchmarks use. A model knows the words, but was not trained on marks called so.
+# Other names that people and benchmarks use. A model knows the words, but saw no such marks in training.
 UNTRAINED: dict[str, RGB] = {
     "green": (0, 128, 0),
     "pink": (255, 192, 203),

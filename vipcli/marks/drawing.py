@@ -187,7 +187,7 @@ class _Stencil:
 
     def fill(self, polygons: Sequence[Polygon]) -> None:
         """Fill polygons; a polygon inside another is a hole."""
-        # OpenCV paints the edge even for a polygon wholly beyond it, so add a border and cut it off.
+        # OpenCV paints the array's edge even for a polygon wholly outside it, so add a border and cut it off.
         wider = cv2.copyMakeBorder(self.cover, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
         cv2.fillPoly(wider, [self._local(polygon) + _ONE for polygon in polygons], 255, shift=_SHIFT)
         self.cover[:] = wider[1:-1, 1:-1]
@@ -361,7 +361,8 @@ def _miter(
     """The normals at the start and end of each segment, shared at gentle turns, and which turns are sharp."""
     before, after = normals[:-1], normals[1:]
     cosine = (before * after).sum(axis=1)
-    # A miter shortens the inner edges by this multiple of `reach`; beyond their middle they would fold over.
+    # A miter shortens a segment's inner edge by this multiple of `reach`. An edge cut past its
+    # middle would fold over.
     cut = np.tan(np.arccos(np.clip(cosine, -1, 1)) / 2)
     sharp = (cut > math.tan(_GENTLE / 2)) | (2 * cut * reach > np.minimum(lengths[:-1], lengths[1:]))
     # The sum of two unit normals, over one plus the cosine of their turn, is the corner of the miter.

@@ -204,7 +204,7 @@ class Length:
     percent: bool = False
 
     def on(self, side: int) -> float:
-        """In pixels, on a side of that many."""
+        """This length in pixels, for a picture whose side has `side` pixels."""
         return self.value * side / 100 if self.percent else self.value
 
 
@@ -217,7 +217,7 @@ class TypedMark:
     coordinates: tuple[Length, ...] = ()
     file: str | None = None
     polygons: tuple[Polygon, ...] = ()
-    """Contour or mask from an annotation: its outlines in pixels, one inside another a hole."""
+    """Contour or mask from an annotation or array: its outlines in pixels. One inside another is a hole."""
     color: Color | None = None
     picture: int | None = None
     """Which of several pictures it is for, from 1; None for the only one, or all frames of a video."""
@@ -293,7 +293,7 @@ def _corners(frame: Bounds) -> Polygon:
     return (x1, y1), (x2, y1), (x2, y2), (x1, y2)
 
 
-# Possessive, so that a long row of digits takes linear time.
+# `\d++` is possessive (it never backtracks), so that a long row of digits takes linear time.
 _NUMBER = re.compile(r"([+-]?(?:\d++\.?\d*|\.\d+))(%?)", re.ASCII)
 _SEPARATOR = re.compile(r"[\s,;]+")
 _PICTURE = re.compile(r"\s*(\d{1,4}):(?=.*\S)", re.ASCII)

@@ -18,7 +18,8 @@ Trace = Callable[[str], tuple[Polygon, ...]]
 _RECTANGLE_KINDS = ("box", "ellipse", "triangle")
 _POLYGON_KINDS = ("contour", "mask")
 
-# Scan lines over a region, enough for its area to a fraction of a percent, and a limit on their crossings.
+# How many scan lines to lay over a region: enough to find its area to a fraction of a percent. The second
+# limit is on how often they may cross its outlines.
 _FEWEST_LINES, _MOST_LINES = 64, 1024
 _MOST_CROSSINGS = 2_000_000
 # Where less than this share of a run continues on the next line, a stroke would leave the region.
@@ -36,9 +37,9 @@ class Region:
     kind: str
     """The kind of mark it is drawn as by default, a key of `kinds.BY_KIND`."""
     points: tuple[XY, ...] = ()
-    """Two corners of a box, ellipse or triangle; an arrow's tail and tip, or its tip; a scribble's path."""
+    """Two corners of a box, ellipse or triangle; an arrow's tail and tip, or tip alone; a scribble's path."""
     polygons: tuple[Polygon, ...] = ()
-    """Its outlines, one inside another a hole; a box may have outlines too."""
+    """Its outlines; one inside another is a hole. A box may have outlines too."""
     file: str | None = None
     """A mask image, white where the region is."""
     label: str = ""
@@ -67,8 +68,8 @@ class Region:
 class RegionFilter:
     """Which regions to ask about.
 
-    A region without a score passes any limit on scores, and a mask image, whose size is not known yet, any
-    limit on sizes.
+    A region without a score passes any limit on scores. A mask image passes any limit on sizes, because its
+    size is not known yet.
     """
 
     labels: tuple[str, ...] = ()
@@ -102,7 +103,7 @@ def mark_for(
 ) -> TypedMark:
     """The mark that draws a region, as its own kind or as another.
 
-    Other kinds than contour and mask need `trace` for a region that is a mask image.
+    If the region is a mask image, any kind but contour and mask needs `trace`.
     """
     kind = region.kind if kind is None else kind
     if kind not in BY_KIND:
@@ -283,7 +284,7 @@ def _inner_point(region: Region) -> XY:
     for run in runs:
         if abs(run.y - y) == nearest and run.x1 < x < run.x2:
             return x, run.y
-    # The longest run alone may lie at the very edge.
+    # The longest run itself may lie at the very edge, so take the middle of the band around it.
     band = _band(runs)
     return band[len(band) // 2].middle
 

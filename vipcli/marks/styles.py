@@ -148,7 +148,7 @@ def _pixels(at_anchor: float, size: float) -> int:
 def _stroke(mark: Mark, stroke: int) -> int:
     if mark.kind not in STROKES:
         return 0
-    # A contour's square brush has a middle pixel, so an even stroke is rounded down: 4 becomes 3.
+    # A contour's square brush needs a middle pixel, so its side is odd; an even stroke is rounded down.
     return max((stroke - 1) | 1, 3) if mark.kind == "contour" else stroke
 
 
@@ -187,7 +187,7 @@ def _corners(mark: TriangleMark, rng: random.Random) -> tuple[XY, XY, XY]:
 
 
 def _has_trained_angles(mark: TriangleMark, corners: Sequence[XY]) -> bool:
-    """Whether a triangle with these corners has no angle that training avoided."""
+    """Whether no angle of a triangle with these corners exceeds LARGEST_ANGLE, the limit in training."""
     points = [(x * (mark.x2 - mark.x1), y * (mark.y2 - mark.y1)) for x, y in corners]
     for index, (x, y) in enumerate(points):
         (xa, ya), (xb, yb) = points[index - 1], points[index - 2]

@@ -256,10 +256,10 @@ _QUIET_PILLOW = _QuietPillow()
 
 @cache
 def _libtiff_handlers() -> tuple[Callable[[int | None], int | None], ...]:
-    """libtiff's functions that take a handler for its errors or warnings and return the handler before.
+    """libtiff's functions that set the handler for its errors or warnings and return the previous one.
 
     Pillow leaves the default handlers in place, which print to standard error. Where its libtiff cannot be
-    reached, as on Windows, they stay.
+    reached, as on Windows, they stay in place.
     """
     from PIL import _imaging
 
@@ -343,7 +343,7 @@ def _over(image: Image.Image, paper: int) -> Image.Image:
 
 
 def _fill_transparent(image: Image.Image, gray: Pixels, paper: int) -> Image.Image:
-    """Replace the gray level that the original image declares transparent by `paper`."""
+    """Set pixels to `paper` where the original image has the value that it declares transparent."""
     hole = image.info.get("transparency")
     if isinstance(hole, int):
         gray[np.asarray(image) == hole] = paper
@@ -352,7 +352,7 @@ def _fill_transparent(image: Image.Image, gray: Pixels, paper: int) -> Image.Ima
 
 def _depth(image: Image.Image) -> int:
     """How many bits per pixel a gray image of more than eight bits really uses."""
-    # Pillow gives the 12 bits of a TIFF as they are, in 16.
+    # Pillow gives the 12-bit values of a TIFF unscaled, as 16-bit integers.
     tags = getattr(image, "tag_v2", {})
     depth = 12 if tags.get(_BITS_PER_SAMPLE) == (12,) else 16
     # Integers of 32 bits mostly hold 16 bits' worth, and nothing says so but the values.
@@ -361,7 +361,7 @@ def _depth(image: Image.Image) -> int:
 
 
 def _from_integers(values: NDArray[np.integer[Any]], depth: int) -> Pixels:
-    """The upper eight bits, as Pillow takes them from deep colors."""
+    """The upper eight bits, which Pillow takes too from colors of more than eight bits a channel."""
     gray: Pixels = (np.maximum(values, 0) >> (depth - 8)).astype(np.uint8)
     return gray
 

@@ -43,12 +43,12 @@ def fetch(url: str, label: str) -> io.BytesIO:
     except (TimeoutError, httpx.TimeoutException) as error:
         raise ImageError(f"{label} cannot be fetched: the server is too slow.", "Try again later.") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
-        # Cut at the wrong places, an address can show its password.
+        # The password in a malformed address may have gone unrecognized, so the label may still show it.
         name = label if "@" not in url else "The address"
         raise ImageError(
             f"{name} does not lead to an http or https address.", "Check how it is written."
         ) from error
-    # A port beyond all ports comes back as a group of errors from the layers below.
+    # A port number that is too large raises a group of errors in a lower layer.
     except (httpx.HTTPError, zlib.error, OSError, OverflowError, ExceptionGroup) as error:
         raise _fetch_error(error, label) from error
 
@@ -147,7 +147,7 @@ def _status_error(code: int, label: str) -> ImageError:
 
 
 def _fetch_error(error: BaseException, label: str) -> ImageError:
-    """An error that states the first cause of a network failure that means something to a person."""
+    """The error for a network failure; it states the first of its causes that a person would understand."""
     reason, advice = "the connection failed or was cut off", "Try again."
     cause: BaseException | None = error
     while cause is not None:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from vipcli.pictures.images import Pixels
 
-# A picture longer or more elongated than this would become a square that no memory holds.
+# A picture whose long side, or whose ratio of long to short side, exceeds these would become a square that no
+# memory holds.
 LONGEST_SIDE = 14_000
 LONGEST_SHAPE = 40
 

@@ -41,7 +41,8 @@ PictureSource = str | os.PathLike[str] | bytes | Image.Image | Pixels
 
 DEFAULT_MAX_PIXELS = 200_000_000
 
-# What Pillow registers for the formats that are read, written down since asking it imports all its plugins.
+# The extensions that Pillow registers for the formats that are read. They are listed here because asking
+# Pillow for them would import all its plugins.
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp"),
     *(".gif", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
