@@ -205,6 +205,8 @@ def test_wrong_types_are_refused_in_a_sentence(model: vipcli.Model) -> None:
     ):
         with pytest.raises(error, match=match):
             model.ask(picture, question, marks)  # type: ignore[arg-type]
+    with pytest.raises(MarkError, match="int is not a mark"):
+        model.chat(SHAPES).mark(5)  # type: ignore[arg-type]
     for options in ({"device": "cuda"}, {"model": "vip-llava-7b"}, {"quantize": "4bit"}):
         with pytest.raises(UsageError, match="belongs to the model"):
             model.ask(SHAPES, QUESTION, BOX, **options)  # type: ignore[arg-type]

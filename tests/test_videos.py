@@ -69,6 +69,26 @@ def test_what_is_no_video_is_told(
     assert capfd.readouterr() == ("", "")
 
 
+def test_frames_up_to_one_that_cannot_be_decoded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The header counts thirty, of which only the first five can be reached, however often one looks.
+    capture = cv2.VideoCapture
+
+    class Short:
+        def __init__(self, *arguments: object) -> None:
+            self._capture, self._left = capture(*arguments), 5
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._capture, name)
+
+        def retrieve(self) -> tuple[bool, object]:
+            self._left -= 1
+            return self._capture.retrieve() if self._left >= 0 else (False, None)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Short)
+    video, pictures = load_video(str(clip), 10, max_pixels=ALL)
+    assert len(video.chosen) == len(pictures) == 5
+
+
 def test_frames_too_large_are_refused(clip: Path) -> None:
     with pytest.raises(ImageError, match=r"160 × 120 pixels, more than 1,000"):
         load_video(str(clip), 4, max_pixels=1000)

@@ -13,7 +13,7 @@ from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import Drawing, MarkedInput, PastTurn, Question
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.config import Settings
-from vipcli.errors import ContextError, Message, UsageError
+from vipcli.errors import ContextError, MarkError, Message, UsageError
 from vipcli.geometry import FitChoice
 from vipcli.marks.kinds import Mark, TypedMark, parse_named_mark
 from vipcli.pictures.images import Picture
@@ -150,6 +150,11 @@ class Conversation:
     def mark(self, mark: TypedMark | str) -> Mark:
         """Add a mark: a value, or its text (`box 40,60,200,220:red`)."""
         typed = parse_named_mark(mark) if isinstance(mark, str) else mark
+        if not isinstance(typed, TypedMark):
+            raise MarkError(
+                f"{type(mark).__name__} is not a mark.",
+                "Give a mark's value, or its text such as 'box 40,60,200,220'.",
+            )
         self.change_subject(replace(self._subject, typed=(*self._subject.typed, typed)))
         return self.marks[-1]
 

@@ -53,8 +53,9 @@ def load_video(source: str, count: int, *, max_pixels: int) -> tuple[Video, tupl
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{source!r} cannot be read: {reason}.", "Videos are read from files.") from None
     total, rate = _count_and_rate(path, max_pixels)
-    chosen, frames = _read_frames(path, _spaced_positions(total, count))
-    if len(frames) < len(chosen):
+    positions = _spaced_positions(total, count)
+    chosen, frames = _read_frames(path, positions)
+    if len(frames) < len(positions):
         # A header may announce more frames than the file holds.
         total = sum(1 for _ in _frame_positions(path))
         chosen, frames = _read_frames(path, _spaced_positions(total, count))
@@ -96,7 +97,7 @@ def _frame_positions(path: Path) -> Iterator[int]:
 
 
 def _read_frames(path: Path, chosen: Sequence[int]) -> tuple[list[int], list[Pixels]]:
-    """The frames at these positions, up to the first that cannot be decoded."""
+    """The frames at these positions, up to the first that cannot be decoded, and where they are."""
     wanted = set(chosen)
     frames: list[Pixels] = []
     with _open_video(path) as capture:
@@ -111,7 +112,7 @@ def _read_frames(path: Path, chosen: Sequence[int]) -> tuple[list[int], list[Pix
                 frame = np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
                 frame.setflags(write=False)
                 frames.append(frame)
-    return list(chosen), frames
+    return list(chosen)[: len(frames)], frames
 
 
 @contextmanager
