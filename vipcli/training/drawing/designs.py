@@ -297,7 +297,7 @@ def _diamond(rng: random.Random) -> list[Draft]:
 
 
 def _crescent(rng: random.Random) -> list[Draft]:
-    """The outer circle between two horns, and back along a circle through both and the inner edge."""
+    """An outer arc from horn to horn, and back along the arc of a second circle, the inner edge."""
     horn = rng.uniform(42, 78)
     edge = 1 - rng.uniform(0.45, 0.75)
     cosine = math.cos(math.radians(horn))
@@ -371,7 +371,7 @@ def _tall_house(rng: random.Random) -> list[Draft]:
 
 
 def _home_sign(rng: random.Random) -> list[Draft]:
-    """The outline of walls and roof in one, as on a button."""
+    """Walls and roof as a single shape, as on a home button."""
     half, roof, over = rng.uniform(0.65, 0.78), rng.uniform(0.75, 0.95), rng.uniform(0.15, 0.3)
     left, right = (
         [(-half, 0.9), (-half, 0.0), (-half - over, 0.0)],
@@ -408,7 +408,7 @@ def _round_tree(rng: random.Random) -> list[Draft]:
 
 
 def _stacked_tree(rng: random.Random) -> list[Draft]:
-    """A conifer of two to four tiers, in one outline or as tiers on each other."""
+    """A conifer of two to four tiers, in one outline."""
     tiers, foot = rng.choice((2, 3, 3, 4)), rng.uniform(0.6, 0.8)
     step, slim = 1.7 / tiers, rng.uniform(0.4, 0.62)
     parts = [_trunk(0.6, rng.uniform(0.95, 1.15), rng.uniform(0.09, 0.13), rng)]
@@ -580,7 +580,7 @@ def _steamer(rng: random.Random) -> list[Draft]:
 
 
 def _rowing_boat(rng: random.Random) -> list[Draft]:
-    """A wide hull with a small flag, and perhaps an oar."""
+    """A wide hull with a small flag, and perhaps a stripe."""
     keel, mast = rng.uniform(0.6, 0.75), rng.uniform(-0.3, 0.1)
     high = rng.uniform(-0.75, -0.6)
     parts = [_line([(mast, 0.1), (mast, high)], 0.07)]
@@ -630,7 +630,7 @@ def _round_fish(rng: random.Random) -> list[Draft]:
 
 
 def _slender_fish(rng: random.Random) -> list[Draft]:
-    """Two arcs that cross before the tail."""
+    """A slender body that narrows before the tail, with a line for the gills."""
     high, end = rng.uniform(0.32, 0.42), rng.uniform(0.25, 0.38)
     upper = [(0.98, 0.0), (0.6, -high * 0.75), (0.15, -high), (-0.3, -high * 0.72), (-0.68, -0.07)]
     tail = [(-1.0, -end), (-1.0, -end), (-0.9, 0.0), (-1.0, end), (-1.0, end)]
@@ -816,7 +816,7 @@ def _jagged_sun(rng: random.Random) -> list[Draft]:
 
 
 def _joined_sun(rng: random.Random) -> list[Draft]:
-    """Rays that grow out of the disc, which a ring sets off."""
+    """Rays joined to the disc in one color, with a ring that shows where the disc ends."""
     count, disc = rng.choice((8, 10, 12)), rng.uniform(0.5, 0.56)
     parts = [_fill(_zigzag(count, 1, disc + 0.1)), _fill(_oval(0, 0, disc + 0.1))]
     return [
@@ -1029,7 +1029,7 @@ def _alarm_clock(rng: random.Random) -> list[Draft]:
 
 
 def _bare_clock(rng: random.Random) -> list[Draft]:
-    """A face with bold hands, at most an outline and no ticks."""
+    """A face with bold hands and no ticks, sometimes with a ring."""
     parts = [_fill(_UNIT)]
     if rng.random() < 0.6:
         parts.append(_line(_arc(0, 0, 0.94, 0.94, 0, 360, 27), 0.1, "ink"))
@@ -1159,7 +1159,7 @@ def _shiny_apple(rng: random.Random) -> list[Draft]:
 
 
 def _bitten_apple(rng: random.Random) -> list[Draft]:
-    """An apple without what lies in a circle at its side."""
+    """An apple with a round bite taken out of its side."""
     fruit = _fruit(rng)
     bite, size = np.array((rng.uniform(0.95, 1.05), rng.uniform(-0.15, 0.15))), rng.uniform(0.36, 0.46)
     away = fruit - bite

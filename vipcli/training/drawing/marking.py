@@ -45,9 +45,10 @@ EXTRA_MARK_COLORS = (
 )
 MARK_COLORS = (*TRAINED, *EXTRA_MARK_COLORS)
 
-# A visible pixel of a stroke changes by more than this, of 255; of a mark that covers an area, by less.
+# A pixel counts as visible if the mark changes it by more than this, of 255. The first number is for strokes,
+# the second for marks that cover an area.
 _MIN_STROKE_CHANGE, _MIN_AREA_CHANGE = 42, 32
-# A mark needs this share of visible pixels, and this many sampled ones.
+# At least this share of a mark's sampled pixels must be visible, and at least this many of them.
 _MIN_VISIBLE_SHARE, _MIN_VISIBLE_PIXELS = 0.75, 12
 _MAX_HIDDEN_SHARE = 0.33
 # Minimum sizes in pixels of the model's input, below which the kind of a mark is hard to see: the height of

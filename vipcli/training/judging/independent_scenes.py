@@ -92,7 +92,7 @@ OTHER_MARK_COLORS = (
 THIN = ("cross", "crescent", "key", "chair")
 BROAD = (*(name for name in SHAPES if name not in THIN), "fish", "cup", "apple", "cloud")
 BACKGROUNDS = ("flat", "flat", "graded", "noisy", "grid", "lines", "checks", "clouds", "specks")
-# Groups of names that fit each other's things; no question depends on the difference.
+# Kinds that could be called by one another's names; no question depends on the difference.
 LOOKALIKES = ({"square", "rectangle", "diamond"}, {"circle", "oval"})
 POOLS = {
     "textured": [*SHAPES, *OBJECTS],
@@ -129,10 +129,16 @@ class IndependentScene:
 PAINTS = {"brown": (104, 66, 36), "green": (52, 128, 48), "dark": (38, 36, 42), "light": (244, 242, 232)}
 PAINTS |= {"roof": (92, 62, 54), "glass": (206, 226, 238), "beak": (222, 142, 38)}
 
-# Designs of each kind of thing: parts from back to front, separated by semicolons, each a paint and figures.
-# `main` is the thing's own color and texture; `detail` is dark or light, whichever contrasts;
-# "-" cuts a figure out. Numbers are hundredths of a side: the corners of rect (and its radius), oval, pie and
-# arc (then start and end in degrees, and the width), the points of poly, the width and points of line.
+# Designs of each kind of thing. Semicolons separate the parts of a design, from back to front. A part is a
+# paint and then figures, separated by commas; "-" before a figure cuts it out. The paint `main` is the color
+# and texture of the thing itself; `detail` is dark or light, whichever contrasts. The figures are:
+#     rect LEFT TOP RIGHT BOTTOM [RADIUS]
+#     oval LEFT TOP RIGHT BOTTOM
+#     pie LEFT TOP RIGHT BOTTOM START END
+#     arc LEFT TOP RIGHT BOTTOM START END WIDTH
+#     poly X Y X Y …
+#     line WIDTH X Y X Y …
+# START and END are degrees; all else is in hundredths of the canvas's side without its margin.
 DESIGNS = {
     "circle": ("main oval 0 0 100 100",),
     "oval": ("main oval 0 20 100 80", "main oval 22 0 78 100", "main oval 0 26 100 74"),
@@ -671,7 +677,8 @@ class IndependentPicture:
             mark = _mark(rng.choice(_usable_mark_kinds(self.things)), color, target, (width, height), rng)
             jitter = rng.choice((None, rng.getrandbits(32)))
             style = styles_for([mark], width, height, jitter=jitter)[0]
-            # The card warns about strokes under two pixels at 192 × 192, although the default style has them.
+            # The card warns about strokes under two pixels at 192 × 192, so no jittered style may have them;
+            # the default style is used as it is.
             thin = jitter is not None and 0 < style.stroke < max(width, height) / 96
             # Under a strong mask, a thing's color cannot be recognized.
             strong = mark.kind == "mask" and color_matters and style.alpha > 90

@@ -118,7 +118,7 @@ class ConversationEncoder:
         self.image_start = self.opening.index(image)
 
     def encode(self, conversation: Conversation, scene: Scene) -> EncodedConversation:
-        """The tokens after the opening. Answers and their ### are targets.
+        """The tokens after the opening. Targets are the answers, each with the ### that ends it.
 
         Each token of a longer answer weighs less, so that long answers do not dominate.
         """
@@ -252,7 +252,7 @@ class AnswerStage(nn.Module):
             states = layer(states, attention_mask=mask, position_embeddings=rotary)
             if number == MIDDLE_LAYER:
                 middle_states = states[:, size:]
-        # The last layer's output is only needed for the selected tokens; the others are attended to.
+        # Only the selected tokens need an output from the last layer; the others just give keys and values.
         attended, _ = last.self_attn(
             last.input_layernorm(states), attention_mask=mask, position_embeddings=rotary
         )
@@ -301,7 +301,7 @@ class JointStage(nn.Module):
 
 
 def whole_answers(is_target: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:
-    """For each answer in order, whether all of its tokens are correct, as greedy decoding would need."""
+    """For each answer, in order, whether all its tokens are correct, so greedy decoding would give it."""
     before = torch.nn.functional.pad(is_target, (1, 0))[:, :-1]
     answer = (is_target & ~before).flatten().cumsum(0)[is_target.flatten()] - 1
     wrong = torch.bincount(answer, weights=(~correct[is_target]).float())
@@ -324,7 +324,7 @@ def _attend(
     scaling: float,
     **_ignored: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of the opening to itself, and of every row to the opening and to its own conversations."""
+    """Attention of the opening to itself, and of each row's tokens to the opening and their conversation."""
     pictures, rows, length, _ = attention_mask.shape
     heads, width = query.shape[1], query.shape[3]
     size = query.shape[2] - rows * length

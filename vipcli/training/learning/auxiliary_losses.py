@@ -48,8 +48,8 @@ _NOT_NEAREST_WEIGHT = 0.03
 # By how much the weight of an answer's later tokens is reduced.
 _LATER_DISCOUNT = 0.7
 
-# When things are counted, the token that shows nothing gets as much attention as this many things. Its share
-# then separates medium counts best.
+# When things are counted, the first token, which shows nothing, should get as much attention as this many
+# things. Its share tells the count, and with this number it separates medium counts best.
 _NOTHING_WHEN_COUNTING = 3.0
 
 # Weights of the auxiliary losses, relative to the loss of the answers.
@@ -59,8 +59,8 @@ _MATCHING_WEIGHT = 0.3
 _RECALL_WEIGHT = 0.15
 _COMPARISON_WEIGHT = 0.15
 
-# Sets of places to attend to are bit sets: bit 0 is the first token, which shows nothing; then come the
-# things, and from this bit on the marks.
+# The places that a head should attend to are a bit set. Bit 0 is the first token, which shows nothing; the
+# bits after it are the things; those from `_MARK_BIT` on are the marks.
 _NOWHERE = 1
 _MARK_BIT = 16
 
@@ -97,20 +97,24 @@ class TokenTargets(NamedTuple):
     same_color: int = 0
     same_kind: int = 0
     larger: int = 0
+    """Which of two things is large while the other is small: 1 for the second, 2 for the first."""
     greater: int = 0
+    """Which of two marked numbers is greater: 1 for the second, 2 for the first."""
     total: int = 0
     difference: int = 0
     number: int = 0
 
 
-# Groups of fields of TokenTargets: the names of the marks, the attributes that the question mentions, and the
-# comparisons of two things or the number of several, with their numbers of classes.
+# Where three groups of fields of TokenTargets begin: kind and color of the marks that the question names, the
+# attributes that it mentions, and comparisons of two things or the number of several. `_COMPARISONS` has the
+# number of classes of each field in the last group.
 _FIRST_NAME, _FIRST_MENTIONED = TokenTargets._fields.index("first_kind"), TokenTargets._fields.index("kind")
 _FIRST_COMPARISON = TokenTargets._fields.index("across")
 _COMPARISONS = dict.fromkeys(("across", "down", "same_color", "same_kind", "larger", "greater"), 2)
 _COMPARISONS |= {"total": 19, "difference": 10, "number": 10}
 _COUNTED, _LATER = TokenTargets._fields.index("counted"), TokenTargets._fields.index("later")
-# Things closer than this share of the longer side are not left of or above one another.
+# Things whose centers are less than this share of the longer side apart in a direction have no order in that
+# direction.
 _MIN_OFFSET = 0.05
 # Separators in a list of things, including its end.
 _SEPARATOR = re.compile(r", | and |\.$")
@@ -143,7 +147,10 @@ def answer_targets(turn: QuestionAnswer, scene: Scene, ends: Sequence[int]) -> l
 def _list_targets(
     turn: QuestionAnswer, scene: Scene, first: TokenTargets, ends: Sequence[int]
 ) -> list[TokenTargets]:
-    """For a list of things from left to right: attend to the previous thing, then to the next one."""
+    """Targets for a list of things from left to right.
+
+    The heads for marks attend to the thing listed before, the heads for evidence to the one being listed.
+    """
     things = sorted(turn.evidence or (), key=lambda index: scene.things[index].center[0])
     places = [_NOWHERE, *(1 << index + 1 for index in things), _NOWHERE]
     separators = [match.start() for match in _SEPARATOR.finditer(turn.answer)]
@@ -183,7 +190,8 @@ def _places(turn: QuestionAnswer) -> tuple[int, int, int, int, int]:
     evidence = 0
     if turn.evidence is not None:
         evidence = sum(1 << thing + 1 for thing in turn.evidence) or _NOWHERE
-    # Evidence mentioned by name is left to the head that finds it by such names; otherwise both may attend.
+    # If the question mentions a kind, the evidence is a target only for the head that searches by kind; if it
+    # mentions anything else, only for the other head; if it mentions nothing, for both.
     by_kind = 0 if turn.mentioned and turn.mentioned not in KIND_NUMBERS else evidence
     by_attribute = 0 if turn.mentioned in KIND_NUMBERS else evidence
     if not turn.marks:
@@ -228,7 +236,8 @@ class AuxiliaryLosses(nn.Module):
         self._words = [
             [tokenizer.encode(f" {word}", add_special_tokens=False)[-1] for word in words] for words in groups
         ]
-        # A vector for each kind, color …, which the queries that look for it and the keys that show it match.
+        # A vector for each kind, color …. Queries of tokens that look for it and keys of patches that show it
+        # should both match this vector.
         sizes = [len(names) for names in (*_MARK_NAME_NUMBERS, *_ATTRIBUTE_NUMBERS)]
         self.vectors = nn.ModuleDict(
             {
@@ -260,7 +269,7 @@ class AuxiliaryLosses(nn.Module):
     def _attention_loss(
         self, layers: Any, targets: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss of the heads' attention, and the shares of it that are in the right places."""
+        """The loss of the heads' attention, and how much of their attention goes to the right places."""
         loss, metrics = torch.zeros((), device=labels.device), {}
         for layer, roles in SUPERVISED_HEADS.items():
             shares = layers[layer].self_attn.record.shares
@@ -328,7 +337,7 @@ class AuxiliaryLosses(nn.Module):
     def _head_output(
         self, model: Any, layer: int, heads: slice, picture: torch.Tensor, patch: torch.Tensor
     ) -> torch.Tensor:
-        """What these heads of a layer would add for patches, normalized as at the end of the model."""
+        """What these heads would output if they attended to one patch, normalized like the final states."""
         text = model.model.language_model
         attention = text.layers[layer].self_attn
         values = attention.record.value[picture, heads, self._image.start + patch].flatten(1)
@@ -413,7 +422,10 @@ class AuxiliaryLosses(nn.Module):
 
 
 def _shown_values(labels: torch.Tensor) -> torch.Tensor:
-    """For each patch, the kind and color of the mark on its thing or of its stroke, then its attributes."""
+    """For each patch, the kind and color of a mark, then the attributes of the patch's thing.
+
+    The mark is the one on the patch's thing or, if there is none, the one whose stroke crosses the patch.
+    """
     is_marked_thing = labels[:, :, _MARKED_BY : _MARKED_BY + 1] > 0
     marks = torch.where(
         is_marked_thing, labels[:, :, _MARKED_BY : _MARKED_BY + 2], labels[:, :, _MARK : _MARK + 2]
@@ -430,7 +442,8 @@ def _sought_values(targets: torch.Tensor, role: int) -> torch.Tensor:
     mentioned = targets[..., _FIRST_MENTIONED:_FIRST_COMPARISON]
     if role in (_BY_KIND, _BY_ATTRIBUTE):
         return torch.cat([first, mentioned], -1)
-    # A mark is found by the head of the nearest thing or by the others, never by both.
+    # Of the heads in this layer, only the one for the nearest thing looks for the mark in a question about
+    # what is nearest, and only the other two do in any other question.
     asks_nearest = targets[..., _NEAREST, None] > _NOWHERE
     mark = second if role == _SECOND_MARK else first
     mark = mark * (asks_nearest if role == _NEAREST else ~asks_nearest)
@@ -456,13 +469,16 @@ def _bit(number: torch.Tensor, base: int) -> torch.Tensor:
     return (number > 0) * (1 << number + base)
 
 
-# For each place, the number of its first word among these words.
+# The first words of all places, and for each number of a place the number of its first word.
 _PLACE_WORDS = tuple(dict.fromkeys(place.split()[0] for row in PLACES for place in row))
 _FIRST_WORDS = (0, *(_PLACE_WORDS.index(place.split()[0]) + 1 for row in PLACES for place in row))
 
 
 def _visible_attributes(labels: torch.Tensor) -> torch.Tensor:
-    """Kind, color, texture, size and place of each patch's thing; for a stroke beside it, kind and color."""
+    """Kind, color, texture, size and place of each patch's thing.
+
+    A patch that shows only a mark's stroke gets the kind and color of the marked thing.
+    """
     things, targets = labels[:, :, :5].clone(), F.pad(labels[:, :, _TARGET : _TARGET + 2], (0, 3))
     things[:, :, 4] = torch.tensor(_FIRST_WORDS, device=labels.device)[things[:, :, 4]]
     return torch.where(things[:, :, :1] > 0, things, targets)

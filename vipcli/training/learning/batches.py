@@ -1,4 +1,4 @@
-"""Batches made by worker processes while the model trains. The seed and a batch's number determine it."""
+"""Batches made by worker processes while the model trains. Each depends only on the seed and its number."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _waves(positions: torch.Tensor) -> torch.Tensor:
 
 def _positions() -> torch.Tensor:
     """Row and column of each patch, in separate features."""
-    # Stronger than the content: normalization would otherwise amplify flat patches, which have little of it.
+    # Stronger than the content; otherwise, normalization would amplify the faint content of flat patches.
     waves = 4.0 * _waves(torch.arange(GRID, dtype=torch.float32))
     rows = waves[:, None].expand(GRID, GRID, -1)
     columns = waves[None].expand(GRID, GRID, -1)

@@ -19,9 +19,9 @@ from vipcli.training.drawing.scenes import DrawnScene
 from vipcli.training.world.facts import COLORS, KINDS, PLACES, TEXTURES
 from vipcli.training.world.scene import Scene, Thing
 
-# Cells per patch and direction of the finer grid that silhouettes are drawn on.
+# Silhouettes are drawn on a finer grid, with this many cells per patch in each direction.
 _CELLS = 4
-# Centers are labeled to a half of a patch.
+# The positions of centers are labeled in steps of half a patch.
 _HALVES = 2
 
 KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS, 1)}
@@ -33,9 +33,10 @@ MARK_COLOR_NUMBERS = {color: number for number, color in enumerate(MARK_COLORS, 
 
 
 INSTANCE_COLUMNS = 6
-"""Number of columns after the class labels that identify things and marks, counted from 1: the thing that
-fills the patch, the mark whose stroke crosses it, the mark on its thing, the thing under its mark, the thing
-nearest to its own, and the thing whose center it holds."""
+"""Number of columns after the class labels. Each holds the number of a thing or mark, counted from 1, or 0:
+the thing that fills the patch, the mark whose stroke crosses the patch, the mark on the patch's thing, the
+thing that this stroke marks, the thing nearest to the patch's thing, and the thing whose center lies in the
+patch."""
 _THING, _STROKE, _MARKED_BY, _TARGET, _NEAREST, _CENTER = range(-INSTANCE_COLUMNS, 0)
 
 

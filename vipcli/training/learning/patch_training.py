@@ -61,7 +61,7 @@ _KIND, _MARK = _NAMES.index("kind"), _NAMES.index("mark")
 _BACKGROUND_WEIGHT = 0.15
 
 # Number of patches of a picture that the tower processes. About half are empty and teach little, so most of
-# those are left out; a few batches contain all patches, as pictures do in use.
+# those are left out; a few batches keep all patches, as the finished model does.
 _PATCHES_PER_PICTURE = GRID * GRID // 2
 _ALL_PATCHES_CHANCE = 0.06
 
@@ -133,7 +133,7 @@ class PatchClassifier(nn.Module):
         self.linear = nn.Linear(VISION_WIDTH, sum(column.classes + 1 for _, column in self.columns))
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        """The weighted loss over all labels, and the accuracy of each where it is not 0."""
+        """The weighted loss over all labels, and for each label the accuracy where its class is not 0."""
         all_scores = self.linear(self.norm(features)).float().flatten(0, 1)
         labels = labels.flatten(0, 1).long()
         loss = all_scores.new_zeros(())

@@ -130,7 +130,7 @@ PLACES = (
 )
 # A center this close to the border between two places, as a share of the side, belongs to neither.
 BORDER_MARGIN = 0.04
-# The nearest thing must be less than this share as far away as the next one to count as the nearest.
+# A thing counts as the nearest only if its distance is less than this share of the next one's distance.
 NEAREST_RATIO = 0.7
 
 
