@@ -13,7 +13,7 @@ from vipcli.errors import AnnotationError
 from vipcli.marks.regions import Region
 
 _MAX_POINTS = 5_000_000
-"""A gibibyte of outlines per image: no real image has as many, but a few compressed masks of noise do."""
+"""The limit for one image: a gibibyte of outlines. Real images have fewer, but masks of noise may not."""
 
 
 @dataclass(frozen=True, slots=True)

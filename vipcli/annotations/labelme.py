@@ -28,7 +28,7 @@ def recognizes(content: object) -> bool:
 
 
 def read(source: Path, images: Path | None, content: Any = None) -> Iterator[AnnotatedImage]:
-    """Read the image of a file, whose parsed content may be passed, or those of the files below a folder."""
+    """Read the image of a file, or of all files below a folder; `content` is the file's JSON, if parsed."""
     if source.is_dir():
         return read_each(files_below(source, ".json"), lambda file: _read_image(file, None, images, source))
     return _read_image(source, content, images, source.parent)

@@ -99,7 +99,10 @@ def _lengths(counts: object) -> list[int]:
 
 
 def _decode_lengths(text: str) -> list[int]:
-    """Decode COCO's compressed run lengths: five bits per character, each relative to the one two before."""
+    """Decode COCO's compressed run lengths.
+
+    Each character has five bits. From the fourth on, each length is relative to the one two before it.
+    """
     lengths: list[int] = []
     value = shift = 0
     for character in text:

@@ -40,7 +40,7 @@ def recognizes_folder(folder: Path) -> bool:
 
 
 def read(source: Path, images: Path | None) -> Iterator[AnnotatedImage]:
-    """Read the image of a label file, or the images of those below a folder or listed in a data.yaml."""
+    """Read the image of a label file, or of all label files below a folder or listed in a data.yaml."""
     base = source if source.is_dir() else source.parent
     config = source if source.suffix.lower() in _SETTINGS else _data_yaml(base)
     settings = read_yaml(config) if config is not None else {}
@@ -184,7 +184,7 @@ def _image_finder(file: Path, base: Path, images: Path | None) -> ImageFinder:
     """Look where the image of a label file may be: images/train/a.jpg for labels/train/a.txt."""
     folder = file.parent
     if images is None:
-        # Relative to a folder named `labels`, the path lacks that name, so use the absolute one as well.
+        # From inside a folder named `labels`, a relative path lacks that name, so use the absolute one too.
         beside_labels = (_replace_folder(path, "labels", "images") for path in (folder, absolute(folder)))
         # Some data sets keep the pictures beside the label folder.
         above = [absolute(folder).parent] if absolute(folder).name == "labels" else []

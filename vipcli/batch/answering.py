@@ -21,7 +21,7 @@ from vipcli.pictures.images import without_password
 _GROW_AFTER = 16
 """After this many successful batches, a batch size that was once too large is tried again."""
 _MAX_MODEL_FAILURES = 8
-"""If the model itself fails this many times in a row, the next picture will not change that."""
+"""The batch ends after this many failures of the model in a row: it would fail on the next item too."""
 
 
 class AdaptiveBatches:

@@ -89,7 +89,7 @@ class RowTarget:
     resume: bool = False
     retry_failed: bool = False
     is_complete: bool = True
-    """Whether the batch has all its items, so that rows of other items are outdated."""
+    """Whether the batch covers all items, not only the first few, so that any other rows are outdated."""
     coco: tuple[Path, Path] | None = None
     """A COCO file, and the path of the copy with answers."""
 
@@ -174,7 +174,7 @@ def _load_earlier_rows(file: RowFile, *, retry_failed: bool) -> tuple[EarlierRow
                 yield entry
             else:
                 errors.append(entry)
-        # Errors come last, because an item that failed once may have been answered later.
+        # Errors come last, so that an item that failed first and was answered later gets its answer.
         if not retry_failed:
             yield from errors
 

@@ -84,7 +84,8 @@ def prepared_windows(
         for prepared in prepared_items:
             if stop():
                 return
-            # A window is yielded early if the source pauses, or if all its rows are from earlier runs.
+            # A window is yielded early if the source pauses, or if all its rows are from earlier runs and the
+            # next item has no row yet.
             is_idle = prepared is None or (not prepared.done and not fresh)
             is_full = questions == config.window_size or len(window) >= max(
                 _MAX_ITEMS_PER_WINDOW, config.window_size

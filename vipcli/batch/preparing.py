@@ -29,7 +29,7 @@ from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask
 from vipcli.pictures.videos import DEFAULT_FRAMES, is_video
 
 _BATCHES_PER_WINDOW = 2
-"""Rows are written in order, so all batches of a window must be answered before its rows can be written."""
+"""Few, because no row of a window can be written until all its batches have been answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class ItemPreparer:
             return PreparedItem(item, identity, fault=item.fault)
         try:
             marked = self._load_marked(item)
-            # All frames of a video have the hash of its file.
+            # All frames of a video have the hash of its file, so one of them is enough.
             shown = marked.pictures[: len(item.images)]
             identity = self._identity(item, [entry.picture.sha256 for entry in shown])
             question = self._build_question(item, marked)

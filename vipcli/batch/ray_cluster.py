@@ -159,7 +159,7 @@ class _BlockQueue:
                 if self._count is not None and number >= self._count:
                     return None
                 self._changed.wait()
-            # A restarted read task begins with the first block, though those already released are not needed.
+            # A restarted read task begins again with the first block. It gets empty blocks for released ones.
             return self._blocks.get(number, b"")
 
 
@@ -332,7 +332,7 @@ class _BatchWorker:
             try:
                 is_retry, block = pickle.loads(content)
                 result = self._answer(block, is_retry, attempts)
-            # Raised here, Ray would wrap it in a traceback and try the block again.
+            # If it were raised here, Ray would wrap it in a traceback and try the block again.
             except VipcliError as error:
                 result = error
         return ray_compat.to_table(number, pickle.dumps(result))
@@ -357,7 +357,7 @@ class _BatchWorker:
         ]
 
     def _build_stages(self) -> tuple[ItemPreparer, RowBuilder]:
-        """Check that paths and the checkpoint are the same as on the driver's machine, and build both."""
+        """Check that folders and checkpoint match the driver's machine, then build both stages."""
         checkpoint, machine = self._config.checkpoint, socket.gethostname()
         assert checkpoint.folder is not None
         for folder in (self._folder, str(checkpoint.folder)):

@@ -67,7 +67,7 @@ class RowFile:
             self._release_lock()
 
     def _release_lock(self) -> None:
-        # Delete the file before releasing it: a process that has it open then finds that it is gone.
+        # Delete the lock file before releasing it: a process that has it open then finds that it is gone.
         with suppress(OSError):
             Path(self._lock.lock_file).unlink()
         self._lock.release()

@@ -67,7 +67,7 @@ class JsonLinesFormat:
             return False
         except ValueError:
             return True
-        # A complete object is a row that lacks only its newline, or else it is not ours.
+        # A complete object is a row that lacks only its newline, unless vipcli did not write it.
         return _is_row(value)
 
     def records(self, file: Iterable[bytes]) -> Iterator[bytes]:

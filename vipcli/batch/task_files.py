@@ -67,7 +67,7 @@ def read_task_lines(
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | str:
-    """The JSON object on a line, or the error in parentheses."""
+    """The JSON object on a line; otherwise the error in parentheses, or an empty string for other JSON."""
     try:
         row = parse_json(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:

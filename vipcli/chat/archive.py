@@ -199,7 +199,8 @@ def _subject_data(subject: Subject) -> _SubjectData:
 def _absolute(source: str) -> str:
     """The source as an absolute path or a URL, so that it is found from any folder."""
     absolute = source if is_address(source) else str(Path(source).absolute())
-    # JSON cannot contain a file name that is not valid text. Escaped, it is reported as missing when resumed.
+    # JSON cannot contain a file name that is not valid text. It is escaped, and resuming then reports that
+    # the file is missing.
     return absolute.encode(errors="backslashreplace").decode()
 
 

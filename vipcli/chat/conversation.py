@@ -118,7 +118,7 @@ class Conversation:
         """How many of the oldest turns no longer fit into the model's context."""
         self._marked: MarkedInput
         self._announced: MarkedInput | None = None
-        """The pictures of the last note about a change, so that a retry does not repeat the note."""
+        """The pictures when a change was last noted, so that a retry does not repeat the note."""
         self._shown_notes: set[Message] = set()
         self.change_subject(subject)
 
@@ -200,7 +200,7 @@ class Conversation:
                     # The question does not fit even without earlier turns, so keep them.
                     self.dropped = dropped_before
                     raise
-                # Drop half of the turns: each time, the model has to read all the others again.
+                # Drop half of the turns at once, because each time the model has to read the rest again.
                 self.dropped += (len(self.turns) - self.dropped + 1) // 2
 
     def _ask(self, question: Question, typed: str, on_text: OnText | None, halted: Halted | None) -> Answer:

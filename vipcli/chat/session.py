@@ -104,7 +104,7 @@ class ChatSession:
         self._autosave()
 
     def resume(self, saved: archive.SavedConversation) -> None:
-        """Continue a saved conversation, and show its last turns; the current one stays saved in its file."""
+        """Continue a saved conversation, and show its last turns; the one before stays saved in its file."""
         self.chat = archive.resume(saved, self._answerer, self.chat.checkpoint)
         self._file, self._saved_text, self._last_answer = None, archive.to_json(self.chat), None
         for note in saved.notes:

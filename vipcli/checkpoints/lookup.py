@@ -58,7 +58,7 @@ class Checkpoint:
 
     @property
     def family_is_guess(self) -> bool:
-        """Whether the family is unknown until the checkpoint is downloaded, and ViP-LLaVA only a guess."""
+        """Whether the family is a guess: the checkpoint is neither downloaded nor in the catalog."""
         return self.folder is None and self.name not in BY_HUB_NAME
 
     @property
@@ -348,7 +348,7 @@ def damaged_config(folder: Path) -> Path | None:
 
 
 def _check_config_parts(name: str, folder: Path, config: dict[str, Any]) -> None:
-    """Refuse a config without its parts: transformers' defaults describe a model of many gigabytes."""
+    """Refuse a config that lacks a part: the defaults of transformers are for a model of many gigabytes."""
     for part in ("text_config", "vision_config"):
         if not isinstance(config.get(part), dict) or not config[part]:
             raise ModelError(

@@ -173,7 +173,7 @@ def continuation(
 HUMAN = HumanForm()
 VICUNA = VicunaForm()
 LLAVA_FORM = VicunaForm("llava", default_system="")
-"""The form of LLaVA-1.5's documentation: its chat template leaves out the `</s>` after each answer."""
+"""The form of LLaVA-1.5's documentation. The chat template of LLaVA-1.5 lacks the `</s>` after answers."""
 
 
 def check_text(text: str, label: str, form: PromptForm) -> str:

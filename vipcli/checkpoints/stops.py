@@ -43,7 +43,7 @@ def _complete(stop: Stop) -> re.Pattern[str]:
 
 
 def _partial_start(text: str, stop: Stop) -> int:
-    """Return where a beginning stop at the end of a text starts; the text's length if there is none."""
+    """Return where an incomplete stop at the end of a text starts; the text's length if there is none."""
     if stop.followed_by and (match := _partial_word(stop).search(text)):
         return match.start()
     lengths = range(len(stop.text) - 1, 0, -1)
@@ -57,7 +57,7 @@ def _partial_word(stop: Stop) -> re.Pattern[str]:
 
 
 def _final_start(text: str, stop: Stop) -> int:
-    """Return where a stop without its word starts at the very end; the text's length if there is none."""
+    """Return where a final stop that no word follows starts; the text's length if there is none."""
     stripped = text.rstrip()
     ends = stop.followed_by and stripped.endswith(stop.text)
     return len(stripped) - len(stop.text) if ends else len(text)

@@ -183,8 +183,9 @@ ShowView = Annotated[
 def expand_groups(function: Callable[..., None]) -> Callable[..., None]:
     """Give a function the signature that Typer needs, with a parameter for each option of its groups.
 
-    A parameter of type `Annotated[Settings, GROUP, …]` receives the settings, one of another dataclass type
-    its fields, and one of type `Marks` the marks in the order they were typed.
+    A parameter of type `Annotated[Settings, GROUP, …]` receives the settings. With another dataclass in place
+    of `Settings`, it receives an instance whose fields are the options. A parameter of type `Marks` receives
+    the marks, in the order they were typed.
     """
     flat = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     grouped: dict[str, tuple[Any, list[str]]] = {}

@@ -221,6 +221,6 @@ def _import_for_questions() -> None:
     import pydantic  # noqa: F401
     from PIL import Image
 
-    # A fork has only one thread, and would wait forever for OpenCV's.
+    # OpenCV's threads do not exist in a fork, which would wait for them forever.
     cv2.setNumThreads(1)
     Image.init()

@@ -28,7 +28,7 @@ from vipcli.serving.openai_api import ChatRequest, ResponseId, UnknownModelError
 from vipcli.serving.scheduler import BusyError, QueuedRequest, Scheduler
 
 _MAX_CONCURRENT_PARSES = 8
-"""Decoded pictures take memory before their request is queued."""
+"""How many bodies to parse at a time: decoded pictures take memory even before their request is queued."""
 _STATUSES: dict[type[VipcliError], int] = {
     UnknownModelError: 404,
     BodyTimeoutError: 408,
@@ -39,7 +39,7 @@ _STATUSES: dict[type[VipcliError], int] = {
 }
 """The HTTP status of each error, by the first class that matches."""
 _HEADERS = {
-    # A client that sends this slowly would otherwise keep its connection.
+    # Without this, a client that sends its body too slowly would keep its connection.
     408: {"Connection": "close"},
     429: {"Retry-After": "1"},
 }

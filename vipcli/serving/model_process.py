@@ -40,7 +40,7 @@ class ProcessConfig(BaseModel):
     """The model to load, and how to serve it."""
 
     parent: int
-    """The process that started this one; it may end before this one first checks."""
+    """The id of the process that started this one, which may end before this one can look it up."""
     model: str
     revision: str | None
     offline: bool

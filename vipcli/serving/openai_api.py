@@ -48,7 +48,7 @@ from vipcli.serving.openai_schema import (
 )
 
 MAX_PICTURES = 32
-"""All of them are decoded before it is known whether they fit the model."""
+"""A limit is needed, because all pictures are decoded before it is known whether they fit the model."""
 MAX_REGIONS = 64
 MAX_STOPS = 4
 _LONGEST_STOP = 100
@@ -163,7 +163,7 @@ def error_body(error: VipcliError, *, kind: str | None = None) -> dict[str, Any]
 
 
 def spell(message: Message) -> str:
-    """A message with settings spelled as request fields, without advice that no request can follow."""
+    """A message with settings spelled as request fields; advice is left out if it names any other setting."""
     try:
         return message.spelled(_as_field)
     except KeyError:
@@ -254,7 +254,7 @@ def _check_count(items: Sequence[Any], limit: int, name: str) -> None:
 
 
 def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
-    """The settings of the answer, each parsed as if it had been typed."""
+    """The settings of the answer, each parsed as on the command line."""
     read_length = integer_parser(1, max_tokens)
     settings: dict[str, Any] = {"max_new_tokens": min(GREEDY.max_new_tokens, max_tokens)}
     for name, setting, read_value in (

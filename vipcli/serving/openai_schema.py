@@ -57,7 +57,7 @@ _NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "use_beam_search": (False,),
     "verbosity": ("medium",),
 }
-"""Fields of OpenAI and its common extensions that are not supported, and the values that change nothing."""
+"""Unsupported fields of OpenAI and common extensions, and the values allowed because they change nothing."""
 _UNSUPPORTED_IN_MESSAGES: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "function_call": (),
@@ -76,7 +76,7 @@ class UnsupportedFieldError(UsageError):
 
 
 class _Schema(BaseModel):
-    # For example, the detail of a picture is ignored, because the checkpoint determines the resolution.
+    # Unknown fields are ignored, such as a picture's `detail`: the checkpoint determines the resolution.
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
 

@@ -80,7 +80,7 @@ def unpack_reply(packed: dict[str, Any]) -> Reply:
 
 
 def pack_error(error: VipcliError) -> dict[str, Any]:
-    """Convert an error to a JSON object; the receiver spells out the settings in its advice."""
+    """Convert an error to a JSON object; how the advice spells settings is left to the receiver."""
     message = error.message
     return {"error": type(error).__name__, "fact": message.fact, "advice": message.advice}
 
