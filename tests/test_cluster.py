@@ -192,6 +192,7 @@ class RunningBatch:
         return self.process.returncode, out, err
 
 
+@pytest.mark.slow
 def test_the_rows_are_the_same_if_a_worker_is_killed(folder_with_rows: Path, cluster: Cluster) -> None:
     running = RunningBatch(folder_with_rows, "killed.jsonl", cluster, "--quiet")
     running.wait_for(lambda: len(rows(running.file)) >= 8)
