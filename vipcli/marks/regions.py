@@ -10,7 +10,7 @@ from itertools import pairwise
 from vipcli.errors import MarkError
 from vipcli.geometry import XY, Bounds, Polygon
 from vipcli.marks.colors import Color
-from vipcli.marks.kinds import BY_KIND, Length, TypedMark
+from vipcli.marks.kinds import Length, TypedMark, check_kind
 
 Trace = Callable[[str], tuple[Polygon, ...]]
 """Turns the name of a mask image into the outlines of its white parts."""
@@ -105,9 +105,7 @@ def mark_for(
 
     If the region is a mask image, any kind but contour and mask needs `trace`.
     """
-    kind = region.kind if kind is None else kind
-    if kind not in BY_KIND:
-        raise MarkError(f"There is no mark named {kind[:40]!r}.", f"The kinds are {', '.join(BY_KIND)}.")
+    kind = check_kind(region.kind if kind is None else kind)
     if region.file is not None:
         if kind in _POLYGON_KINDS:
             return TypedMark(kind, region.file, file=region.file, color=color)
