@@ -154,7 +154,7 @@ def prepare(
         form=form,
         fit=applied_fit,
         user_texts=parts.user_texts,
-        notes=(*marked.notes, *hints, *_model_notes(marked, checkpoint, applied_fit)),
+        notes=(*marked.notes, *hints, *model_notes(marked, checkpoint, applied_fit)),
         past_turns=parts.past_turns,
         is_follow_up=bool(past_turns),
     )
@@ -227,7 +227,7 @@ def _unmentioned_notes(text: str, marks: Sequence[Mark]) -> Iterator[Message]:
         )
 
 
-def _model_notes(marked: MarkedInput, checkpoint: Checkpoint, fit: Fit) -> Iterator[Message]:
+def model_notes(marked: MarkedInput, checkpoint: Checkpoint, fit: Fit) -> Iterator[Message]:
     """Note what this checkpoint may miss in the marked pictures."""
     yield from _picture_count_notes(marked, checkpoint.family)
     notes = (

@@ -280,6 +280,15 @@ class TypedMark:
         return ScribbleMark(color, points)
 
 
+@dataclass(frozen=True, slots=True)
+class UnplacedMark:
+    """A mark that a person has yet to place with the mouse."""
+
+    kind: str
+    color: Color | None = None
+    picture: int | None = None
+
+
 def _rectangle_kind(kind: str) -> type[_RectangleMark]:
     return {"box": BoxMark, "ellipse": EllipseMark, "triangle": TriangleMark}[kind]
 
@@ -297,6 +306,7 @@ def _corners(frame: Bounds) -> Polygon:
 _NUMBER = re.compile(r"([+-]?(?:\d++\.?\d*|\.\d+))(%?)", re.ASCII)
 _SEPARATOR = re.compile(r"[\s,;]+")
 _PICTURE = re.compile(r"\s*(\d{1,4}):(?=.*\S)", re.ASCII)
+_WITHOUT_PLACE = re.compile(r"\s*(?:(\d{1,4}):)?\s*(?::(.*\S))?\s*", re.ASCII)
 
 
 def parse_mark(kind: str, text: str) -> TypedMark:
@@ -317,6 +327,19 @@ def parse_mark(kind: str, text: str) -> TypedMark:
         count = "1 number" if len(coordinates) == 1 else f"{len(coordinates)} numbers"
         raise MarkError(f"The {kind} {_short(text)} has {count}.", f"It takes {_FORMS[kind]}.")
     return TypedMark(kind, text, coordinates, color=color, picture=picture)
+
+
+def parse_unplaced(kind: str, text: str) -> UnplacedMark | None:
+    """Parse the text of a mark that has no coordinates, such as `:red` or `2:`; None if it has any."""
+    match = _WITHOUT_PLACE.fullmatch(text)
+    if match is None:
+        return None
+    picture, color = match.groups()
+    return UnplacedMark(
+        kind,
+        color=None if color is None else parse_color(color),
+        picture=None if picture is None else int(picture),
+    )
 
 
 def parse_named_mark(text: str) -> TypedMark:

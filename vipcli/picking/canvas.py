@@ -1,0 +1,162 @@
+"""Pictures that a person marks by hand, drawn as the model will see them.
+
+A front end (the page, the terminal) collects marks in the same text as the command line, and asks the
+canvas to draw them. A picture too large to show whole is reduced by an integer factor: a block of `factor` ×
+`factor` pixels becomes one.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vipcli.asking import pipeline
+from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture
+from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.errors import Message
+from vipcli.geometry import FitChoice
+from vipcli.marks.drawing import extent
+from vipcli.marks.kinds import TypedMark, UnplacedMark
+from vipcli.pictures.fitting import model_view
+from vipcli.pictures.images import Picture, Pixels
+from vipcli.pictures.videos import Video
+
+MAX_SHOWN_PIXELS = 4_000_000
+"""Larger pictures are reduced at first; the part that is on the screen can be shown in full."""
+MAX_SHOWN_SIDE = 16_000
+"""The longest side that browsers decode in every format."""
+
+Slot = TypedMark | UnplacedMark
+"""A mark that was asked for: with coordinates, or to be placed by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Part of a picture, in its pixels, and the factor to reduce it by."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    factor: int = 1
+
+    def of(self, pixels: Pixels) -> Pixels:
+        """Cut this part out of an array of the picture's size, and reduce it."""
+        part = pixels[self.top : self.bottom, self.left : self.right]
+        return part if self.factor == 1 else np.asarray(Image.fromarray(part).reduce(self.factor))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlay:
+    """What the marks change on a picture: opaque where they do, transparent elsewhere."""
+
+    region: Region
+    rgba: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedMarks:
+    """What a person drew, and perhaps asked."""
+
+    by_slot: tuple[TypedMark | None, ...]
+    """For each slot, its mark; None if it was left empty."""
+    others: tuple[TypedMark, ...] = ()
+    """Marks beyond those that were asked for."""
+    question: str | None = None
+
+    @property
+    def marks(self) -> tuple[TypedMark, ...]:
+        """All marks, in the order that numbers them."""
+        return (*(mark for mark in self.by_slot if mark is not None), *self.others)
+
+
+class Canvas:
+    """Pictures, or the frames of a video, and the marks that are wanted on them."""
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        slots: Sequence[Slot] = (),
+        drawing: Drawing = DEFAULT_DRAWING,
+        *,
+        video: Video | None = None,
+        checkpoint: Checkpoint | None = None,
+        fit: FitChoice = "auto",
+    ) -> None:
+        self.pictures = tuple(pictures)
+        self.slots = tuple(slots)
+        self.video = video
+        self.checkpoint = checkpoint
+        """The checkpoint that will see the pictures; None where no model does."""
+        self._drawing = drawing
+        self._fit: FitChoice = fit
+        self._lock = threading.Lock()
+        self._drawn: MarkedInput | None = None
+
+    def draw(self, marks: Sequence[TypedMark]) -> MarkedInput:
+        """Draw marks on the pictures; raises MarkError if one cannot be drawn."""
+        typed = tuple(marks)
+        # The page asks for several things about the same marks, from several threads.
+        with self._lock:
+            if self._drawn is None or self._drawn.typed != typed:
+                self._drawn = pipeline.mark(self.pictures, typed, self._drawing, video=self.video)
+            return self._drawn
+
+    def notes(self, marks: Sequence[TypedMark]) -> tuple[Message, ...]:
+        """The warnings about these marks that the command line gives."""
+        marked = self.draw(marks)
+        if self.checkpoint is None:
+            return marked.notes
+        fit = self.checkpoint.fit(self._fit)
+        return (*marked.notes, *pipeline.model_notes(marked, self.checkpoint, fit))
+
+    def whole(self, index: int) -> Region:
+        """All of a picture, reduced if it is too large to show."""
+        picture = self.pictures[index]
+        size = picture.width * picture.height
+        factor = max(
+            math.ceil(math.sqrt(size / MAX_SHOWN_PIXELS)),
+            math.ceil(max(picture.width, picture.height) / MAX_SHOWN_SIDE),
+        )
+        return Region(0, 0, picture.width, picture.height, factor)
+
+    def overlay(self, index: int, marks: Sequence[TypedMark]) -> Overlay | None:
+        """What these marks change on a picture that is shown whole; None if they change nothing."""
+        marked = self.draw(marks).pictures[index]
+        region = self._changed_region(index, marked)
+        if region is None:
+            return None
+        before, after = region.of(marked.picture.pixels), region.of(marked.pixels)
+        changed = np.any(before != after, axis=2)
+        return Overlay(region, np.dstack([after, np.where(changed, 255, 0).astype(np.uint8)]))
+
+    def model_view(self, index: int, marks: Sequence[TypedMark]) -> Pixels | None:
+        """A marked picture at the model's input size; None where no model sees it."""
+        if self.checkpoint is None:
+            return None
+        pixels = self.draw(marks).pictures[index].pixels
+        return model_view(
+            pixels, self.checkpoint.fit(self._fit), self.checkpoint.input_size, self.checkpoint.padding
+        )
+
+    def _changed_region(self, index: int, marked: MarkedPicture) -> Region | None:
+        """The part of a picture that its marks can change, aligned with the blocks of its reduction."""
+        width, height = marked.picture.width, marked.picture.height
+        extents = [
+            extent(mark, marked.styles[number], width, height) for number, mark in marked.marks.items()
+        ]
+        if not extents:
+            return None
+        factor = self.whole(index).factor
+        # A stroke may cover a pixel more than its extent says.
+        lefts, tops, rights, bottoms = zip(*extents, strict=True)
+        left, top = (max(math.floor(min(low) - 2), 0) // factor * factor for low in (lefts, tops))
+        right = min(math.ceil((max(rights) + 3) / factor) * factor, width)
+        bottom = min(math.ceil((max(bottoms) + 3) / factor) * factor, height)
+        return Region(left, top, right, bottom, factor) if left < right and top < bottom else None
