@@ -26,8 +26,10 @@ from vipcli.chat.conversation import ChatSettings, Conversation, Subject
 from vipcli.chat.session import COMMANDS, ChatSession
 from vipcli.checkpoints import lookup
 from vipcli.cli.chat import TerminalChatOutput
+from vipcli.config import Settings
 from vipcli.errors import ContextError, ConversationError, Message, OutputError, UsageError, VipcliError
 from vipcli.files import state_folder
+from vipcli.marks.kinds import TypedMark, UnplacedMark, parse_mark
 from vipcli.pictures.images import Pixels, load_picture
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -46,7 +48,7 @@ def start(*answers: str, answerer: Any = None, **settings: Any) -> ChatSession:
     """A session about photo.png whose model gives these answers."""
     answerer = answerer or ScriptedAnswerer(*answers)
     chat = Conversation(answerer, BUNDLED, Subject((load_picture("photo.png"),)), ChatSettings(**settings))
-    output = TerminalChatOutput(quiet=False, interactive=False)
+    output = TerminalChatOutput(Settings(), quiet=False, interactive=False)
     return ChatSession(chat, answerer, output, max_pixels=10**6)
 
 
@@ -287,14 +289,25 @@ def test_each_sampled_answer_records_its_seed() -> None:
 # --------------------------------------------------------------------------- commands
 
 
+def test_a_mark_without_coordinates_is_drawn_by_hand() -> None:
+    answerer, output = ScriptedAnswerer("one"), RecordedOutput()
+    chat = Conversation(answerer, BUNDLED, Subject((load_picture("photo.png"),)))
+    ChatSession(chat, answerer, output, max_pixels=10**6).run(["/box :blue"])
+    assert [mark.kind for mark in chat.marks] == ["box", "point"]
+    assert output.shown == [
+        "note: {1} within the red rectangle: box 2,2 40,40",
+        "note: {2} at the lime point: point 9,9",
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("/bx 1,1,2,2", "There is no command /bx. Did you mean /box?"),
         ("/zzzz", "There is no command /zzzz. /help lists the commands."),
         ("/", "There is no command /. /help lists"),
-        ("/box", "/box needs an argument: X1,Y1,X2,Y2[:COLOR]."),
-        ("/arrow", "/arrow needs an argument: [X1,Y1,]X2,Y2[:COLOR]."),
+        ("/box", "The box has no coordinates. Write them in pixels or percent"),
+        ("/arrow :red", "The arrow has no coordinates. Write them in pixels or percent"),
         ("/undo 3", "/undo takes no argument."),
         ("/undo", "There are no marks to remove."),
         ("/retry", "Nothing has been asked yet."),
@@ -557,6 +570,9 @@ class RecordedOutput:
     @contextmanager
     def answer(self) -> Iterator[tuple[OnText, Halted | None]]:
         yield lambda text: self.shown.append(f"answer: {text}"), lambda: True
+
+    def place(self, chat: Conversation, mark: UnplacedMark) -> list[TypedMark]:
+        return [parse_mark(mark.kind, "2,2,40,40"), parse_mark("point", "9,9")]
 
     def show_picture(self, pixels: Pixels) -> None:
         self.shown.append(f"picture: {pixels.shape}")

@@ -35,7 +35,7 @@ def test_the_order_of_options_and_their_headings_are_kept() -> None:
     seen: list[str] = []
 
     def look(*, marks: Marks) -> None:
-        seen.extend(mark.kind for mark in marks)
+        seen.extend(mark.kind for mark in marks.typed)
 
     drawing = command(expand_groups(look), marks=True)
     drawing.main(["--point", "1,1", "--box", "1,1,9,9", "--point", "2,2"], standalone_mode=False)

@@ -20,6 +20,8 @@ from vipcli.errors import UsageError, VipcliError
 from vipcli.marks.kinds import TypedMark, parse_mark, parse_named_mark
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from vipcli.asking.records import Answer
     from vipcli.asking.values import MarkedInput, Question
     from vipcli.chat.conversation import Conversation
@@ -79,6 +81,8 @@ class Model:
         self._events = events or Events()
         self._resident = resident
         """Whether the model will answer enough questions for compiling it to pay off."""
+        self._early: Future[BatchAnswerer] | None = None
+        """The model while it is loaded in the background."""
 
     # ---------------------------------------------------------------------- the checkpoint
 
@@ -118,9 +122,21 @@ class Model:
     def local(self) -> BatchAnswerer:
         """Load the model in this process."""
         with self._events.loading(f"Loading {self.checkpoint.name} …"):
-            from vipcli.engine.local import LocalModel
+            early, self._early = self._early, None
+            return self._load() if early is None else early.result()
 
-            return LocalModel(self.checkpoint, self.setup, resident=self._resident)
+    def _load(self) -> BatchAnswerer:
+        from vipcli.engine.local import LocalModel
+
+        return LocalModel(self.checkpoint, self.setup, resident=self._resident)
+
+    def preload(self) -> None:
+        """Begin to load the model in the background, unless a server holds it or it is not downloaded."""
+        checkpoint = self.peek()
+        if self._early is None and checkpoint.folder is not None and self.server(checkpoint) is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._early = ThreadPoolExecutor(1, "vipcli-load").submit(self._load)
 
     def connect(self, server: ServerInfo | None) -> Answerer:
         """The running server's model, or one loaded in this process."""

@@ -102,6 +102,7 @@ def _number_parser(low: float, high: float) -> Callable[[str], float]:
 PROMPT_FORMS = ("auto", "human", "vicuna", "llava", "template")
 DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
 QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
+PICK = ("auto", "browser", "terminal")
 ATTENTION = ("auto", "sdpa", "eager", "flash")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 parse_seed = integer_parser(0, 2**63 - 1)
@@ -168,6 +169,8 @@ _ALL = (
         "width", None, "Stroke width for a long side of 336 pixels (3).", _number_parser(0.1, 336), "NUMBER"
     ),
     Setting("alpha", None, "Opacity of marks, from 0 to 255 (128).", integer_parser(0, 255), "N"),
+    _choice("pick", "Where to draw a mark that is given without coordinates", "WHERE", PICK),
+    Setting("no_input", False, "Never open a page or ask for input; fail instead.", _parse_bool, "YES|NO"),
     Setting("max_pixels", None, "Largest picture, in pixels (200,000,000).", integer_parser(1, 2**40), "N"),
 )
 SETTINGS = {setting.name: setting for setting in _ALL}
@@ -195,6 +198,8 @@ class Settings:
     seed: int | None = None
     width: float | None = None
     alpha: int | None = None
+    pick: str = "auto"
+    no_input: bool = False
     max_pixels: int | None = None
     jitter: int | None = None
     """The seed of a random style; an option only, never saved."""

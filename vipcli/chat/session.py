@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,7 +19,7 @@ from vipcli.chat import archive, history, html
 from vipcli.chat.conversation import ChatSettings, Conversation, Subject
 from vipcli.errors import ConversationError, Message, OutputError, UsageError, VipcliError
 from vipcli.files import replace_file
-from vipcli.marks.kinds import BY_KIND, Mark, parse_mark
+from vipcli.marks.kinds import BY_KIND, Mark, TypedMark, UnplacedMark, parse_mark, parse_unplaced
 from vipcli.pictures.images import Pixels
 
 SETTINGS = tuple(entry.name for entry in fields(ChatSettings) if entry.name in config.SETTINGS)
@@ -43,6 +43,9 @@ class ChatOutput(Protocol):
 
     def show_picture(self, pixels: Pixels) -> None:
         """Show a picture, if possible."""
+
+    def place(self, chat: Conversation, mark: UnplacedMark) -> Sequence[TypedMark]:
+        """Let the person draw a mark, and perhaps more; raises MarkError where nobody can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +194,12 @@ class ChatSession:
     # ---------------------------------------------------------------------- marks and pictures
 
     def _mark(self, kind: str, argument: str) -> None:
-        mark = self.chat.mark(parse_mark(kind, _unquote(argument)))
-        self._output.note(_describe(len(self.chat.marks), mark))
+        text = _unquote(argument)
+        unplaced = parse_unplaced(kind, text)
+        typed = [parse_mark(kind, text)] if unplaced is None else self._output.place(self.chat, unplaced)
+        for typed_mark in typed:
+            mark = self.chat.mark(typed_mark)
+            self._output.note(_describe(len(self.chat.marks), mark))
 
     def _list_marks(self, argument: str) -> None:
         for number, mark in enumerate(self.chat.marks, 1):
@@ -321,7 +328,12 @@ def _mark_command(kind: str) -> ChatCommand:
         "mask": "FILE or X,Y X,Y …[:COLOR]",
     }.get(kind, "X1,Y1,X2,Y2[:COLOR]")
     article = "an" if kind[0] in "aeiou" else "a"
-    return ChatCommand(argument, f"Draw {article} {kind}.", lambda session, text: session._mark(kind, text))
+    return ChatCommand(
+        f"[{argument}]",
+        f"Draw {article} {kind}; without coordinates, with the mouse.",
+        lambda session, text: session._mark(kind, text),
+        needs_argument=False,
+    )
 
 
 COMMANDS: dict[str, ChatCommand] = {

@@ -10,9 +10,10 @@ import typer
 
 from vipcli import config
 from vipcli.cli import options
-from vipcli.cli.coordinates import is_file
 from vipcli.cli.groups import command
-from vipcli.cli.shared import build_model, load_marks, save_marked, show_notes
+from vipcli.cli.mark_arguments import is_file
+from vipcli.cli.picking import Picked, PickRequest, picking
+from vipcli.cli.shared import build_model, save_marked, show_notes
 from vipcli.config import Settings
 from vipcli.errors import UsageError
 from vipcli.terminal import output
@@ -85,6 +86,7 @@ def ask(
         options.ANSWER_OPTIONS,
         options.FIT_OPTIONS,
         options.STYLE_OPTIONS,
+        options.PICK_OPTIONS,
     ],
     keep_alive: Annotated[
         str | None,
@@ -98,26 +100,43 @@ def ask(
 ) -> None:
     """Ask about a picture, or about what is marked on it.
 
-    vipcli ask photo.jpg "What is {1}?" --box 40,60,200,220
+    vipcli ask photo.jpg "What is {1}?" --box
     vipcli ask photo.jpg "Is {1} taller than {2}?" --box 5,5,90,90 --arrow 80%,40%
     """
     started = time.perf_counter()
     _check(image, question, outputs)
     model = build_model(settings, quiet=bool(outputs.quiet))
-    marked = load_marks([image, *(images or [])], marks, settings, frames)
-    checkpoint, prepared = _prepare(model, marked, question, outputs)
+    request = PickRequest(
+        "ask",
+        question,
+        asks=question is None,
+        quiet=bool(outputs.quiet),
+        on_shown=(lambda: None) if outputs.dry_run or keep_alive else model.preload,
+    )
+    checkpoint = model.peek() if marks.has_unplaced else None
+    with picking(
+        marks, [image, *(images or [])], settings, request, frames=frames, checkpoint=checkpoint
+    ) as picked:
+        if picked.command is not None:
+            # The time that a person took to draw is not the program's.
+            started = time.perf_counter()
+        _ask(model, picked, keep_alive, started, outputs)
+
+
+def _ask(model: Model, picked: Picked, keep_alive: str | None, started: float, outputs: Outputs) -> None:
+    checkpoint, prepared = _prepare(model, picked.marked, picked.question, outputs)
     if outputs.dry_run:
-        _print_prompt(prepared, as_json=bool(outputs.json))
+        _print_prompt(prepared, picked.command, as_json=bool(outputs.json))
         return
     seconds = {"picture": time.perf_counter() - started}
     server = model.server(checkpoint)
     if server is None and model.checkpoint != checkpoint:
         # The checkpoint is downloaded now, so its prompt form is certain.
-        preview, prepared = prepared, model.prepare(marked, question)
+        preview, prepared = prepared, model.prepare(picked.marked, picked.question)
         _show_question_notes(prepared, preview, quiet=bool(outputs.quiet))
     answerer = _connect(model, server, keep_alive, outputs)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
-    _answer(prepared, answerer, settings, seconds, outputs)
+    _answer(prepared, answerer, model.settings, seconds, picked, outputs)
 
 
 def _check(image: str, question: str | None, outputs: Outputs) -> None:
@@ -169,6 +188,7 @@ def _answer(
     answerer: Answerer,
     settings: Settings,
     seconds: dict[str, float],
+    picked: Picked,
     outputs: Outputs,
 ) -> None:
     from vipcli.asking import pipeline, records
@@ -176,15 +196,21 @@ def _answer(
 
     sampling = Sampling.of(settings)
     if outputs.json:
-        answer: Answer = pipeline.ask(question, answerer, sampling)
+        answer: Answer = pipeline.ask(question, answerer, sampling, picked.on_text)
         answer = replace(answer, seconds={**seconds, **answer.seconds})
-        output.write_json(answer.record())
+        output.write_json({**answer.record(), **_command_entry(picked.command)})
     else:
         with output.answer_line() as on_text:
-            answer = pipeline.ask(question, answerer, sampling, on_text)
+            answer = pipeline.ask(question, answerer, sampling, picked.also_to(on_text))
+    picked.on_answer(answer)
     show_notes(tuple(records.doubts(answer)), quiet=bool(outputs.quiet))
     if outputs.verbose:
         output.note(records.summary(answer, seconds))
+
+
+def _command_entry(command: str | None) -> dict[str, str]:
+    """The entry of the record for marks that were drawn by hand."""
+    return {} if command is None else {"command": command}
 
 
 def _show_question_notes(question: Question, preview: Question | None = None, *, quiet: bool) -> None:
@@ -204,12 +230,17 @@ def _show_view(question: Question, checkpoint: Checkpoint) -> None:
         )
 
 
-def _print_prompt(question: Question, *, as_json: bool) -> None:
+def _print_prompt(question: Question, command: str | None, *, as_json: bool) -> None:
     from vipcli.asking import records
 
     if as_json:
         output.write_json(
-            {"question": question.text, "prompt": question.prompt, **records.describe_question(question)}
+            {
+                "question": question.text,
+                "prompt": question.prompt,
+                **records.describe_question(question),
+                **_command_entry(command),
+            }
         )
         return
     output.write(question.prompt)

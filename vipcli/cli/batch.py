@@ -60,7 +60,7 @@ def batch(
         raise UsageError("The question is empty. Write one, or leave out --question for a default question.")
     if out.coco_out is not None and len(sources) > 1:
         raise UsageError("With --coco-out, name one COCO file as the only source.")
-    stream = _gather(sources, choices, marks, frames, out)
+    stream = _gather(sources, choices, marks.typed, frames, out)
     # Without a fixed seed, a resumed batch would sample differently.
     settings = replace(settings, seed=settings.seed or 0)
     target = _target(sources, choices, out)

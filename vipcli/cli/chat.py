@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,17 +15,20 @@ import typer
 
 from vipcli.cli import options
 from vipcli.cli.groups import command
-from vipcli.cli.shared import build_model, load_marks, show_notes
+from vipcli.cli.mark_arguments import MarkArguments
+from vipcli.cli.picking import PickRequest, pick_one, picking
+from vipcli.cli.shared import build_model, show_notes
 from vipcli.config import Settings
 from vipcli.errors import ConversationError, Message, UsageError, VipcliError
+from vipcli.marks.kinds import BY_KIND
 from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
     from vipcli.asking.interface import Halted, OnText
     from vipcli.chat.archive import SavedConversation
-    from vipcli.chat.conversation import ChatSettings, Subject
-    from vipcli.marks.kinds import TypedMark
+    from vipcli.chat.conversation import ChatSettings, Conversation, Subject
+    from vipcli.marks.kinds import TypedMark, UnplacedMark
     from vipcli.pictures.images import Pixels
 
 
@@ -33,6 +36,8 @@ def as_chat_command(name: str, value: str | None) -> str:
     """Spell a setting as the command that changes it in a conversation."""
     from vipcli.chat.session import SETTINGS
 
+    if name in BY_KIND:
+        return f"/{name} {value}"
     if name not in SETTINGS:
         # All other settings can be changed only when starting the conversation.
         return options.as_option(name, value)
@@ -42,7 +47,8 @@ def as_chat_command(name: str, value: str | None) -> str:
 class TerminalChatOutput:
     """Answers on standard output, everything else on standard error."""
 
-    def __init__(self, *, quiet: bool, interactive: bool) -> None:
+    def __init__(self, settings: Settings, *, quiet: bool, interactive: bool) -> None:
+        self._settings = settings
         self._quiet = quiet
         self._interactive = interactive
         """Whether Ctrl-C stops an answer instead of the program."""
@@ -68,6 +74,10 @@ class TerminalChatOutput:
 
     def show_picture(self, pixels: Pixels) -> None:
         output.show_picture(pixels)
+
+    def place(self, chat: Conversation, mark: UnplacedMark) -> Sequence[TypedMark]:
+        settings = self._settings if self._interactive else replace(self._settings, no_input=True)
+        return pick_one(chat, mark, settings, quiet=self._quiet)
 
 
 @contextmanager
@@ -107,6 +117,7 @@ def chat(
         options.ANSWER_OPTIONS,
         options.FIT_OPTIONS,
         options.STYLE_OPTIONS,
+        options.PICK_OPTIONS,
     ],
     quiet: options.Quiet = False,
 ) -> None:
@@ -122,7 +133,7 @@ def chat(
     subject = None
     if image is not None:
         subject = _load_subject([image, *(images or [])], marks, settings, frames, quiet=quiet)
-    elif images or marks or frames:
+    elif images or marks.slots or frames:
         raise UsageError(
             "Marks and frames need a picture. Name one, or draw marks with /box and so on in the chat."
         )
@@ -138,7 +149,7 @@ def chat(
 
 def _load_subject(
     sources: list[str],
-    marks: list[TypedMark],
+    marks: MarkArguments,
     settings: Settings,
     frames: int | None,
     *,
@@ -146,7 +157,8 @@ def _load_subject(
 ) -> Subject:
     from vipcli.chat.conversation import Subject
 
-    marked = load_marks(sources, marks, settings, frames)
+    with picking(marks, sources, settings, PickRequest("mark", quiet=quiet), frames=frames) as picked:
+        marked = picked.marked
     show_notes(marked.notes, quiet=quiet)
     return Subject(
         tuple(marked_picture.picture for marked_picture in marked.pictures), marked.typed, marked.video
@@ -197,7 +209,7 @@ def _converse(
     session = ChatSession(
         Conversation(model.answerer, model.checkpoint, subject, settings),
         model.answerer,
-        TerminalChatOutput(quiet=quiet, interactive=interactive),
+        TerminalChatOutput(model.settings, quiet=quiet, interactive=interactive),
         max_pixels=model.settings.max_pixels or DEFAULT_MAX_PIXELS,
     )
     if saved is not None:

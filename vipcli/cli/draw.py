@@ -8,7 +8,8 @@ import typer
 
 from vipcli.cli import options
 from vipcli.cli.groups import command
-from vipcli.cli.shared import load_marks, save_marked, show_notes
+from vipcli.cli.picking import PickRequest, picking
+from vipcli.cli.shared import save_marked, show_notes
 from vipcli.config import Settings
 from vipcli.errors import UsageError
 from vipcli.terminal import output
@@ -18,7 +19,7 @@ def draw(
     image: options.Image,
     *,
     marks: options.Marks,
-    settings: Annotated[Settings, options.STYLE_OPTIONS],
+    settings: Annotated[Settings, options.STYLE_OPTIONS, options.PICK_OPTIONS],
     out: Annotated[
         str | None,
         typer.Option(
@@ -48,16 +49,17 @@ def draw(
         raise UsageError("There is no output. Name a file with -o, or use --show.")
     if out == "-" and json:
         raise UsageError("Standard output can take the picture or the JSON, not both. Name a file with -o.")
-    marked = load_marks([image], marks, settings)
-    show_notes(marked.notes, quiet=quiet)
-    if out is not None:
-        save_marked(marked, out, quiet=quiet)
+    with picking(marks, [image], settings, PickRequest("draw", quiet=quiet)) as picked:
+        show_notes(picked.marked.notes, quiet=quiet)
+        if out is not None:
+            save_marked(picked.marked, out, quiet=quiet)
     if show:
-        output.show_picture(marked.pixels)
+        output.show_picture(picked.marked.pixels)
     if json:
         from vipcli.asking import records
 
-        output.write_json(records.describe_marked(marked))
+        record = records.describe_marked(picked.marked)
+        output.write_json(record if picked.command is None else {**record, "command": picked.command})
 
 
 draw_command = command(options.expand_groups(draw), marks=True)

@@ -2,7 +2,7 @@
 
 It relies on these: a group keeps its commands in the mapping `commands`;
 `format_help_text`, `format_options` and `format_commands` write the parts of the help; a parameter keeps its
-heading in `rich_help_panel`; `make_parser(ctx).parse_args` returns the order in which options were typed.
+heading in `rich_help_panel`, its names in `opts` and `secondary_opts`, and whether it is a flag in `is_flag`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 CHECKED_VERSIONS = ("0.29",)
 """The minor versions of Typer with which all of this was seen to work."""
-TYPED_MARKS = "vipcli.typed_marks"
+MARK_ARGUMENTS = "vipcli.mark_arguments"
 
 _PLAIN: dict[str, Any] = {
     # Plain help is twice as fast as Rich's boxes, and reads as well in a pipe.
@@ -55,20 +55,25 @@ class HelpfulCommand(TyperCommand):
 
 
 class MarkingCommand(HelpfulCommand):
-    """A command that knows the order in which marks of different kinds were typed."""
+    """A command with marks, whose options may have no value, and whose order is kept."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        from vipcli.cli.coordinates import check_coordinates
-        from vipcli.marks.kinds import BY_KIND
+        from vipcli.cli.mark_arguments import read_arguments
 
+        params = self.get_params(ctx)
+        options = {
+            name: not getattr(param, "is_flag", False)
+            for param in params
+            for name in (*param.opts, *param.secondary_opts)
+        }
+        positionals = [param for param in params if param.param_type_name == "argument"]
+        # Where any number of words may stand, none is missing.
+        most = 0 if any(param.nargs == -1 for param in positionals) else len(positionals)
         # During shell completion, the coordinates may not have been typed yet.
         if not ctx.resilient_parsing:
-            check_coordinates(args, {name for param in self.get_params(ctx) for name in param.opts})
-        # A command receives its options sorted by name, so their order is read here, beforehand.
-        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        kinds = [param.name for param in order if param.name in BY_KIND]
-        queues = {kind: iter(values[kind]) for kind in set(kinds)}
-        ctx.meta[TYPED_MARKS] = [(kind, next(queues[kind])) for kind in kinds]
+            arguments = read_arguments(ctx.info_name, args, options, most)
+            ctx.meta[MARK_ARGUMENTS] = arguments
+            args = arguments.for_parser()
         return super().parse_args(ctx, args)
 
 

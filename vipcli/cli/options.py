@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
 import typer
 
 from vipcli import config
-from vipcli.cli.groups import TYPED_MARKS
+from vipcli.cli.groups import MARK_ARGUMENTS
+from vipcli.cli.mark_arguments import MarkArguments
 from vipcli.config import Settings
-from vipcli.marks.kinds import TypedMark, parse_mark
 
 MARKS, DRAWING, ANSWER, MODEL, OUTPUT = "Marks", "Drawing", "Prompt and answer", "Model", "Output"
 """The headings of the help."""
@@ -103,6 +103,7 @@ STYLE_OPTIONS = OptionGroup(
         "max_pixels": setting("max_pixels", DRAWING),
     }
 )
+PICK_OPTIONS = OptionGroup({name: setting(name, MARKS) for name in ("pick", "no_input")})
 FIT_OPTIONS = OptionGroup({"fit": setting("fit", DRAWING)})
 ANSWER_OPTIONS = OptionGroup(
     {
@@ -139,7 +140,7 @@ SERVER_OPTIONS = OptionGroup(
     }
 )
 
-Marks = Annotated[list[TypedMark], MARK_OPTIONS]
+Marks = Annotated[MarkArguments, MARK_OPTIONS]
 Image = Annotated[
     str, typer.Argument(metavar="IMAGE", help="A file, an http(s) URL, or - for standard input.")
 ]
@@ -218,9 +219,9 @@ def _build_value(kind: Any, given: dict[str, Any], ctx: typer.Context) -> Any:
     """Build the value of a parameter from the options of its groups."""
     if kind is Settings:
         return config.settings(given, option_name)
-    if is_dataclass(kind) and isinstance(kind, type):
-        return kind(**given)
-    return _typed_marks(ctx)
+    if kind is MarkArguments:
+        return ctx.meta[MARK_ARGUMENTS]
+    return kind(**given)
 
 
 def option_name(name: str) -> str:
@@ -231,7 +232,3 @@ def option_name(name: str) -> str:
 def as_option(name: str, value: str | None) -> str:
     """A setting as the command line writes it, for advice in messages."""
     return option_name(name) if value is None else f"{option_name(name)} {shlex.quote(value)}"
-
-
-def _typed_marks(ctx: typer.Context) -> list[TypedMark]:
-    return [parse_mark(kind, text) for kind, text in ctx.meta[TYPED_MARKS]]

@@ -16,7 +16,6 @@ from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.asking.values import MarkedInput
-    from vipcli.marks.kinds import TypedMark
 
 
 class TerminalEvents(Events):
@@ -51,16 +50,6 @@ def show_notes(messages: Sequence[Message | str], *, quiet: bool) -> None:
     if not quiet:
         for message in messages:
             output.note(message.spelled(as_option) if isinstance(message, Message) else message)
-
-
-def load_marks(
-    sources: Sequence[str], typed: Sequence[TypedMark], settings: Settings, frames: int | None = None
-) -> MarkedInput:
-    """Load the pictures named on the command line, and draw the marks on them."""
-    from vipcli.asking.load_marked import load_marked
-    from vipcli.asking.values import Drawing
-
-    return load_marked(sources, typed, Drawing.of(settings), frames=frames, max_pixels=settings.max_pixels)
 
 
 def save_marked(marked: MarkedInput, path: str, *, quiet: bool) -> None:

@@ -289,6 +289,10 @@ class UnplacedMark:
     picture: int | None = None
 
 
+Slot = TypedMark | UnplacedMark
+"""A mark that was asked for: with coordinates, or to be placed by hand."""
+
+
 def _rectangle_kind(kind: str) -> type[_RectangleMark]:
     return {"box": BoxMark, "ellipse": EllipseMark, "triangle": TriangleMark}[kind]
 

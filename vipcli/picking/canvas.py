@@ -22,7 +22,7 @@ from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import Message
 from vipcli.geometry import FitChoice
 from vipcli.marks.drawing import extent
-from vipcli.marks.kinds import TypedMark, UnplacedMark
+from vipcli.marks.kinds import Slot, TypedMark
 from vipcli.pictures.fitting import model_view
 from vipcli.pictures.images import Picture, Pixels
 from vipcli.pictures.videos import Video
@@ -31,9 +31,6 @@ MAX_SHOWN_PIXELS = 4_000_000
 """Larger pictures are reduced at first; the part that is on the screen can be shown in full."""
 MAX_SHOWN_SIDE = 16_000
 """The longest side that browsers decode in every format."""
-
-Slot = TypedMark | UnplacedMark
-"""A mark that was asked for: with coordinates, or to be placed by hand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from vipcli.serving import runtime
 
 SOCKET = "ask.sock"
 
+MARKS = ("box", "ellipse", "triangle", "point", "arrow", "scribble", "contour", "mask")
+"""The options that open a picture to draw on if no coordinates follow."""
 _NUMBER = struct.Struct("!I")
 _MAX_BYTES = 16_000_000
 _SECONDS_TO_CONNECT = 5.0
@@ -36,6 +38,9 @@ class ForwardedCommand:
 
 def hand_over(arguments: list[str]) -> int | None:
     """Let a running server run a command, and return its exit code; None if no server accepts it."""
+    if _needs_hand(arguments):
+        # Drawing takes this process's terminal and display.
+        return None
     try:
         # A closed stream cannot be handed over.
         for number in (0, 1, 2):
@@ -61,6 +66,18 @@ def hand_over(arguments: list[str]) -> int | None:
             return None
         connection.settimeout(None)
         return _wait(connection, pid)
+
+
+def _needs_hand(arguments: list[str]) -> bool:
+    """Whether a mark may lack coordinates. A wrong guess costs a little time, no more."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name.startswith("--") and name[2:] in MARKS:
+            text = (value if equals else following).lstrip("+-.")
+            is_file = name[2:] in ("contour", "mask") and bool(text) and not following.startswith("-")
+            if not (text[:1].isdigit() or is_file):
+                return True
+    return False
 
 
 def _forward(connection: socket.socket, arguments: list[str]) -> int | None:
