@@ -46,7 +46,7 @@ def mark(
     colors = assign_colors(typed)
     marks_by_picture: list[dict[int, tuple[TypedMark, Color]]] = [{} for _ in pictures]
     for number, (typed_mark, color) in enumerate(zip(typed, colors, strict=True), 1):
-        for index in _picture_indices(typed_mark, len(pictures), video):
+        for index in picture_indices(typed_mark, len(pictures), video):
             marks_by_picture[index][number] = typed_mark, color
     marked_pictures, notes = [], []
     for picture, marks in zip(pictures, marks_by_picture, strict=True):
@@ -58,7 +58,7 @@ def mark(
     return replace(marked, notes=tuple(dict.fromkeys(notes)))
 
 
-def _picture_indices(typed_mark: TypedMark, count: int, video: Video | None) -> Sequence[int]:
+def picture_indices(typed_mark: TypedMark, count: int, video: Video | None) -> Sequence[int]:
     """Return the indices of the pictures that a mark is for."""
     number = typed_mark.picture
     if number is None:

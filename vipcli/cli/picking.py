@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -164,7 +165,6 @@ def _in_browser(canvas: Canvas, request: PickRequest) -> Iterator[tuple[PlacedMa
         task=request.task,
         question=request.question,
         asks=request.asks,
-        on_shown=request.on_shown,
         spelling=as_option,
     ) as page:
         opened = open_page(page.url)
@@ -172,7 +172,28 @@ def _in_browser(canvas: Canvas, request: PickRequest) -> Iterator[tuple[PlacedMa
             output.note(f"Draw in the browser: {page.url}")
         if not opened and (hint := forwarding_hint(page.url, os.environ)) is not None:
             output.note(f"To reach it from another machine: {hint}")
-        yield page.wait(), page
+        with _calling(request.on_shown, page.shown):
+            placed = page.wait()
+        yield placed, page
+
+
+@contextmanager
+def _calling(function: Callable[[], None], event: threading.Event) -> Iterator[None]:
+    """Call a function once an event happens, unless this ends before."""
+    ended = False
+
+    def wait() -> None:
+        event.wait()
+        if not ended:
+            function()
+
+    thread = threading.Thread(target=wait, name="vipcli-shown", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended = True
+        event.set()
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPi
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import Message
 from vipcli.geometry import FitChoice
+from vipcli.marks.colors import named_color
 from vipcli.marks.drawing import extent
-from vipcli.marks.kinds import Slot, TypedMark
+from vipcli.marks.kinds import Slot, TypedMark, clip_to_picture
 from vipcli.pictures.fitting import model_view
 from vipcli.pictures.images import Picture, Pixels
 from vipcli.pictures.videos import Video
@@ -91,7 +92,7 @@ class Canvas:
         self.video = video
         self.checkpoint = checkpoint
         """The checkpoint that will see the pictures; None where no model does."""
-        self._drawing = drawing
+        self.drawing = drawing
         self._fit: FitChoice = fit
         self._lock = threading.Lock()
         self._drawn: MarkedInput | None = None
@@ -102,8 +103,15 @@ class Canvas:
         # The page asks for several things about the same marks, from several threads.
         with self._lock:
             if self._drawn is None or self._drawn.typed != typed:
-                self._drawn = pipeline.mark(self.pictures, typed, self._drawing, video=self.video)
+                self._drawn = pipeline.mark(self.pictures, typed, self.drawing, video=self.video)
             return self._drawn
+
+    def check(self, mark: TypedMark) -> None:
+        """Raise MarkError if a mark cannot be drawn; does not draw it."""
+        for index in pipeline.picture_indices(mark, len(self.pictures), self.video):
+            size = self.pictures[index].width, self.pictures[index].height
+            if mark.file is None:
+                clip_to_picture(mark.place(*size, named_color("red"), lambda _: ()), *size)
 
     def notes(self, marks: Sequence[TypedMark]) -> tuple[Message, ...]:
         """The warnings about these marks that the command line gives."""
