@@ -79,20 +79,19 @@ def choose_place(settings: Settings, environment: Mapping[str, str] = os.environ
     """Where a person can draw; None where nobody is there to do so."""
     if settings.no_input or environment.get("CI") or not output.is_terminal(sys.stderr):
         return None
+    if settings.pick == "browser":
+        return "browser"
     from vipcli.picking.browser import can_open_browser
+
+    if settings.pick == "auto" and can_open_browser(environment):
+        return "browser"
     from vipcli.picking.terminal_picker import can_pick_in_terminal
 
-    match settings.pick:
-        case "browser":
-            return "browser"
-        case "terminal":
-            if not can_pick_in_terminal():
-                raise UsageError("This terminal cannot show a picture to draw on.", "Use {pick=browser}.")
-            return "terminal"
-        case _ if can_open_browser(environment):
-            return "browser"
-        case _:
-            return "terminal" if can_pick_in_terminal() else None
+    if can_pick_in_terminal():
+        return "terminal"
+    if settings.pick == "terminal":
+        raise UsageError("This terminal cannot show a picture to draw on.", "Use {pick=browser}.")
+    return None
 
 
 @contextmanager
