@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import secrets
 import time
 from pathlib import Path
@@ -9,12 +11,15 @@ from pathlib import Path
 from vipcli.files import private_folder, replace_file, state_folder
 
 _MAX_CONVERSATIONS = 50
+_PICTURES = "pictures"
+_DAY = 24 * 60 * 60
 
 
 def new_conversation() -> Path:
     """Choose a file for a new conversation, and delete the oldest ones if there are too many."""
     for old in _conversations()[: -_MAX_CONVERSATIONS + 1]:
         old.unlink(missing_ok=True)
+    _delete_unused_pictures()
     return _chats_folder() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}.json"
 
 
@@ -26,6 +31,28 @@ def last_conversation() -> Path | None:
 def save(path: Path, text: str) -> None:
     """Write a conversation to its file."""
     replace_file(path, text.encode())
+
+
+def keep_picture(name: str, content: bytes) -> Path:
+    """Write a picture that came without a file to one, so that its conversation can be resumed."""
+    plain = re.sub(r"[^\w.-]+", "-", Path(name).name)
+    path = private_folder(_chats_folder() / _PICTURES) / (
+        f"{Path(plain).stem[:40]}-{hashlib.sha256(content).hexdigest()[:16]}{Path(plain).suffix[:10].lower()}"
+    )
+    replace_file(path, content)
+    return path
+
+
+def _delete_unused_pictures() -> None:
+    """Delete pictures of conversations that are gone; a new one may not have been asked about yet."""
+    folder = _chats_folder() / _PICTURES
+    old = [file for file in folder.glob("*") if time.time() - file.stat().st_mtime > _DAY]
+    if not old:
+        return
+    texts = [conversation.read_text(encoding="utf-8", errors="replace") for conversation in _conversations()]
+    for file in old:
+        if not any(file.name in text for text in texts):
+            file.unlink(missing_ok=True)
 
 
 def _chats_folder() -> Path:

@@ -17,6 +17,7 @@ from vipcli.terminal import output
 COMMANDS = {
     "ask": ("vipcli.cli.ask:ask_command", "Ask about a picture, or about what is marked on it."),
     "chat": ("vipcli.cli.chat:chat_command", "Talk about a picture, drawing marks as you go."),
+    "web": ("vipcli.cli.web:web_command", "Talk about a picture in the browser."),
     "draw": ("vipcli.cli.draw:draw_command", "Draw marks on a picture."),
     "batch": ("vipcli.cli.batch:batch_command", "Ask about many pictures or regions."),
     "serve": ("vipcli.cli.serve:serve_command", "Keep a model in memory."),

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -15,19 +15,18 @@ import typer
 
 from vipcli.cli import options
 from vipcli.cli.groups import command
-from vipcli.cli.mark_arguments import MarkArguments
-from vipcli.cli.picking import PickRequest, pick_one, picking
-from vipcli.cli.shared import build_model, show_notes
+from vipcli.cli.opening import OpenedConversation, open_conversation
+from vipcli.cli.picking import pick_one
+from vipcli.cli.shared import build_model
 from vipcli.config import Settings
-from vipcli.errors import ConversationError, Message, UsageError, VipcliError
+from vipcli.errors import Message, UsageError, VipcliError
 from vipcli.marks.kinds import BY_KIND
 from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
     from vipcli.asking.interface import Halted, OnText
-    from vipcli.chat.archive import SavedConversation
-    from vipcli.chat.conversation import ChatSettings, Conversation, Subject
+    from vipcli.chat.conversation import Conversation
     from vipcli.marks.kinds import TypedMark, UnplacedMark
     from vipcli.pictures.images import Pixels
 
@@ -126,78 +125,13 @@ def chat(
     vipcli chat photo.jpg --box 40,60,200,220
     vipcli chat --resume
     """
-    if not resume and image is None:
-        raise UsageError("Name a picture to talk about, or resume the last conversation with --resume.")
     if image == "-":
         raise UsageError("Standard input is used for questions. Name a picture file or a URL.")
-    subject = None
-    if image is not None:
-        subject = _load_subject([image, *(images or [])], marks, settings, frames, quiet=quiet)
-    elif images or marks.slots or frames:
-        raise UsageError(
-            "Marks and frames need a picture. Name one, or draw marks with /box and so on in the chat."
-        )
-    if resume:
-        settings, saved = _resume(settings, subject)
-        chat_settings, subject = saved.settings, saved.subject
-    else:
-        saved, chat_settings = None, _chat_settings(settings)
-    assert subject is not None
-    model = build_model(settings, quiet=quiet, resident=True)
-    _converse(model, subject, chat_settings, saved, quiet=quiet)
+    opened = open_conversation(image, images, marks, settings, frames, resume=resume, quiet=quiet)
+    _converse(build_model(opened.settings, quiet=quiet, resident=True), opened, quiet=quiet)
 
 
-def _load_subject(
-    sources: list[str],
-    marks: MarkArguments,
-    settings: Settings,
-    frames: int | None,
-    *,
-    quiet: bool,
-) -> Subject:
-    from vipcli.chat.conversation import Subject
-
-    with picking(marks, sources, settings, PickRequest("mark", quiet=quiet), frames=frames) as picked:
-        marked = picked.marked
-    show_notes(marked.notes, quiet=quiet)
-    return Subject(
-        tuple(marked_picture.picture for marked_picture in marked.pictures), marked.typed, marked.video
-    )
-
-
-def _chat_settings(settings: Settings) -> ChatSettings:
-    from vipcli.chat.conversation import ChatSettings
-
-    return ChatSettings.of(settings)
-
-
-def _resume(settings: Settings, subject: Subject | None) -> tuple[Settings, SavedConversation]:
-    """Read the last conversation; options override its settings, and a new picture replaces its own."""
-    from vipcli.chat import archive, history
-    from vipcli.chat.conversation import ChatSettings
-    from vipcli.pictures.images import DEFAULT_MAX_PIXELS
-
-    path = history.last_conversation()
-    if path is None:
-        raise ConversationError("There is no conversation to resume. Start one: vipcli chat PICTURE.")
-    saved = archive.read(path, max_pixels=settings.max_pixels or DEFAULT_MAX_PIXELS)
-    if subject is None and saved.missing:
-        raise ConversationError(f"{saved.missing} Or name another picture: vipcli chat PICTURE --resume.")
-    if "model" not in settings.explicit:
-        settings = replace(settings, model=saved.model, revision=saved.revision)
-    given = {name: getattr(settings, name) for name in settings.explicit}
-    chat_settings = ChatSettings.from_values({**asdict(saved.settings), **given})
-    return settings, replace(saved, settings=chat_settings, subject=subject or saved.subject)
-
-
-def _converse(
-    model: Model,
-    subject: Subject,
-    settings: ChatSettings,
-    saved: SavedConversation | None,
-    *,
-    quiet: bool,
-) -> None:
+def _converse(model: Model, opened: OpenedConversation, *, quiet: bool) -> None:
     """Run the conversation at a prompt in a terminal, or else line by line from standard input."""
     from vipcli.chat.conversation import Conversation
     from vipcli.chat.session import ChatSession
@@ -207,13 +141,13 @@ def _converse(
         raise UsageError("Questions are read from standard input, but it is closed.")
     interactive = sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())
     session = ChatSession(
-        Conversation(model.answerer, model.checkpoint, subject, settings),
+        Conversation(model.answerer, model.checkpoint, opened.subject, opened.chat_settings),
         model.answerer,
         TerminalChatOutput(model.settings, quiet=quiet, interactive=interactive),
         max_pixels=model.settings.max_pixels or DEFAULT_MAX_PIXELS,
     )
-    if saved is not None:
-        session.resume(saved)
+    if opened.saved is not None:
+        session.resume(opened.saved)
     if interactive:
         session.run_interactively(_prompt_lines(model.checkpoint.name, quiet=quiet))
     else:

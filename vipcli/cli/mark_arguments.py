@@ -96,7 +96,7 @@ class MarkArguments:
             match word:
                 case MarkWord():
                     if (mark := next(marks)) is not None:
-                        words += _as_option(mark)
+                        words += as_words(mark)
                 case _Positional():
                     words.append(word.word)
                     if question is not None:
@@ -106,7 +106,7 @@ class MarkArguments:
                 case _:
                     words.append(word)
         end = words.index("--") if "--" in self.words else len(words)
-        words[end:end] = [word for mark in others for word in _as_option(mark)]
+        words[end:end] = [word for mark in others for word in as_words(mark)]
         return shlex.join(words)
 
     def _first_picture_size(self) -> str:
@@ -124,7 +124,8 @@ class MarkArguments:
         return ""
 
 
-def _as_option(mark: TypedMark) -> list[str]:
+def as_words(mark: TypedMark) -> list[str]:
+    """A mark as arguments."""
     # Joined by `=`, since the first coordinate may be negative.
     return [f"--{mark.kind}={mark.text}"] if mark.text.startswith("-") else [f"--{mark.kind}", mark.text]
 

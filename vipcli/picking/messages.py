@@ -14,9 +14,9 @@ from PIL import Image
 
 from vipcli.errors import MarkError, Spelling, UsageError, VipcliError, as_argument
 from vipcli.marks.colors import NAMED, TRAINED, Color
-from vipcli.marks.kinds import TypedMark, UnplacedMark, check_kind, parse_mark
+from vipcli.marks.kinds import Slot, TypedMark, UnplacedMark, check_kind, parse_mark
 from vipcli.marks.styles import STROKE
-from vipcli.picking.canvas import Canvas, PlacedMarks, Region, Slot
+from vipcli.picking.canvas import Canvas, PlacedMarks, Region
 
 Task = Literal["ask", "draw", "mark", "chat"]
 Message = Mapping[str, Any]
@@ -98,7 +98,7 @@ class PickingMessages:
     def region(self, message: Message) -> bytes:
         """Part of a picture with its marks."""
         index = self._index(message)
-        marks = self._marks(message)
+        marks = self.marks(message)
         region = self._region(message, index)
         return encode(region.of(self._canvas.draw(marks).pictures[index].pixels))
 
@@ -106,7 +106,7 @@ class PickingMessages:
         """What the marks are called, what there is to say about them, and what they change on a picture."""
         index = self._index(message)
         try:
-            marks = self._marks(message)
+            marks = self.marks(message)
             overlay = self._canvas.overlay(index, marks)
             drawn = self._canvas.draw(marks)
             notes = [note.spelled(self._spelling) for note in self._canvas.notes(marks)]
@@ -142,7 +142,7 @@ class PickingMessages:
 
     def view(self, message: Message) -> bytes:
         """A marked picture as the model sees it."""
-        view = self._canvas.model_view(self._index(message), self._marks(message))
+        view = self._canvas.model_view(self._index(message), self.marks(message))
         if view is None:
             raise UsageError("No model will see this picture.")
         return encode(view)
@@ -150,7 +150,7 @@ class PickingMessages:
     def done(self, message: Message) -> Reply:
         """Take the marks, and perhaps a question; the command goes on with them."""
         try:
-            marks = self._marks(message)
+            marks = self.marks(message)
             self._canvas.draw(marks)
             slots = [mark["slot"] for mark in message["marks"]]
             by_slot: list[TypedMark | None] = [None] * len(self._canvas.slots)
@@ -197,7 +197,8 @@ class PickingMessages:
             raise UsageError("This part is too large to be shown at once.")
         return region
 
-    def _marks(self, message: Message) -> list[TypedMark]:
+    def marks(self, message: Message) -> list[TypedMark]:
+        """The marks that a message holds, all of which can be drawn."""
         sent = _fields(message).get("marks")
         if not isinstance(sent, list) or len(sent) > MAX_MARKS:
             raise UsageError(f"The marks must be a list of at most {MAX_MARKS}.")

@@ -1,0 +1,305 @@
+"""A conversation in the browser, beside its picture: the same as in the terminal, saved in the same place."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from vipcli.asking.interface import Answerer, Halted, OnText, Reply, Request
+from vipcli.asking.load_marked import load
+from vipcli.chat import archive, history, html
+from vipcli.chat.conversation import ChatTurn, Conversation, Subject
+from vipcli.chat.session import ChatSession
+from vipcli.errors import MarkError, Message, Spelling, UsageError, VipcliError, as_argument
+from vipcli.marks.kinds import TypedMark, UnplacedMark
+from vipcli.picking.canvas import Canvas, PlacedMarks
+from vipcli.picking.messages import PickingMessages
+from vipcli.picking.server import Handler, Upload
+from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels
+
+Event = Mapping[str, Any]
+
+COMMANDS = ("set", "unset", "system", "stats", "help")
+"""The commands of a conversation that a page does not have a button for."""
+CHANGED_EVERY = 1.0
+"""Seconds after which a page is told how many turns there are, even if nothing has changed."""
+
+
+class DeferredAnswerer:
+    """A model that is connected with the first request, so that a page is there before its model."""
+
+    def __init__(self, connect: Callable[[], Answerer]) -> None:
+        self._connect = connect
+        self._answerer: Answerer | None = None
+
+    def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
+        """Connect if necessary, and answer."""
+        if self._answerer is None:
+            self._answerer = self._connect()
+        return self._answerer.answer(request, on_text, halted)
+
+
+class PageOutput:
+    """Sends what happens in a session to the page that waits for it."""
+
+    def __init__(self, spelling: Spelling) -> None:
+        self._spelling = spelling
+        self.events: queue.Queue[Event | None] = queue.Queue()
+        """What has happened since the last question; None at its end."""
+        self.halted = threading.Event()
+
+    def note(self, message: Message | str) -> None:
+        """Send a note."""
+        text = message.spelled(self._spelling) if isinstance(message, Message) else message
+        self.events.put({"note": text})
+
+    def info(self, text: str) -> None:
+        """Send the output of a command."""
+        self.events.put({"note": text})
+
+    def error(self, error: VipcliError) -> None:
+        """Send an error."""
+        self.events.put({"error": error.message.spelled(self._spelling)})
+
+    def drain(self) -> Iterator[str]:
+        """Take the notes that came before there was a page."""
+        while not self.events.empty():
+            event = self.events.get()
+            if event is not None:
+                yield event["note"]
+
+    @contextmanager
+    def answer(self) -> Iterator[tuple[OnText, Halted | None]]:
+        """Send the pieces of an answer."""
+        yield lambda text: self.events.put({"text": text}), self.halted.is_set
+
+    def show_picture(self, pixels: Pixels) -> None:
+        """Do nothing: the page shows the picture already."""
+
+    def place(self, chat: Conversation, mark: UnplacedMark) -> Sequence[TypedMark]:
+        """Refuse: marks are drawn in the page, not asked for."""
+        raise MarkError(f"The {mark.kind} has no coordinates.", "Draw it on the picture.")
+
+
+class WebConversation:
+    """Answers what a page asks for: what placing marks needs, and the conversation."""
+
+    def __init__(
+        self,
+        session: ChatSession,
+        output: PageOutput,
+        *,
+        describe_command: Callable[[Subject, str | None], str],
+        shown: Callable[[], None],
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        spelling: Spelling = as_argument,
+    ) -> None:
+        self._session = session
+        self._output = output
+        self._describe_command = describe_command
+        self._shown = shown
+        self._max_pixels = max_pixels
+        self._spelling = spelling
+        self._busy = threading.Lock()
+        """Held while a question is answered or the picture changes."""
+        self._marking = self._new_marking()
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """What answers each message, by its name."""
+        return {
+            **{name: self._to_marking(name) for name in ("region", "preview", "view")},
+            "picture": self._picture,
+            "start": self._start,
+            "ask": self._ask,
+            "retry": self._retry,
+            "stop": self._stop,
+            "command": self._command,
+            "save": self._save,
+            "export": self._export,
+            "events": self._events,
+        }
+
+    @property
+    def uploads(self) -> dict[str, Upload]:
+        """What takes each file, by its name."""
+        return {"open": self._open}
+
+    # ---------------------------------------------------------------------- the picture and its marks
+
+    def _new_marking(self) -> PickingMessages:
+        chat = self._session.chat
+        canvas = Canvas(
+            chat.subject.pictures,
+            # A page cannot send the marks of a file back, so they stay as they are.
+            [mark for mark in chat.subject.typed if not _is_editable(mark)],
+            chat.settings.drawing,
+            video=chat.subject.video,
+            checkpoint=chat.checkpoint,
+            fit=chat.settings.fit,
+        )
+        return PickingMessages(
+            canvas, "chat", placed=_refuse_placing, left=lambda: None, asks=True, spelling=self._spelling
+        )
+
+    def _to_marking(self, name: str) -> Handler:
+        # The canvas changes with the picture.
+        return lambda message: self._marking.handlers[name](message)
+
+    def _picture(self, message: Any) -> bytes:
+        content = self._marking.picture(message)
+        self._shown()
+        return content
+
+    def _start(self, message: Any) -> dict[str, Any]:
+        chat = self._session.chat
+        return {
+            **self._marking.start(message),
+            "conversation": {
+                "turns": [_turn(turn) for turn in chat.turns],
+                "marks": [
+                    {"slot": None, "kind": mark.kind, "text": mark.text}
+                    for mark in chat.subject.typed
+                    if _is_editable(mark)
+                ],
+                "model": chat.checkpoint.name,
+            },
+        }
+
+    def _open(self, name: str, content: bytes) -> dict[str, Any]:
+        """Continue with another picture, which is kept beside the conversation so that it can be resumed."""
+        with self._exclusively():
+            path = history.keep_picture(name, content)
+            try:
+                pictures, video = load([str(path)], max_pixels=self._max_pixels)
+            except VipcliError:
+                path.unlink(missing_ok=True)
+                raise
+            self._session.chat.change_subject(Subject(pictures, (), video))
+            self._marking = self._new_marking()
+        return self._start({})
+
+    # ---------------------------------------------------------------------- questions
+
+    def _ask(self, message: Any) -> Iterator[Event]:
+        question = message.get("question") if isinstance(message, Mapping) else None
+        if not isinstance(question, str) or not question.strip():
+            raise UsageError("Type a question first.")
+        marks = self._marking.marks(message)
+        return self._run(_line(question.strip()), lambda: self._use_marks(marks))
+
+    def _retry(self, message: Any) -> Iterator[Event]:
+        return self._run("/retry", lambda: None)
+
+    def _use_marks(self, marks: Sequence[TypedMark]) -> None:
+        chat = self._session.chat
+        if tuple(marks) != chat.subject.typed:
+            chat.change_subject(replace(chat.subject, typed=tuple(marks)))
+
+    def _run(self, line: str, prepare: Callable[[], None]) -> Iterator[Event]:
+        """Run a line of the session in a thread of its own, and yield what happens."""
+        if not self._busy.acquire(blocking=False):
+            raise UsageError("Another answer is on its way.", "Wait for it, or stop it.")
+        self._output.halted.clear()
+        events = self._output.events = queue.Queue()
+
+        def work() -> None:
+            try:
+                prepare()
+                turns = list(self._session.chat.turns)
+                self._session.run_line(line)
+                if self._session.chat.turns != turns:
+                    events.put(self._last_answer())
+            except VipcliError as error:
+                self._output.error(error)
+            except Exception as error:
+                events.put({"error": f"The model failed on this question: {type(error).__name__}."})
+            finally:
+                self._busy.release()
+                events.put(None)
+
+        threading.Thread(target=work, name="vipcli-answer", daemon=True).start()
+        return self._until_end(events)
+
+    def _until_end(self, events: queue.Queue[Event | None]) -> Iterator[Event]:
+        try:
+            while True:
+                try:
+                    event = events.get(timeout=CHANGED_EVERY)
+                except queue.Empty:
+                    # Shows whether the page is still there.
+                    yield {}
+                    continue
+                if event is None:
+                    return
+                yield event
+        finally:
+            # Whoever closes the page wants no more of the answer; what there is of it is kept.
+            self._output.halted.set()
+
+    def _last_answer(self) -> Event:
+        turns = self._session.chat.turns
+        return {**_turn(turns[-1]), "turns": len(turns)}
+
+    def _stop(self, message: Any) -> dict[str, Any]:
+        self._output.halted.set()
+        return {}
+
+    # ---------------------------------------------------------------------- everything else
+
+    def _command(self, message: Any) -> dict[str, Any]:
+        chat = self._session.chat
+        marks = self._marking.marks(message)
+        question = message.get("question") or (chat.turns[-1].typed if chat.turns else None)
+        subject = replace(chat.subject, typed=tuple(marks))
+        return {"command": self._describe_command(subject, question)}
+
+    def _save(self, message: Any) -> bytes:
+        return archive.to_json(self._session.chat).encode()
+
+    def _export(self, message: Any) -> bytes:
+        return html.page(self._session.chat).encode(errors="backslashreplace")
+
+    def _events(self, message: Any) -> Iterator[Event]:
+        """The number of turns, now and then, so that a page notices what another one has asked."""
+        pause = threading.Event()
+        while True:
+            yield {"turns": len(self._session.chat.turns), "busy": self._busy.locked()}
+            pause.wait(CHANGED_EVERY)
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        if not self._busy.acquire(blocking=False):
+            raise UsageError("An answer is on its way.", "Wait for it, or stop it.")
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+
+def _line(question: str) -> str:
+    """The line of a session that asks a question, or runs one of the commands that make sense in a page."""
+    name = question[1:].partition(" ")[0] if question.startswith("/") else None
+    # A question may begin with a slash, too.
+    return question if name is None or name in COMMANDS else f"/{question}"
+
+
+def _is_editable(mark: TypedMark) -> bool:
+    return mark.file is None and not mark.polygons
+
+
+def _turn(turn: ChatTurn) -> dict[str, Any]:
+    return {
+        "question": turn.question,
+        "answer": turn.answer,
+        "ended": turn.ended,
+        "probability": turn.probability,
+    }
+
+
+def _refuse_placing(placed: PlacedMarks, page: str | None) -> None:
+    raise UsageError("Marks are used with the next question.")
