@@ -74,6 +74,10 @@ class PlacedMarks:
         return (*(mark for mark in self.by_slot if mark is not None), *self.others)
 
 
+class PickingCancelled(KeyboardInterrupt):
+    """The person left without placing the marks."""
+
+
 class Canvas:
     """Pictures, or the frames of a video, and the marks that are wanted on them."""
 
