@@ -1,0 +1,180 @@
+// Shapes and their points. A point is [x, y]: the column and row of a pixel of the picture.
+
+export const KINDS = ["box", "ellipse", "triangle", "point", "arrow", "scribble", "contour", "mask"];
+
+export const isRectangle = (kind) => kind === "box" || kind === "ellipse" || kind === "triangle";
+export const isFreehand = (kind) => kind === "scribble" || kind === "contour" || kind === "mask";
+/** How many points a freehand mark needs at least. */
+export const fewest = (kind) => (kind === "scribble" ? 2 : 3);
+
+export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+/** The pixel at a position, or the nearest one if that is outside the picture. */
+export const pixelAt = ([x, y], { width, height }) => [
+  clamp(Math.floor(x), 0, width - 1),
+  clamp(Math.floor(y), 0, height - 1),
+];
+
+export function boundsOf(points) {
+  const xs = points.map(([x]) => x);
+  const ys = points.map(([, y]) => y);
+  const least = (values) => values.reduce((a, b) => Math.min(a, b));
+  const most = (values) => values.reduce((a, b) => Math.max(a, b));
+  return [least(xs), least(ys), most(xs), most(ys)];
+}
+
+/** Whether points of this kind make a mark that can be drawn. */
+export function isComplete(kind, points) {
+  if (isRectangle(kind)) {
+    return points.length === 2 && points[0][0] !== points[1][0] && points[0][1] !== points[1][1];
+  }
+  return points.length >= (isFreehand(kind) ? fewest(kind) : 1);
+}
+
+/** The second corner of a square with this first corner that stays inside the picture. */
+export function squareCorner([x1, y1], [x2, y2], { width, height }) {
+  const right = x2 >= x1;
+  const down = y2 >= y1;
+  const room = Math.min(right ? width - 1 - x1 : x1, down ? height - 1 - y1 : y1);
+  const side = Math.min(Math.max(Math.abs(x2 - x1), Math.abs(y2 - y1)), room);
+  return [x1 + (right ? side : -side), y1 + (down ? side : -side)];
+}
+
+/** Leave out points that lie within a tolerance of the line between others (Ramer, Douglas and Peucker). */
+export function simplify(points, tolerance) {
+  const kept = new Set([0, points.length - 1]);
+  const spans = [[0, points.length - 1]];
+  while (spans.length) {
+    const [first, last] = spans.pop();
+    let farthest = first;
+    let most = tolerance;
+    for (let i = first + 1; i < last; i++) {
+      const distance = distanceToSegment(points[i], points[first], points[last]);
+      if (distance > most) [farthest, most] = [i, distance];
+    }
+    if (farthest !== first) {
+      kept.add(farthest);
+      spans.push([first, farthest], [farthest, last]);
+    }
+  }
+  return points.filter((_, i) => kept.has(i));
+}
+
+function distanceToSegment([x, y], [x1, y1], [x2, y2]) {
+  const [dx, dy] = [x2 - x1, y2 - y1];
+  const length = dx * dx + dy * dy;
+  const along = length ? clamp(((x - x1) * dx + (y - y1) * dy) / length, 0, 1) : 0;
+  return Math.hypot(x - x1 - along * dx, y - y1 - along * dy);
+}
+
+/** A freehand path as whole pixels, without what cannot be seen at this zoom. */
+export function tidyPath(kind, path, zoom, size) {
+  const pixels = simplify(path, 1 / zoom).map((point) => pixelAt(point, size));
+  const different = pixels.filter(([x, y], i) => !i || x !== pixels[i - 1][0] || y !== pixels[i - 1][1]);
+  const [first, last] = [different[0], different.at(-1)];
+  const closes = kind !== "scribble" && different.length > 1 && first[0] === last[0] && first[1] === last[1];
+  return closes ? different.slice(0, -1) : different;
+}
+
+/** The corners of a rectangle, from the upper left to the lower right. */
+export function normalized(kind, points) {
+  if (!isRectangle(kind)) return points;
+  const [x1, y1, x2, y2] = boundsOf(points);
+  return [[x1, y1], [x2, y2]];
+}
+
+/** Points moved by a distance, as far as the picture goes. */
+export function moved(points, dx, dy, { width, height }) {
+  const [x1, y1, x2, y2] = boundsOf(points);
+  const stepX = clamp(dx, -x1, width - 1 - x2);
+  const stepY = clamp(dy, -y1, height - 1 - y2);
+  return points.map(([x, y]) => [x + stepX, y + stepY]);
+}
+
+/** Where a mark can be taken hold of: [name, x, y]. */
+export function handlesOf(kind, points) {
+  if (kind === "point") return [["move", ...points[0]]];
+  if (kind === "arrow") return points.map((point, i) => [String(i), ...point]);
+  const [x1, y1, x2, y2] = boundsOf(points);
+  const corners = [["nw", x1, y1], ["ne", x2, y1], ["se", x2, y2], ["sw", x1, y2]];
+  if (!isRectangle(kind)) return corners;
+  const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
+  return [...corners, ["n", x, y1], ["e", x2, y], ["s", x, y2], ["w", x1, y]];
+}
+
+/** Points after one handle was taken to a pixel. */
+export function resized(kind, points, handle, to, size, square = false) {
+  if (kind === "point") return [to];
+  if (kind === "arrow") {
+    const changed = points.map((point, i) => (String(i) === handle ? to : point));
+    return changed.length === 2 && String(changed[0]) === String(changed[1]) ? points : changed;
+  }
+  const [x1, y1, x2, y2] = boundsOf(points);
+  const fixed = [handle.includes("w") ? x2 : x1, handle.includes("n") ? y2 : y1];
+  const from = [handle.includes("w") ? x1 : x2, handle.includes("n") ? y1 : y2];
+  const target = square && handle.length === 2 ? squareCorner(fixed, to, size) : to;
+  const end = [/[we]/.test(handle) ? target[0] : from[0], /[ns]/.test(handle) ? target[1] : from[1]];
+  for (const axis of [0, 1]) {
+    // A side of no length could not be made longer again.
+    if (end[axis] === fixed[axis] && from[axis] !== fixed[axis]) {
+      const step = Math.sign(from[axis] - fixed[axis]);
+      end[axis] += step;
+    }
+  }
+  if (isRectangle(kind)) return normalized(kind, [fixed, end]);
+  return points.map((point) => point.map((value, axis) => {
+    const length = from[axis] - fixed[axis];
+    return length ? Math.round(fixed[axis] + ((value - fixed[axis]) * (end[axis] - fixed[axis])) / length) : value;
+  }));
+}
+
+/** The coordinates of a mark as the command line takes them. */
+export const coordinates = (kind, points) =>
+  points.map(([x, y]) => `${x},${y}`).join(isFreehand(kind) ? " " : ",");
+
+/** The points of a mark that was typed, or null if they cannot be read without more than its text. */
+export function typedPoints(kind, text, { width, height }) {
+  const words = text.replace(/^\s*\d{1,4}:/, "").replace(/:[^:]*$/, "").trim().split(/[\s,;]+/);
+  const values = words.map((word, i) =>
+    /%$/.test(word) ? (parseFloat(word) * (i % 2 ? height : width)) / 100 : Number(word));
+  if (values.length % 2 || values.some(Number.isNaN)) return null;
+  const points = values.flatMap((value, i) => (i % 2 ? [] : [[value, values[i + 1]]]));
+  if (isFreehand(kind) && kind !== "scribble" && points.length === 2) {
+    const [x1, y1, x2, y2] = boundsOf(points);
+    return [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
+  }
+  return normalized(kind, points);
+}
+
+/** A thin outline of a mark, as the data of an SVG path; `place` takes a point to the screen. */
+export function outline(kind, points, size, place) {
+  const scale = Math.max(size.width, size.height) / 336;
+  const line = (path, close) => `M${path.map((point) => place(point).join(" ")).join("L")}${close ? "Z" : ""}`;
+  const oval = (x, y, rx, ry) => {
+    const [x1, cy] = place([x - rx, y]);
+    const [x2] = place([x + rx, y]);
+    const radii = `${(x2 - x1) / 2} ${place([x, y + ry])[1] - cy}`;
+    return `M${x1} ${cy}A${radii} 0 1 1 ${x2} ${cy}A${radii} 0 1 1 ${x1} ${cy}Z`;
+  };
+  if (kind === "point") return oval(...points[0], Math.max(8 * scale, 1), Math.max(8 * scale, 1));
+  if (kind === "arrow") return arrow(points, scale, size).map((part) => line(part)).join("");
+  if (!isRectangle(kind)) return line(points, kind !== "scribble");
+  const [x1, y1, x2, y2] = boundsOf(points);
+  if (kind === "box") return line([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], true);
+  if (kind === "ellipse") return oval((x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2);
+  // A very flat triangle is drawn with a right angle.
+  const flat = x2 - x1 > 2 * Math.tan((75 * Math.PI) / 180) * (y2 - y1);
+  return line([[flat ? x1 : (x1 + x2) / 2, y1], [x2, y2], [x1, y2]], true);
+}
+
+function arrow(points, scale, { width, height }) {
+  const tip = points.at(-1);
+  const tail = points.length > 1 ? points[0] : [
+    tip[0] + (tip[0] <= width / 2 ? 1 : -1) * 18 * scale,
+    tip[1] + (tip[1] <= height / 2 ? 1 : -1) * 18 * scale,
+  ];
+  const angle = Math.atan2(tail[1] - tip[1], tail[0] - tip[0]);
+  const head = clamp(0.54 * Math.hypot(tail[0] - tip[0], tail[1] - tip[1]), 6 * scale, 18 * scale);
+  const wing = (turn) => [tip[0] + head * Math.cos(angle + turn), tip[1] + head * Math.sin(angle + turn)];
+  return [[tail, tip], [wing(Math.PI / 3), tip, wing(-Math.PI / 3)]];
+}
