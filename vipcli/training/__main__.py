@@ -154,11 +154,12 @@ def _evaluate_independent(options: argparse.Namespace) -> None:
         independent_summary,
         judge_independent,
     )
+    from vipcli.training.judging.independent_scenes import independent_scenes
 
     checkpoint, model = _load(options)
     answers: list[IndependentAnswer] = []
     for seed in options.seeds:
-        judged = judge_independent(model, checkpoint.form(), seed, options.each)
+        judged = judge_independent(model, checkpoint.form(), seed, independent_scenes(seed, options.each))
         answers += track(judged, f"Seed {seed}", options.each, console=Console(stderr=True))
     figures = independent_summary(answers)
     if options.json:

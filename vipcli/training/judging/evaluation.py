@@ -102,9 +102,11 @@ def judge(
     answers: list[JudgedAnswer] = []
     for number in range(scenes):
         drawn, rng = held_out_scene(seed, number, mixture)
-        for conversation in conversations(drawn.scene, rng, per_scene):
+        asked = conversations(drawn.scene, rng, per_scene)
+        for conversation in asked:
             answers += _converse(answerer, form, drawn, conversation, number, removed=False)
-            first = conversation[0]
+        # Only now, since a model that answers about the same picture again has read it already.
+        for first, *_ in asked:
             if without_marks and first.marks and first.ability != "foreign":
                 answers += _converse(answerer, form, drawn, [first], number, removed=True)
         progress(number + 1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
-from vipcli.asking.interface import Answerer, Request
+from vipcli.asking.interface import BatchAnswerer, Request
 from vipcli.checkpoints.prompt_forms import PromptForm, Turn
 from vipcli.training.judging.evaluation import SHORT_ANSWERS, Accuracy, normalize_answer
-from vipcli.training.judging.independent_scenes import independent_scenes
+from vipcli.training.judging.independent_scenes import IndependentScene
+
+_TOGETHER = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +31,22 @@ class IndependentAnswer:
 
 
 def judge_independent(
-    answerer: Answerer, form: PromptForm, seed: int, count: int
+    answerer: BatchAnswerer, form: PromptForm, seed: int, scenes: Iterable[IndependentScene]
 ) -> Iterator[IndependentAnswer]:
-    """Ask `count` questions, each about its own picture."""
-    for number, scene in enumerate(independent_scenes(seed, count)):
-        prompt = form.build([Turn(scene.question)])
-        request = Request(prompt, (scene.picture,), stops=form.stops, sampling=SHORT_ANSWERS)
-        answer = answerer.answer(request).text
-        right = normalize_answer(answer) == normalize_answer(scene.answer)
-        yield IndependentAnswer(
-            seed, number, scene.family, scene.kinds, scene.question, scene.answer, answer, right
-        )
+    """Ask the questions of the scenes of a seed."""
+    numbered = enumerate(scenes)
+    while batch := [*islice(numbered, _TOGETHER)]:
+        replies = answerer.answer_batch([_request(scene, form) for _, scene in batch])
+        for (number, scene), reply in zip(batch, replies, strict=True):
+            right = normalize_answer(reply.text) == normalize_answer(scene.answer)
+            yield IndependentAnswer(
+                seed, number, scene.family, scene.kinds, scene.question, scene.answer, reply.text, right
+            )
+
+
+def _request(scene: IndependentScene, form: PromptForm) -> Request:
+    prompt = form.build([Turn(scene.question)])
+    return Request(prompt, (scene.picture,), stops=form.stops, sampling=SHORT_ANSWERS)
 
 
 def independent_summary(answers: Sequence[IndependentAnswer]) -> dict[str, Any]:
