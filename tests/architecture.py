@@ -13,7 +13,8 @@ PICTURE = ROOT / "docs" / "architecture.svg"
 ROWS = (
     ("__main__", "cli"),
     ("api",),
-    ("batch", "serving", "chat"),
+    ("batch", "serving", "picking"),
+    ("chat",),
     ("engine", "asking", "annotations"),
     ("checkpoints", "pictures", "marks"),
     ("terminal", "config", "files", "memory", "geometry", "errors"),
