@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-_DEADLINE = 20.0
+_DEADLINE = 10.0
 
 
 class Pane:
@@ -68,7 +68,7 @@ class Pane:
 
     def screen(self, *, colors: bool = False) -> str:
         """What is on the screen."""
-        return self._run("capture-pane", "-p", *(["-e"] if colors else []))
+        return self._run("capture-pane", "-p", *(["-e", "-N"] if colors else []))
 
     def value(self, name: str) -> str:
         """One of tmux's variables about the pane, such as `mouse_any_flag`."""

@@ -82,7 +82,8 @@ class Placing:
             raise MarkError(f"The {target.kind} belongs on {unit} {target.picture}.")
         several = self._canvas.video is not None or len(self._canvas.pictures) > 1
         mark = placed_mark(target.kind, points, target.color, picture + 1 if several else None)
-        before = self._canvas.notes(self.placed.marks)
+        marks = self.placed.marks
+        before = self._canvas.notes(marks) if marks else ()
         self._change((*self._state, (target.slot, mark)))
         try:
             notes = self._canvas.notes(self.placed.marks)

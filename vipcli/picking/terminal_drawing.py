@@ -130,8 +130,9 @@ class TerminalDrawing:
     def _marked_levels(self, marks: tuple[TypedMark, ...]) -> Levels | None:
         key = self.index, marks
         if self._marked is None or self._marked[0] != key:
-            picture = self._canvas.draw(marks).pictures[self.index]
-            self._marked = key, Levels(picture.pixels) if picture.marks else None
+            # Drawing copies the picture, which takes a while for a large one.
+            picture = self._canvas.draw(marks).pictures[self.index] if marks else None
+            self._marked = key, Levels(picture.pixels) if picture and picture.marks else None
         return self._marked[1]
 
     # The mouse

@@ -52,7 +52,7 @@ _TOKEN = re.compile(
     r"|[^\x1b]"
 )
 _MOUSE = re.compile(r"\x1b\[<(\d+);(\d+);(\d+)([Mm])")
-_ESCAPE = "\x1b"
+_ESCAPE, _PASTE_END = "\x1b", "\x1b[201~"
 
 
 class TerminalParser:
@@ -68,7 +68,7 @@ class TerminalParser:
 
         self._keys: list[KeyPress] = []
         self._parser = Vt100Parser(self._keys.append)
-        self._known = ANSI_SEQUENCES
+        self._known = {_ESCAPE, _PASTE_END, *ANSI_SEQUENCES}
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
 
@@ -93,7 +93,7 @@ class TerminalParser:
             yield from self._events(_ESCAPE)
 
     def _events(self, token: str) -> Iterator[TerminalEvent]:
-        if token.startswith(_ESCAPE) and token != _ESCAPE and token not in self._known:
+        if token.startswith(_ESCAPE) and token not in self._known:
             event = mouse_event(token)
             # With Alt, a key sends Escape before it. No such key means anything here.
             if event is not None or len(token) > 2:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vipcli.geometry import XY
+from vipcli.marks.styles import ANCHOR, STROKE
 from vipcli.picking.terminal_view import View
 from vipcli.pictures.images import Pixels
 
@@ -17,6 +18,8 @@ BACKGROUND = (24, 24, 24)
 """What surrounds a picture that does not fill the window."""
 _FULL_STROKE = 0.3
 """A mark that covers this share of a dot is shown at full strength, so that thin strokes survive."""
+_STRONGEST = 2.0
+"""How much stronger than it is drawn a mark is shown where its stroke is thinner than a dot."""
 
 Dots = tuple[int, int]
 """How many dots a cell has, across and downward: 1 × 2 for half blocks."""
@@ -75,7 +78,9 @@ def compose(picture: Levels, marked: Levels | None, view: View, dots: Dots) -> P
     target[:] = _scaled(before, part.size, box)
     if marked is not None:
         after, _ = _cut(*marked.near(scale), part.box)
-        _lay_marks(target, before, after, box)
+        # A stroke of the usual width has this many dots.
+        stroke = max(view.width, view.height) / ANCHOR * STROKE / scale
+        _lay_marks(target, before, after, box, strength=min(max(1 / stroke, 1), _STRONGEST))
     return frame
 
 
@@ -113,14 +118,22 @@ def _scaled(
     return np.asarray(image.resize(size, Image.Resampling.BOX, box=box))
 
 
-def _lay_marks(target: Pixels, before: Pixels, after: Pixels, box: tuple[float, float, float, float]) -> None:
+def _lay_marks(
+    target: Pixels,
+    before: Pixels,
+    after: Pixels,
+    box: tuple[float, float, float, float],
+    strength: float,
+) -> None:
+    """Lay what the marks change over the part of the picture that is shown."""
     changed = np.any(before != after, axis=2)
     if not changed.any():
         return
     rgba = np.dstack([after, np.where(changed, 255, 0).astype(np.uint8)])
     scaled = _scaled(rgba, (target.shape[1], target.shape[0]), box)
     cover = np.minimum(scaled[..., 3:].astype(np.float32) / (255 * _FULL_STROKE), 1)
-    target[:] = np.rint(target + cover * (scaled[..., :3].astype(np.float32) - target)).astype(np.uint8)
+    change = strength * cover * (scaled[..., :3].astype(np.float32) - target)
+    target[:] = np.clip(np.rint(target + change), 0, 255).astype(np.uint8)
 
 
 def paint_lines(

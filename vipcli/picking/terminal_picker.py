@@ -34,6 +34,7 @@ _ASPECTS = (1.2, 3.2)
 _STATUS, _ERROR, _PLAIN = "\x1b[0;38;5;253;48;5;236m", "\x1b[0;1;38;5;216;48;5;236m", "\x1b[0m"
 _CLEAR, _SHOW_CURSOR, _HIDE_CURSOR = "\x1b[0m\x1b[2J", "\x1b[?25h", "\x1b[?25l"
 
+_HINTS = ("? keys  Enter accepts  Esc leaves", "? keys  Enter accepts", "? keys")
 _ARROWS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _LETTERS = {"h": "left", "j": "down", "k": "up", "l": "right"}
 _LEAVING = ("q", "c-c", "c-d", "c-\\")
@@ -108,7 +109,7 @@ class _TerminalPicker:
     def _show(self) -> None:
         cleared = self._fit_window()
         if self._is_too_small:
-            text = fit("The window is too small.", self._window.columns)
+            text = fit("Too small a window.", self._window.columns)
             self._screen.show(f"{_CLEAR}\x1b[H{text}")
             return
         if self._help is not None:
@@ -175,20 +176,14 @@ class _TerminalPicker:
         found = "  ".join(facts(drawing, self._canvas))
         style = _ERROR if drawing.is_error else _STATUS
         if self._window.rows - self._picture_rows == 1:
-            return [style + sides(drawing.note or todo, found, columns)]
-        # A note that is too long for one line takes the place of the facts, too.
+            return [(style if drawing.note else _STATUS) + sides(drawing.note or todo, [found], columns)]
+        # A note that is too long for one line takes both.
         if len(drawing.note) > columns:
-            head, rest = _wrapped(drawing.note, columns)
-            return [style + fit(head, columns), style + fit(rest, columns)]
-        red, green, blue = drawing.placing.next_color.rgb
-        swatch = f"{_STATUS}{self._blocks.ink(red, green, blue)}■{_STATUS} "
-        question = "" if self._question is None else self._question
-        first = (
-            style + fit(drawing.note, columns)
-            if drawing.note
-            else swatch + sides(todo, question, columns - 2)
-        )
-        return [first, _STATUS + sides(found, "? keys  Enter accepts  Esc leaves", columns)]
+            return [style + fit(line, columns) for line in _wrapped(drawing.note, columns)]
+        swatch = f"{_STATUS}{self._blocks.ink(*drawing.placing.next_color.rgb)}■{_STATUS} "
+        first = swatch + sides(todo, [self._question or ""], columns - 2)
+        second = _STATUS + sides(found, _HINTS, columns)
+        return [first, style + fit(drawing.note, columns) if drawing.note else second]
 
     @property
     def _label(self) -> str:

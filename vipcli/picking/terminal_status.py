@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prompt_toolkit.utils import get_cwidth
 
 from vipcli.marks.kinds import KINDS
@@ -103,10 +105,13 @@ def fit(text: str, columns: int) -> str:
     return text + " " * (columns - get_cwidth(text))
 
 
-def sides(left: str, right: str, columns: int) -> str:
-    """Two texts at the ends of a line, the right one only if there is room."""
-    room = columns - get_cwidth(left) - get_cwidth(right)
-    return fit(f"{left}{' ' * room}{right}" if room > 1 else left, columns)
+def sides(left: str, rights: Sequence[str], columns: int) -> str:
+    """Two texts at the ends of a line; the right one is the first for which there is room."""
+    for right in rights:
+        room = columns - get_cwidth(left) - get_cwidth(right)
+        if room > 1:
+            return fit(f"{left}{' ' * room}{right}", columns)
+    return fit(left, columns)
 
 
 def kind_of_digit(digit: str) -> str:
