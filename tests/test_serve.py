@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from tests import commands
 from tests.scripted import ScriptedAnswerer
+from tests.servers import TOKEN, Server, run, serving
 from tests.tiny import make_endless, make_vipllava
 from vipcli import __version__
 from vipcli.asking.interface import Halted, OnText, Reply, Request, Setup
@@ -41,57 +42,7 @@ from vipcli.serving.client import Fallback, GoneError, ServerInfo
 
 SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
 ASK = ("ask", str(SHAPES), "Which number is {1}?", "--box", "8%,36%,31%,66%")
-TOKEN = "a-secret-of-the-tests"
 USED = "note: Answered by the running server: bundled on cpu.\n"
-
-
-@dataclass
-class Server:
-    """A running server, with the environment that commands find it by."""
-
-    process: subprocess.Popen[str]
-    info: dict[str, Any]
-    environment: dict[str, str]
-
-    def vipcli(self, *arguments: str, lines: str | None = None) -> subprocess.CompletedProcess[str]:
-        return run(*arguments, environment=self.environment, lines=lines)
-
-
-def run(
-    *arguments: str, environment: dict[str, str], lines: str | None = None, folder: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vipcli", *arguments],
-        env=environment,
-        cwd=folder,
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-
-
-@contextlib.contextmanager
-def serving(*arguments: str, folder: Path | None = None) -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="vipcli-") as runtime:
-        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime, "VIPCLI_TOKEN": TOKEN}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vipcli", "serve", "--json", *arguments],
-            env=environment,
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None and process.stderr is not None
-        line = process.stdout.readline()
-        assert line, process.stderr.read()
-        try:
-            yield Server(process, json.loads(line), environment)
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
