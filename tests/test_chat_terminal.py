@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pexpect
 import pytest
 from PIL import Image
 
+from tests.servers import Server, serving
 from tests.tiny import make_endless
 
 PROMPT = ">"
@@ -25,14 +27,21 @@ def _photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)).save("photo.png")
 
 
+@pytest.fixture(scope="module")
+def server(tiny: Path) -> Iterator[Server]:
+    """A server with a model of random weights, so that not every chat has to load one."""
+    with serving("--model", str(tiny)) as server:
+        yield server
+
+
 class Terminal:
     """A chat with a model of random weights."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         self._child = pexpect.spawn(
             sys.executable,
             ["-m", "vipcli", "chat", "photo.png", "--model", str(folder), *arguments],
-            env={**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"},
+            env={**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **variables},
             dimensions=(40, 100),
             timeout=60,
             encoding="utf-8",
@@ -62,8 +71,8 @@ class Terminal:
         return text, self._child.exitstatus, self._child.signalstatus
 
 
-def test_keys_commands_and_quitting(tiny: Path) -> None:
-    terminal = Terminal(tiny, "--max-new-tokens", "5")
+def test_keys_commands_and_quitting(tiny: Path, server: Server) -> None:
+    terminal = Terminal(tiny, "--max-new-tokens", "5", **server.variables)
     terminal.line("/box 10,10,60,60:blue")
     terminal.until("{1} within the blue rectangle")
     # A question of two lines.
@@ -107,8 +116,8 @@ def test_ctrl_c_stops_an_answer_and_keeps_its_text(tmp_path: Path) -> None:
     assert "Traceback" not in text
 
 
-def test_commands_colors_settings_and_files_are_completed(tiny: Path) -> None:
-    terminal = Terminal(tiny, "--max-new-tokens", "3")
+def test_commands_colors_settings_and_files_are_completed(tiny: Path, server: Server) -> None:
+    terminal = Terminal(tiny, "--max-new-tokens", "3", **server.variables)
     for typed, completion, rest, expected in (
         ("/und", "Remove the newest mark.", "", "There are no marks to remove."),
         ("/box 5,5,50,50:fuch", "fuchsia", "", "within the fuchsia rectangle"),
@@ -126,13 +135,13 @@ def test_commands_colors_settings_and_files_are_completed(tiny: Path) -> None:
     assert terminal.end()[1] == 0
 
 
-def test_the_input_history_is_kept_for_the_next_session(tiny: Path) -> None:
-    first = Terminal(tiny, "--max-new-tokens", "3")
+def test_the_input_history_is_kept_for_the_next_session(tiny: Path, server: Server) -> None:
+    first = Terminal(tiny, "--max-new-tokens", "3", **server.variables)
     first.line("/set width 7")
     first.until(PROMPT)
     first.line("/quit")
     first.end()
-    second = Terminal(tiny, "--max-new-tokens", "3")
+    second = Terminal(tiny, "--max-new-tokens", "3", **server.variables)
     # The last line but one.
     second.keys("\x1b[A\x1b[A\r")
     second.until(PROMPT)

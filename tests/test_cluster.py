@@ -134,12 +134,12 @@ def run_batch(folder: Path, *arguments: str, address: str | None = None) -> Ran:
 
 
 @pytest.fixture(scope="module")
-def folder_with_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with tasks about drawn pictures, and with the rows of a run without a cluster.
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tasks about drawn pictures.
 
     The last two tasks are a duplicate of the first and one about a broken picture.
     """
-    folder = tmp_path_factory.mktemp("folder_with_rows")
+    folder = tmp_path_factory.mktemp("folder")
     tasks = []
     for number in range(16):
         image = Image.new("RGB", (96, 80), (14 * number, 255 - 15 * number, 128))
@@ -150,6 +150,12 @@ def folder_with_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken.png").write_bytes(b"\x89PNG no picture")
     tasks += [tasks[0], {"image": "broken.png", "question": "What?"}]
     (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder_with_rows(folder: Path) -> Path:
+    """The same folder, with the rows of a run without a cluster."""
     ran = run_batch(folder, "tasks.jsonl", "-o", "here.jsonl")
     assert ran.code == 3, ran.err
     return folder
@@ -233,11 +239,11 @@ def test_the_rows_are_the_same_if_the_driver_is_killed_and_resumed(
 
 
 def test_an_error_of_a_worker_is_reported_in_a_sentence(
-    folder_with_rows: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]
+    folder: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (folder_with_rows / "taken").write_text("no folder")
+    (folder / "taken").write_text("no folder")
     ran = run_batch(
-        folder_with_rows,
+        folder,
         "tasks.jsonl",
         *("-o", "unsaved.jsonl", "--on", "ray", "--save-marked", "taken/within", "--quiet"),
         address=cluster.address,
@@ -249,10 +255,8 @@ def test_an_error_of_a_worker_is_reported_in_a_sentence(
     assert capfd.readouterr() == ("", "")
 
 
-def test_more_workers_than_cpus(
-    folder_with_rows: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]
-) -> None:
-    ran = run_batch(folder_with_rows, "tasks.jsonl", "--on", "ray", "--workers", "3", address=cluster.address)
+def test_more_workers_than_cpus(folder: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]) -> None:
+    ran = run_batch(folder, "tasks.jsonl", "--on", "ray", "--workers", "3", address=cluster.address)
     assert ran == Ran(
         2, "", f"error: Each worker needs a CPU, but the cluster has only {NODES}. Lower --workers.\n"
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from tests import commands
+from tests.servers import Server, serving
 from vipcli.cli.app import app
 from vipcli.cli.reference import PAGE, reference
 from vipcli.config import SETTINGS
@@ -97,70 +98,65 @@ type jq >/dev/null 2>&1 || jq() { cat; }
 
 
 @pytest.fixture(scope="module")
-def environment(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Settings under which a server with a tiny model answers, so that no example has to load one."""
-    home = tmp_path_factory.mktemp("docs")
-    variables = {
-        **os.environ,
-        "PYTHON": sys.executable,
-        "VIPCLI_MODEL": str(tiny),
-        "VIPCLI_MAX_NEW_TOKENS": "4",
-        "XDG_RUNTIME_DIR": str(home),
-        "XDG_STATE_HOME": str(home),
-        "VIPCLI_CONFIG": str(home / "config.toml"),
-        "HF_HOME": str(home),
-        "COLUMNS": "100",
-    }
-    home.chmod(0o700)
-    serve = [sys.executable, "-m", "vipcli", "serve"]
-    server = subprocess.Popen([*serve, "--json"], env=variables, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    assert json.loads(server.stdout.readline())["model"] == str(tiny)
-    yield variables
-    subprocess.run([*serve, "--stop", "--quiet"], env=variables, check=True)
-    server.stdout.close()
-    assert server.wait(timeout=30) == 0
+def server(tiny: Path) -> Iterator[Server]:
+    """A server with a tiny model, so that no question of an example has to load one."""
+    with serving("--model", str(tiny)) as server:
+        server.variables |= {
+            "PYTHON": sys.executable,
+            "VIPCLI_MODEL": str(tiny),
+            "VIPCLI_MAX_NEW_TOKENS": "4",
+        }
+        yield server
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.split("\n")[0][:40])
-def test_every_command_of_the_pages_runs(block: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_every_command_of_the_pages_runs(
+    block: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The samples are in the working folder, as in a checkout; output goes elsewhere.
     (tmp_path / "samples").symlink_to(ROOT / "samples")
-    done = subprocess.run(
-        ["bash", "-c", SHELL + block],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "error" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    for line in block.replace("\\\n", "").splitlines():
+        # A batch does not use the server, and would import torch for each command.
+        if line.startswith("vipcli batch "):
+            ran = commands.run(*shlex.split(line)[1:], environment=server.variables)
+            code, err = ran.code, ran.err
+        else:
+            done = subprocess.run(
+                ["bash", "-c", SHELL + line],
+                capture_output=True,
+                text=True,
+                check=False,
+                env=server.environment,
+            )
+            code, err = done.returncode, done.stderr
+        assert code == 0, err
+        assert "error" not in err
 
 
 def test_the_pages_have_commands_to_run() -> None:
     assert len(COMMANDS) >= 12
 
 
-def run_python(block: str, folder: Path) -> list[str]:
-    """The lines that an example prints."""
-    (folder / "samples").symlink_to(ROOT / "samples")
-    done = subprocess.run(
-        [sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
 def test_the_readme_s_python_runs(tmp_path: Path) -> None:
     (block,) = blocks(ROOT / "README.md", "python")
-    assert run_python(block, tmp_path)[0].split()[0] == "7"
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "7"
 
 
-def test_the_python_page_runs(tmp_path: Path) -> None:
+def test_the_python_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    monkeypatch.chdir(tmp_path)
     examples = blocks(ROOT / "vipcli" / "docs" / "python.md", "python")
     assert len(examples) >= 5
-    lines = run_python("\n".join(examples), tmp_path)
+    exec("\n".join(examples), {})
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "7"
     assert lines[-2:] == ["7", "a fish"]
     assert any(line.startswith("failed: ") and "missing.png" in line for line in lines)

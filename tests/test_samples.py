@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
+from tests.servers import serving
 from vipcli.annotations.reading import read
 from vipcli.asking import pipeline
 from vipcli.batch.items import Item, ItemOptions
@@ -68,28 +69,10 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="the script
 
 
 @pytest.fixture(scope="module")
-def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Settings under which a server with a tiny model answers, so that no script has to load one."""
-    home = tmp_path_factory.mktemp("server")
-    home.chmod(0o700)
-    settings = {
-        "VIPCLI_MODEL": str(tiny),
-        "VIPCLI_CONFIG": str(home / "config.toml"),
-        "HF_HOME": str(home),
-        "XDG_RUNTIME_DIR": str(home),
-        "XDG_STATE_HOME": str(home),
-    }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("VIPCLI_")}
-    command = [sys.executable, "-m", "vipcli", "serve"]
-    process = subprocess.Popen(
-        [*command, "--json"], env=environment | settings, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["model"] == str(tiny)
-    yield settings
-    subprocess.run([*command, "--stop", "--quiet"], env=environment | settings, check=True)
-    process.stdout.close()
-    assert process.wait(timeout=30) == 0
+def server(tiny: Path) -> Iterator[dict[str, str]]:
+    """Variables under which a server with a tiny model answers, so that no script has to load one."""
+    with serving("--model", str(tiny)) as server:
+        yield {**server.variables, "VIPCLI_MODEL": str(tiny)}
 
 
 @pytest.fixture

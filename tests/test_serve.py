@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import commands
 from tests.scripted import ScriptedAnswerer
+from tests.servers import TOKEN, Server, run, serving
 from tests.tiny import make_endless, make_vipllava
 from vipcli import __version__
 from vipcli.asking.interface import Halted, OnText, Reply, Request, Setup
@@ -40,62 +42,25 @@ from vipcli.serving.client import Fallback, GoneError, ServerInfo
 
 SHAPES = Path(__file__).parent.parent / "samples" / "shapes.png"
 ASK = ("ask", str(SHAPES), "Which number is {1}?", "--box", "8%,36%,31%,66%")
-TOKEN = "a-secret-of-the-tests"
 USED = "note: Answered by the running server: bundled on cpu.\n"
-
-
-@dataclass
-class Server:
-    """A running server, with the environment that commands find it by."""
-
-    process: subprocess.Popen[str]
-    info: dict[str, Any]
-    environment: dict[str, str]
-
-    def vipcli(self, *arguments: str, lines: str | None = None) -> subprocess.CompletedProcess[str]:
-        return run(*arguments, environment=self.environment, lines=lines)
-
-
-def run(
-    *arguments: str, environment: dict[str, str], lines: str | None = None, folder: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vipcli", *arguments],
-        env=environment,
-        cwd=folder,
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-
-
-@contextlib.contextmanager
-def serving(*arguments: str, folder: Path | None = None) -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="vipcli-") as runtime:
-        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime, "VIPCLI_TOKEN": TOKEN}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vipcli", "serve", "--json", *arguments],
-            env=environment,
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None and process.stderr is not None
-        line = process.stdout.readline()
-        assert line, process.stderr.read()
-        try:
-            yield Server(process, json.loads(line), environment)
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with serving("--port", "0", "--waiting", "100") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that never ends its answer."""
+    return make_endless(tmp_path_factory.mktemp("checkpoints") / "endless")
+
+
+@pytest.fixture(scope="module")
+def busy(endless: Path) -> Iterator[Server]:
+    """A server with the endless model, which answers one request after the other."""
+    with serving("--model", str(endless), "--port", "0", "--waiting", "1", "--together", "1") as server:
         yield server
 
 
@@ -130,12 +95,12 @@ def test_ask_gives_the_same_output_with_and_without_the_server(server: Server, t
         ("ask", "nothing.png"),
         ("ask", str(SHAPES), "one", "two"),
     ):
-        warm, cold = server.vipcli(*arguments), server.vipcli(*arguments, "--no-server")
-        assert (warm.returncode, warm.stderr) == (cold.returncode, cold.stderr)
+        warm, cold = server.vipcli(*arguments), commands.run(*arguments, "--no-server")
+        assert (warm.returncode, warm.stderr) == (cold.code, cold.err)
         if "--json" not in arguments:
-            assert warm.stdout == cold.stdout
+            assert warm.stdout == cold.out
             continue
-        record, expected = (json.loads(done.stdout) for done in (warm, cold))
+        record, expected = json.loads(warm.stdout), json.loads(cold.out)
         for each in (record, expected):
             del each["seconds"]
         # The server reuses what it computed for the prompt before, in another order of summation.
@@ -164,11 +129,9 @@ def test_chat_gives_the_same_output_with_and_without_the_server(server: Server) 
     lines = (
         "Which number is within the red rectangle?\n/box 8%,36%,31%,66%\nWhich number is {1}?\nWhat color?\n"
     )
-    warm, cold = (
-        server.vipcli("chat", str(SHAPES), *arguments, lines=lines) for arguments in ((), ("--no-server",))
-    )
-    assert warm.returncode == 0
-    assert (warm.stdout, warm.stderr) == (cold.stdout, cold.stderr)
+    warm = server.vipcli("chat", str(SHAPES), lines=lines)
+    cold = commands.run("chat", SHAPES, "--no-server", stdin=lines.encode())
+    assert (warm.returncode, warm.stdout, warm.stderr) == (0, cold.out, cold.err)
     assert warm.stdout.splitlines()[1:] == ["7", "green"]
 
 
@@ -238,13 +201,6 @@ def test_sockets_of_a_dead_server_are_deleted() -> None:
         assert not (folder / "ask.sock").exists()
 
 
-def test_stop_stops_the_server() -> None:
-    with serving() as server:
-        assert server.vipcli("serve", "--stop").stderr == "note: The server with bundled has stopped.\n"
-        assert server.process.wait(20) == 0
-        assert list((Path(server.environment["XDG_RUNTIME_DIR"]) / "vipcli").glob("*.sock")) == []
-
-
 def test_a_server_with_another_folder_of_the_same_name_is_not_used(tmp_path: Path) -> None:
     for name, seed in (("one", 0), ("two", 1)):
         make_vipllava(tmp_path / name / "model", seed=seed)
@@ -254,29 +210,14 @@ def test_a_server_with_another_folder_of_the_same_name_is_not_used(tmp_path: Pat
         other = run(*question, environment=server.environment, folder=tmp_path / "two")
         assert "running server" in same.stderr
         assert "running server" not in other.stderr
-        assert (
-            other.stdout
-            == run(*question, "--no-server", environment=server.environment, folder=tmp_path / "two").stdout
-        )
+        with contextlib.chdir(tmp_path / "two"):
+            assert other.stdout == commands.run(*question, "--no-server").out
         # Nor is a server used if the files of its model have changed.
         make_vipllava(tmp_path / "one" / "model", seed=2)
-        changed = run(*question, environment=server.environment, folder=tmp_path / "one")
-        assert "running server" not in changed.stderr
-
-
-def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path) -> None:
-    (tmp_path / "queue.py").write_text("raise SystemExit('this must not run')")
-    command = str(Path(sys.executable).with_name("vipcli"))
-    done = subprocess.run(
-        [command, *ASK, "--keep-alive", "2s", "-v"],
-        cwd=tmp_path,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.stdout, done.stderr.startswith(USED)) == ("7\n", True), done.stderr
+        with contextlib.chdir(tmp_path / "one"):
+            changed = commands.run(*question, environment=server.environment)
+        assert changed.code == 0
+        assert "running server" not in changed.err
 
 
 def test_a_server_of_another_version_is_not_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,23 +228,12 @@ def test_a_server_of_another_version_is_not_used(server: Server, monkeypatch: py
     assert handoff.hand_over(list(ASK)) is None
 
 
-def test_a_suspended_server_is_not_waited_for() -> None:
-    with serving() as server:
-        server.process.send_signal(signal.SIGSTOP)
-        try:
-            assert server.vipcli(*ASK).stdout == "7\n"
-        finally:
-            server.process.send_signal(signal.SIGCONT)
-
-
-def test_a_server_reports_that_its_model_process_was_killed() -> None:
-    with serving() as server:
-        os.kill(server.info["pid"], signal.SIGKILL)
-        _, errors = server.process.communicate(timeout=20)
-        assert server.process.returncode == 1
-        assert errors.splitlines()[-1] == (
-            "error: The model process ended unexpectedly (-9). Start it again with vipcli serve."
-        )
+def test_a_suspended_server_is_not_waited_for(server: Server) -> None:
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        assert server.vipcli(*ASK).stdout == "7\n"
+    finally:
+        server.process.send_signal(signal.SIGCONT)
 
 
 def test_a_server_that_cannot_start_says_why() -> None:
@@ -319,7 +249,8 @@ def test_a_runtime_folder_that_is_open_to_others_is_not_used(tmp_path: Path) -> 
     with tempfile.TemporaryDirectory(prefix="vipcli-") as runtime:
         (Path(runtime) / "vipcli").mkdir(mode=0o755)
         environment = {**os.environ, "XDG_RUNTIME_DIR": runtime}
-        assert run(*ASK, environment=environment).stdout == "7\n"
+        assert run(*ASK, "--dry-run", environment=environment).returncode == 0
+        assert commands.run(*ASK, environment=environment).out == "7\n"
         refused = run("serve", environment=environment)
         assert refused.returncode == 1
         assert "is open to other users" in refused.stderr
@@ -356,41 +287,38 @@ def test_a_command_with_a_closed_stream_is_not_forwarded(server: Server) -> None
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
 
-def test_sigterm_ends_a_forwarded_command_and_its_answer(tmp_path: Path) -> None:
-    folder = make_endless(tmp_path / "endless")
-    with serving("--model", str(folder)) as server:
-        asking = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "vipcli",
-                "ask",
-                str(SHAPES),
-                "Q",
-                "--model",
-                str(folder),
-                "--max-new-tokens",
-                "900",
-            ],
-            env=server.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert asking.stdout is not None
-        os.read(asking.stdout.fileno(), 10)
-        asking.terminate()
-        _, errors = asking.communicate(timeout=20)
-        assert (asking.returncode, errors) == (-signal.SIGTERM, "")
-        deadline = time.monotonic() + 20
-        while json.loads(server.vipcli("serve", "--status", "--json").stdout)["waiting"]:
-            assert time.monotonic() < deadline
+def test_sigterm_ends_a_forwarded_command_and_its_answer(busy: Server, endless: Path) -> None:
+    command = ["ask", str(SHAPES), "Q", "--model", str(endless), "--max-new-tokens", "900"]
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "vipcli", *command],
+        env=busy.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert asking.stdout is not None
+    os.read(asking.stdout.fileno(), 10)
+    asking.terminate()
+    _, errors = asking.communicate(timeout=20)
+    assert (asking.returncode, errors) == (-signal.SIGTERM, "")
+    deadline = time.monotonic() + 20
+    while json.loads(busy.vipcli("serve", "--status", "--json").stdout)["waiting"]:
+        assert time.monotonic() < deadline
 
 
-def test_keep_alive_starts_a_server_that_stops_by_itself() -> None:
+def test_keep_alive_starts_a_server_that_stops_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('modules in the current folder are not imported')")
     environment = dict(os.environ)
-    first = run(*ASK, "--keep-alive", "3s", "-v", environment=environment)
-    assert (first.stdout, first.stderr.startswith(USED)) == ("7\n", True)
+    first = subprocess.run(
+        [Path(sys.executable).with_name("vipcli"), *ASK, "--keep-alive", "3s", "-v"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (first.stdout, first.stderr.startswith(USED)) == ("7\n", True), first.stderr
     assert run(*ASK, "-v", environment=environment).stderr.startswith(USED)
     deadline = time.monotonic() + 30
     while run("serve", "--status", environment=environment).stdout:
@@ -398,12 +326,10 @@ def test_keep_alive_starts_a_server_that_stops_by_itself() -> None:
         time.sleep(0.5)
 
 
-def test_an_answer_continues_when_its_server_dies(tmp_path: Path) -> None:
-    folder = make_endless(tmp_path / "endless")
-    question = ("ask", str(SHAPES), "Go on.", "--model", str(folder), "--max-new-tokens", "900")
-    alone = run(*question, environment=dict(os.environ))
-    with serving("--model", str(folder)) as server:
-        pid = json.loads(server.vipcli("serve", "--status", "--json").stdout)["pid"]
+def test_an_answer_continues_when_the_model_process_is_killed(endless: Path) -> None:
+    question = ("ask", str(SHAPES), "Go on.", "--model", str(endless), "--max-new-tokens", "400")
+    alone = commands.run(*question)
+    with serving("--model", str(endless)) as server:
         asking = subprocess.Popen(
             [sys.executable, "-m", "vipcli", *question],
             env=server.environment,
@@ -413,33 +339,36 @@ def test_an_answer_continues_when_its_server_dies(tmp_path: Path) -> None:
         )
         assert asking.stdout is not None
         start = os.read(asking.stdout.fileno(), 20).decode()
-        os.kill(pid, signal.SIGKILL)
+        os.kill(server.info["pid"], signal.SIGKILL)
         rest, errors = asking.communicate(timeout=60)
+        _, server_errors = server.process.communicate(timeout=20)
     assert asking.returncode == 0
     assert errors == "note: The server is gone, so the model is loaded in this process.\n"
-    assert start + rest == alone.stdout
+    assert start + rest == alone.out
+    assert server.process.returncode == 1
+    assert server_errors.splitlines()[-1] == (
+        "error: The model process ended unexpectedly (-9). Start it again with vipcli serve."
+    )
 
 
-def test_ctrl_c_in_a_conversation_keeps_the_partial_answer(tmp_path: Path) -> None:
-    folder = make_endless(tmp_path / "endless")
-    with serving("--model", str(folder)) as server:
-        child = pexpect.spawn(
-            sys.executable,
-            ["-m", "vipcli", "chat", str(SHAPES), "--model", str(folder), "--max-new-tokens", "900"],
-            env={**server.environment, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"},
-            timeout=60,
-            encoding="utf-8",
-        )
-        child.expect_exact("Ctrl-D quits.")
-        child.expect_exact(">")
-        child.send("Go on.\r")
-        child.expect("arrow|chair")
-        child.send("\x03")
-        child.expect_exact("Stopped.")
-        child.send("/stats\r")
-        child.expect_exact("turns       1")
-        child.send("/quit\r")
-        child.expect(pexpect.EOF)
+def test_ctrl_c_in_a_conversation_keeps_the_partial_answer(busy: Server, endless: Path) -> None:
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "vipcli", "chat", str(SHAPES), "--model", str(endless), "--max-new-tokens", "900"],
+        env={**busy.environment, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        timeout=60,
+        encoding="utf-8",
+    )
+    child.expect_exact("Ctrl-D quits.")
+    child.expect_exact(">")
+    child.send("Go on.\r")
+    child.expect("arrow|chair")
+    child.send("\x03")
+    child.expect_exact("Stopped.")
+    child.send("/stats\r")
+    child.expect_exact("turns       1")
+    child.send("/quit\r")
+    child.expect(pexpect.EOF)
 
 
 # --------------------------------------------------------------------------- OpenAI's client
@@ -646,48 +575,43 @@ def test_the_server_survives_noise_on_its_command_socket(server: Server, sent: b
     assert server.vipcli(*ASK).stdout == "7\n"
 
 
-def test_a_full_queue_refuses_requests_deadline_a_client_disconnects(tmp_path: Path) -> None:
-    folder = make_endless(tmp_path / "endless")
-    with serving("--model", str(folder), "--port", "0", "--waiting", "1", "--together", "1") as server:
-        client = openai.OpenAI(base_url=server.info["address"], api_key=TOKEN, max_retries=0)
+def test_a_full_queue_refuses_requests_until_a_client_disconnects(busy: Server, endless: Path) -> None:
+    client = openai.OpenAI(base_url=busy.info["address"], api_key=TOKEN, max_retries=0)
 
-        def begin() -> Any:
-            return client.chat.completions.create(
-                model=str(folder), messages=messages("Q"), max_tokens=900, stream=True
-            )
+    def begin() -> Any:
+        return client.chat.completions.create(
+            model=str(endless), messages=messages("Q"), max_tokens=900, stream=True
+        )
 
-        first = begin()
-        next(iter(first))
-        time.sleep(0.3)
-        second = begin()
-        with pytest.raises(openai.RateLimitError, match="already waiting"):
-            for _ in range(3):
-                begin()
-        first.close()
-        second.close()
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                begin().close()
-                break
-            except openai.RateLimitError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+    first = begin()
+    next(iter(first))
+    time.sleep(0.3)
+    second = begin()
+    with pytest.raises(openai.RateLimitError, match="already waiting"):
+        for _ in range(3):
+            begin()
+    first.close()
+    second.close()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            begin().close()
+            break
+        except openai.RateLimitError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_on_another_address_any_host_name_needs_the_token() -> None:
+    right, other_name = {"Authorization": f"Bearer {TOKEN}"}, {"Host": "gpu.example"}
     with serving("--port", "0", "--host", "0.0.0.0") as server:
         local = replace(server, info={"address": server.info["address"].replace("0.0.0.0", "127.0.0.1")})
-        assert (
-            send(
-                local,
-                "GET",
-                "/v1/models",
-                headers={"Authorization": f"Bearer {TOKEN}", "Host": "gpu.example"},
-            )[0]
-            == 200
-        )
-        assert send(local, "GET", "/v1/models", headers={"Host": "gpu.example"})[0] == 401
+        assert send(local, "GET", "/v1/models", headers=right | other_name)[0] == 200
+        assert send(local, "GET", "/v1/models", headers=other_name)[0] == 401
+        # This server is not needed any longer, so it shows how one is stopped.
+        assert server.vipcli("serve", "--stop").stderr == "note: The server with bundled has stopped.\n"
+        assert server.process.wait(20) == 0
+        assert list((Path(server.environment["XDG_RUNTIME_DIR"]) / "vipcli").glob("*.sock")) == []
 
 
 @pytest.mark.parametrize(

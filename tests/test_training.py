@@ -363,6 +363,7 @@ def test_the_recipe_makes_a_checkpoint_that_answers(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(recipe, "_TOKENIZER_SCENES", 30)
     monkeypatch.setattr(recipe, "_WHITENING_PICTURES", 8)
     monkeypatch.setattr(recipe, "_CALIBRATION_SCENES", 1)
+    monkeypatch.setattr(calibration, "_BISECTIONS", 1)
     plan = recipe.TrainingPlan(tmp_path / "run", minutes=0.0, workers=0, batch=2)
     folder = recipe.train(plan)
     assert sum(file.stat().st_size for file in folder.iterdir()) < 25_000_000
