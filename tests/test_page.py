@@ -135,7 +135,7 @@ def test_the_keyboard_draws_along_points(browser: Any) -> None:
 
 @pytest.mark.parametrize("density", [1, 2])
 def test_coordinates_are_those_of_the_pixel_under_the_pointer(browser: Any, density: int) -> None:
-    points = [(3, 3), (157, 93), (316, 236)]
+    points = [(5, 5), (157, 93), (314, 234)]
     wanted = []
     with shown(browser, Canvas([picture()]), device_scale_factor=density) as page:
         page.press("4")

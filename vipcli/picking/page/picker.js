@@ -76,6 +76,9 @@ class Picker {
     this.listeners = [
       [keys, "keydown", (event) => this.keyDown(event)],
       [keys, "keyup", (event) => this.keyUp(event)],
+      // After a click, keys are for the picture again.
+      [root, "click", ({ target, detail }) => detail && target.closest(".tool, .choice, .row") && !this.help.open
+        && this.colors.hidden && this.stage.element.focus({ preventScroll: true })],
       [root, "pointerdown", (event) => {
         root.classList.add("by-pointer");
         if (!this.palette.contains(event.target)) this.togglePalette(false);
