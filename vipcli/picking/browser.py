@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
 import shlex
@@ -13,13 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 from vipcli.errors import Message, Spelling, UsageError, VipcliError, as_argument
-from vipcli.picking.canvas import Canvas, PlacedMarks
+from vipcli.picking.canvas import Canvas, PickingCancelled, PlacedMarks
 from vipcli.picking.messages import PickingMessages, Task
 from vipcli.picking.server import LocalServer
 
@@ -32,15 +32,12 @@ GONE_AFTER = 5.0
 _WAKE_EVERY = 0.2
 
 _TEXT_BROWSERS = frozenset(("w3m", "lynx", "links", "links2", "elinks", "www-browser", "browsh", "carbonyl"))
+_WINDOWS_OPENERS = (("wslview",), ("explorer.exe",))
 _OPENERS = (
     ("xdg-open",),
     ("gio", "open"),
     *((name,) for name in ("x-www-browser", "firefox", "chromium", "chromium-browser", "google-chrome")),
 )
-
-
-class PickingCancelled(KeyboardInterrupt):
-    """The person left without placing the marks."""
 
 
 class BrowserPicker:
@@ -87,6 +84,8 @@ class BrowserPicker:
 
     def __enter__(self) -> BrowserPicker:
         self._server.start()
+        # While the browser starts.
+        threading.Thread(target=self._prepare, daemon=True).start()
         return self
 
     def __exit__(
@@ -130,6 +129,11 @@ class BrowserPicker:
                 self._events.append(event)
                 self._ended = last
                 self._changed.notify_all()
+
+    def _prepare(self) -> None:
+        # If the picture cannot be shown, the page will be told.
+        with suppress(VipcliError, MemoryError):
+            self._messages.picture({"picture": 0})
 
     def _picture(self, message: Any) -> bytes:
         content = self._messages.picture(message)
@@ -185,23 +189,24 @@ class BrowserPicker:
 
 
 def open_page(url: str) -> bool:
-    """Open a page in the person's browser, which writes nothing to the terminal; whether one could be run."""
+    """Open a page in the person's browser, which writes nothing to this terminal; whether one was started."""
     if sys.platform == "win32":
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.startfile(url)
             return True
         return False
     command = _opener(os.environ)
     if command is None:
         return False
-    filled = [part.replace("%s", url) for part in command]
+    if not any("%s" in part for part in command):
+        command = [*command, "%s"]
     try:
         process = subprocess.Popen(
-            filled if filled != list(command) else [*command, url],
+            [part.replace("%s", url) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # Without a terminal, and not ended by a Ctrl-C in it.
+            # Out of reach of the terminal, and of a Ctrl-C in it.
             start_new_session=True,
         )
     except OSError:
@@ -234,21 +239,26 @@ def forwarding_hint(url: str, environment: Mapping[str, str]) -> str:
 def _opener(environment: Mapping[str, str]) -> Sequence[str] | None:
     """The command that opens a page; None if there is none, or no display."""
     path = environment.get("PATH")
-    for text in filter(None, environment.get("BROWSER", "").split(os.pathsep)):
-        with contextlib.suppress(ValueError):
-            command = shlex.split(text)
-            if (
-                command
-                and Path(command[0]).name not in _TEXT_BROWSERS
-                and shutil.which(command[0], path=path)
-            ):
+    for text in environment.get("BROWSER", "").split(os.pathsep):
+        command = _split(text)
+        if command and (program := shutil.which(command[0], path=path)):
+            names = {Path(program).name, Path(program).resolve().name}
+            if not names & _TEXT_BROWSERS:
                 return command
     if sys.platform == "darwin":
         return None if "SSH_CONNECTION" in environment else ("open",)
+    openers: list[tuple[str, ...]] = []
     if "WSL_INTEROP" in environment:
-        openers: Sequence[tuple[str, ...]] = (("wslview",), ("explorer.exe",))
-    elif environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"):
-        openers = _OPENERS
-    else:
-        return None
+        openers += _WINDOWS_OPENERS
+    if environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"):
+        openers += _OPENERS
     return next((opener for opener in openers if shutil.which(opener[0], path=path)), None)
+
+
+def _split(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return []
+    # Some write it like this, since the standard library would wait for the browser otherwise.
+    return words[:-1] if words[-1:] == ["&"] else words

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +22,17 @@ from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import Message
 from vipcli.geometry import FitChoice
 from vipcli.marks.colors import named_color
-from vipcli.marks.drawing import extent
+from vipcli.marks.drawing import extent, trace
 from vipcli.marks.kinds import Slot, TypedMark, clip_to_picture
 from vipcli.pictures.fitting import model_view
-from vipcli.pictures.images import Picture, Pixels
+from vipcli.pictures.images import Picture, Pixels, load_mask
 from vipcli.pictures.videos import Video
 
 MAX_SHOWN_PIXELS = 4_000_000
 """Larger pictures are reduced at first; the part that is on the screen can be shown in full."""
 MAX_SHOWN_SIDE = 16_000
 """The longest side that browsers decode in every format."""
+_TILE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,30 @@ class Region:
     bottom: int
     factor: int = 1
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Its height and width once it is reduced."""
+        return (
+            math.ceil((self.bottom - self.top) / self.factor),
+            math.ceil((self.right - self.left) / self.factor),
+        )
+
+    def cut(self, pixels: Pixels) -> Pixels:
+        """This part of an array of the picture's size."""
+        return pixels[self.top : self.bottom, self.left : self.right]
+
     def of(self, pixels: Pixels) -> Pixels:
-        """Cut this part out of an array of the picture's size, and reduce it."""
-        part = pixels[self.top : self.bottom, self.left : self.right]
+        """This part of an array of the picture's size, reduced."""
+        part = self.cut(pixels)
         return part if self.factor == 1 else np.asarray(Image.fromarray(part).reduce(self.factor))
+
+    def tiles(self) -> Iterator[Region]:
+        """This part in pieces, each a whole number of blocks wide and high except at the edges."""
+        side = math.ceil(_TILE / self.factor) * self.factor
+        for top in range(self.top, self.bottom, side):
+            for left in range(self.left, self.right, side):
+                right, bottom = min(left + side, self.right), min(top + side, self.bottom)
+                yield Region(left, top, right, bottom, self.factor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +121,7 @@ class Canvas:
         self._fit: FitChoice = fit
         self._lock = threading.Lock()
         self._drawn: MarkedInput | None = None
+        self._traced: dict[TypedMark, TypedMark] = {}
 
     def draw(self, marks: Sequence[TypedMark]) -> MarkedInput:
         """Draw marks on the pictures; raises MarkError if one cannot be drawn."""
@@ -107,15 +129,20 @@ class Canvas:
         # The page asks for several things about the same marks, from several threads.
         with self._lock:
             if self._drawn is None or self._drawn.typed != typed:
-                self._drawn = pipeline.mark(self.pictures, typed, self.drawing, video=self.video)
+                # Large pictures are large in memory too.
+                self._drawn = None
+                traced = [self._trace(mark) for mark in typed]
+                marked = pipeline.mark(self.pictures, traced, self.drawing, video=self.video)
+                self._drawn = replace(marked, typed=typed)
             return self._drawn
 
     def check(self, mark: TypedMark) -> None:
         """Raise MarkError if a mark cannot be drawn; does not draw it."""
+        if mark.file is not None:
+            return
         for index in pipeline.picture_indices(mark, len(self.pictures), self.video):
             size = self.pictures[index].width, self.pictures[index].height
-            if mark.file is None:
-                clip_to_picture(mark.place(*size, named_color("red"), lambda _: ()), *size)
+            clip_to_picture(mark.place(*size, named_color("red"), lambda _: ()), *size)
 
     def notes(self, marks: Sequence[TypedMark]) -> tuple[Message, ...]:
         """The warnings about these marks that the command line gives."""
@@ -141,9 +168,7 @@ class Canvas:
         region = self._changed_region(index, marked)
         if region is None:
             return None
-        before, after = region.of(marked.picture.pixels), region.of(marked.pixels)
-        changed = np.any(before != after, axis=2)
-        return Overlay(region, np.dstack([after, np.where(changed, 255, 0).astype(np.uint8)]))
+        return Overlay(region, _difference(region, marked.picture.pixels, marked.pixels))
 
     def model_view(self, index: int, marks: Sequence[TypedMark]) -> Pixels | None:
         """A marked picture at the model's input size; None where no model sees it."""
@@ -153,6 +178,17 @@ class Canvas:
         return model_view(
             pixels, self.checkpoint.fit(self._fit), self.checkpoint.input_size, self.checkpoint.padding
         )
+
+    def _trace(self, mark: TypedMark) -> TypedMark:
+        """A mark with the outlines of its mask image, if it has one, which is read only once."""
+        if mark.file is None:
+            return mark
+        if mark not in self._traced:
+            first = pipeline.picture_indices(mark, len(self.pictures), self.video)[0]
+            picture = self.pictures[first]
+            outlines = trace(load_mask(mark.file, picture.width, picture.height))
+            self._traced[mark] = replace(mark, file=None, polygons=outlines)
+        return self._traced[mark]
 
     def _changed_region(self, index: int, marked: MarkedPicture) -> Region | None:
         """The part of a picture that its marks can change, aligned with the blocks of its reduction."""
@@ -169,3 +205,19 @@ class Canvas:
         right = min(math.ceil((max(rights) + 3) / factor) * factor, width)
         bottom = min(math.ceil((max(bottoms) + 3) / factor) * factor, height)
         return Region(left, top, right, bottom, factor) if left < right and top < bottom else None
+
+
+def _difference(region: Region, before: Pixels, after: Pixels) -> NDArray[np.uint8]:
+    """Part of a picture after a change, reduced: opaque where it differs from before."""
+    rgba = np.zeros((*region.shape, 4), np.uint8)
+    # Most of a large picture stays as it was, and to compare is much quicker than to reduce.
+    for tile in region.tiles():
+        if np.array_equal(tile.cut(before), tile.cut(after)):
+            continue
+        old, new = tile.of(before), tile.of(after)
+        top, left = (tile.top - region.top) // tile.factor, (tile.left - region.left) // tile.factor
+        height, width = tile.shape
+        place = rgba[top : top + height, left : left + width]
+        place[..., :3] = new
+        place[..., 3] = np.where((old != new).any(axis=2), 255, 0)
+    return rgba

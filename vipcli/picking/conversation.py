@@ -17,8 +17,8 @@ from vipcli.chat.session import ChatSession
 from vipcli.errors import MarkError, Message, Spelling, UsageError, VipcliError, as_argument
 from vipcli.marks.kinds import TypedMark, UnplacedMark
 from vipcli.picking.canvas import Canvas, PlacedMarks
+from vipcli.picking.connection import Handler, Upload
 from vipcli.picking.messages import PickingMessages
-from vipcli.picking.server import Handler, Upload
 from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels
 
 Event = Mapping[str, Any]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import io
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal, TypeGuard
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
+from vipcli.asking.values import MarkedInput
 from vipcli.errors import MarkError, Spelling, UsageError, VipcliError, as_argument
 from vipcli.marks.colors import NAMED, TRAINED, Color
 from vipcli.marks.kinds import Slot, TypedMark, UnplacedMark, check_kind, parse_mark
 from vipcli.marks.styles import STROKE
-from vipcli.picking.canvas import Canvas, PlacedMarks, Region
+from vipcli.picking.canvas import Canvas, Overlay, PlacedMarks, Region
+from vipcli.pictures import images
+from vipcli.pictures.images import Pixels
 
 Task = Literal["ask", "draw", "mark", "chat"]
 Message = Mapping[str, Any]
@@ -25,6 +24,7 @@ Reply = dict[str, Any]
 MAX_MARKS = 1000
 MAX_PIXELS = 16_000_000
 """The most that a page is sent of a picture at once: more than the largest screens show."""
+_MAX_KEPT = 16
 
 
 class PickingMessages:
@@ -49,6 +49,7 @@ class PickingMessages:
         self._question = question
         self._asks = asks
         self._spelling = spelling
+        self._encoding = threading.Lock()
         self._encoded: dict[int, bytes] = {}
 
     @property
@@ -88,56 +89,37 @@ class PickingMessages:
         }
 
     def picture(self, message: Message) -> bytes:
-        """A picture without marks, as large as it is shown whole."""
+        """A picture without marks, reduced if it is large."""
         index = self._index(message)
-        if index not in self._encoded:
-            pixels = self._canvas.whole(index).of(self._canvas.pictures[index].pixels)
-            self._encoded[index] = encode(pixels)
-        return self._encoded[index]
+        with self._encoding:
+            if index not in self._encoded:
+                if len(self._encoded) == _MAX_KEPT:
+                    del self._encoded[next(iter(self._encoded))]
+                whole = self._canvas.whole(index).of(self._canvas.pictures[index].pixels)
+                self._encoded[index] = encode(whole)
+            return self._encoded[index]
 
     def region(self, message: Message) -> bytes:
         """Part of a picture with its marks."""
         index = self._index(message)
-        marks = self.marks(message)
         region = self._region(message, index)
-        return encode(region.of(self._canvas.draw(marks).pictures[index].pixels))
+        return encode(region.of(self._canvas.draw(self.marks(message)).pictures[index].pixels))
 
     def preview(self, message: Message) -> Reply:
         """What the marks are called, what there is to say about them, and what they change on a picture."""
         index = self._index(message)
+        marks: list[TypedMark] = []
         try:
-            marks = self.marks(message)
-            overlay = self._canvas.overlay(index, marks)
-            drawn = self._canvas.draw(marks)
-            notes = [note.spelled(self._spelling) for note in self._canvas.notes(marks)]
+            for mark, slot in self._sent_marks(message):
+                marks.append(self._mark(mark, slot))
         except VipcliError as error:
-            return {
-                "error": error.message.spelled(self._spelling),
-                "mark": getattr(error, "mark_index", None),
-            }
+            return {"error": error.message.spelled(self._spelling), "mark": len(marks)}
+        drawn = self._canvas.draw(marks)
+        overlay = self._canvas.overlay(index, marks)
         return {
-            "marks": [
-                {
-                    "number": number,
-                    "kind": mark.kind,
-                    "phrase": mark.phrase,
-                    "color": mark.color.hex,
-                    "colorName": mark.color.name,
-                    "pictures": [n for n, picture in enumerate(drawn.pictures, 1) if number in picture.marks],
-                }
-                for number, mark in enumerate(drawn.marks, 1)
-            ],
-            "notes": notes,
-            "overlay": None
-            if overlay is None
-            else {
-                "left": overlay.region.left,
-                "top": overlay.region.top,
-                "right": overlay.region.right,
-                "bottom": overlay.region.bottom,
-                "factor": overlay.region.factor,
-                "image": base64.b64encode(encode(overlay.rgba)).decode(),
-            },
+            "marks": _names(drawn),
+            "notes": [note.spelled(self._spelling) for note in self._canvas.notes(marks)],
+            "overlay": None if overlay is None else _overlay(overlay),
         }
 
     def view(self, message: Message) -> bytes:
@@ -149,19 +131,12 @@ class PickingMessages:
 
     def done(self, message: Message) -> Reply:
         """Take the marks, and perhaps a question; the command goes on with them."""
+        page = _text(_fields(message), "page")
         try:
+            slots = [slot for _, slot in self._sent_marks(message)]
             marks = self.marks(message)
             self._canvas.draw(marks)
-            slots = [mark["slot"] for mark in message["marks"]]
-            by_slot: list[TypedMark | None] = [None] * len(self._canvas.slots)
-            others = []
-            for slot, mark in zip(slots, marks, strict=True):
-                if slot is None:
-                    others.append(mark)
-                else:
-                    by_slot[slot] = mark
-            placed = PlacedMarks(tuple(by_slot), tuple(others), self._asked(message))
-            self._placed(placed, _text(message, "page"))
+            self._placed(self._by_slot(marks, slots, self._asked(message)), page)
         except VipcliError as error:
             return {"error": error.message.spelled(self._spelling)}
         return {}
@@ -169,6 +144,19 @@ class PickingMessages:
     def leave(self, message: Message) -> Reply:
         self._left()
         return {}
+
+    def _by_slot(
+        self, marks: Sequence[TypedMark], slots: Sequence[int | None], question: str | None
+    ) -> PlacedMarks:
+        filled = {slot: mark for slot, mark in zip(slots, marks, strict=True) if slot is not None}
+        for slot, wanted in enumerate(self._canvas.slots):
+            if isinstance(wanted, TypedMark) and slot not in filled:
+                raise MarkError(f"The {wanted.kind} {wanted.text!r} was given, but is missing.")
+        return PlacedMarks(
+            tuple(filled.get(slot) for slot in range(len(self._canvas.slots))),
+            tuple(marks[len(filled) :]),
+            question,
+        )
 
     def _asked(self, message: Message) -> str | None:
         question = _text(message, "question")
@@ -199,43 +187,63 @@ class PickingMessages:
 
     def marks(self, message: Message) -> list[TypedMark]:
         """The marks that a message holds, all of which can be drawn."""
-        sent = _fields(message).get("marks")
+        return [self._mark(mark, slot) for mark, slot in self._sent_marks(message)]
+
+    def _sent_marks(self, message: Message) -> list[tuple[Message, int | None]]:
+        """The marks of a message, unread, and the slot that each is for."""
+        sent = message.get("marks")
         if not isinstance(sent, list) or len(sent) > MAX_MARKS:
             raise UsageError(f"The marks must be a list of at most {MAX_MARKS}.")
-        slots = [mark.get("slot") if isinstance(mark, Mapping) else None for mark in sent]
+        slots = [_fields(mark).get("slot") for mark in sent]
         _check_order(slots, len(self._canvas.slots))
-        marks = []
-        for index, (mark, slot) in enumerate(zip(sent, slots, strict=True)):
-            try:
-                typed = self._mark(mark, None if slot is None else self._canvas.slots[slot])
-                self._canvas.check(typed)
-                marks.append(typed)
-            except UsageError as error:
-                error.mark_index = index  # type: ignore[attr-defined]
-                raise
-        return marks
+        return list(zip(sent, slots, strict=True))
 
-    def _mark(self, mark: Any, slot: Slot | None) -> TypedMark:
-        kind, text = _text(_fields(mark), "kind"), _text(mark, "text")
-        if slot is not None and kind != slot.kind:
-            raise MarkError(f"A {slot.kind} is wanted here, not a {kind}.")
-        if isinstance(slot, TypedMark):
-            if text is not None:
-                raise MarkError(f"The {slot.kind} {slot.text!r} stays as it was given.")
-            return slot
+    def _mark(self, mark: Message, slot: int | None) -> TypedMark:
+        """Read a mark; raises MarkError if it cannot be drawn."""
+        wanted = None if slot is None else self._canvas.slots[slot]
+        kind, text = _text(mark, "kind"), _text(mark, "text")
+        if wanted is not None and kind != wanted.kind:
+            raise MarkError(f"The kind of this mark must be {wanted.kind}.")
+        if isinstance(wanted, TypedMark) and text is None:
+            return wanted
+        if isinstance(wanted, TypedMark):
+            raise MarkError(f"The {wanted.kind} {wanted.text!r} stays as it was given.")
         if kind is None or text is None:
             raise MarkError("A mark needs a kind and its coordinates.")
         typed = parse_mark(check_kind(kind), " ".join(text.split()))
         if typed.file is not None:
+            # What the page sends must not make this program read files.
             raise MarkError(f"A {kind} that is drawn is given by its points.")
-        return typed if slot is None else _in_slot(typed, slot)
+        if wanted is not None:
+            typed = _in_slot(typed, wanted)
+        self._canvas.check(typed)
+        return typed
 
 
-def encode(pixels: NDArray[np.uint8]) -> bytes:
+def encode(pixels: Pixels) -> bytes:
     """Pixels, perhaps with transparency, as a lossless picture that browsers show."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=0, quality=0)
-    return buffer.getvalue()
+    # Without this, Pillow would import the plugins for all its formats.
+    from PIL import WebPImagePlugin  # noqa: F401
+
+    return images.encode(pixels, "WEBP")
+
+
+def _names(drawn: MarkedInput) -> list[Reply]:
+    return [
+        {
+            "number": number,
+            "kind": mark.kind,
+            "phrase": mark.phrase,
+            "color": mark.color.hex,
+            "colorName": mark.color.name,
+            "pictures": [n for n, picture in enumerate(drawn.pictures, 1) if number in picture.marks],
+        }
+        for number, mark in enumerate(drawn.marks, 1)
+    ]
+
+
+def _overlay(overlay: Overlay) -> Reply:
+    return {**asdict(overlay.region), "image": base64.b64encode(encode(overlay.rgba)).decode()}
 
 
 def _slot(slot: Slot) -> Reply:
@@ -277,7 +285,8 @@ def _text(message: Mapping[str, Any], name: str) -> str | None:
     value = message.get(name)
     if value is not None and not isinstance(value, str):
         raise UsageError(f"The {name} must be text.")
-    return value
+    # Half of a character, which JavaScript allows, cannot be written anywhere.
+    return value if value is None else value.encode(errors="replace").decode()
 
 
 def _is_whole(value: Any) -> TypeGuard[int]:

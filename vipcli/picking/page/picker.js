@@ -15,6 +15,7 @@ import { Stage } from "./stage.js";
 const CLICK = 4; // A press that moves by less, in pixels of the screen, is a click.
 const STEP = 10; // Pixels of the screen for each arrow key.
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const VIEW = "As the model sees it";
 const asImage = (reply) => (reply instanceof Blob ? loadImage(reply) : null);
 const TASKS = {
   ask: { button: "Ask", leave: "Leave without asking?" },
@@ -75,7 +76,13 @@ class Picker {
     this.listeners = [
       [keys, "keydown", (event) => this.keyDown(event)],
       [keys, "keyup", (event) => this.keyUp(event)],
-      [root, "pointerdown", (event) => this.palette.contains(event.target) || this.togglePalette(false)],
+      // After a click, keys are for the picture again.
+      [root, "click", ({ target, detail }) => detail && target.closest(".tool, .choice, .row") && !this.help.open
+        && this.colors.hidden && this.stage.element.focus({ preventScroll: true })],
+      [root, "pointerdown", (event) => {
+        root.classList.add("by-pointer");
+        if (!this.palette.contains(event.target)) this.togglePalette(false);
+      }],
     ];
     for (const [target, name, listener] of this.listeners) target.addEventListener(name, listener);
   }
@@ -96,7 +103,8 @@ class Picker {
     this.undoButton = iconButton("undo", "Undo (Ctrl+Z)", () => this.undo());
     this.redoButton = iconButton("redo", "Redo (Ctrl+Y)", () => this.redo());
     this.deleteButton = iconButton("delete", "Delete the selected mark (Delete)", () => this.remove(this.selected));
-    this.viewButton = iconButton("eye", "As the model sees it", () => this.toggleView(), { hidden: true });
+    this.viewButton = iconButton("eye", VIEW, () => this.toggleView(), { hidden: true });
+    this.viewButton.append(make("span", { className: "label" }, VIEW));
     this.help = make("dialog", { className: "help", "aria-label": "Help" },
       make("dl", {}, ...HELP.flatMap(([key, text]) => [make("dt", {}, key), make("dd", {}, text)])),
       make("form", { method: "dialog" }, make("button", { className: "quiet" }, "Close")));
@@ -116,7 +124,7 @@ class Picker {
     this.stage.element.append(this.wait);
     this.pages = make("div", { className: "pages", hidden: true });
     this.buildPanel();
-    this.root.classList.add("picker");
+    this.root.classList.add("picker", "by-pointer");
     this.root.replaceChildren(
       this.toolbar,
       make("div", { className: "picture-side" }, this.stage.element, this.pages,
@@ -219,7 +227,6 @@ class Picker {
     this.given.hidden = asks || !question;
     this.given.textContent = question ?? "";
     this.viewButton.hidden = !model;
-    this.viewButton.title = model ? `As ${model} sees it` : "";
     if (task === "chat") {
       this.conversation?.close();
       this.conversation = new Conversation(this, this.info.conversation);
@@ -571,10 +578,10 @@ class Picker {
     if (ticket !== this.#tickets.view || !reply) return;
     if (!(reply instanceof Blob)) return this.complain(reply.error);
     const image = await loadImage(reply);
-    image.alt = `The marked picture as ${this.info.model} sees it`;
+    image.alt = "The marked picture as the model sees it";
     const side = this.info.viewSize ?? image.naturalWidth;
-    this.stage.modelView.replaceChildren(image, make("p", {}, `${this.info.model} sees ${side} × ${side} pixels.`));
-    this.say(`This is what ${this.info.model} sees.`);
+    this.stage.modelView.replaceChildren(image, make("p", {}, `${this.info.model}, ${side} × ${side} pixels`));
+    this.say("This is what the model sees.");
   }
 
   // ------------------------------------------------------------------ outlines and handles
@@ -623,10 +630,12 @@ class Picker {
       ? [makeSvg("rect", { class: "frame", x: left - 4, y: top - 4, width: right - left + 8, height: bottom - top + 8 })]
       : [];
     if (locked) return frame;
-    return [...frame, ...handlesOf(kind, points).flatMap(([name, x, y]) => {
+    const small = Math.max(right - left, bottom - top) < 60;
+    const shown = handlesOf(kind, points).filter(([name]) => !small || !/^[nesw]$/.test(name));
+    return [...frame, ...shown.flatMap(([name, x, y]) => {
       const [cx, cy] = place([x, y]);
       return [
-        makeSvg("circle", { class: `grip ${name}`, cx, cy, r: 14, "data-handle": name }),
+        makeSvg("circle", { class: `grip ${name}`, cx, cy, r: 10, "data-handle": name }),
         makeSvg("rect", { class: `handle ${name}`, x: cx - 4.5, y: cy - 4.5, width: 9, height: 9, rx: 2, "data-handle": name }),
       ];
     })];
@@ -652,8 +661,9 @@ class Picker {
     this.abandon();
     this.crosshair = null;
     this.paint();
-    const { handle, mark: id } = event.altKey ? {} : event.target.dataset;
+    const { handle: grip, mark: id } = event.altKey ? {} : event.target.dataset;
     const selected = this.find(this.selected);
+    const handle = selected && grip;
     if (handle && handle !== "move") return this.takeHandle(selected, handle);
     if ((handle || (id && id === this.selected)) && !selected.locked) return this.takeMark(selected, position);
     return this.drawing(position, event, id);
@@ -809,6 +819,7 @@ class Picker {
   // ------------------------------------------------------------------ keys
 
   keyDown(event) {
+    this.root.classList.remove("by-pointer");
     if (event.defaultPrevented || this.help.open || !this.info) return;
     const target = event.composedPath()[0];
     const inField = target.matches?.("textarea, select, input:not([type=checkbox], [type=range])");
@@ -848,7 +859,7 @@ class Picker {
 
   keyAction(event, target) {
     const { key } = event;
-    const onControl = target.matches?.("button, input, summary, a");
+    const onButton = target.matches?.("button");
     if (KINDS[key - 1] && !event.altKey) return () => this.chooseKind(KINDS[key - 1]);
     const simple = {
       "+": () => this.stage.zoomBy(1.5),
@@ -863,7 +874,7 @@ class Picker {
       PageDown: () => this.show(this.index + 1),
     }[key];
     if (simple) return simple;
-    if (onControl) return this.letter(event);
+    if (onButton || (target.matches?.("input") && key !== "Enter")) return this.letter(event);
     if (ARROWS[key]) return () => this.arrowKey(ARROWS[key], event);
     if (key === "Enter") return () => (this.draft?.vertices ? this.finish() : this.submit());
     if (key === " ") return () => this.holdSpace();
@@ -967,12 +978,14 @@ class Picker {
   async submit() {
     if (this.busy) return;
     if (this.draft?.vertices) this.finish();
-    const empty = this.emptySlots.map((i) => this.info.slots[i].kind);
+    const empty = this.emptySlots;
     if (empty.length && !this.warned) {
       this.warned = true;
-      this.complain(empty.length === 1
-        ? `The ${empty[0]} is not drawn yet. Press Enter again to go on without it.`
-        : `${capitalized(empty.map((kind) => `the ${kind}`).join(" and "))} are not drawn yet. Press Enter again to go on without them.`);
+      const kinds = empty.map((i) => `the ${this.info.slots[i].kind}`).join(" and ");
+      const [are, them] = empty.length === 1 ? ["is", "it"] : ["are", "them"];
+      const shifted = this.marks.some((mark) => this.numberOf(mark) > empty[0] + 1);
+      this.complain(`${capitalized(kinds)} ${are} not drawn yet. Press Enter again to go on without ${them}.${
+        shifted ? ` The marks after are numbered as if ${them} were not there.` : ""}`);
       return;
     }
     const question = this.info.asks || this.info.task === "chat" ? this.field.value.trim() || null : null;
@@ -1120,8 +1133,12 @@ class Picker {
   }
 
   announce(mark) {
-    const number = this.marks.indexOf(mark) + 1;
-    this.say(`${capitalized(mark.kind)} {${number}} ${placeOf(mark)}, ${this.names.get(mark.id)}.`);
+    this.say(`${capitalized(mark.kind)} {${this.numberOf(mark)}} ${placeOf(mark)}, ${this.names.get(mark.id)}.`);
+  }
+
+  /** The number of a mark once all that were asked for are drawn. */
+  numberOf(mark) {
+    return 1 + (mark.slot ?? this.marks.indexOf(mark) + this.emptySlots.length);
   }
 
   complain(text) {
@@ -1187,12 +1204,12 @@ class Picker {
   }
 
   renderList() {
-    const numbers = new Map(this.marks.map(({ id }, i) => [id, i + 1]));
     const names = this.names;
     const slots = this.info.slots.map((_, i) =>
       this.history.marks.find((mark) => mark.slot === i) ?? { empty: i });
-    const rows = [...slots, ...this.marks.filter(({ slot }) => slot === null)].map((mark) =>
-      (mark.empty === undefined ? this.markRow(mark, numbers.get(mark.id), names.get(mark.id)) : this.emptyRow(mark.empty)));
+    const wanted = this.ended ? slots.filter(({ empty }) => empty === undefined) : slots;
+    const rows = [...wanted, ...this.marks.filter(({ slot }) => slot === null)].map((mark, i) =>
+      (mark.empty === undefined ? this.markRow(mark, i + 1, names.get(mark.id)) : this.emptyRow(i)));
     const focused = this.list.getRootNode().activeElement?.dataset?.row;
     this.list.replaceChildren(...rows);
     if (focused) [...this.list.querySelectorAll("[data-row]")].find(({ dataset }) => dataset.row === focused)?.focus();
@@ -1211,7 +1228,7 @@ class Picker {
         this.stage.element.focus({ preventScroll: true });
       },
     }, make("span", { className: "number" }, `{${number}}`), swatch, icon(mark.kind),
-    make("span", { className: "words" }, `${capitalized(name)} ${mark.kind}`,
+    make("span", { className: "words" }, `${capitalized(name)} ${mark.kind} `,
       make("small", {}, `${placeOf(mark)}${where}`)));
     select.dataset.row = mark.id;
     const error = this.markErrors.get(mark.id);
@@ -1230,8 +1247,8 @@ class Picker {
         this.render();
         this.stage.element.focus({ preventScroll: true });
       },
-    }, make("span", { className: "number" }, "–"), make("span", { className: "swatch none" }), icon(this.info.slots[slot].kind),
-    make("span", { className: "words" }, capitalized(this.info.slots[slot].kind), make("small", {}, "not drawn yet")));
+    }, make("span", { className: "number" }, `{${slot + 1}}`), make("span", { className: "swatch none" }), icon(this.info.slots[slot].kind),
+    make("span", { className: "words" }, `${capitalized(this.info.slots[slot].kind)} `, make("small", {}, "not drawn yet")));
     button.dataset.row = `slot ${slot}`;
     return make("li", { className: "mark" }, button);
   }
@@ -1252,7 +1269,7 @@ class Picker {
     if (this.field.hidden) return;
     this.field.placeholder = this.placeholder;
     const first = this.facts.get(this.marks[0]?.id);
-    this.explanation.textContent = first ? `In a question, {1} stands for “${first.phrase.replace(/^.*?(?=the )/, "")}”.` : "";
+    this.explanation.textContent = first && !this.emptySlots.length ? `In a question, {1} stands for “${first.phrase.replace(/^.*?(?=the )/, "")}”.` : "";
   }
 
   // ------------------------------------------------------------------ a page that is loaded again
