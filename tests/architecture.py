@@ -12,7 +12,7 @@ PICTURE = ROOT / "docs" / "architecture.svg"
 # Drawn side by side, from the top: what a person runs, what long work is made of, the stages, the ground.
 ROWS = (
     ("__main__", "cli"),
-    ("api",),
+    ("api", "notebook"),
     ("batch", "serving", "picking"),
     ("chat",),
     ("engine", "asking", "annotations"),

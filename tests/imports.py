@@ -14,7 +14,7 @@ ROOT = Path(vipcli.__file__).parent
 FLOORS = (
     *("errors", "geometry", "memory", "files", "config", "terminal"),
     *("marks", "pictures", "checkpoints", "annotations", "asking", "engine"),
-    *("chat", "picking", "serving", "batch", "api", "cli", "__main__"),
+    *("chat", "picking", "serving", "batch", "api", "notebook", "cli", "__main__"),
 )
 
 

@@ -162,7 +162,7 @@ def test_each_class_name_stands_once() -> None:
 
 def test_the_core_names_no_options() -> None:
     """Advice names settings in braces, since only a front end knows how they are written there."""
-    fronts = ("vipcli.__main__", "vipcli.cli", "vipcli.training")
+    fronts = ("vipcli.__main__", "vipcli.cli", "vipcli.notebook", "vipcli.training")
     options = re.compile(r"(?<![\w-])--[a-z]")
     found = [
         f"{name}: {text}"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vipcli.chat.conversation import Conversation
     from vipcli.errors import VipcliError
     from vipcli.marks.shapes import Arrow, Box, Contour, Ellipse, Mask, Point, Scribble, Triangle
+    from vipcli.notebook import Picker
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "Failure",
     "Mask",
     "Model",
+    "Picker",
     "Point",
     "Scribble",
     "Stream",
@@ -44,6 +46,7 @@ _MODULES = {
     "vipcli.asking.records": ("Answer",),
     "vipcli.chat.conversation": ("Conversation",),
     "vipcli.errors": ("VipcliError",),
+    "vipcli.notebook": ("Picker",),
     "vipcli.marks.shapes": ("Arrow", "Box", "Contour", "Ellipse", "Mask", "Point", "Scribble", "Triangle"),
 }
 

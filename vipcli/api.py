@@ -201,8 +201,8 @@ class Model:
         """
         from vipcli.asking import pipeline
 
-        settings = _with_options(self.settings, options)
-        marked = _load_marked(_as_list(picture), marks, settings, frames)
+        settings = with_options(self.settings, options)
+        marked = _load_marked(as_list(picture), marks, settings, frames)
         prepared = self.prepare(marked, question, settings=settings)
         return pipeline.ask(prepared, self.answerer, Sampling.of(settings), on_text, halted)
 
@@ -230,7 +230,7 @@ class Model:
         from vipcli.asking.records import Answer
         from vipcli.batch.answering import AdaptiveBatches
 
-        settings = _with_options(self.settings, options)
+        settings = with_options(self.settings, options)
         sampling = Sampling.of(settings)
         answering = AdaptiveBatches(self._batch_answerer, 1 if settings.temperature else together)
         tasks = iter(tasks)
@@ -251,7 +251,7 @@ class Model:
     def _prepare_task(self, task: Task, settings: Settings) -> Question | Failure:
         try:
             return self.prepare(
-                _load_marked(_as_list(task.picture), task.marks, settings), task.question, settings=settings
+                _load_marked(as_list(task.picture), task.marks, settings), task.question, settings=settings
             )
         except VipcliError as error:
             return Failure(task, error)
@@ -275,8 +275,8 @@ class Model:
         """Start a conversation about a picture, several pictures or a video."""
         from vipcli.chat.conversation import ChatSettings, Conversation, Subject
 
-        settings = _with_options(self.settings, options)
-        marked = _load_marked(_as_list(picture), marks, settings, frames)
+        settings = with_options(self.settings, options)
+        marked = _load_marked(as_list(picture), marks, settings, frames)
         subject = Subject(
             tuple(marked_picture.picture for marked_picture in marked.pictures), marked.typed, marked.video
         )
@@ -333,12 +333,12 @@ def load(name: str | None = None, **options: Any) -> Model:
     """
     if name is not None:
         options["model"] = name
-    return Model(_with_options(None, options))
+    return Model(with_options(None, options))
 
 
 def draw(picture: PictureSource, marks: MarkLike | Sequence[MarkLike], **options: Any) -> Pixels:
     """Draw marks on a picture; returns an RGB array. Options: `width`, `alpha`, `jitter`, `max_pixels`."""
-    return _load_marked([picture], marks, _with_options(None, options)).pixels
+    return _load_marked([picture], marks, with_options(None, options)).pixels
 
 
 _LOADED_WITH = frozenset(
@@ -347,7 +347,7 @@ _LOADED_WITH = frozenset(
 """Settings that cannot change from question to question."""
 
 
-def _with_options(settings: Settings | None, options: Mapping[str, Any]) -> Settings:
+def with_options(settings: Settings | None, options: Mapping[str, Any]) -> Settings:
     """The settings with some values replaced, read and checked as on the command line."""
     known = [entry.name for entry in fields(Settings) if entry.name != "explicit"]
     if unknown := [name for name in options if name not in known]:
@@ -362,7 +362,8 @@ def _with_options(settings: Settings | None, options: Mapping[str, Any]) -> Sett
     return replace(settings, **{name: getattr(changes, name) for name in changes.explicit})
 
 
-def _as_list(picture: PictureSource | Sequence[PictureSource]) -> list[PictureSource]:
+def as_list(picture: PictureSource | Sequence[PictureSource]) -> list[PictureSource]:
+    """One picture or several as a list."""
     pictures: list[Any] = list(picture) if isinstance(picture, list | tuple) else [picture]
     if not pictures:
         raise UsageError("There is no picture to ask about.")
@@ -380,14 +381,14 @@ def _load_marked(
 
     return load_marked(
         sources,
-        list(_typed_marks(marks)),
+        list(typed_marks(marks)),
         Drawing.of(settings),
         frames=frames,
         max_pixels=settings.max_pixels,
     )
 
 
-def _typed_marks(marks: MarkLike | Sequence[MarkLike]) -> Iterator[TypedMark]:
+def typed_marks(marks: MarkLike | Sequence[MarkLike]) -> Iterator[TypedMark]:
     """Convert every Python form of a mark to typed marks."""
     if isinstance(marks, TypedMark):
         yield marks
@@ -395,7 +396,7 @@ def _typed_marks(marks: MarkLike | Sequence[MarkLike]) -> Iterator[TypedMark]:
         yield parse_named_mark(marks)
     elif isinstance(marks, list | tuple):
         for mark in marks:
-            yield from _typed_marks(mark)
+            yield from typed_marks(mark)
     elif hasattr(marks, "xyxy"):
         yield from _detection_marks(marks)
     else:

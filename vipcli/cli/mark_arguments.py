@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vipcli.errors import ImageError, MarkError
 from vipcli.marks.kinds import BY_KIND, Slot, TypedMark, UnplacedMark, parse_mark, parse_unplaced
+from vipcli.picking.mark_text import as_arguments
 
 EXAMPLES = {
     "box": "25%,25%,75%,75%",
@@ -96,7 +97,7 @@ class MarkArguments:
             match word:
                 case MarkWord():
                     if (mark := next(marks)) is not None:
-                        words += as_words(mark)
+                        words += as_arguments(mark)
                 case _Positional():
                     words.append(word.word)
                     if question is not None:
@@ -106,7 +107,7 @@ class MarkArguments:
                 case _:
                     words.append(word)
         end = words.index("--") if "--" in self.words else len(words)
-        words[end:end] = [word for mark in others for word in as_words(mark)]
+        words[end:end] = [word for mark in others for word in as_arguments(mark)]
         return shlex.join(words)
 
     def _first_picture_size(self) -> str:
@@ -122,12 +123,6 @@ class MarkArguments:
                 continue
             return f" {Path(word.word).name} is {picture.width} × {picture.height} pixels."
         return ""
-
-
-def as_words(mark: TypedMark) -> list[str]:
-    """A mark as arguments."""
-    # Joined by `=`, since the first coordinate may be negative.
-    return [f"--{mark.kind}={mark.text}"] if mark.text.startswith("-") else [f"--{mark.kind}", mark.text]
 
 
 def read_arguments(

@@ -44,5 +44,12 @@ def placed_mark(
     return parse_mark(kind, mark_text(kind, points, color, picture))
 
 
+def as_arguments(mark: TypedMark) -> list[str]:
+    """A mark as the command line takes it."""
+    option = f"--{mark.kind}"
+    # Joined, since the first coordinate may be negative, which looks like an option.
+    return [f"{option}={mark.text}"] if mark.text.startswith("-") else [option, mark.text]
+
+
 def _color_text(color: Color) -> str:
     return color.name if NAMED.get(color.name) == color.rgb else color.hex

@@ -17,7 +17,7 @@ from vipcli.picking.canvas import Canvas, Overlay, PlacedMarks, Region
 from vipcli.pictures import images
 from vipcli.pictures.images import Pixels
 
-Task = Literal["ask", "draw", "mark", "chat"]
+Task = Literal["ask", "draw", "mark", "chat", "notebook"]
 Message = Mapping[str, Any]
 Reply = dict[str, Any]
 
