@@ -16,6 +16,27 @@ from tests.no_network.sitecustomize import forbid_network
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _CLOSED_PROXY = "http://127.0.0.1:9"
+# The files that take longest; the others take a few seconds each.
+_LONGEST = (
+    "test_serve.py",
+    "test_samples.py",
+    "test_bundled.py",
+    "test_independent.py",
+    "test_training.py",
+    "test_models.py",
+    "test_docs.py",
+    "test_batch_command.py",
+    "test_cluster.py",
+    "test_loading.py",
+    "test_chat_terminal.py",
+    "test_terminal.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no process is still at one when the others are done."""
+    ranks = {name: rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 def _forbid_network() -> None:
