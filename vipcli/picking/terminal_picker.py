@@ -12,6 +12,15 @@ from vipcli.picking.canvas import Canvas, PickingCancelled, PlacedMarks
 from vipcli.picking.terminal_blocks import HalfBlocks, shows_all_colors
 from vipcli.picking.terminal_drawing import TerminalDrawing
 from vipcli.picking.terminal_events import KeyPressed, MouseMoved, TerminalEvent, TerminalReply
+from vipcli.picking.terminal_graphics import (
+    ASK_GRAPHICS,
+    FORGET_IMAGES,
+    Display,
+    KittyImages,
+    SixelImages,
+    graphics_in,
+    may_show_pictures,
+)
 from vipcli.picking.terminal_line import InputLine
 from vipcli.picking.terminal_screen import (
     ASK_CELL_SIZE,
@@ -80,6 +89,8 @@ class _TerminalPicker:
         self._question = question
         self._asks = asks and question is None
         self._blocks = HalfBlocks(shows_all_colors())
+        self._display: Display = self._blocks
+        self._graphics: type[KittyImages] | type[SixelImages] | None = None
         self._window = WindowSize(0, 0)
         self._asked_cell: tuple[float, float] | None = None
         self._pixel_mouse = False
@@ -93,7 +104,7 @@ class _TerminalPicker:
 
     def run(self, on_shown: Callable[[], None] | None) -> PlacedMarks:
         """Show the picture until the marks are accepted."""
-        self._screen.write(ASK_CELL_SIZE + ASK_PIXEL_MOUSE)
+        self._screen.write(ASK_CELL_SIZE + ASK_PIXEL_MOUSE + (ASK_GRAPHICS if may_show_pictures() else ""))
         while True:
             self._show()
             if on_shown is not None:
@@ -115,7 +126,7 @@ class _TerminalPicker:
         if self._help is not None:
             self._screen.show(_CLEAR + self._help_text(self._help))
             return
-        picture = self._blocks.text(self._drawing.frame(self._blocks.dots))
+        picture = self._display.text(self._drawing.frame(self._display.dots))
         self._screen.show((_CLEAR if cleared else "") + picture + self._status_text())
 
     def _fit_window(self) -> bool:
@@ -134,7 +145,9 @@ class _TerminalPicker:
         """Lay the window out anew and write all of it."""
         if not self._is_too_small:
             self._drawing.resize(self._window.columns, self._picture_rows, self._aspect)
-        self._blocks.forget()
+            if self._graphics is not None and self._cell is not None:
+                self._display = self._graphics(self._window.columns, self._picture_rows, self._cell)
+        self._display.forget()
         self._shown_status = []
 
     @property
@@ -337,6 +350,12 @@ class _TerminalPicker:
             if width and height and self._asked_cell != (width, height):
                 self._asked_cell = width, height
                 self._start_over()
+        elif (graphics := graphics_in(text)) and self._graphics is None and self._cell is not None:
+            # What was shown until now are half blocks.
+            self._graphics = graphics
+            self._screen.last_words = FORGET_IMAGES if graphics is KittyImages else ""
+            self._screen.write(_CLEAR)
+            self._start_over()
         elif match := re.fullmatch(r"\x1b\[\?1016;(\d)\$y", text):
             if match[1] == "2" and self._cell is not None:
                 # The reply to the second question comes between reports in cells and those in pixels.
