@@ -250,6 +250,14 @@ def test_thin_strokes_are_seen_in_a_small_window(columns: int) -> None:
     assert not red[top + 3 : bottom - 3, left + 3 : right - 3].any()
 
 
+def test_a_mask_stays_transparent_in_a_small_window() -> None:
+    canvas = Canvas([open_picture(np.full((3000, 4000, 3), 90, np.uint8))])
+    marked = canvas.draw([parse_mark("mask", "1000,800,3000,2200:red")]).pictures[0].pixels
+    view = View.whole(4000, 3000, 40, 15, 2.0)
+    frame = compose(Levels(canvas.pictures[0].pixels), Levels(marked), view, (1, 2))
+    assert frame[15, 20].tolist() == marked[1500, 2000].tolist()
+
+
 # ---------------------------------------------------------------------- half blocks
 
 SEQUENCE = re.compile(r"\x1b\[([0-9;]*)([Hm])|([▀ ])")

@@ -131,8 +131,10 @@ def _lay_marks(
         return
     rgba = np.dstack([after, np.where(changed, 255, 0).astype(np.uint8)])
     scaled = _scaled(rgba, (target.shape[1], target.shape[0]), box)
-    cover = np.minimum(scaled[..., 3:].astype(np.float32) / (255 * _FULL_STROKE), 1)
-    change = strength * cover * (scaled[..., :3].astype(np.float32) - target)
+    share = scaled[..., 3:].astype(np.float32) / 255
+    # What covers whole dots, such as the inside of a mask, stays as transparent as it is.
+    cover = np.minimum(share / _FULL_STROKE, 1) * np.where(share < 1, strength, 1)
+    change = cover * (scaled[..., :3].astype(np.float32) - target)
     target[:] = np.clip(np.rint(target + change), 0, 255).astype(np.uint8)
 
 

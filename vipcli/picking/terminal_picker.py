@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -46,12 +47,13 @@ _CLEAR, _SHOW_CURSOR, _HIDE_CURSOR = "\x1b[0m\x1b[2J", "\x1b[?25h", "\x1b[?25l"
 _HINTS = ("? keys  Enter accepts  Esc leaves", "? keys  Enter accepts", "? keys")
 _ARROWS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _LETTERS = {"h": "left", "j": "down", "k": "up", "l": "right"}
+_ENTER = ("c-m", "c-j")
 _LEAVING = ("q", "c-c", "c-d", "c-\\")
 
 
 def can_pick_in_terminal() -> bool:
     """Whether standard input and standard error are a terminal that can show a picture."""
-    return sys.stdin is not None and sys.stdin.isatty() and is_terminal(sys.stderr)
+    return os.name == "posix" and sys.stdin is not None and sys.stdin.isatty() and is_terminal(sys.stderr)
 
 
 def pick_in_terminal(
@@ -205,8 +207,8 @@ class _TerminalPicker:
     def _question_rows(self) -> list[str]:
         columns = self._window.columns
         text = fit(self._label + self._line.shown(columns - len(self._label))[0], columns)
-        hint = "{1}, {2} … stand for the marks. Esc goes back to them."
-        rows = [_STATUS + fit(hint, columns), _STATUS + text]
+        hint = sides("{1}, {2} … are the marks.", ["Esc goes back to them", "Esc: back"], columns)
+        rows = [_STATUS + hint, _STATUS + text]
         return rows[-(self._window.rows - self._picture_rows) :]
 
     def _help_text(self, start: int) -> str:
@@ -247,7 +249,7 @@ class _TerminalPicker:
             if self._drawing.sketch is None:
                 raise PickingCancelled
             self._drawing.abandon()
-        elif key.name == "c-m":
+        elif key.name in _ENTER:
             return self._enter(was_warned)
         elif not self._is_too_small:
             self._picture_key(key.name)
@@ -266,9 +268,9 @@ class _TerminalPicker:
         return not self._asks
 
     def _question_key(self, key: KeyPressed) -> bool:
-        if key.name == "c-m":
+        if key.name in _ENTER:
             return True
-        if key.name in ("c-c", "c-d", "c-\\"):
+        if key.name in _LEAVING and len(key.name) > 1:
             raise PickingCancelled
         if key.name == "escape":
             self._is_asking = False
