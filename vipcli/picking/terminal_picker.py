@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -12,6 +13,15 @@ from vipcli.picking.canvas import Canvas, PickingCancelled, PlacedMarks
 from vipcli.picking.terminal_blocks import HalfBlocks, shows_all_colors
 from vipcli.picking.terminal_drawing import TerminalDrawing
 from vipcli.picking.terminal_events import KeyPressed, MouseMoved, TerminalEvent, TerminalReply
+from vipcli.picking.terminal_graphics import (
+    ASK_GRAPHICS,
+    FORGET_IMAGES,
+    Display,
+    KittyImages,
+    SixelImages,
+    graphics_in,
+    may_show_pictures,
+)
 from vipcli.picking.terminal_line import InputLine
 from vipcli.picking.terminal_screen import (
     ASK_CELL_SIZE,
@@ -37,12 +47,13 @@ _CLEAR, _SHOW_CURSOR, _HIDE_CURSOR = "\x1b[0m\x1b[2J", "\x1b[?25h", "\x1b[?25l"
 _HINTS = ("? keys  Enter accepts  Esc leaves", "? keys  Enter accepts", "? keys")
 _ARROWS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _LETTERS = {"h": "left", "j": "down", "k": "up", "l": "right"}
+_ENTER = ("c-m", "c-j")
 _LEAVING = ("q", "c-c", "c-d", "c-\\")
 
 
 def can_pick_in_terminal() -> bool:
     """Whether standard input and standard error are a terminal that can show a picture."""
-    return sys.stdin is not None and sys.stdin.isatty() and is_terminal(sys.stderr)
+    return os.name == "posix" and sys.stdin is not None and sys.stdin.isatty() and is_terminal(sys.stderr)
 
 
 def pick_in_terminal(
@@ -80,6 +91,8 @@ class _TerminalPicker:
         self._question = question
         self._asks = asks and question is None
         self._blocks = HalfBlocks(shows_all_colors())
+        self._display: Display = self._blocks
+        self._graphics: type[KittyImages] | type[SixelImages] | None = None
         self._window = WindowSize(0, 0)
         self._asked_cell: tuple[float, float] | None = None
         self._pixel_mouse = False
@@ -93,7 +106,7 @@ class _TerminalPicker:
 
     def run(self, on_shown: Callable[[], None] | None) -> PlacedMarks:
         """Show the picture until the marks are accepted."""
-        self._screen.write(ASK_CELL_SIZE + ASK_PIXEL_MOUSE)
+        self._screen.write(ASK_CELL_SIZE + ASK_PIXEL_MOUSE + (ASK_GRAPHICS if may_show_pictures() else ""))
         while True:
             self._show()
             if on_shown is not None:
@@ -115,7 +128,7 @@ class _TerminalPicker:
         if self._help is not None:
             self._screen.show(_CLEAR + self._help_text(self._help))
             return
-        picture = self._blocks.text(self._drawing.frame(self._blocks.dots))
+        picture = self._display.text(self._drawing.frame(self._display.dots))
         self._screen.show((_CLEAR if cleared else "") + picture + self._status_text())
 
     def _fit_window(self) -> bool:
@@ -134,7 +147,9 @@ class _TerminalPicker:
         """Lay the window out anew and write all of it."""
         if not self._is_too_small:
             self._drawing.resize(self._window.columns, self._picture_rows, self._aspect)
-        self._blocks.forget()
+            if self._graphics is not None and self._cell is not None:
+                self._display = self._graphics(self._window.columns, self._picture_rows, self._cell)
+        self._display.forget()
         self._shown_status = []
 
     @property
@@ -192,8 +207,8 @@ class _TerminalPicker:
     def _question_rows(self) -> list[str]:
         columns = self._window.columns
         text = fit(self._label + self._line.shown(columns - len(self._label))[0], columns)
-        hint = "{1}, {2} … stand for the marks. Esc goes back to them."
-        rows = [_STATUS + fit(hint, columns), _STATUS + text]
+        hint = sides("{1}, {2} … are the marks.", ["Esc goes back to them", "Esc: back"], columns)
+        rows = [_STATUS + hint, _STATUS + text]
         return rows[-(self._window.rows - self._picture_rows) :]
 
     def _help_text(self, start: int) -> str:
@@ -234,7 +249,7 @@ class _TerminalPicker:
             if self._drawing.sketch is None:
                 raise PickingCancelled
             self._drawing.abandon()
-        elif key.name == "c-m":
+        elif key.name in _ENTER:
             return self._enter(was_warned)
         elif not self._is_too_small:
             self._picture_key(key.name)
@@ -253,9 +268,9 @@ class _TerminalPicker:
         return not self._asks
 
     def _question_key(self, key: KeyPressed) -> bool:
-        if key.name == "c-m":
+        if key.name in _ENTER:
             return True
-        if key.name in ("c-c", "c-d", "c-\\"):
+        if key.name in _LEAVING and len(key.name) > 1:
             raise PickingCancelled
         if key.name == "escape":
             self._is_asking = False
@@ -337,6 +352,12 @@ class _TerminalPicker:
             if width and height and self._asked_cell != (width, height):
                 self._asked_cell = width, height
                 self._start_over()
+        elif (graphics := graphics_in(text)) and self._graphics is None and self._cell is not None:
+            # What was shown until now are half blocks.
+            self._graphics = graphics
+            self._screen.last_words = FORGET_IMAGES if graphics is KittyImages else ""
+            self._screen.write(_CLEAR)
+            self._start_over()
         elif match := re.fullmatch(r"\x1b\[\?1016;(\d)\$y", text):
             if match[1] == "2" and self._cell is not None:
                 # The reply to the second question comes between reports in cells and those in pixels.
