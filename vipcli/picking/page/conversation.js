@@ -67,6 +67,7 @@ export class Conversation {
   }
 
   async ask(payload) {
+    this.asked = payload.question;
     await this.#stream("ask", payload);
   }
 
@@ -109,7 +110,7 @@ export class Conversation {
   #running(running) {
     this.running = running;
     this.stop.hidden = !running;
-    this.retry.disabled = running || !this.last;
+    this.retry.hidden = running || !this.last;
     this.picker.submitButton.disabled = running;
   }
 
@@ -139,7 +140,10 @@ export class Conversation {
   #take(turn, line) {
     if (line.text) turn.add(line.text);
     if (line.note) turn.note(line.note);
-    if (line.error) turn.fail(line.error);
+    if (line.error) {
+      turn.fail(line.error);
+      this.picker.field.value ||= this.asked ?? "";
+    }
     if (line.answer === undefined) return Boolean(line.error);
     if (line.question) turn.asked.textContent = line.question;
     for (const note of line.notes ?? []) turn.note(note);

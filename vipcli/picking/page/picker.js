@@ -64,7 +64,10 @@ class Picker {
   #frame = 0;
   #timer = 0;
 
-  constructor(root, transport, { keys = root, storage = null }) {
+  constructor(host, transport, { keys = host, storage = null }) {
+    const root = make("div", { className: "picker by-pointer" });
+    host.classList.add("picker-host");
+    host.replaceChildren(root);
     this.root = root;
     this.transport = transport;
     this.storage = storage;
@@ -92,7 +95,7 @@ class Picker {
     this.stage.close();
     clearTimeout(this.#timer);
     cancelAnimationFrame(this.#frame);
-    this.root.replaceChildren();
+    this.root.remove();
   }
 
   // ------------------------------------------------------------------ what is on the page
@@ -124,7 +127,6 @@ class Picker {
     this.stage.element.append(this.wait);
     this.pages = make("div", { className: "pages", hidden: true });
     this.buildPanel();
-    this.root.classList.add("picker", "by-pointer");
     this.root.replaceChildren(
       this.toolbar,
       make("div", { className: "picture-side" }, this.stage.element, this.pages,
@@ -442,7 +444,7 @@ class Picker {
     this.problem.hidden = true;
     this.markErrors.clear();
     this.askedToLeave(false);
-    this.stage.show("drawn", null);
+    this.hideDrawn();
     this.save();
     this.preview();
     this.render();
@@ -561,6 +563,11 @@ class Picker {
     if (here && version === this.#tickets.preview && !this.lifted) await fetchLayer("drawn", this.message);
   }
 
+  hideDrawn() {
+    this.#tickets.region += 1;
+    this.stage.show("drawn", null);
+  }
+
   async toggleView() {
     if (!this.info?.model) return;
     this.viewing = !this.viewing;
@@ -607,7 +614,6 @@ class Picker {
     // An overlay that shows a mark where it is no longer would show it twice.
     const outdated = marks.some(({ id, points }) => this.truth.has(id) && this.truth.get(id) !== points);
     stage.layers.overlay.hidden = outdated;
-    if (outdated) stage.show("drawn", null);
     for (const mark of marks) {
       const d = path(mark.kind, mark.points);
       if (outdated || !this.truth.has(mark.id)) light(d, this.colorOf(mark), mark.kind);
@@ -687,7 +693,10 @@ class Picker {
         if (String(changed) === String(this.lifted?.points ?? mark.points)) return;
         const first = !this.lifted;
         this.lifted = { id: mark.id, points: changed };
-        if (first) this.preview();
+        if (first) {
+          this.hideDrawn();
+          this.preview();
+        }
         this.hover(position);
         this.paint();
       }),
@@ -991,6 +1000,7 @@ class Picker {
     const question = this.info.asks || this.info.task === "chat" ? this.field.value.trim() || null : null;
     const marks = this.message;
     if (this.conversation) {
+      if (this.conversation.running) return;
       this.field.value = "";
       this.save();
       this.conversation.ask({ marks, question });
@@ -1041,9 +1051,8 @@ class Picker {
         if (line.text) this.hear(line.text);
         else if (Object.keys(line).length) last = line;
       });
-    } catch (error) {
-      // A conversation may tell nothing but its answers.
-      if (error.refused && this.conversation) return;
+    } catch {
+      // What follows says so.
     }
     if (!this.left) this.conclude(last);
   }
@@ -1059,7 +1068,8 @@ class Picker {
   conclude(last) {
     if (!last) return this.lost();
     if (!this.sent && last.closed) {
-      return this.farewell("Marks were placed in another tab, or the command has ended. You can close this one.");
+      return this.farewell(this.conversation ? "The conversation has ended. You can close this tab."
+        : "Marks were placed in another tab, or the command has ended. You can close this one.");
     }
     if (!this.ended) this.end();
     this.awaitAnswer();
@@ -1107,8 +1117,8 @@ class Picker {
     this.end();
     this.form.hidden = true;
     this.guide.textContent = "";
-    this.outcome.replaceChildren(make("p", { className: "closing" }, text));
-    this.say(text);
+    if (!this.conversation) this.outcome.replaceChildren();
+    this.closing(text);
   }
 
   /** Call Python; without an answer the page ends, and there is nothing. */
