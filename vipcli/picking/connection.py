@@ -60,7 +60,7 @@ _TYPES = {
 # Any port, since a forwarded one may differ.
 _HOST = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d{1,5})?", re.ASCII | re.IGNORECASE)
 _PATH = re.compile(r"/([^/]*)(?:/(.*))?", re.ASCII)
-_ASSET = re.compile(r"[a-z][a-z0-9_-]*\.(?:js|css)", re.ASCII)
+_ASSET = re.compile(r"[a-z][a-z0-9_-]{,60}\.(?:js|css)", re.ASCII)
 _PIECE = 2**16
 _MAX_DRAINED = 2**22
 _NOTHING = "There is nothing here."
@@ -116,6 +116,8 @@ class Connection(BaseHTTPRequestHandler):
     """One connection, on which one request follows another."""
 
     protocol_version = "HTTP/1.1"
+    # Of a request that names none. The one before it had no place for errors.
+    default_request_version = "HTTP/1.0"
     disable_nagle_algorithm = True
     server: Listener
 
