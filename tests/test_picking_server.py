@@ -12,13 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
+from tests.local_client import Answered, ask, call, path, port, stream
 from tests.plain import assert_plain
 from vipcli.errors import UsageError
 from vipcli.picking import connection, peers
@@ -129,44 +129,6 @@ def server(start: Callable[..., LocalServer]) -> LocalServer:
     return start(spelling=lambda name, value: f"<{name} {value}>")
 
 
-def port(server: LocalServer) -> int:
-    found = urlsplit(server.url).port
-    assert found
-    return found
-
-
-def path(server: LocalServer, rest: str = "") -> str:
-    return urlsplit(server.url).path + rest
-
-
-class Answered:
-    """A response that has been read."""
-
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self.body = response.read()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def ask(server: LocalServer, method: str, target: str, body: bytes | None = None, **headers: str) -> Answered:
-    """Send one request; underscores in the names of headers stand for hyphens."""
-    client = http.client.HTTPConnection("127.0.0.1", port(server), timeout=10)
-    try:
-        client.request(method, target, body, {name.replace("_", "-"): text for name, text in headers.items()})
-        return Answered(client.getresponse())
-    finally:
-        client.close()
-
-
-def call(server: LocalServer, name: str, message: Any = None, **headers: str) -> Answered:
-    headers = {"Content_Type": "application/json", **headers}
-    return ask(server, "POST", path(server, f"api/{name}"), json.dumps(message).encode(), **headers)
-
-
 def connect(server: LocalServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port(server)), timeout=10)
 
@@ -273,18 +235,6 @@ def test_tracebacks_are_for_debugging(
 
 
 # Streams
-
-
-@contextmanager
-def stream(server: LocalServer, name: str, message: Any = None) -> Iterator[http.client.HTTPResponse]:
-    client = http.client.HTTPConnection("127.0.0.1", port(server), timeout=10)
-    body = json.dumps(message)
-    try:
-        client.request("POST", path(server, f"api/{name}"), body, {"Content-Type": "application/json"})
-        with client.getresponse() as response:
-            yield response
-    finally:
-        client.close()
 
 
 def test_a_stream_arrives_line_by_line(server: LocalServer, handlers: Handlers) -> None:
