@@ -1,6 +1,6 @@
 // Questions and answers. A model's text is only ever shown as text.
 
-import { iconButton, make } from "./elements.js";
+import { iconButton, make } from "./stage.js";
 
 const ENDS = { length: "The answer was cut off: it reached the most tokens allowed.", halted: "Stopped." };
 
@@ -39,7 +39,6 @@ export class Turn {
 
 /** The conversation about the pictures, beside them. */
 export class Conversation {
-  /** `picker` has transport, call, begin, lost, say, complain, marks. */
   constructor(picker, { turns = [], model = null }) {
     this.picker = picker;
     this.turns = make("div", { className: "turns", role: "log", "aria-label": "Conversation", tabIndex: 0 });
@@ -76,7 +75,7 @@ export class Conversation {
     if (!file || this.running) return;
     try {
       const info = await this.picker.transport.upload("open", file);
-      if (info.error) this.picker.complain(info.error);
+      if (info.error) this.picker.panel.complain(info.error);
       else this.picker.begin(info);
     } catch {
       this.picker.lost();
@@ -111,13 +110,13 @@ export class Conversation {
     this.running = running;
     this.stop.hidden = !running;
     this.retry.hidden = running || !this.last;
-    this.picker.submitButton.disabled = running;
+    this.picker.render();
   }
 
   async #stream(name, payload) {
     if (this.running) return;
     if (name === "retry") this.last.element.remove();
-    const turn = this.#append(new Turn(payload.question ?? this.last?.asked.textContent ?? this.picker.placeholder));
+    const turn = this.#append(new Turn(payload.question ?? this.last?.asked.textContent ?? this.picker.panel.placeholder));
     this.#running(true);
     let done = false;
     const scroll = () => this.turns.scrollTo({ top: this.turns.scrollHeight });
@@ -142,7 +141,7 @@ export class Conversation {
     if (line.note) turn.note(line.note);
     if (line.error) {
       turn.fail(line.error);
-      this.picker.field.value ||= this.asked ?? "";
+      this.picker.panel.field.value ||= this.asked ?? "";
     }
     if (line.answer === undefined) return Boolean(line.error);
     if (line.question) turn.asked.textContent = line.question;
