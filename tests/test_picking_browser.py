@@ -57,7 +57,7 @@ class Tab:
         self.told: list[Any] = []
         self._closing = threading.Event()
         self._opened = threading.Event()
-        self._thread = threading.Thread(target=self._listen)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def _listen(self) -> None:
         with stream(self._picker, "events", self._page) as response:
@@ -97,7 +97,7 @@ def waiting(picker: BrowserPicker) -> Iterator[list[Any]]:
         except BaseException as error:
             outcome.append(error)
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     yield outcome
     thread.join(10)

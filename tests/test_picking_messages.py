@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -529,15 +530,25 @@ def test_a_part_that_is_too_large() -> None:
 # Together
 
 
+@pytest.fixture
+def hurried() -> Iterator[None]:
+    """Threads that take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hurried")
 def test_several_requests_at_a_time() -> None:
-    pictures = [street(1000, 800), street(300, 200)]
+    pictures = [street(100, 80), street(30, 20)]
     page = Page(Canvas(pictures))
     wrong: list[str] = []
 
     def work(number: int) -> None:
-        for step in range(8):
+        for step in range(40):
             index = (number + step) % 2
-            text = f"{index + 1}:{10 + number},{10 + step},{90 + number},{90 + step}"
+            text = f"{index + 1}:{1 + number},{1 + step % 9},{20 + number},{12 + step % 5}"
             shown = page.composed(index, [sent("box", text)])
             typed: list[TypedMark] = [parse_mark("box", text)]
             if not np.array_equal(shown, pipeline.mark(pictures, typed).pictures[index].pixels):

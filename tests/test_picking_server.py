@@ -133,12 +133,11 @@ def connect(server: LocalServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port(server)), timeout=10)
 
 
-def raw(server: LocalServer, *lines: str, body: bytes = b"", last: bool = True) -> bytes:
+def raw(server: LocalServer, *lines: str, body: bytes = b"") -> bytes:
     """Send a request as it is, and return all that comes back until the server closes the connection."""
     with connect(server) as client:
         client.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-        if last:
-            client.shutdown(socket.SHUT_WR)
+        client.shutdown(socket.SHUT_WR)
         received = b""
         while piece := client.recv(2**16):
             received += piece
@@ -251,7 +250,7 @@ def test_a_stream_arrives_line_by_line(server: LocalServer, handlers: Handlers) 
 def test_a_stream_over_http_1_0_has_no_chunks(server: LocalServer, handlers: Handlers) -> None:
     handlers.go_on.set()
     head = (f"POST {path(server, 'api/lines')} HTTP/1.0", "Host: 127.0.0.1", "Content-Type: application/json")
-    received = raw(server, *head, "Content-Length: 2", body=b"{}", last=False)
+    received = raw(server, *head, "Content-Length: 2", body=b"{}")
     assert b"chunked" not in received
     assert received.endswith(b'\r\n\r\n{"text": "first"}\n{"text": "second"}\n')
 
@@ -497,6 +496,19 @@ def test_whoever_hangs_up_before_being_looked_up_is_refused(reset: bool) -> None
             assert peers.is_ours(there)
 
 
+def test_whoever_hangs_up_while_being_looked_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+
+        def look_up(*addresses: object) -> None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+
+        monkeypatch.setattr(peers, "_user_of", look_up)
+        with listener.accept()[0] as accepted:
+            assert not peers.is_ours(accepted)
+
+
 # What it withstands
 
 
@@ -572,8 +584,18 @@ def test_messages_that_are_no_json(server: LocalServer, handlers: Handlers, body
 
 
 def test_a_large_refused_message_still_gets_its_answer(server: LocalServer) -> None:
-    answered = ask(server, "POST", path(server, "api/missing"), b"x" * 2_000_000)
+    answered = ask(server, "POST", path(server, "api/missing"), b"x" * 20_000_000)
     assert answered.status == 404
+
+
+def test_a_refused_message_that_does_not_end(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "DRAIN_TIMEOUT", 0.2)
+    with connect(server) as client, pytest.raises(OSError):
+        client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n")
+        started = time.monotonic()
+        while time.monotonic() - started < 5:
+            client.sendall(b"x")
+            time.sleep(0.02)
 
 
 def test_slow_connections_are_closed(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -608,9 +630,9 @@ def test_slow_connections_do_not_keep_others_out(
     monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 5)
     with stream(server, "lines") as streaming, ExitStack() as stack:
         assert streaming.readline()
-        for _ in range(20):
-            stack.enter_context(connect(server)).sendall(b"GET / HTTP/1.1\r\nHo")
         started = time.monotonic()
+        for _ in range(60):
+            stack.enter_context(connect(server)).sendall(b"GET / HTTP/1.1\r\nHo")
         assert all(ask(server, "GET", path(server)).status == 200 for _ in range(10))
         assert time.monotonic() - started < 2
         handlers.go_on.set()
