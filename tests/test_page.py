@@ -368,7 +368,7 @@ def test_the_page_fits_the_window(browser: Any, width: int, scheme: str) -> None
             assert min(box["width"], box["height"]) >= 36
             assert box["x"] >= 0 and box["x"] + box["width"] <= width
         background, text = page.page.evaluate(
-            "() => { const { backgroundColor, color } = getComputedStyle(document.querySelector('main'));"
+            "() => { const { backgroundColor, color } = getComputedStyle(document.querySelector('.picker'));"
             " return [backgroundColor, color].map((value) => Number(value.match(/\\d+/)[0])); }"
         )
         assert background - text > 150 if scheme == "light" else text - background > 150

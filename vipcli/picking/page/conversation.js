@@ -1,6 +1,6 @@
 // Questions and answers. A model's text is only ever shown as text.
 
-import { iconButton, make } from "./elements.js";
+import { iconButton, make } from "./stage.js";
 
 const ENDS = { length: "The answer was cut off: it reached the most tokens allowed.", halted: "Stopped." };
 
@@ -39,7 +39,6 @@ export class Turn {
 
 /** The conversation about the pictures, beside them. */
 export class Conversation {
-  /** `picker` has transport, call, begin, lost, say, complain, marks. */
   constructor(picker, { turns = [], model = null }) {
     this.picker = picker;
     this.turns = make("div", { className: "turns", role: "log", "aria-label": "Conversation", tabIndex: 0 });
@@ -67,6 +66,7 @@ export class Conversation {
   }
 
   async ask(payload) {
+    this.asked = payload.question;
     await this.#stream("ask", payload);
   }
 
@@ -75,7 +75,7 @@ export class Conversation {
     if (!file || this.running) return;
     try {
       const info = await this.picker.transport.upload("open", file);
-      if (info.error) this.picker.complain(info.error);
+      if (info.error) this.picker.panel.complain(info.error);
       else this.picker.begin(info);
     } catch {
       this.picker.lost();
@@ -109,14 +109,14 @@ export class Conversation {
   #running(running) {
     this.running = running;
     this.stop.hidden = !running;
-    this.retry.disabled = running || !this.last;
-    this.picker.submitButton.disabled = running;
+    this.retry.hidden = running || !this.last;
+    this.picker.render();
   }
 
   async #stream(name, payload) {
     if (this.running) return;
     if (name === "retry") this.last.element.remove();
-    const turn = this.#append(new Turn(payload.question ?? this.last?.asked.textContent ?? this.picker.placeholder));
+    const turn = this.#append(new Turn(payload.question ?? this.last?.asked.textContent ?? this.picker.panel.placeholder));
     this.#running(true);
     let done = false;
     const scroll = () => this.turns.scrollTo({ top: this.turns.scrollHeight });
@@ -139,7 +139,10 @@ export class Conversation {
   #take(turn, line) {
     if (line.text) turn.add(line.text);
     if (line.note) turn.note(line.note);
-    if (line.error) turn.fail(line.error);
+    if (line.error) {
+      turn.fail(line.error);
+      this.picker.panel.field.value ||= this.asked ?? "";
+    }
     if (line.answer === undefined) return Boolean(line.error);
     if (line.question) turn.asked.textContent = line.question;
     for (const note of line.notes ?? []) turn.note(note);

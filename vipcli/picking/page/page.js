@@ -8,7 +8,7 @@ async function post(address, body, headers = { "Content-Type": "application/json
   const response = await fetch(address, { method: "POST", headers, body });
   // A request that cannot be answered as it is comes back with the reason.
   if (response.ok || (response.status === 400 && isJson(response))) return response;
-  throw Object.assign(new Error(`The answer is ${response.status}.`), { refused: true });
+  throw new Error(`The answer is ${response.status}.`);
 }
 
 const transport = {
@@ -37,11 +37,19 @@ const transport = {
   },
 };
 
-// Each page of a server has an address of its own, and each tab a storage of its own.
+// Each page of a server has an address of its own, and each tab a storage of its own, if it may have one.
+const place = location.pathname;
+const attempt = (act) => {
+  try {
+    return act(sessionStorage);
+  } catch {
+    return null;
+  }
+};
 const storage = {
-  getItem: (name) => sessionStorage.getItem(location.pathname + name),
-  setItem: (name, value) => sessionStorage.setItem(location.pathname + name, value),
-  removeItem: (name) => sessionStorage.removeItem(location.pathname + name),
+  getItem: (name) => attempt((all) => all.getItem(place + name)),
+  setItem: (name, value) => attempt((all) => all.setItem(place + name, value)),
+  removeItem: (name) => attempt((all) => all.removeItem(place + name)),
 };
 
 mount(document.querySelector("main"), transport, { keys: document, storage });
