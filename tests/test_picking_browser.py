@@ -25,12 +25,11 @@ from vipcli.marks.kinds import UnplacedMark, parse_mark
 from vipcli.picking import browser
 from vipcli.picking.browser import (
     BrowserPicker,
-    PickingCancelled,
     can_open_browser,
     forwarding_hint,
     open_page,
 )
-from vipcli.picking.canvas import Canvas, PlacedMarks
+from vipcli.picking.canvas import Canvas, PickingCancelled, PlacedMarks
 from vipcli.pictures.images import open_picture
 
 BOX = {"slot": 0, "kind": "box", "text": "1,2,30,40"}

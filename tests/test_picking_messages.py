@@ -22,9 +22,9 @@ from vipcli.asking import pipeline
 from vipcli.asking.values import Drawing
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import UsageError, VipcliError
-from vipcli.marks.kinds import BY_KIND, TypedMark, UnplacedMark, parse_mark
+from vipcli.marks.kinds import BY_KIND, Slot, TypedMark, UnplacedMark, parse_mark
 from vipcli.picking import canvas as canvas_module
-from vipcli.picking.canvas import Canvas, PlacedMarks, Slot
+from vipcli.picking.canvas import Canvas, PlacedMarks
 from vipcli.picking.messages import MAX_MARKS, MAX_PIXELS, PickingMessages
 from vipcli.pictures.images import Picture, Pixels, open_picture
 from vipcli.pictures.videos import Video

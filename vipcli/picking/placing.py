@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from vipcli.errors import MarkError, Message
 from vipcli.marks.colors import Color
-from vipcli.marks.kinds import TypedMark, UnplacedMark, assign_colors
-from vipcli.picking.canvas import Canvas, PlacedMarks, Slot
+from vipcli.marks.kinds import Slot, TypedMark, UnplacedMark, assign_colors
+from vipcli.picking.canvas import Canvas, PlacedMarks
 from vipcli.picking.mark_text import Pixel, placed_mark
 
 
