@@ -4,7 +4,6 @@ import { iconButton, make } from "./stage.js";
 
 const ENDS = { length: "The answer was cut off: it reached the most tokens allowed.", halted: "Stopped." };
 
-/** A question, and its answer as it comes. */
 export class Turn {
   constructor(question) {
     this.text = make("p", { className: "answer", "aria-live": "polite", "aria-busy": "true" });

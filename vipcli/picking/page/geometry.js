@@ -201,7 +201,6 @@ export const typedMarks = (slots) =>
   slots.flatMap(({ kind, text, color, colorName, picture }, slot) =>
     (text === null ? [] : [{ id: `slot ${slot}`, slot, kind, text, color, colorName, frame: picture }]));
 
-/** The color that a slot asks for, as it is typed. */
 export const slotColor = (slot, colors) =>
   slot.color && (colors.find(({ rgb }) => rgb === slot.color)?.name ?? slot.color);
 

@@ -171,7 +171,6 @@ export class Panel {
       }));
   }
 
-  // --- after each change
 
   render() {
     const { picker } = this;
@@ -270,7 +269,6 @@ export class Panel {
     return row;
   }
 
-  /** What would be asked without a question. */
   get placeholder() {
     const { facts, info: { pictures, video }, marks } = this.picker;
     const parts = marks.flatMap(({ id }) => (facts.has(id) ? `what is the object ${facts.get(id).phrase}` : []));

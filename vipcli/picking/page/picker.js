@@ -84,7 +84,6 @@ class Picker {
     this.listen();
   }
 
-  /** Show a task: pictures, and the marks that are wanted on them. */
   begin(info, first = null) {
     this.info = info;
     this.task = TASKS[info.task];
@@ -356,7 +355,6 @@ class Picker {
     this.viewChanged();
   }
 
-  /** The color that is chosen, or that a slot asks for. */
   colorFor(slot) {
     return this.color ?? (slot === null ? null : slotColor(this.info.slots[slot], this.info.colors));
   }

@@ -1,4 +1,4 @@
-// Elements and icons, and the picture: its layers, zoom and pan, and what the pointer does on it.
+// Elements, icons, and the picture with its zoom and pointers.
 
 import { clamp } from "./geometry.js";
 
