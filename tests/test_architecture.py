@@ -109,6 +109,7 @@ def test_large_libraries_stay_in_their_places(library: str, places: set[str]) ->
         "checkpoints",
         "engine",
         "marks",
+        "picking",
         "pictures",
         "serving",
     ],

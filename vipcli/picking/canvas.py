@@ -36,7 +36,7 @@ _TILE = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class PictureRegion:
     """Part of a picture, in its pixels, and the factor to reduce it by."""
 
     left: int
@@ -62,20 +62,20 @@ class Region:
         part = self.cut(pixels)
         return part if self.factor == 1 else np.asarray(Image.fromarray(part).reduce(self.factor))
 
-    def tiles(self) -> Iterator[Region]:
+    def tiles(self) -> Iterator[PictureRegion]:
         """This part in pieces, each a whole number of blocks wide and high except at the edges."""
         side = math.ceil(_TILE / self.factor) * self.factor
         for top in range(self.top, self.bottom, side):
             for left in range(self.left, self.right, side):
                 right, bottom = min(left + side, self.right), min(top + side, self.bottom)
-                yield Region(left, top, right, bottom, self.factor)
+                yield PictureRegion(left, top, right, bottom, self.factor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
     """What the marks change on a picture: opaque where they do, transparent elsewhere."""
 
-    region: Region
+    region: PictureRegion
     rgba: NDArray[np.uint8]
 
 
@@ -152,7 +152,7 @@ class Canvas:
         fit = self.checkpoint.fit(self._fit)
         return (*marked.notes, *pipeline.model_notes(marked, self.checkpoint, fit))
 
-    def whole(self, index: int) -> Region:
+    def whole(self, index: int) -> PictureRegion:
         """All of a picture, reduced if it is too large to show."""
         picture = self.pictures[index]
         size = picture.width * picture.height
@@ -160,7 +160,7 @@ class Canvas:
             math.ceil(math.sqrt(size / MAX_SHOWN_PIXELS)),
             math.ceil(max(picture.width, picture.height) / MAX_SHOWN_SIDE),
         )
-        return Region(0, 0, picture.width, picture.height, factor)
+        return PictureRegion(0, 0, picture.width, picture.height, factor)
 
     def overlay(self, index: int, marks: Sequence[TypedMark]) -> Overlay | None:
         """What these marks change on a picture that is shown whole; None if they change nothing."""
@@ -190,7 +190,7 @@ class Canvas:
             self._traced[mark] = replace(mark, file=None, polygons=outlines)
         return self._traced[mark]
 
-    def _changed_region(self, index: int, marked: MarkedPicture) -> Region | None:
+    def _changed_region(self, index: int, marked: MarkedPicture) -> PictureRegion | None:
         """The part of a picture that its marks can change, aligned with the blocks of its reduction."""
         width, height = marked.picture.width, marked.picture.height
         extents = [
@@ -204,10 +204,10 @@ class Canvas:
         left, top = (max(math.floor(min(low) - 2), 0) // factor * factor for low in (lefts, tops))
         right = min(math.ceil((max(rights) + 3) / factor) * factor, width)
         bottom = min(math.ceil((max(bottoms) + 3) / factor) * factor, height)
-        return Region(left, top, right, bottom, factor) if left < right and top < bottom else None
+        return PictureRegion(left, top, right, bottom, factor) if left < right and top < bottom else None
 
 
-def _difference(region: Region, before: Pixels, after: Pixels) -> NDArray[np.uint8]:
+def _difference(region: PictureRegion, before: Pixels, after: Pixels) -> NDArray[np.uint8]:
     """Part of a picture after a change, reduced: opaque where it differs from before."""
     rgba = np.zeros((*region.shape, 4), np.uint8)
     # Most of a large picture stays as it was, and to compare is much quicker than to reduce.

@@ -13,7 +13,7 @@ from vipcli.errors import MarkError, Spelling, UsageError, VipcliError, as_argum
 from vipcli.marks.colors import NAMED, TRAINED, Color
 from vipcli.marks.kinds import Slot, TypedMark, UnplacedMark, check_kind, parse_mark
 from vipcli.marks.styles import STROKE
-from vipcli.picking.canvas import Canvas, Overlay, PlacedMarks, Region
+from vipcli.picking.canvas import Canvas, Overlay, PictureRegion, PlacedMarks
 from vipcli.pictures import images
 from vipcli.pictures.images import Pixels
 
@@ -168,12 +168,12 @@ class PickingMessages:
             raise UsageError("There is no such picture.")
         return index
 
-    def _region(self, message: Message, index: int) -> Region:
+    def _region(self, message: Message, index: int) -> PictureRegion:
         names = ("left", "top", "right", "bottom", "factor")
         numbers = [message.get(name) for name in names]
         if not all(map(_is_whole, numbers)):
             raise UsageError("A part of a picture is given by whole numbers.")
-        region = Region(*numbers)  # type: ignore[arg-type]
+        region = PictureRegion(*numbers)  # type: ignore[arg-type]
         picture = self._canvas.pictures[index]
         inside = (
             0 <= region.left < region.right <= picture.width

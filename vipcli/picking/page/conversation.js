@@ -4,7 +4,6 @@ import { iconButton, make } from "./stage.js";
 
 const ENDS = { length: "The answer was cut off: it reached the most tokens allowed.", halted: "Stopped." };
 
-/** A question, and its answer as it comes. */
 export class Turn {
   constructor(question) {
     this.text = make("p", { className: "answer", "aria-live": "polite", "aria-busy": "true" });
@@ -37,16 +36,14 @@ export class Turn {
   }
 }
 
-/** The conversation about the pictures, beside them. */
 export class Conversation {
   constructor(picker, { turns = [], model = null }) {
     this.picker = picker;
     this.turns = make("div", { className: "turns", role: "log", "aria-label": "Conversation", tabIndex: 0 });
     for (const { question, answer, ended } of turns) this.#append(new Turn(question)).finish(answer, ended);
-    const button = (text, onclick, title = null) =>
-      make("button", { type: "button", className: "quiet", onclick, title }, text);
+    const button = (text, onclick) => make("button", { type: "button", className: "quiet", onclick }, text);
     this.stop = button("Stop", () => picker.call("stop", {}));
-    this.retry = button("Retry", () => this.#stream("retry", {}), "Ask the last question again");
+    this.retry = button("Retry", () => this.#stream("retry", {}));
     this.file = make("input", { type: "file", accept: "image/*,video/*", hidden: true,
       onchange: () => this.open(this.file.files[0]) });
     this.element = make("section", { className: "conversation" },
@@ -70,7 +67,6 @@ export class Conversation {
     await this.#stream("ask", payload);
   }
 
-  /** Go on with another picture. */
   async open(file) {
     if (!file || this.running) return;
     try {

@@ -4,7 +4,6 @@ export const KINDS = ["box", "ellipse", "triangle", "point", "arrow", "scribble"
 
 export const isRectangle = (kind) => kind === "box" || kind === "ellipse" || kind === "triangle";
 export const isFreehand = (kind) => kind === "scribble" || kind === "contour" || kind === "mask";
-/** How many points a freehand mark needs at least. */
 export const fewest = (kind) => (kind === "scribble" ? 2 : 3);
 
 export const same = (points, others) => String(points) === String(others);
@@ -18,14 +17,10 @@ export const pixelAt = ([x, y], { width, height }) => [
 ];
 
 export function boundsOf(points) {
-  const xs = points.map(([x]) => x);
-  const ys = points.map(([, y]) => y);
-  const least = (values) => values.reduce((a, b) => Math.min(a, b));
-  const most = (values) => values.reduce((a, b) => Math.max(a, b));
-  return [least(xs), least(ys), most(xs), most(ys)];
+  const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
+  return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
 }
 
-/** Whether points of this kind make a mark that can be drawn. */
 export function isComplete(kind, points) {
   if (isRectangle(kind)) {
     return points.length === 2 && points[0][0] !== points[1][0] && points[0][1] !== points[1][1];
@@ -77,14 +72,12 @@ export function tidyPath(kind, path, zoom, size) {
   return closes ? different.slice(0, -1) : different;
 }
 
-/** The corners of a rectangle, from the upper left to the lower right. */
 export function normalized(kind, points) {
   if (!isRectangle(kind)) return points;
   const [x1, y1, x2, y2] = boundsOf(points);
   return [[x1, y1], [x2, y2]];
 }
 
-/** Points moved by a distance, as far as the picture goes. */
 export function moved(points, dx, dy, { width, height }) {
   const [x1, y1, x2, y2] = boundsOf(points);
   const stepX = clamp(dx, -x1, width - 1 - x2);
@@ -92,7 +85,6 @@ export function moved(points, dx, dy, { width, height }) {
   return points.map(([x, y]) => [x + stepX, y + stepY]);
 }
 
-/** Where a mark can be taken hold of: [name, x, y]. */
 export function handlesOf(kind, points) {
   if (kind === "point") return [["move", ...points[0]]];
   if (kind === "arrow") return points.map((point, i) => [String(i), ...point]);
@@ -129,7 +121,6 @@ export function resized(kind, points, handle, to, size, square = false) {
   }));
 }
 
-/** The coordinates of a mark as the command line takes them. */
 export const coordinates = (kind, points) =>
   points.map(([x, y]) => `${x},${y}`).join(isFreehand(kind) ? " " : ",");
 
@@ -149,9 +140,7 @@ export function outline(kind, points, size, place) {
   const [x1, y1, x2, y2] = boundsOf(points);
   if (kind === "box") return line([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], true);
   if (kind === "ellipse") return oval((x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2);
-  // A very flat triangle is drawn with a right angle.
-  const flat = x2 - x1 > 2 * Math.tan((75 * Math.PI) / 180) * (y2 - y1);
-  return line([[flat ? x1 : (x1 + x2) / 2, y1], [x2, y2], [x1, y2]], true);
+  return line([[(x1 + x2) / 2, y1], [x2, y2], [x1, y2]], true);
 }
 
 function arrow(points, scale, { width, height }) {
@@ -208,12 +197,10 @@ export function placeOf({ kind, points, text }) {
   return kind === "arrow" ? `from ${points[0]} to ${points[1]}` : `from ${x1},${y1} to ${x2},${y2}`;
 }
 
-/** The marks that were typed. */
 export const typedMarks = (slots) =>
   slots.flatMap(({ kind, text, color, colorName, picture }, slot) =>
     (text === null ? [] : [{ id: `slot ${slot}`, slot, kind, text, color, colorName, frame: picture }]));
 
-/** The color that a slot asks for, as it is typed. */
 export const slotColor = (slot, colors) =>
   slot.color && (colors.find(({ rgb }) => rgb === slot.color)?.name ?? slot.color);
 

@@ -6,8 +6,8 @@ const isJson = (response) => response.headers.get("Content-Type")?.startsWith("a
 
 async function post(address, body, headers = { "Content-Type": "application/json" }) {
   const response = await fetch(address, { method: "POST", headers, body });
-  // A request that cannot be answered as it is comes back with the reason.
-  if (response.ok || (response.status === 400 && isJson(response))) return response;
+  // What is wrong with a request is told in the reply.
+  if (response.ok || /400|413/.test(response.status)) return response;
   throw new Error(`The answer is ${response.status}.`);
 }
 
@@ -37,19 +37,11 @@ const transport = {
   },
 };
 
-// Each page of a server has an address of its own, and each tab a storage of its own, if it may have one.
-const place = location.pathname;
-const attempt = (act) => {
-  try {
-    return act(sessionStorage);
-  } catch {
-    return null;
-  }
-};
-const storage = {
-  getItem: (name) => attempt((all) => all.getItem(place + name)),
-  setItem: (name, value) => attempt((all) => all.setItem(place + name, value)),
-  removeItem: (name) => attempt((all) => all.removeItem(place + name)),
-};
+let storage = null;
+try {
+  storage = sessionStorage;
+} catch {
+  // A browser may be told to keep nothing.
+}
 
-mount(document.querySelector("main"), transport, { keys: document, storage });
+mount(document.querySelector("main"), transport, { keys: document, storage, key: location.pathname });

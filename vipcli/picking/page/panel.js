@@ -7,14 +7,13 @@ const VIEW = "As the model sees it";
 const HELP = [
   ["1 – 8", "Choose the kind of mark"],
   ["Drag", "Draw; with Shift a square"],
-  ["Click an edge", "Select a mark. Drag it to move it, its handles to resize it. With Alt, draw over it"],
+  ["Click an edge", "Select a mark; drag it or its handles. With Alt, draw over it"],
   ["Wheel, pinch, + −", "Zoom; 0 shows all of the picture"],
   ["Right or space drag", "Pan; on a touch screen with two fingers"],
-  ["Arrow keys", "Move the crosshair by 10 pixels of the screen, with Shift by one of the picture"],
-  ["Space", "Set a corner, a point or an end at the crosshair"],
+  ["Arrow keys", "Move the crosshair by 10 screen pixels, with Shift by one of the picture"],
+  ["Space", "Set a point at the crosshair"],
   ["Enter", "Finish the mark; go on if none is being drawn"],
-  ["Arrows, Alt+arrows", "Move or resize the selected mark"],
-  ["Delete", "Delete the selected mark"],
+  ["Arrows, Alt+arrows, Delete", "Move, resize or delete the selected mark"],
   ["Ctrl+Z, Ctrl+Y", "Undo, redo"],
   ["Page Up, Page Down", "Previous or next picture"],
   ["Escape", "Abandon the mark, deselect, leave"],
@@ -28,7 +27,6 @@ const HINTS = {
   mask: "Drag around what you mean; it is filled.",
 };
 
-/** How a kind of mark is drawn. */
 export const hint = (kind) => HINTS[kind] ?? CORNERS;
 export const needs = (kind) => `${capitalized(withArticle(kind))} needs ${fewest(kind)} points.`;
 
@@ -104,7 +102,6 @@ export class Panel {
       this.guide, this.list, this.notes, this.outcome, this.form, this.confirm);
   }
 
-  /** Fit the page to a task. */
   setUp() {
     const { question, asks, model, colors } = this.picker.info;
     this.submit.textContent = this.picker.task.button;
@@ -174,7 +171,6 @@ export class Panel {
       }));
   }
 
-  // ------------------------------------------------------------------ after each change
 
   render() {
     const { picker } = this;
@@ -203,7 +199,6 @@ export class Panel {
     this.swatch.style.setProperty("--color", picker.rgbOf(selected?.color ?? name));
     this.swatch.classList.toggle("automatic", !own);
     this.color.title = `Color: ${own ? name : `automatic (${name})`}`;
-    this.color.setAttribute("aria-label", this.color.title);
     this.color.disabled = picker.ended || Boolean(selected?.text);
     for (const choice of this.colors.children) choice.setAttribute("aria-pressed", choice.value === (own ?? ""));
   }
@@ -274,7 +269,6 @@ export class Panel {
     return row;
   }
 
-  /** What would be asked without a question. */
   get placeholder() {
     const { facts, info: { pictures, video }, marks } = this.picker;
     const parts = marks.flatMap(({ id }) => (facts.has(id) ? `what is the object ${facts.get(id).phrase}` : []));

@@ -36,11 +36,12 @@ class Picker {
   #frame = 0;
   #timer = 0;
 
-  constructor(host, transport, { keys = host, storage = null }) {
+  constructor(host, transport, { keys = host, storage = null, key = "" }) {
     const root = make("div", { className: "picker by-pointer" });
     this.root = root;
     this.transport = transport;
     this.storage = storage;
+    this.key = key;
     // Several pages may be open; this names the one that sends marks.
     this.page = String(Math.random()).slice(2);
     this.stage = new Stage(this);
@@ -68,7 +69,7 @@ class Picker {
     this.root.remove();
   }
 
-  // ------------------------------------------------------------------ beginning
+  // --- beginning
 
   async start() {
     // The picture is asked for at once, since it takes the longest.
@@ -83,7 +84,6 @@ class Picker {
     this.listen();
   }
 
-  /** Show a task: pictures, and the marks that are wanted on them. */
   begin(info, first = null) {
     this.info = info;
     this.task = TASKS[info.task];
@@ -148,7 +148,7 @@ class Picker {
     this.paint();
   }
 
-  // ------------------------------------------------------------------ pictures
+  // --- pictures
 
   async show(index) {
     if (!this.info.pictures[index] || index === this.index) return;
@@ -196,7 +196,7 @@ class Picker {
     return (mark?.frame ?? (this.info.video ? this.index + 1 : 1)) === this.index + 1;
   }
 
-  // ------------------------------------------------------------------ marks that were asked for
+  // --- marks that were asked for
 
   get emptySlots() {
     return this.info.slots.flatMap(({ text }, i) =>
@@ -208,7 +208,6 @@ class Picker {
     this.choose(empty.find((slot) => slot > (this.active ?? -1)) ?? empty[0] ?? null);
   }
 
-  /** Ask for the mark of a slot. */
   choose(slot) {
     this.active = slot;
     if (slot !== null) {
@@ -231,7 +230,7 @@ class Picker {
     return [...empty.filter((slot) => slot === this.active), ...empty].find(fits) ?? null;
   }
 
-  // ------------------------------------------------------------------ changes
+  // --- changes
 
   find(id) {
     return this.history.marks.find((mark) => mark.id === id);
@@ -312,7 +311,7 @@ class Picker {
     this.save();
   }
 
-  // ------------------------------------------------------------------ what Python draws
+  // --- what Python draws
 
   /** Have the marks drawn; the reply replaces the light outlines. */
   async preview() {
@@ -356,12 +355,10 @@ class Picker {
     this.viewChanged();
   }
 
-  /** The color that is chosen, or that a slot asks for. */
   colorFor(slot) {
     return this.color ?? (slot === null ? null : slotColor(this.info.slots[slot], this.info.colors));
   }
 
-  /** The names of the colors that vipcli will give the marks. */
   get names() {
     return this.namesOf(this.marks);
   }
@@ -370,7 +367,6 @@ class Picker {
     return colorNames(marks, this.info.colors.map(({ name }) => name));
   }
 
-  /** The color that the next mark would get. */
   get nextColor() {
     const slot = this.slotFor(this.kind);
     return this.colorFor(slot)
@@ -440,7 +436,7 @@ class Picker {
     this.say("This is what the model sees.");
   }
 
-  // ------------------------------------------------------------------ outlines and handles
+  // --- outlines and handles
 
   paint() {
     this.#frame ||= requestAnimationFrame(() => this.paintNow());
@@ -506,7 +502,7 @@ class Picker {
     return isRectangle(kind) ? [vertices[0], this.crosshair] : [...vertices, this.crosshair];
   }
 
-  // ------------------------------------------------------------------ the pointer
+  // --- the pointer
 
   /** What a press on the picture begins: a gesture, which goes on with move and end. */
   press(position, event) {
@@ -616,7 +612,7 @@ class Picker {
     this.render();
   }
 
-  // ------------------------------------------------------------------ choices
+  // --- choices
 
   chooseKind(kind) {
     if (this.busy) return;
@@ -641,7 +637,7 @@ class Picker {
     if (detail && target.closest(".tool, .choice") && this.panel.colors.hidden && !this.panel.help.open) this.focus();
   }
 
-  // ------------------------------------------------------------------ keys
+  // --- keys
 
   keyDown(event) {
     this.root.classList.remove("by-pointer");
@@ -732,7 +728,6 @@ class Picker {
     this.paint();
   }
 
-  /** Set a corner, a point or an end at the crosshair. */
   setVertex() {
     if (this.viewing) return;
     if (!this.crosshair) {
@@ -753,7 +748,6 @@ class Picker {
     this.render();
   }
 
-  /** Finish the mark that is being drawn with the keyboard. */
   finish() {
     const { kind, vertices } = this.draft;
     const ends = [vertices[0], this.crosshair];
@@ -781,7 +775,7 @@ class Picker {
     else this.leave();
   }
 
-  // ------------------------------------------------------------------ going on, leaving
+  // --- going on, leaving
 
   async submit() {
     if (this.busy || this.conversation?.running) return;
@@ -794,7 +788,7 @@ class Picker {
       const [are, them] = empty.length === 1 ? ["is", "it"] : ["are", "them"];
       const shifted = this.marks.some((mark) => this.numberOf(mark) > empty[0] + 1);
       this.panel.complain(`${capitalized(kinds)} ${are} not drawn yet. Press Enter again to go on without ${them}.${
-        shifted ? ` The marks after are numbered as if ${them} were not there.` : ""}`);
+        shifted ? " The marks after then have lower numbers." : ""}`);
       return;
     }
     const marks = this.message;
@@ -820,7 +814,6 @@ class Picker {
     this.awaitAnswer();
   }
 
-  /** From here on, nothing can be changed. */
   end() {
     this.abandon();
     this.ended = true;
@@ -830,7 +823,6 @@ class Picker {
     this.render();
   }
 
-  /** Show that the marks were sent, and the answer as it comes. */
   awaitAnswer() {
     if (!this.ended) this.end();
     this.panel.form.hidden = true;
@@ -838,7 +830,6 @@ class Picker {
     if (this.info.task === "ask") this.panel.outcome.replaceChildren(this.turn.element);
   }
 
-  /** Follow what the command tells, to the end. */
   async listen() {
     let last = null;
     try {
@@ -849,7 +840,7 @@ class Picker {
         } else if (Object.keys(line).length) last = line;
       });
     } catch {
-      // Without a last line, the connection is lost.
+      last = null;
     }
     if (!this.left) this.conclude(last);
   }
@@ -887,12 +878,11 @@ class Picker {
   async leave() {
     this.end();
     this.left = true;
-    this.storage?.removeItem("picker");
+    this.storage?.removeItem(this.key);
     await this.call("leave", {});
     this.farewell("Nothing was sent. You can close this tab.");
   }
 
-  /** Say why the page can do nothing more. */
   farewell(text) {
     this.end();
     this.panel.form.hidden = true;
@@ -924,17 +914,17 @@ class Picker {
     this.say(`${capitalized(mark.kind)} {${this.numberOf(mark)}} ${placeOf(mark)}, ${this.names.get(mark.id)}.`);
   }
 
-  // ------------------------------------------------------------------ a page that is loaded again
+  // --- a page that is loaded again
 
   save() {
     const { info: { pictures, slots }, history: { marks }, page, sent } = this;
     const saved = { task: { pictures, slots }, marks, ids: this.#ids, question: this.panel.field.value, page, sent };
-    this.storage?.setItem("picker", JSON.stringify(saved));
+    this.storage?.setItem(this.key, JSON.stringify(saved));
   }
 
   restore() {
     const { pictures, slots } = this.info;
-    const saved = JSON.parse(this.storage?.getItem("picker") ?? "null");
+    const saved = JSON.parse(this.storage?.getItem(this.key) ?? "null");
     if (JSON.stringify(saved?.task) !== JSON.stringify({ pictures, slots })) return;
     this.history.marks = saved.marks;
     this.#ids = saved.ids;

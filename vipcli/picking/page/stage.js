@@ -1,4 +1,4 @@
-// Elements and icons, and the picture: its layers, zoom and pan, and what the pointer does on it.
+// Elements, icons, and the picture with its zoom and pointers.
 
 import { clamp } from "./geometry.js";
 
@@ -13,7 +13,7 @@ export function make(tag, properties = {}, ...children) {
     else if (name in element) element[name] = value;
     else element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat().filter(Boolean));
   return element;
 }
 
@@ -52,11 +52,9 @@ export const icon = (name) =>
   makeSvg("svg", { viewBox: "0 0 20 20", class: `icon icon-${name}`, "aria-hidden": "true" },
     makeSvg("path", { d: ICONS[name] }));
 
-/** A button with an icon; its title is its name. */
 export const iconButton = (name, title, onclick, properties = {}) =>
-  make("button", { type: "button", title, "aria-label": title, className: "tool", onclick, ...properties }, icon(name));
+  make("button", { type: "button", title, className: "tool", onclick, ...properties }, icon(name));
 
-/** An image that is decoded and ready to be shown. */
 export async function loadImage(blob) {
   const image = new Image();
   const address = URL.createObjectURL(blob);
@@ -70,7 +68,6 @@ export async function loadImage(blob) {
   return image;
 }
 
-/** The bytes of an image that came as base64. */
 export function fromBase64(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   return new Blob([bytes], { type: "image/webp" });
@@ -151,7 +148,6 @@ export class Stage {
     this.#place();
   }
 
-  /** Pan until a pixel is well inside the stage. */
   reveal([x, y]) {
     const [left, top] = this.toScreen([x, y]);
     const edge = 24;
@@ -161,12 +157,10 @@ export class Stage {
     if (dx || dy) this.panBy(dx, dy);
   }
 
-  /** The middle of a pixel, in the stage. */
   toScreen([x, y]) {
     return [(x + 0.5) * this.zoom + this.x, (y + 0.5) * this.zoom + this.y];
   }
 
-  /** The position on the picture under a pointer. */
   toPicture({ clientX, clientY }) {
     const [left, top] = this.#inStage({ clientX, clientY });
     return [(left - this.x) / this.zoom, (top - this.y) / this.zoom];
