@@ -691,7 +691,7 @@ def test_keys_and_notes_without_a_real_terminal(monkeypatch: pytest.MonkeyPatch)
     assert (placed.question, shown) == ("Why?", [True])
 
 
-@pytest.mark.parametrize("keys", ["\x1b", "q", "\x03", "\r\x03", "\r\x04"])
+@pytest.mark.parametrize("keys", ["\x1b", "q", "\x03", "?\x03", "\r\x03", "\r\x04"])
 def test_leaving_without_a_real_terminal(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
     terminal = PlayedTerminal({}, [("{1} box", keys)])
     with terminal.plugged_in(monkeypatch), pytest.raises(PickingCancelled):
