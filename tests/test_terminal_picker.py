@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
 import json
+import os
+import pty
 import re
+import select
 import shutil
 import signal
+import struct
 import sys
+import termios
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -24,8 +31,13 @@ from PIL import Image
 from tests.tmux import Pane
 from vipcli.errors import MarkError, as_argument
 from vipcli.marks.colors import parse_color
+<<<<<<< HEAD
 from vipcli.marks.kinds import Slot, UnplacedMark, parse_mark
 from vipcli.picking.canvas import Canvas
+=======
+from vipcli.marks.kinds import UnplacedMark, parse_mark
+from vipcli.picking.canvas import Canvas, PickingCancelled, Slot
+>>>>>>> term
 from vipcli.picking.mark_text import mark_text, placed_mark
 from vipcli.picking.paths import simplify
 from vipcli.picking.placing import Placing
@@ -48,7 +60,7 @@ from vipcli.picking.terminal_graphics import (
     sixels,
 )
 from vipcli.picking.terminal_line import InputLine
-from vipcli.picking.terminal_picker import can_pick_in_terminal
+from vipcli.picking.terminal_picker import can_pick_in_terminal, pick_in_terminal
 from vipcli.picking.terminal_status import fit, sides
 from vipcli.picking.terminal_view import Spot, View
 from vipcli.pictures.images import Picture, Pixels, open_picture
@@ -117,6 +129,7 @@ def test_what_a_terminal_sends_may_be_cut_anywhere() -> None:
 def test_only_the_escape_key_is_escape() -> None:
     assert events(b"\x1b") == [KeyPressed("escape")]
     assert events(b"\x1b\x1b") == [KeyPressed("escape"), KeyPressed("escape")]
+    assert events(b"\x1b", b"x") == [KeyPressed("escape"), KeyPressed("x")]
     # Unknown sequences, a cut one, a key with Alt and a reply of several characters would all begin with it.
     for sequence in (b"\x1b[99;99Z", b"\x1b[I", b"\x1b[1;", b"\x1bq", b"\x1bP>|tmux 3.3a\x1b\\"):
         assert KeyPressed("escape") not in events(sequence)
@@ -344,7 +357,7 @@ def kitty_pictures(text: str) -> list[tuple[dict[str, str], Pixels]]:
         assert len(payload) <= 4096
         if values.get("a") == "T":
             found.append((values, payload))
-        elif payload:
+        elif payload and "a" not in values:
             found[-1] = (found[-1][0], found[-1][1] + payload)
     return [
         (
@@ -559,6 +572,136 @@ def test_text_is_fitted_by_its_width() -> None:
     assert fit("a\x1b[31m\nb", 9) == "a[31m b  "
     assert sides("left", ["a long right side", "right"], 12) == "left   right"
     assert sides("left", ["right"], 10) == "left      "
+
+
+# ---------------------------------------------------------------------- with a terminal that is played
+
+
+class PlayedTerminal:
+    """The other end of a terminal of 80 × 24 cells: answers questions, and types what a script says.
+
+    The script's lines are typed one after the other, each once the program has shown a text. The terminal
+    is closed when nothing happens any more.
+    """
+
+    def __init__(self, answers: dict[str, str], script: list[tuple[str, str]]) -> None:
+        self.shown = ""
+        self._answers, self._script = answers, script
+        self._master, self._slave = pty.openpty()
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 800, 480))
+        self._thread = threading.Thread(target=self._play, daemon=True)
+
+    @contextmanager
+    def plugged_in(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Make it the terminal of this process."""
+        before = termios.tcgetattr(self._slave)
+        with os.fdopen(os.dup(self._slave)) as stdin, os.fdopen(os.dup(self._slave), "w") as stderr:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            monkeypatch.setattr(sys, "stderr", stderr)
+            self._thread.start()
+            try:
+                yield
+            except PickingCancelled:
+                # Otherwise, pytest would take it for Ctrl-C.
+                assert not self._script, f"{self._script[0]} was not reached"
+                raise
+            assert termios.tcgetattr(self._slave) == before
+            monkeypatch.undo()
+        os.close(self._slave)
+        self._thread.join()
+
+    def _play(self) -> None:
+        waiting = ""
+        while select.select([self._master], [], [], 5)[0]:
+            try:
+                data = os.read(self._master, 65536).decode(errors="replace")
+            except OSError:
+                break
+            self.shown += data
+            waiting += data
+            for asked, answer in list(self._answers.items()):
+                if asked in waiting:
+                    del self._answers[asked]
+                    os.write(self._master, answer.encode())
+            while self._script and self._script[0][0] in waiting:
+                text, keys = self._script.pop(0)
+                waiting = waiting.partition(text)[2]
+                os.write(self._master, keys.encode())
+        os.close(self._master)
+
+
+CELL = {"\x1b[16t": "\x1b[6;20;10t"}
+PIXELS = {"\x1b[?1016$p": "\x1b[?1016;2$y", "\x1b[?1016h\x1b[?1016$p": "\x1b[?1016;1$y"}
+
+
+def test_a_mouse_that_reports_pixels_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each pixel of the terminal shows 2 × 2 of the picture's.
+    canvas = Canvas([picture(1600, 880)], [UnplacedMark("box")])
+    drag = "\x1b[<0;101;201M\x1b[<32;150;250M\x1b[<0;231;301m"
+    terminal = PlayedTerminal(
+        {**CELL, **PIXELS}, [("\x1b[?1016h", ""), ("{1} box", drag), ("All is placed", "\r")]
+    )
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with terminal.plugged_in(monkeypatch):
+        placed = pick_in_terminal(canvas, question=None, asks=False)
+    assert [mark.text for mark in placed.marks] == ["200,400,461,601"]
+    assert "\x1b[?1016l" in terminal.shown.partition("All is placed")[2]
+
+
+def test_a_terminal_with_graphics_gets_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    canvas = Canvas([picture(800, 440)], [UnplacedMark("point")])
+    answers = {**CELL, "a=q": "\x1b_Gi=7301;OK\x1b\\\x1b[?62;c"}
+    click = "\x1b[<0;11;6M\x1b[<0;11;6m"
+    terminal = PlayedTerminal(
+        answers, [("a=T,i=7301", click), ("All is placed", "?"), ("Any key", " "), ("a=T", "\r")]
+    )
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setenv("TERM", "xterm-kitty")
+    with terminal.plugged_in(monkeypatch):
+        placed = pick_in_terminal(canvas, question="What is {1}?", asks=True)
+    assert ([mark.text for mark in placed.marks], placed.question) == (["105,110"], "What is {1}?")
+    first, *_, last = kitty_pictures(terminal.shown)
+    assert (first[0]["c"], first[0]["r"]) == ("80", "22")
+    assert np.abs(first[1].astype(int) - gradient(800, 440)).max() == 0
+    # The mark is on the last one, which is shown whole after the help.
+    assert last[1].shape == (440, 800, 3)
+    assert last[1][110, 105, 0] > 120
+    assert terminal.shown.rstrip().endswith("\x1b[?1049l")
+    assert "a=d,d=I,i=7301" in terminal.shown[-300:]
+
+
+def test_keys_and_notes_without_a_real_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    canvas = Canvas([picture(320, 176), picture(320, 176)], [UnplacedMark("box", picture=2)])
+    script = [
+        ("picture 2 of 2", "\x1b[B \x1b[C\x1b[B\r"),
+        ("All is placed", "u"),
+        ("{1} box", "\x19"),
+        ("All is placed", ">"),
+        ("This is the last picture.", "<"),
+        ("picture 1 of 2", "6 ll ll "),
+        ("adds a point", "\x1b"),
+        ("sets points", "x"),
+        ("{1} scribble", "1"),
+        ("{1} box", "\x1b[3~"),
+        ("There is no mark to remove.", "\x1a\r"),
+        ("Question", "Why?\r"),
+    ]
+    terminal = PlayedTerminal({}, script)
+    monkeypatch.setenv("TMUX", "/tmp/tmux,1,0")
+    shown: list[bool] = []
+    with terminal.plugged_in(monkeypatch):
+        placed = pick_in_terminal(canvas, question=None, asks=True, on_shown=lambda: shown.append(True))
+    assert [mark.text for mark in placed.marks] == ["2:162,92,166,100"]
+    assert (placed.question, shown) == ("Why?", [True])
+
+
+@pytest.mark.parametrize("keys", ["\x1b", "q", "\x03", "?\x03", "\r\x03", "\r\x04"])
+def test_leaving_without_a_real_terminal(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+    terminal = PlayedTerminal({}, [("{1} box", keys)])
+    with terminal.plugged_in(monkeypatch), pytest.raises(PickingCancelled):
+        pick_in_terminal(Canvas([picture(320, 176)]), question=None, asks=True)
+    assert terminal.shown.rstrip().endswith("\x1b[?1049l")
 
 
 # ---------------------------------------------------------------------- in a terminal

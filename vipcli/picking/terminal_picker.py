@@ -48,7 +48,7 @@ _HINTS = ("? keys  Enter accepts  Esc leaves", "? keys  Enter accepts", "? keys"
 _ARROWS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _LETTERS = {"h": "left", "j": "down", "k": "up", "l": "right"}
 _ENTER = ("c-m", "c-j")
-_LEAVING = ("q", "c-c", "c-d", "c-\\")
+_LEAVING = ("c-c", "c-d", "c-\\")
 
 
 def can_pick_in_terminal() -> bool:
@@ -239,16 +239,16 @@ class _TerminalPicker:
     def _key(self, key: KeyPressed) -> bool:
         self._drawing.note, self._drawing.is_error = "", False
         was_warned, self._was_warned = self._was_warned, False
+        if key.name in _LEAVING:
+            raise PickingCancelled
         if self._help is not None:
             self._turn_help()
         elif self._is_asking:
             return self._question_key(key)
-        elif key.name in _LEAVING:
-            raise PickingCancelled
-        elif key.name == "escape":
-            if self._drawing.sketch is None:
-                raise PickingCancelled
+        elif key.name == "escape" and self._drawing.sketch is not None:
             self._drawing.abandon()
+        elif key.name in ("escape", "q"):
+            raise PickingCancelled
         elif key.name in _ENTER:
             return self._enter(was_warned)
         elif not self._is_too_small:
@@ -270,8 +270,6 @@ class _TerminalPicker:
     def _question_key(self, key: KeyPressed) -> bool:
         if key.name in _ENTER:
             return True
-        if key.name in _LEAVING and len(key.name) > 1:
-            raise PickingCancelled
         if key.name == "escape":
             self._is_asking = False
         else:
