@@ -109,7 +109,6 @@ def test_large_libraries_stay_in_their_places(library: str, places: set[str]) ->
         "checkpoints",
         "engine",
         "marks",
-        "picking",
         "pictures",
         "serving",
     ],

@@ -32,7 +32,8 @@ HOST = """async ([script, styles]) => {
     off: (name, listener) => listeners.delete(listener),
     send: async (content) => {
       const [reply, buffer] = JSON.parse(await window.kernel(JSON.stringify(content)));
-      const buffers = buffer ? [new DataView(Uint8Array.from(atob(buffer), (c) => c.charCodeAt(0)).buffer)] : [];
+      const bytes = Uint8Array.from(atob(buffer ?? ""), (character) => character.charCodeAt(0));
+      const buffers = buffer ? [new DataView(bytes.buffer)] : [];
       for (const listener of listeners) listener(reply, buffers);
     },
   };

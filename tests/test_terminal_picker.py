@@ -31,13 +31,8 @@ from PIL import Image
 from tests.tmux import Pane
 from vipcli.errors import MarkError, as_argument
 from vipcli.marks.colors import parse_color
-<<<<<<< HEAD
 from vipcli.marks.kinds import Slot, UnplacedMark, parse_mark
-from vipcli.picking.canvas import Canvas
-=======
-from vipcli.marks.kinds import UnplacedMark, parse_mark
-from vipcli.picking.canvas import Canvas, PickingCancelled, Slot
->>>>>>> term
+from vipcli.picking.canvas import Canvas, PickingCancelled
 from vipcli.picking.mark_text import mark_text, placed_mark
 from vipcli.picking.paths import simplify
 from vipcli.picking.placing import Placing
