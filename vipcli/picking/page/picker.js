@@ -788,7 +788,7 @@ class Picker {
       const [are, them] = empty.length === 1 ? ["is", "it"] : ["are", "them"];
       const shifted = this.marks.some((mark) => this.numberOf(mark) > empty[0] + 1);
       this.panel.complain(`${capitalized(kinds)} ${are} not drawn yet. Press Enter again to go on without ${them}.${
-        shifted ? " The marks after then have lower numbers." : ""}`);
+        shifted ? ` The marks after ${them} move up.` : ""}`);
       return;
     }
     const marks = this.message;
