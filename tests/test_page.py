@@ -23,8 +23,9 @@ from vipcli.marks.kinds import BY_KIND, UnplacedMark, parse_mark
 from vipcli.picking import browser as picking_browser
 from vipcli.picking.browser import PAGE, BrowserPicker, PickingCancelled
 from vipcli.picking.canvas import Canvas, Slot
+from vipcli.picking.connection import Handler
 from vipcli.picking.messages import PickingMessages
-from vipcli.picking.server import Handler, LocalServer
+from vipcli.picking.server import LocalServer
 from vipcli.pictures.images import Picture, open_picture
 from vipcli.pictures.videos import load_video
 
@@ -55,9 +56,8 @@ def browser() -> Iterator[Any]:
 
 def picture(width: int = 320, height: int = 240) -> Picture:
     """A picture of soft noise, in which every pixel tells where it is."""
-    rows, columns = np.mgrid[:height, :width]
-    pixels = np.dstack([columns % 251, rows % 241, (rows * 7 + columns * 3) % 239]).astype(np.uint8)
-    return open_picture(pixels)
+    columns, rows = np.arange(width, dtype=np.uint8), np.arange(height, dtype=np.uint8)[:, None]
+    return open_picture(np.stack(np.broadcast_arrays(columns, rows, rows * 7 + columns * 3), axis=2))
 
 
 def texts(drawn: Shown) -> list[str]:
@@ -500,6 +500,7 @@ def test_a_page_that_is_loaded_again_gets_its_answer(browser: Any) -> None:
     with shown(browser, Canvas([picture()]), task="ask", picking={"asks": True}) as page:
         page.page.keyboard.type("What is this?")
         page.submit()
+        page.page.locator(".outcome .asked").wait_for()
         page.page.reload()
         page.page.wait_for_selector(".picture img")
         assert page.page.locator(".outcome .asked").inner_text() == "What is this?"
