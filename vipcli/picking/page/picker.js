@@ -102,8 +102,7 @@ class Picker {
     const slot = info.slots.find(({ text }) => text === null);
     this.show(clamp((slot?.picture ?? 1) - 1, 0, info.pictures.length - 1));
     this.nextSlot();
-    this.render();
-    this.focus();
+    if (this.key) this.focus();
   }
 
   converse() {
