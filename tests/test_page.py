@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import re
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from vipcli.marks.kinds import BY_KIND, Slot, UnplacedMark, parse_mark
 from vipcli.picking import browser as picking_browser
 from vipcli.picking.browser import PAGE, BrowserPicker
 from vipcli.picking.canvas import Canvas, PickingCancelled
+from vipcli.picking.connection import Handler
+from vipcli.picking.messages import PickingMessages
+from vipcli.picking.server import LocalServer
 from vipcli.pictures.images import Picture, open_picture
 from vipcli.pictures.videos import load_video
 
@@ -51,9 +56,8 @@ def browser() -> Iterator[Any]:
 
 def picture(width: int = 320, height: int = 240) -> Picture:
     """A picture of soft noise, in which every pixel tells where it is."""
-    rows, columns = np.mgrid[:height, :width]
-    pixels = np.dstack([columns % 251, rows % 241, (rows * 7 + columns * 3) % 239]).astype(np.uint8)
-    return open_picture(pixels)
+    columns, rows = np.arange(width, dtype=np.uint8), np.arange(height, dtype=np.uint8)[:, None]
+    return open_picture(np.stack(np.broadcast_arrays(columns, rows, rows * 7 + columns * 3), axis=2))
 
 
 def texts(drawn: Shown) -> list[str]:
@@ -492,6 +496,18 @@ def test_a_page_that_is_loaded_again_keeps_its_marks(browser: Any) -> None:
         assert texts(page) == ["50,50,100,90", "200,200"]
 
 
+def test_a_page_that_is_loaded_again_gets_its_answer(browser: Any) -> None:
+    with shown(browser, Canvas([picture()]), task="ask", picking={"asks": True}) as page:
+        page.page.keyboard.type("What is this?")
+        page.submit()
+        page.page.locator(".outcome .asked").wait_for()
+        page.page.reload()
+        page.page.wait_for_selector(".picture img")
+        assert page.page.locator(".outcome .asked").inner_text() == "What is this?"
+        page.picker.answer("A taxi.")
+        page.page.get_by_text("A taxi.").wait_for()
+
+
 def test_a_tab_that_is_closed_is_noticed(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picking_browser, "GONE_AFTER", 0.3)
     with BrowserPicker(Canvas([picture()]), task="draw") as picker:
@@ -515,6 +531,83 @@ def test_a_command_that_has_ended_is_noticed(browser: Any) -> None:
         page.wait_for_selector(".picture img")
         picker.__exit__(None, None, None)
         page.get_by_text("the command has ended").first.wait_for()
+
+
+# ---------------------------------------------------------------------- a conversation
+
+
+@contextmanager
+def talking(asked: list[Any]) -> Iterator[LocalServer]:
+    """A conversation whose answers are always the same; what is asked is kept."""
+    ended = threading.Event()
+    messages = PickingMessages(
+        Canvas([picture()]), "chat", placed=lambda *_: None, left=lambda: None, asks=True
+    )
+    turn = {"question": "What is this?", "answer": "A taxi, and", "ended": "length"}
+
+    def start(message: Any) -> dict[str, Any]:
+        return {**messages.start(message), "conversation": {"turns": [turn], "model": "tiny", "settings": {}}}
+
+    def answer(message: Any) -> Iterator[dict[str, Any]]:
+        asked.append(message)
+        yield {"note": "It is dark."}
+        yield {"text": "A <i>"}
+        yield {"answer": "A <i>man</i>.", "question": "Who is he?", "ended": "stop", "probability": 0.83}
+
+    def events(_: Any) -> Iterator[dict[str, Any]]:
+        while not ended.wait(0.05):
+            yield {}
+        yield {"closed": True}
+
+    def upload(name: str, content: bytes) -> dict[str, Any]:
+        asked.append((name, content))
+        return start({})
+
+    handlers: dict[str, Handler] = {
+        "start": start,
+        "ask": answer,
+        "retry": answer,
+        "events": events,
+        "save": lambda _: b"{}",
+    }
+    server = LocalServer({**messages.handlers, **handlers}, PAGE, uploads={"open": upload})
+    server.start()
+    yield server
+    ended.set()
+    server.close()
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_a_conversation_is_held_beside_the_picture(browser: Any, width: int) -> None:
+    asked: list[Any] = []
+    viewport = {"width": width, "height": 740}
+    with talking(asked) as server, open_page(browser, server.url, viewport=viewport) as page:
+        page.wait_for_selector(".picture img")
+        assert page.locator(".turn").inner_text().startswith("What is this?\n")
+        assert "cut off" in page.locator(".turn .note").inner_text()
+        left, top = (page.locator(".sheet").bounding_box()[side] for side in "xy")
+        page.mouse.click(left + 30, top + 30)
+        page.keyboard.press("4")
+        page.mouse.click(left + 30, top + 30)
+        page.keyboard.type("Who is {1}?")
+        page.keyboard.press("Enter")
+        page.get_by_text("A <i>man</i>.").wait_for()
+        last = page.locator(".turn").last
+        assert last.inner_text().split("\n")[0] == "Who is he?"
+        assert last.locator(".note").all_inner_texts() == ["It is dark.", "Probability 83 %"]
+        page.get_by_role("button", name="Retry").click()
+        page.wait_for_function("() => !document.querySelector('.busy')")
+        assert page.locator(".turn").count() == 2
+        assert asked[0]["question"] == "Who is {1}?" and len(asked[0]["marks"]) == 1
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save").click()
+        assert download.value.path().read_bytes() == b"{}"
+        page.locator("input[type=file]").set_input_files(
+            {"name": "other.png", "mimeType": "image/png", "buffer": b"pixels"}
+        )
+        page.wait_for_function("() => document.querySelectorAll('.turn').length === 1")
+        assert asked[-1] == ("other.png", b"pixels")
 
 
 # ---------------------------------------------------------------------- without eyes or a mouse

@@ -268,9 +268,9 @@ def test_the_command_asks_the_same_on_the_command_line() -> None:
     }
 
 
-def test_a_page_is_told_how_many_turns_there_are() -> None:
-    page, _, _, _ = start("a\n")
+def test_a_page_is_told_when_the_conversation_ends() -> None:
+    page, _, _, _ = start()
     events = call(page, "events")
-    assert next(events) == {"turns": 0, "busy": False}
-    ask(page, "A?")
-    assert next(events) == {"turns": 1, "busy": False}
+    assert next(events) == {}
+    page.close()
+    assert list(events) == [{"closed": True}]

@@ -28,11 +28,13 @@ from vipcli.picking.messages import PickingMessages
 from vipcli.pictures.images import PictureSource, Pixels, is_location
 
 # The modules of the page, each after those that it imports.
-_MODULES = ("elements.js", "geometry.js", "marks.js", "stage.js", "conversation.js", "picker.js")
+_MODULES = ("geometry.js", "stage.js", "conversation.js", "panel.js", "picker.js")
 _WIDGET = Path(__file__).parent / "picking" / "notebook.js"
 _IMPORT = re.compile(r"^import\s[^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=async |function|class|const)", re.MULTILINE)
-_HEIGHT = ".vipcli-picker .picker { height: 34rem; border: 1px solid var(--line); border-radius: 6px; }"
+_HEIGHT = (
+    ".vipcli-picker.picker-host .picker { height: 34rem; border: 1px solid var(--line); border-radius: 6px; }"
+)
 
 
 def script() -> str:
@@ -45,7 +47,8 @@ def script() -> str:
 
 def styles() -> str:
     """The styles of the page, which apply to nothing else in the notebook."""
-    return f".vipcli-picker {{\n{(PAGE / 'picker.css').read_text(encoding='utf-8')}\n}}\n{_HEIGHT}\n"
+    styles = (PAGE / "picker.css").read_text(encoding="utf-8")
+    return f"{styles.replace('body { margin: 0; }', '', 1)}{_HEIGHT}\n"
 
 
 class Picker(anywidget.AnyWidget):

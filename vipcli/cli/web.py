@@ -21,6 +21,7 @@ from vipcli.terminal import output
 if TYPE_CHECKING:
     from vipcli.api import Model
     from vipcli.chat.conversation import Subject
+    from vipcli.picking.conversation import WebConversation
     from vipcli.picking.server import LocalServer
 
 
@@ -60,22 +61,22 @@ def web(
         raise UsageError("Name a picture file or a URL. The page takes other pictures too.")
     opened = open_conversation(image, images, marks, settings, frames, resume=resume, quiet=quiet)
     model = build_model(opened.settings, quiet=quiet, resident=True)
-    server = _server(model, opened, port)
+    conversation = _conversation(model, opened)
+    server = _server(conversation, port)
     server.start()
     try:
         _announce(server.url, opened.settings, quiet=quiet)
         # Until Ctrl-C.
         threading.Event().wait()
     finally:
+        conversation.close()
         server.close()
 
 
-def _server(model: Model, opened: OpenedConversation, port: int) -> LocalServer:
+def _conversation(model: Model, opened: OpenedConversation) -> WebConversation:
     from vipcli.chat.conversation import Conversation
     from vipcli.chat.session import ChatSession
-    from vipcli.picking.browser import PAGE
     from vipcli.picking.conversation import DeferredAnswerer, PageOutput, WebConversation
-    from vipcli.picking.server import LocalServer
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     answerer = DeferredAnswerer(lambda: model.answerer)
@@ -87,7 +88,7 @@ def _server(model: Model, opened: OpenedConversation, port: int) -> LocalServer:
         session.resume(opened.saved)
         for text in page_output.drain():
             output.info(text)
-    conversation = WebConversation(
+    return WebConversation(
         session,
         page_output,
         describe_command=lambda subject, question: _command(subject, question, model.settings),
@@ -95,6 +96,12 @@ def _server(model: Model, opened: OpenedConversation, port: int) -> LocalServer:
         max_pixels=max_pixels,
         spelling=options.as_option,
     )
+
+
+def _server(conversation: WebConversation, port: int) -> LocalServer:
+    from vipcli.picking.browser import PAGE
+    from vipcli.picking.server import LocalServer
+
     return LocalServer(
         conversation.handlers, PAGE, uploads=conversation.uploads, spelling=options.as_option, port=port
     )

@@ -25,8 +25,8 @@ Event = Mapping[str, Any]
 
 COMMANDS = ("set", "unset", "system", "stats", "help")
 """The commands of a conversation that a page does not have a button for."""
-CHANGED_EVERY = 1.0
-"""Seconds after which a page is told how many turns there are, even if nothing has changed."""
+ALIVE_EVERY = 1.0
+"""Seconds between signs of life on a stream."""
 
 
 class DeferredAnswerer:
@@ -106,7 +106,13 @@ class WebConversation:
         self._spelling = spelling
         self._busy = threading.Lock()
         """Held while a question is answered or the picture changes."""
+        self._closed = threading.Event()
         self._marking = self._new_marking()
+
+    def close(self) -> None:
+        """Tell all pages that the conversation has ended, and stop the answer in progress."""
+        self._output.halted.set()
+        self._closed.set()
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -229,7 +235,7 @@ class WebConversation:
         try:
             while True:
                 try:
-                    event = events.get(timeout=CHANGED_EVERY)
+                    event = events.get(timeout=ALIVE_EVERY)
                 except queue.Empty:
                     # Shows whether the page is still there.
                     yield {}
@@ -265,11 +271,11 @@ class WebConversation:
         return html.page(self._session.chat).encode(errors="backslashreplace")
 
     def _events(self, message: Any) -> Iterator[Event]:
-        """The number of turns, now and then, so that a page notices what another one has asked."""
-        pause = threading.Event()
-        while True:
-            yield {"turns": len(self._session.chat.turns), "busy": self._busy.locked()}
-            pause.wait(CHANGED_EVERY)
+        """Signs of life, so that a page notices when the command has ended."""
+        while not self._closed.is_set():
+            yield {}
+            self._closed.wait(ALIVE_EVERY)
+        yield {"closed": True}
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:

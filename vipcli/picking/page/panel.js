@@ -105,6 +105,7 @@ export class Panel {
   setUp() {
     const { question, asks, model, colors } = this.picker.info;
     this.submit.textContent = this.picker.task.button;
+    this.form.hidden = !this.picker.task.button;
     this.field.hidden = this.explanation.hidden = !asks;
     if (asks) this.field.value ||= question ?? "";
     else this.given.textContent = question;

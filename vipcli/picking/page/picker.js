@@ -18,6 +18,7 @@ const TASKS = {
   draw: { button: "Save", leave: "Leave without saving?", end: "Saved. You can close this tab." },
   mark: { button: "Add", leave: "Leave without adding marks?", end: "Added. You can go on in the terminal." },
   chat: { button: "Ask", leave: "Leave the conversation?" },
+  notebook: {},
 };
 const asImage = (reply) => (reply instanceof Blob ? loadImage(reply) : null);
 
@@ -102,8 +103,7 @@ class Picker {
     const slot = info.slots.find(({ text }) => text === null);
     this.show(clamp((slot?.picture ?? 1) - 1, 0, info.pictures.length - 1));
     this.nextSlot();
-    this.render();
-    this.focus();
+    if (this.key) this.focus();
   }
 
   converse() {
@@ -771,14 +771,14 @@ class Picker {
     else if (this.crosshair) {
       this.crosshair = null;
       this.paint();
-    } else if (this.panel.confirm.hidden) this.panel.confirmLeaving();
+    } else if (this.panel.confirm.hidden) this.task.leave && this.panel.confirmLeaving();
     else this.leave();
   }
 
   // --- going on, leaving
 
   async submit() {
-    if (this.busy || this.conversation?.running) return;
+    if (!this.task.button || this.busy || this.conversation?.running) return;
     if (this.draft?.vertices) this.finish();
     const { field } = this.panel;
     const empty = this.emptySlots;
@@ -788,7 +788,7 @@ class Picker {
       const [are, them] = empty.length === 1 ? ["is", "it"] : ["are", "them"];
       const shifted = this.marks.some((mark) => this.numberOf(mark) > empty[0] + 1);
       this.panel.complain(`${capitalized(kinds)} ${are} not drawn yet. Press Enter again to go on without ${them}.${
-        shifted ? " The marks after then have lower numbers." : ""}`);
+        shifted ? ` The marks after ${them} move up.` : ""}`);
       return;
     }
     const marks = this.message;
