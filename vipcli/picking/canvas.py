@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vipcli.asking import pipeline
+from vipcli.asking.questions import fill_in
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import Message
@@ -143,6 +144,10 @@ class Canvas:
         for index in pipeline.picture_indices(mark, len(self.pictures), self.video):
             size = self.pictures[index].width, self.pictures[index].height
             clip_to_picture(mark.place(*size, named_color("red"), lambda _: ()), *size)
+
+    def check_question(self, question: str | None, marks: Sequence[TypedMark]) -> None:
+        """Raise PromptError if a question mentions a mark that there is not."""
+        fill_in(question or "", self.draw(marks).marks)
 
     def notes(self, marks: Sequence[TypedMark]) -> tuple[Message, ...]:
         """The warnings about these marks that the command line gives."""

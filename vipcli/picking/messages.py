@@ -135,8 +135,9 @@ class PickingMessages:
         try:
             slots = [slot for _, slot in self._sent_marks(message)]
             marks = self.marks(message)
-            self._canvas.draw(marks)
-            self._placed(self._by_slot(marks, slots, self._asked(message)), page)
+            question = self._asked(message)
+            self._canvas.check_question(question or self._question, marks)
+            self._placed(self._by_slot(marks, slots, question), page)
         except VipcliError as error:
             return {"error": error.message.spelled(self._spelling)}
         return {}

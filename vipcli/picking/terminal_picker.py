@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-from vipcli.errors import Spelling, as_argument
+from vipcli.errors import PromptError, Spelling, as_argument
 from vipcli.picking.canvas import Canvas, PickingCancelled, PlacedMarks
 from vipcli.picking.terminal_blocks import HalfBlocks, shows_all_colors
 from vipcli.picking.terminal_drawing import TerminalDrawing
@@ -74,7 +74,7 @@ def pick_in_terminal(
     canvas.draw(drawing.placing.placed.marks)
     try:
         with Screen() as screen:
-            return _TerminalPicker(canvas, drawing, screen, question, asks).run(on_shown)
+            return _TerminalPicker(canvas, drawing, screen, question, asks, spelling).run(on_shown)
     except TerminalClosedError:
         raise PickingCancelled from None
 
@@ -83,8 +83,15 @@ class _TerminalPicker:
     """One time of placing marks: shows what there is, and does what keys and mouse say."""
 
     def __init__(
-        self, canvas: Canvas, drawing: TerminalDrawing, screen: Screen, question: str | None, asks: bool
+        self,
+        canvas: Canvas,
+        drawing: TerminalDrawing,
+        screen: Screen,
+        question: str | None,
+        asks: bool,
+        spelling: Spelling,
     ) -> None:
+        self._spelling = spelling
         self._canvas = canvas
         self._drawing = drawing
         self._screen = screen
@@ -113,9 +120,22 @@ class _TerminalPicker:
                 on_shown()
                 on_shown = None
             for event in self._screen.events():
-                if self._handle(event):
-                    question = self._question or self._line.text.strip() or None
-                    return replace(self._drawing.placing.placed, question=question)
+                if self._handle(event) and self._is_answerable():
+                    return replace(self._drawing.placing.placed, question=self._typed_question)
+
+    @property
+    def _typed_question(self) -> str | None:
+        return self._question or self._line.text.strip() or None
+
+    def _is_answerable(self) -> bool:
+        """Whether the question mentions only marks that there are; if not, it says so."""
+        try:
+            self._canvas.check_question(self._typed_question, self._drawing.placing.placed.marks)
+        except PromptError as error:
+            self._is_asking = False
+            self._drawing.note, self._drawing.is_error = error.message.spelled(self._spelling), True
+            return False
+        return True
 
     # What is shown
 
