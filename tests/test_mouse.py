@@ -52,7 +52,7 @@ class Typed:
         self.child = pexpect.spawn(
             sys.executable,
             ["-m", "vipcli", *arguments],
-            env=variables,  # type: ignore[arg-type]
+            env=variables,
             encoding="utf-8",
             timeout=60,
             dimensions=(40, 200),
@@ -224,3 +224,26 @@ def test_a_conversation_beside_its_picture(browser: Any) -> None:
     resumed = run("chat", "--resume", stdin=b"How many things are there?\n")
     assert resumed.code == 0
     assert "Which number is within the red rectangle?\n7" in resumed.err
+
+
+def test_a_conversation_is_resumed_in_the_page_with_its_marks(browser: Any) -> None:
+    begun = run(
+        "chat", "shapes.png", "--box", "27,121,104,222", "--point", "50%,50%", stdin=b"Which number is {1}?\n"
+    )
+    assert begun.out == "7\n"
+    with typed(browser, "web", "--resume") as command:
+        page = command.page
+        assert "Which number is within the red rectangle?" in page.locator(".conversation").inner_text()
+        marks = page.locator(".mark .words")
+        assert marks.count() == 2
+        # Both can be removed, the one that was typed in percent too.
+        for count in (1, 0):
+            page.locator(".mark").first.get_by_role("button", name="Delete").click()
+            page.wait_for_function(f"() => document.querySelectorAll('.mark').length === {count}")
+        page.locator("textarea").fill("How many things are there?")
+        page.keyboard.press("Enter")
+        page.wait_for_function(
+            "() => document.querySelectorAll('.turn:not(.busy)').length === 2", timeout=60_000
+        )
+        command.child.sendintr()
+        command.end()

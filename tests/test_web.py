@@ -117,10 +117,27 @@ def test_the_browser_goes_on_with_what_was_said_in_the_terminal() -> None:
     session.run(["What is {1}?"])
     begun = call(page, "start")
     assert begun["conversation"]["turns"][0]["answer"] == "a tree\n"
-    assert begun["conversation"]["marks"] == [{"slot": None, "kind": "point", "text": "5,5"}]
+    (mark,) = begun["conversation"]["marks"]
+    assert (mark["kind"], mark["points"], mark["color"], mark["frame"]) == ("point", [(5, 5)], None, None)
     assert begun["slots"] == []
-    ask(page, "Which color?", begun["conversation"]["marks"])
+    ask(page, "Which color?", [{"slot": None, "kind": "point", "text": "5,5"}])
     assert len(session.chat.turns) == 2
+
+
+def test_marks_that_a_page_cannot_draw_stay_or_go() -> None:
+    typed = [
+        parse_mark("point", "50%,50%"),
+        parse_mark("box", "2,2,30,30:#ff8800"),
+        parse_mark("point", "1.5,2"),
+    ]
+    page, session, _, _ = start("a\n", "b\n", marks=typed)
+    begun = call(page, "start")
+    assert [slot["text"] for slot in begun["slots"]] == ["50%,50%", "1.5,2"]
+    assert begun["conversation"]["marks"][0]["color"] == "#ff8800"
+    ask(page, "A?", [{"slot": 0, "kind": "point", "text": None}, {"slot": 1, "kind": "point", "text": None}])
+    assert [mark.text for mark in session.chat.subject.typed] == ["50%,50%", "1.5,2"]
+    ask(page, "B?", [{"slot": 1, "kind": "point", "text": None}])
+    assert [mark.text for mark in session.chat.subject.typed] == ["1.5,2"]
 
 
 def test_the_mark_of_a_file_stays(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from vipcli.errors import MarkError, Message, Spelling, UsageError, VipcliError,
 from vipcli.marks.kinds import TypedMark, UnplacedMark
 from vipcli.picking.canvas import Canvas, PlacedMarks
 from vipcli.picking.connection import Handler, Upload
+from vipcli.picking.mark_text import color_text
 from vipcli.picking.messages import PickingMessages
 from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels
 
@@ -141,7 +142,7 @@ class WebConversation:
         chat = self._session.chat
         canvas = Canvas(
             chat.subject.pictures,
-            # A page cannot send the marks of a file back, so they stay as they are.
+            # A page cannot send these back, so they stay as they are, or go.
             [mark for mark in chat.subject.typed if not _is_editable(mark)],
             chat.settings.drawing,
             video=chat.subject.video,
@@ -168,8 +169,8 @@ class WebConversation:
             "conversation": {
                 "turns": [_turn(turn) for turn in chat.turns],
                 "marks": [
-                    {"slot": None, "kind": mark.kind, "text": mark.text}
-                    for mark in chat.subject.typed
+                    _editable_mark(number, mark)
+                    for number, mark in enumerate(chat.subject.typed)
                     if _is_editable(mark)
                 ],
                 "model": chat.checkpoint.name,
@@ -295,7 +296,25 @@ def _line(question: str) -> str:
 
 
 def _is_editable(mark: TypedMark) -> bool:
-    return mark.file is None and not mark.polygons
+    """Whether a page can draw a mark as it was typed: in whole pixels."""
+    return bool(mark.coordinates) and not any(
+        length.percent or length.value != int(length.value) for length in mark.coordinates
+    )
+
+
+def _editable_mark(number: int, mark: TypedMark) -> dict[str, Any]:
+    """A mark as the page keeps those that were drawn in it."""
+    values = [int(length.value) for length in mark.coordinates]
+    color = None if mark.color is None else color_text(mark.color)
+    return {
+        "id": f"earlier {number}",
+        "slot": None,
+        "kind": mark.kind,
+        "points": list(zip(values[::2], values[1::2], strict=True)),
+        "color": color,
+        "colorName": mark.color.name if mark.color else None,
+        "frame": mark.picture,
+    }
 
 
 def _turn(turn: ChatTurn) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from typing import Any, Literal, TypeGuard
 
 from vipcli.asking.values import MarkedInput
 from vipcli.errors import MarkError, Spelling, UsageError, VipcliError, as_argument
-from vipcli.marks.colors import NAMED, TRAINED, Color
+from vipcli.marks.colors import TRAINED, Color
 from vipcli.marks.kinds import Slot, TypedMark, UnplacedMark, check_kind, parse_mark
 from vipcli.marks.styles import STROKE
 from vipcli.picking.canvas import Canvas, Overlay, PictureRegion, PlacedMarks
+from vipcli.picking.mark_text import color_text
 from vipcli.pictures import images
 from vipcli.pictures.images import Pixels
 
@@ -263,8 +264,7 @@ def _in_slot(typed: TypedMark, slot: UnplacedMark) -> TypedMark:
         raise MarkError(f"This {slot.kind} belongs on picture {slot.picture}.")
     if slot.color is None or typed.color is not None:
         return typed
-    color = slot.color.name if slot.color.rgb == NAMED.get(slot.color.name) else slot.color.hex
-    return replace(typed, color=slot.color, text=f"{typed.text}:{color}")
+    return replace(typed, color=slot.color, text=f"{typed.text}:{color_text(slot.color)}")
 
 
 def _check_order(slots: Sequence[Any], count: int) -> None:

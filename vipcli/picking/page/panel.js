@@ -226,9 +226,9 @@ export class Panel {
   }
 
   #renderList() {
-    const { ended, history, info, marks, names } = this.picker;
+    const { conversation, ended, history, info, marks, names } = this.picker;
     const slots = info.slots.map((_, slot) => history.marks.find((mark) => mark.slot === slot) ?? { empty: true, slot });
-    const rows = [...slots.filter(({ empty }) => !empty || !ended), ...marks.filter(({ slot }) => slot === null)];
+    const rows = [...slots.filter(({ empty }) => !empty || !(ended || conversation)), ...marks.filter(({ slot }) => slot === null)];
     const focused = this.list.getRootNode().activeElement?.dataset.row;
     this.list.replaceChildren(...rows.map((mark, i) =>
       (mark.empty ? this.#emptyRow(mark.slot) : this.#markRow(mark, i + 1, names.get(mark.id)))));
@@ -244,7 +244,7 @@ export class Panel {
       this.#row(mark.id, mark.id === picker.selected, () => picker.select(mark.id), number,
         this.#swatch(mark.color ?? name), mark.kind, `${capitalized(name)} ${mark.kind} `,
         placeOf(mark) + (pictures.length > 1 ? frame : "")),
-      mark.text ? make("span", { className: "locked", title: "Given on the command line" }, icon("lock"))
+      mark.text && !picker.conversation ? make("span", { className: "locked", title: "Given on the command line" }, icon("lock"))
         : !picker.ended && iconButton("close", `Delete ${mark.kind} {${number}}`, () => picker.remove(mark.id)),
       error && make("p", { className: "problem" }, error));
   }

@@ -70,8 +70,6 @@ class Picker {
     this.root.remove();
   }
 
-  // --- beginning
-
   async start() {
     // The picture is asked for at once, since it takes the longest.
     const first = this.call("picture", { picture: 0 });
@@ -89,7 +87,7 @@ class Picker {
     this.info = info;
     this.task = TASKS[info.task];
     this.images = new Map(first ? [[0, first.then(asImage)]] : []);
-    this.history = new History(typedMarks(info.slots));
+    this.history = new History([...typedMarks(info.slots), ...(info.conversation?.marks ?? [])]);
     this.kind = "box";
     this.color = this.selected = this.draft = this.lifted = this.crosshair = this.active = null;
     this.truth = new Map(); // The points of the marks that the overlay shows.
@@ -148,8 +146,6 @@ class Picker {
     this.paint();
   }
 
-  // --- pictures
-
   async show(index) {
     if (!this.info.pictures[index] || index === this.index) return;
     this.abandon();
@@ -196,8 +192,6 @@ class Picker {
     return (mark?.frame ?? (this.info.video ? this.index + 1 : 1)) === this.index + 1;
   }
 
-  // --- marks that were asked for
-
   get emptySlots() {
     return this.info.slots.flatMap(({ text }, i) =>
       (text === null && !this.history.marks.some(({ slot }) => slot === i) ? i : []));
@@ -230,8 +224,6 @@ class Picker {
     return [...empty.filter((slot) => slot === this.active), ...empty].find(fits) ?? null;
   }
 
-  // --- changes
-
   find(id) {
     return this.history.marks.find((mark) => mark.id === id);
   }
@@ -261,7 +253,7 @@ class Picker {
 
   remove(id) {
     const mark = this.find(id);
-    if (!mark || mark.text || this.busy) return;
+    if (!mark || (mark.text && !this.conversation) || this.busy) return;
     if (this.selected === id) this.selected = null;
     this.change(this.history.marks.filter((other) => other !== mark));
     if (mark.slot !== null) this.choose(mark.slot);
@@ -310,8 +302,6 @@ class Picker {
     this.panel.complain("");
     this.save();
   }
-
-  // --- what Python draws
 
   /** Have the marks drawn; the reply replaces the light outlines. */
   async preview() {
@@ -436,8 +426,6 @@ class Picker {
     this.say("This is what the model sees.");
   }
 
-  // --- outlines and handles
-
   paint() {
     this.#frame ||= requestAnimationFrame(() => this.paintNow());
   }
@@ -501,8 +489,6 @@ class Picker {
     if (!vertices) return points;
     return isRectangle(kind) ? [vertices[0], this.crosshair] : [...vertices, this.crosshair];
   }
-
-  // --- the pointer
 
   /** What a press on the picture begins: a gesture, which goes on with move and end. */
   press(position, event) {
@@ -612,8 +598,6 @@ class Picker {
     this.render();
   }
 
-  // --- choices
-
   chooseKind(kind) {
     if (this.busy) return;
     this.abandon();
@@ -636,8 +620,6 @@ class Picker {
   clicked({ target, detail }) {
     if (detail && target.closest(".tool, .choice") && this.panel.colors.hidden && !this.panel.help.open) this.focus();
   }
-
-  // --- keys
 
   keyDown(event) {
     this.root.classList.remove("by-pointer");
@@ -775,8 +757,6 @@ class Picker {
     else this.leave();
   }
 
-  // --- going on, leaving
-
   async submit() {
     if (!this.task.button || this.busy || this.conversation?.running) return;
     if (this.draft?.vertices) this.finish();
@@ -907,14 +887,13 @@ class Picker {
 
   /** The number of a mark once all that were asked for are drawn. */
   numberOf(mark) {
-    return 1 + (mark.slot ?? this.marks.indexOf(mark) + this.emptySlots.length);
+    const { slot } = this.conversation ? {} : mark;
+    return 1 + (slot ?? this.marks.indexOf(mark) + this.emptySlots.length);
   }
 
   announce(mark) {
     this.say(`${capitalized(mark.kind)} {${this.numberOf(mark)}} ${placeOf(mark)}, ${this.names.get(mark.id)}.`);
   }
-
-  // --- a page that is loaded again
 
   save() {
     const { info: { pictures, slots }, history: { marks }, page, sent } = this;
