@@ -283,6 +283,6 @@ export class Panel {
     this.field.placeholder = this.placeholder;
     const first = !emptySlots.length && facts.get(marks[0]?.id);
     this.explanation.textContent = first
-      ? `In a question, {1} stands for “${first.phrase.replace(/^.*?(?=the )/, "")}”.` : "";
+      ? `In a question, {1} stands for “${first.phrase}”.` : "";
   }
 }
