@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
-from math import isnan
+from math import isfinite, isnan
 from typing import Any
 
 from vipcli import __version__
-from vipcli.asking.interface import Reply, Sampling
+from vipcli.asking.interface import BY_SUM, Reply, Sampling, ScoredChoice, Scoring, TokenLogprob
 from vipcli.asking.values import MarkedInput, Question
 from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL, VIPLLAVA, KnownCheckpoint, smallest
 from vipcli.checkpoints.hub_cache import format_size
@@ -32,6 +32,7 @@ class Answer:
     reply: Reply
     sampling: Sampling
     seconds: dict[str, float] = field(default_factory=dict)
+    scoring: Scoring = BY_SUM
 
     @property
     def text(self) -> str:
@@ -40,8 +41,18 @@ class Answer:
 
     @property
     def probability(self) -> float | None:
-        """The mean probability of the answer's tokens; None without tokens."""
+        """The mean probability of the answer's tokens, or the share of a choice; None without tokens."""
         return self.reply.probability
+
+    @property
+    def choices(self) -> tuple[ScoredChoice, ...]:
+        """The answers to choose from with their probabilities, in the order in which they were given."""
+        return self.reply.choices
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """The tokens of the text with their log-probabilities, if they were asked for."""
+        return self.reply.logprobs
 
     @property
     def marked(self) -> Pixels:
@@ -96,6 +107,8 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "answer": reply.text,
         "ended": reply.ended,
         "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
+        **_choices(answer),
+        **_logprobs(answer),
         "prompt": answer.question.prompt,
         "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
         **describe_question(answer.question),
@@ -105,6 +118,37 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "versions": dict(versions()),
         "seconds": {step: round(duration, 4) for step, duration in timings.items()},
     }
+
+
+def _choices(answer: Answer) -> dict[str, Any]:
+    """The choices with their probabilities, if there were any."""
+    if not answer.question.choices:
+        return {}
+    choices = [
+        {name: value for name, value in asdict(choice).items() if value is not None}
+        for choice in answer.reply.choices
+    ]
+    return {"choices": choices, "score": answer.scoring.score}
+
+
+def _logprobs(answer: Answer) -> dict[str, Any]:
+    """The log-probabilities of the answer's tokens, if they were asked for."""
+    if answer.scoring.top_logprobs is None:
+        return {}
+    return {"logprobs": [_describe_token(token) for token in answer.reply.logprobs]}
+
+
+def _describe_token(token: TokenLogprob) -> dict[str, Any]:
+    tokens = [token, *token.top]
+    chosen, *top = (
+        {"token": entry.text, "id": entry.id, "logprob": finite(entry.logprob)} for entry in tokens
+    )
+    return {**chosen, "top": top}
+
+
+def finite(number: float) -> float | None:
+    """A number for JSON, which has no infinities."""
+    return number if isfinite(number) else None
 
 
 @cache
@@ -182,6 +226,8 @@ def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
     model, reply = answer.reply.model, answer.reply
     revision = f" ({model.revision[:12]})" if model.revision else ""
     certainty = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
+    if reply.choices:
+        certainty = f", probability {reply.probability:.2f} among {len(reply.choices)} choices"
     precision = f"{model.quantize} and {model.dtype}" if model.quantize else model.dtype
     return (
         f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{certainty}; "
