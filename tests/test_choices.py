@@ -85,6 +85,9 @@ def prompt_inputs(model: LocalModel, request: Request) -> dict[str, torch.Tensor
 def plain_sum(model: LocalModel, request: Request, choice: str, *, blind: bool = False) -> tuple[float, int]:
     """The log-probability of a choice and its end, from one forward pass over everything, and its tokens."""
     tokenizer = model._input_builder.tokenizer
+    if blind:
+        empty = np.zeros_like(request.images[0]) + np.array(model.checkpoint.padding, np.uint8)
+        request = replace(request, images=(empty,))
     inputs = prompt_inputs(model, request)
     space = "" if request.prompt.endswith("\n") else " "
     # The choice is tokenized with all of the prompt before it, but for the pictures.
@@ -94,8 +97,6 @@ def plain_sum(model: LocalModel, request: Request, choice: str, *, blind: bool =
     assert whole[: len(bare)] == bare
     answer = torch.tensor([whole[len(bare) :]])
     prompt = inputs.pop("input_ids")
-    if blind:
-        prompt, inputs = prompt[prompt != model._model.config.image_token_id][None], {}
     ids = torch.cat([prompt, answer], dim=1)
     with torch.inference_mode():
         logprobs = model._model(input_ids=ids, **inputs).logits[0].log_softmax(-1)

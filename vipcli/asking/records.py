@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
@@ -22,6 +22,9 @@ from vipcli.pictures.images import Pixels, encode
 
 UNSURE_BELOW = 0.7
 """The bundled model's answers are often wrong below this mean probability, so they get a note."""
+
+_MOST_SHOWN = 5
+"""How many choices a note shows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +97,16 @@ def doubts(answer: Answer) -> Iterator[Message]:
         )
 
 
+def choice_notes(answer: Answer) -> Iterator[Message]:
+    """Say how likely the choices are, the likeliest first."""
+    ranked = sorted(answer.choices, key=lambda choice: -choice.probability)
+    if ranked:
+        parts = [f"{choice.text} {choice.probability:.2f}" for choice in ranked[:_MOST_SHOWN]]
+        if len(ranked) > _MOST_SHOWN:
+            parts.append(f"{len(ranked) - _MOST_SHOWN:,} more")
+        yield Message(f"{', '.join(parts)}.")
+
+
 def _model_choice(known: KnownCheckpoint) -> str:
     return f"{{model={known.short_name}}} ({format_size(known.download)})"
 
@@ -124,11 +137,14 @@ def _choices(answer: Answer) -> dict[str, Any]:
     """The choices with their probabilities, if there were any."""
     if not answer.question.choices:
         return {}
-    choices = [
-        {name: value for name, value in asdict(choice).items() if value is not None}
-        for choice in answer.reply.choices
+    return {"choices": describe_choices(answer.choices), "score": answer.scoring.score}
+
+
+def describe_choices(choices: Sequence[ScoredChoice]) -> list[dict[str, Any]]:
+    """Return choices with their probabilities for JSON."""
+    return [
+        {name: value for name, value in asdict(choice).items() if value is not None} for choice in choices
     ]
-    return {"choices": choices, "score": answer.scoring.score}
 
 
 def _logprobs(answer: Answer) -> dict[str, Any]:

@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vipcli.asking.interface import Halted, Request, ScoredChoice, TokenLogprob
-from vipcli.engine.compat import quick_imports
 from vipcli.engine.continuations import TokenTexts, continuation_ids
 from vipcli.engine.scoring import Option, OptionScore, read_prompts, score_options
 from vipcli.errors import ModelError
-
-with quick_imports():
-    import torch
 
 
 class Chosen(NamedTuple):
@@ -37,13 +33,10 @@ class Choosing(NamedTuple):
 class Chooser:
     """Scores the choices of requests."""
 
-    def __init__(
-        self, model: Any, texts: TokenTexts, end_tokens: Sequence[int], picture_tokens: Sequence[int]
-    ) -> None:
+    def __init__(self, model: Any, texts: TokenTexts, end_tokens: Sequence[int]) -> None:
         self._model = model
         self._texts = texts
         self._end_tokens = end_tokens
-        self._picture_tokens = picture_tokens
 
     def options(self, request: Request) -> list[Option]:
         """The choices as the model would write them after the prompt, and how it would end them."""
@@ -62,14 +55,17 @@ class Chooser:
         requests: Sequence[Request],
         options: Sequence[Sequence[Option]],
         inputs: dict[str, Any],
-        rest: dict[str, Any],
+        without_pictures: dict[str, Any] | None,
         halted: Halted,
     ) -> Choosing:
-        """Choose for each request; `rest` is what is left to read of the inputs."""
-        prompts = read_prompts(self._model, rest)
+        """Choose for each request.
+
+        `without_pictures` are the inputs, with empty pictures, of the requests that are scored by the lift.
+        """
+        prompts = read_prompts(self._model, inputs)
         top = max(request.top_logprobs or 0 for request in requests)
         scores = score_options(self._model, prompts, options, top, halted)
-        blind = self._score_without_pictures(requests, options, inputs, halted) if scores else None
+        blind = self._score_again(requests, options, without_pictures, halted) if scores else None
         if scores is None or blind is None:
             return Choosing([None] * len(requests), prompts.cache)
         chosen: list[Chosen | None] = [
@@ -77,18 +73,18 @@ class Chooser:
         ]
         return Choosing(chosen, prompts.cache)
 
-    def _score_without_pictures(
+    def _score_again(
         self,
         requests: Sequence[Request],
         options: Sequence[Sequence[Option]],
-        inputs: dict[str, Any],
+        inputs: dict[str, Any] | None,
         halted: Halted,
     ) -> list[list[OptionScore] | None] | None:
-        """The scores without pictures of the requests that need them; None once `halted` returns true."""
-        rows = [row for row, request in enumerate(requests) if request.score == "lift"]
-        if not rows:
+        """The scores of the requests that are scored by the lift; None once `halted` returns true."""
+        if inputs is None:
             return [None] * len(requests)
-        prompts = read_prompts(self._model, without_pictures(inputs, rows, self._picture_tokens))
+        rows = [row for row, request in enumerate(requests) if request.score == "lift"]
+        prompts = read_prompts(self._model, inputs)
         scores = score_options(self._model, prompts, [options[row] for row in rows], halted=halted)
         if scores is None:
             return None
@@ -108,19 +104,6 @@ class Chooser:
         if request.top_logprobs is not None:
             logprobs = token_logprobs(self._texts, options[best], scores[best], request.top_logprobs)
         return Chosen(choices[best], options[best].ids, choices, logprobs)
-
-
-def without_pictures(
-    inputs: dict[str, Any], rows: Sequence[int], picture_tokens: Sequence[int]
-) -> dict[str, torch.Tensor]:
-    """The same prompts, of these rows of the inputs, without the tokens that stand for pictures."""
-    ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    is_kept = mask.bool() & ~torch.isin(ids, torch.tensor(picture_tokens, device=ids.device))
-    kept = [ids[row][is_kept[row]] for row in rows]
-    longest = max(map(len, kept))
-    padded = torch.stack([torch.cat([row.new_zeros(longest - len(row)), row]) for row in kept])
-    masks = torch.stack([(torch.arange(longest) >= longest - len(row)).to(mask) for row in kept])
-    return {"input_ids": padded, "attention_mask": masks}
 
 
 def scored_choices(

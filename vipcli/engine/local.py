@@ -36,8 +36,10 @@ from vipcli.engine.loading import can_compile, load
 from vipcli.engine.prefix_cache import PrefixCache, digest_pictures
 from vipcli.engine.transcript import Transcript
 from vipcli.errors import ContextError, ModelError, PromptError
+from vipcli.pictures.images import Pixels
 
 with quick_imports():
+    import numpy as np
     import torch
     from transformers.generation.configuration_utils import GenerationConfig
     from transformers.generation.logits_process import LogitsProcessorList
@@ -232,10 +234,12 @@ class LocalModel:
         inputs = self._prepare_inputs(requests)
         prompt_lengths = inputs["attention_mask"].sum(1).tolist()
         config = generation_config(self._model.generation_config, self._tokenizer, GREEDY, 1)
-        chooser = Chooser(self._model, self._token_texts, end_tokens(config), self._picture_tokens)
+        chooser = Chooser(self._model, self._token_texts, end_tokens(config))
         options = [chooser.options(request) for request in requests]
         for length, own in zip(prompt_lengths, options, strict=True):
             self._answer_room(length, max(len(option.ids) for option in own))
+        blank = [self._without_pictures(request) for request in requests if request.score == "lift"]
+        blank_inputs = self._prepare_inputs(blank) if blank else None
         prepared = time.perf_counter()
 
         def all_halted() -> bool:
@@ -244,7 +248,7 @@ class LocalModel:
         rest, pictures = self._reuse_prefix(requests, inputs)
         try:
             with torch.inference_mode():
-                choosing = chooser.choose(requests, options, inputs, rest, all_halted)
+                choosing = chooser.choose(requests, options, rest, blank_inputs, all_halted)
         except (RuntimeError, ValueError, MemoryError) as error:
             raise self._error(error) from error
         if pictures is not None:
@@ -258,6 +262,18 @@ class LocalModel:
             if on_text is not None and reply.text:
                 on_text(reply.text)
         return replies
+
+    def _without_pictures(self, request: Request) -> Request:
+        """The request with pictures that show nothing.
+
+        Without any picture, a prompt would be unlike all that the model was trained on.
+        """
+
+        def blank(pictures: Sequence[Pixels]) -> tuple[Pixels, ...]:
+            color = np.array(self.checkpoint.padding, np.uint8)
+            return tuple(np.broadcast_to(color, picture.shape) for picture in pictures)
+
+        return replace(request, images=blank(request.images), frames=blank(request.frames))
 
     def _chosen_reply(self, chosen: Chosen | None, prompt_tokens: int, times: _Times) -> Reply:
         seconds = {"prepare": times.prepared - times.started, "score": times.finished - times.prepared}
