@@ -60,6 +60,8 @@ def parse_choices(text: str) -> tuple[str, ...]:
             f"The choices {text[:60]!r} cannot be read.",
             'Separate them by commas, and write one with a comma in double quotes: open,"half open, or so".',
         ) from None
+    if not cells:
+        raise UsageError("There are no choices.", "Name at least two.")
     return tuple(cells)
 
 

@@ -101,10 +101,15 @@ def choice_notes(answer: Answer) -> Iterator[Message]:
     """Say how likely the choices are, the likeliest first."""
     ranked = sorted(answer.choices, key=lambda choice: -choice.probability)
     if ranked:
-        parts = [f"{choice.text} {choice.probability:.2f}" for choice in ranked[:_MOST_SHOWN]]
+        parts = [f"{choice.text} ({_percent(choice.probability)})" for choice in ranked[:_MOST_SHOWN]]
         if len(ranked) > _MOST_SHOWN:
             parts.append(f"{len(ranked) - _MOST_SHOWN:,} more")
         yield Message(f"{', '.join(parts)}.")
+
+
+def _percent(share: float) -> str:
+    """A share in whole percent, but nothing as certain or impossible."""
+    return ">99%" if share > 0.995 else "<1%" if share < 0.005 else f"{share:.0%}"
 
 
 def _model_choice(known: KnownCheckpoint) -> str:

@@ -305,6 +305,8 @@ def _read_scoring(parsed: RequestBody) -> Scoring:
     """How options are compared, and which log-probabilities the response has."""
     if parsed.top_logprobs and not parsed.logprobs:
         raise UsageError('The field "top_logprobs" needs "logprobs": true.')
+    if parsed.options == []:
+        raise UsageError('There are no choices in the field "options".', "Name at least two.")
     if parsed.options is not None and parsed.stop:
         raise UnsupportedFieldError("stop", 'The field "stop" has no meaning together with "options".')
     if parsed.options is None and parsed.score is not None:
