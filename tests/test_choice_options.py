@@ -106,6 +106,18 @@ def test_similar_choices_are_not_the_same() -> None:
     assert len(check_choices([str(number) for number in range(MOST_CHOICES)], HUMAN)) == MOST_CHOICES
 
 
+def test_only_shares_that_mean_something_raise_doubts(model: vipcli.Model) -> None:
+    options = [f"the number {number}" for number in range(10)]
+
+    def notes(score: Score) -> str:
+        answer = model.ask(SHAPES, "Which number is {1}?", f"box {BOX}", choices=options, score=score)
+        assert answer.probability is not None
+        return f"{answer.probability < 0.7} {'not sure' in ' '.join(answer.notes)}"
+
+    assert notes("mean") == "True False"
+    assert notes("sum") in ("True True", "False False")
+
+
 def test_yes_and_no_are_written_as_the_model_writes_them() -> None:
     assert yes_no("bundled") == ("yes", "no")
     assert yes_no("llava-hf/vip-llava-7b-hf") == ("Yes", "No")

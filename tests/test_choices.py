@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from tests.tiny import make_interleave, make_llava, make_onevision, make_vipllava
-from vipcli.asking.interface import Reply, Request, Setup
+from vipcli.asking.interface import GREEDY, Reply, Request, Setup
 from vipcli.asking.pipeline import ask, build_request, mark, prepare
 from vipcli.asking.values import PastTurn
 from vipcli.checkpoints import lookup
+from vipcli.checkpoints.prompt_forms import Turn
 from vipcli.config import SCORES, Score
 from vipcli.engine import scoring
 from vipcli.engine.local import LocalModel
@@ -86,12 +87,14 @@ def plain_sum(model: LocalModel, request: Request, choice: str, *, blind: bool =
     """The log-probability of a choice and its end, from one forward pass over everything, and its tokens."""
     tokenizer = model._input_builder.tokenizer
     if blind:
-        empty = np.zeros_like(request.images[0]) + np.array(model.checkpoint.padding, np.uint8)
-        request = replace(request, images=(empty,))
+        empty = np.zeros((45, 60, 3), np.uint8) + np.array(model.checkpoint.padding, np.uint8)
+        request = replace(
+            request, images=(empty,) * len(request.images), frames=(empty,) * len(request.frames)
+        )
     inputs = prompt_inputs(model, request)
     space = "" if request.prompt.endswith("\n") else " "
     # The choice is tokenized with all of the prompt before it, but for the pictures.
-    text = request.prompt.replace("<image>", "")
+    text = request.prompt.replace("<image>", "").replace("<video>", "")
     bare = tokenizer(text)["input_ids"]
     whole = tokenizer(f"{text}{space}{choice}")["input_ids"]
     assert whole[: len(bare)] == bare
@@ -169,6 +172,21 @@ def test_a_batch_scores_each_request_as_if_it_were_alone(model: LocalModel) -> N
     for request, reply in zip(requests, replies, strict=True):
         check_against_plain(model, request, reply)
         assert len(reply.logprobs) == (reply.shown_tokens if request.top_logprobs else 0)
+
+
+@pytest.mark.parametrize("score", ["sum", "lift"])
+def test_several_pictures_and_videos_are_scored(model: LocalModel, score: Score) -> None:
+    pictures = [picture(seed) for seed in (0, 1)]
+    prepared = prepare(mark(pictures, []), "Which is larger?", model.checkpoint, choices=CHOICES)
+    request = replace(build_request(prepared, GREEDY), score=score)
+    check_against_plain(model, request, model.answer(request))
+    if model.checkpoint.family.video:
+        frames = tuple(picture(seed).pixels for seed in range(3))
+        prompt = model.checkpoint.form().build([Turn("What moves?")], images=0, video=True)
+        request = Request(prompt, (), frames, choices=CHOICES, score=score, stops=request.stops)
+        check_against_plain(model, request, model.answer(request))
+        replies = model.answer_batch([request, request])
+        assert [reply.text for reply in replies] == [model.answer(request).text] * 2
 
 
 def test_a_batch_may_mix_choices_and_free_answers(vipllava: LocalModel) -> None:

@@ -87,7 +87,9 @@ def doubts(answer: Answer) -> Iterator[Message]:
     reply = answer.reply
     if reply.model.name != BUNDLED:
         return
-    unsure = reply.probability is not None and reply.probability < UNSURE_BELOW
+    # The means of log-probabilities lie close together, however sure the model is.
+    is_flat = bool(reply.choices) and answer.scoring.score == "mean"
+    unsure = reply.probability is not None and reply.probability < UNSURE_BELOW and not is_flat
     if unsure or reply.text == CANNOT_TELL:
         yield Message(
             "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
