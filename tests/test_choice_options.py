@@ -24,7 +24,7 @@ from vipcli.asking.interface import Reply, Request, TokenLogprob
 from vipcli.checkpoints.lookup import find
 from vipcli.checkpoints.prompt_forms import HUMAN, LONGEST_TEXT
 from vipcli.config import Score
-from vipcli.errors import ConfigError, PromptError, UsageError
+from vipcli.errors import ConfigError, ModelError, PromptError, UsageError
 from vipcli.serving import openai_api, protocol
 from vipcli.serving.openai_schema import UnsupportedFieldError
 
@@ -505,6 +505,17 @@ def test_log_probabilities_of_partial_characters_and_impossible_tokens(model: vi
         "refusal": None,
     }
     json.dumps(completion, allow_nan=False)
+
+
+def test_options_that_took_too_long_are_an_error(model: vipcli.Model) -> None:
+    chat = read(options=["6", "7"])
+    halted = model.ask(SHAPES, "Which number?", choices=["6", "7"], halted=lambda: True).reply
+    response = openai_api.ResponseId("chatcmpl-1", 1)
+    with pytest.raises(ModelError, match="nothing was chosen"):
+        openai_api.completion(chat, halted, response)
+    with pytest.raises(ModelError, match="nothing was chosen"):
+        openai_api.last_chunk(chat, response, halted)
+    assert openai_api.last_chunk(read(), response, halted)["choices"][0]["finish_reason"] == "length"
 
 
 def replace_logprobs(reply: Reply, logprobs: tuple[TokenLogprob, ...]) -> Reply:

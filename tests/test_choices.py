@@ -20,7 +20,7 @@ from vipcli.checkpoints.prompt_forms import Turn
 from vipcli.config import SCORES, Score
 from vipcli.engine import scoring
 from vipcli.engine.local import LocalModel
-from vipcli.errors import ContextError, ModelError, PromptError
+from vipcli.errors import ContextError, ModelError, OutOfMemoryError, PromptError
 from vipcli.pictures.images import Picture
 
 MAKERS = {
@@ -332,6 +332,17 @@ def test_a_choice_too_long_for_the_context_is_refused(vipllava: LocalModel) -> N
 def test_choices_with_control_tokens_are_refused_by_the_engine_too(vipllava: LocalModel) -> None:
     with pytest.raises(PromptError, match="'<image>', a control token"):
         vipllava.answer(asking(vipllava, ("yes", "<image>")))
+
+
+def test_running_out_of_memory_advises_fewer_choices(
+    vipllava: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(scoring, "_score_chunk", fail)
+    with pytest.raises(OutOfMemoryError, match="Give fewer choices, or try another device"):
+        vipllava.answer(asking(vipllava))
 
 
 def test_scores_that_are_not_numbers_are_an_error(tiny: Path) -> None:

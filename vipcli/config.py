@@ -136,6 +136,10 @@ def _parse_device(text: str) -> str:
     return text
 
 
+_SCORE_HELP = (
+    "How choices are compared: by the sum of log-probabilities (as accurate as any, and best calibrated), "
+    "their mean, or the lift (what the picture adds): sum, mean, lift."
+)
 _DEVICE_HELP = f"Where to run: {', '.join(DEVICES)} (over all GPUs and the CPU), or cuda:1 and so on."
 
 
@@ -170,7 +174,7 @@ _ALL = (
         "NUMBER",
     ),
     Setting("seed", None, "Seed for sampling, if there is a temperature.", parse_seed, "N"),
-    _choice("score", "How choices are compared", "SCORE", SCORES),
+    Setting("score", "sum", _SCORE_HELP, _choice_parser(*SCORES), "SCORE", SCORES),
     Setting(
         "logprobs",
         None,

@@ -250,7 +250,7 @@ class LocalModel:
             with torch.inference_mode():
                 choosing = chooser.choose(requests, options, rest, blank_inputs, all_halted)
         except (RuntimeError, ValueError, MemoryError) as error:
-            raise self._error(error) from error
+            raise self._error(error, "Give fewer choices") from error
         if pictures is not None:
             self._prefix_cache.store(inputs["input_ids"][0], choosing.cache, pictures)
         times = _Times(started, prepared, time.perf_counter())
@@ -338,8 +338,8 @@ class LocalModel:
                 logits_processor=LogitsProcessorList([monitor.probabilities]),
             )
 
-    def _error(self, error: Exception) -> ModelError:
-        return answering_error(self.checkpoint.name, self._model, error, "Lower {max_new_tokens}")
+    def _error(self, error: Exception, save_memory: str = "Lower {max_new_tokens}") -> ModelError:
+        return answering_error(self.checkpoint.name, self._model, error, save_memory)
 
     def _reply(
         self, request: Request, monitor: TokenMonitor, row: int, prompt_tokens: int, times: _Times

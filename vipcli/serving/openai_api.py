@@ -101,7 +101,7 @@ class ResponseId:
 def completion(chat: ChatRequest, reply: Reply, response: ResponseId) -> dict[str, Any]:
     """A whole answer."""
     message = {"role": "assistant", "content": reply.text, "refusal": None}
-    finish = _FINISH_REASONS[reply.ended]
+    finish = _finish_reason(chat, reply)
     return {
         "id": response.id,
         "object": "chat.completion",
@@ -127,7 +127,7 @@ def text_chunk(chat: ChatRequest, response: ResponseId, text: str) -> dict[str, 
 
 def last_chunk(chat: ChatRequest, response: ResponseId, reply: Reply) -> dict[str, Any]:
     """The end of a streamed answer, which says why it ended, and how likely its tokens were."""
-    chunk = _chunk(chat, response, {}, _FINISH_REASONS[reply.ended])
+    chunk = _chunk(chat, response, {}, _finish_reason(chat, reply))
     chunk["choices"][0]["logprobs"] = _logprobs(chat, reply)
     return chunk
 
@@ -196,6 +196,13 @@ def _bare_chunk(chat: ChatRequest, response: ResponseId, choices: list[dict[str,
         "model": chat.model,
         "choices": choices,
     }
+
+
+def _finish_reason(chat: ChatRequest, reply: Reply) -> str:
+    if chat.request.choices and reply.ended == "halted":
+        # Unlike an answer that was cut off, this one has no beginning.
+        raise ModelError("The request took too long, so nothing was chosen.", "Send fewer options.")
+    return _FINISH_REASONS[reply.ended]
 
 
 def _logprobs(chat: ChatRequest, reply: Reply) -> dict[str, Any] | None:
