@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vipcli import config
-from vipcli.asking.interface import Answerer, BatchAnswerer, Halted, OnText, Sampling, Setup
+from vipcli.asking.interface import Answerer, BatchAnswerer, Halted, OnText, Sampling, Scoring, Setup
 from vipcli.config import Settings
 from vipcli.errors import UsageError, VipcliError
 from vipcli.marks.kinds import TypedMark, parse_mark, parse_named_mark
@@ -54,6 +54,8 @@ class Task:
     picture: PictureSource
     question: str | None = None
     marks: Sequence[MarkLike] = ()
+    choices: Sequence[str] = ()
+    """Answers to choose from by their likelihood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ class Model:
         question: str | None = None,
         checkpoint: Checkpoint | None = None,
         settings: Settings | None = None,
+        choices: Sequence[str] = (),
     ) -> Question:
         """Build the question's text and prompt, and collect warnings."""
         from vipcli.asking import pipeline
@@ -182,6 +185,7 @@ class Model:
             prompt=settings.prompt,
             system=settings.system,
             fit=settings.fit,
+            choices=choices,
         )
 
     def ask(
@@ -190,6 +194,7 @@ class Model:
         question: str | None = None,
         marks: MarkLike | Sequence[MarkLike] = (),
         *,
+        choices: Sequence[str] = (),
         frames: int | None = None,
         on_text: OnText | None = None,
         halted: Halted | None = None,
@@ -197,14 +202,16 @@ class Model:
     ) -> Answer:
         """Ask about a picture, several pictures or a video, and what is marked on them.
 
+        With `choices`, the answer is the likeliest of these, and nothing is generated.
         Options are settings for this question only: `temperature=0.7`, `fit="crop"`, `width=4`, `jitter=1` …
         """
         from vipcli.asking import pipeline
 
         settings = with_options(self.settings, options)
         marked = _load_marked(as_list(picture), marks, settings, frames)
-        prepared = self.prepare(marked, question, settings=settings)
-        return pipeline.ask(prepared, self.answerer, Sampling.of(settings), on_text, halted)
+        prepared = self.prepare(marked, question, settings=settings, choices=choices)
+        sampling, scoring = Sampling.of(settings), Scoring.of(settings)
+        return pipeline.ask(prepared, self.answerer, sampling, on_text, halted, scoring=scoring)
 
     def stream(
         self,
@@ -231,13 +238,14 @@ class Model:
         from vipcli.batch.answering import AdaptiveBatches
 
         settings = with_options(self.settings, options)
-        sampling = Sampling.of(settings)
+        sampling, scoring = Sampling.of(settings), Scoring.of(settings)
         answering = AdaptiveBatches(self._batch_answerer, 1 if settings.temperature else together)
         tasks = iter(tasks)
         while window := [_as_task(task) for task in islice(tasks, together)]:
             prepared = [self._prepare_task(task, settings) for task in window]
             questions = [question for question in prepared if not isinstance(question, Failure)]
-            replies = iter(answering.replies([build_request(question, sampling) for question in questions]))
+            requests = [build_request(question, sampling, scoring) for question in questions]
+            replies = iter(answering.replies(requests))
             for task, question in zip(window, prepared, strict=True):
                 if isinstance(question, Failure):
                     yield question
@@ -246,12 +254,15 @@ class Model:
                 if isinstance(reply, VipcliError):
                     yield Failure(task, reply)
                 else:
-                    yield Answer(question, reply, sampling, reply.seconds)
+                    yield Answer(question, reply, sampling, reply.seconds, scoring)
 
     def _prepare_task(self, task: Task, settings: Settings) -> Question | Failure:
         try:
             return self.prepare(
-                _load_marked(as_list(task.picture), task.marks, settings), task.question, settings=settings
+                _load_marked(as_list(task.picture), task.marks, settings),
+                task.question,
+                settings=settings,
+                choices=task.choices,
             )
         except VipcliError as error:
             return Failure(task, error)
@@ -280,7 +291,9 @@ class Model:
         subject = Subject(
             tuple(marked_picture.picture for marked_picture in marked.pictures), marked.typed, marked.video
         )
-        return Conversation(self.answerer, self.checkpoint, subject, ChatSettings.of(settings))
+        return Conversation(
+            self.answerer, self.checkpoint, subject, ChatSettings.of(settings), Scoring.of(settings)
+        )
 
 
 class Stream:

@@ -14,6 +14,9 @@ from vipcli.errors import ConfigError
 from vipcli.geometry import FIT_CHOICES, FitChoice
 
 Source = Literal["flag", "environment", "file", "default"]
+Score = Literal["sum", "mean", "lift"]
+"""How choices are compared: by the log-probability of the whole answer, by its mean over the tokens, or by
+how much the picture adds to the log-probability."""
 Value = str | int | float | bool | None
 T = TypeVar("T")
 
@@ -102,6 +105,8 @@ def _number_parser(low: float, high: float) -> Callable[[str], float]:
 PROMPT_FORMS = ("auto", "human", "vicuna", "llava", "template")
 DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
 QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
+SCORES: tuple[Score, ...] = ("sum", "mean", "lift")
+MOST_LOGPROBS = 20
 PICK = ("auto", "browser", "terminal")
 ATTENTION = ("auto", "sdpa", "eager", "flash")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -131,6 +136,10 @@ def _parse_device(text: str) -> str:
     return text
 
 
+_SCORE_HELP = (
+    "How choices are compared: by the sum of log-probabilities (as accurate as any, and best calibrated), "
+    "their mean, or the lift (what the picture adds): sum, mean, lift."
+)
 _DEVICE_HELP = f"Where to run: {', '.join(DEVICES)} (over all GPUs and the CPU), or cuda:1 and so on."
 
 
@@ -165,6 +174,14 @@ _ALL = (
         "NUMBER",
     ),
     Setting("seed", None, "Seed for sampling, if there is a temperature.", parse_seed, "N"),
+    Setting("score", "sum", _SCORE_HELP, _choice_parser(*SCORES), "SCORE", SCORES),
+    Setting(
+        "logprobs",
+        None,
+        "Report each token's log-probability, and as many of the likeliest tokens in its place.",
+        integer_parser(0, MOST_LOGPROBS),
+        "N",
+    ),
     Setting(
         "width", None, "Stroke width for a long side of 336 pixels (3).", _number_parser(0.1, 336), "NUMBER"
     ),
@@ -196,6 +213,8 @@ class Settings:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    score: Score = "sum"
+    logprobs: int | None = None
     width: float | None = None
     alpha: int | None = None
     pick: str = "auto"

@@ -7,7 +7,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vipcli.asking.interface import GREEDY, Answerer, Halted, OnText, PromptTurn, Request, Sampling
+from vipcli.asking.choices import check_choices
+from vipcli.asking.interface import (
+    BY_SUM,
+    GREEDY,
+    Answerer,
+    Halted,
+    OnText,
+    PromptTurn,
+    Request,
+    Sampling,
+    Scoring,
+)
 from vipcli.asking.questions import default_question, fill_in, unmentioned
 from vipcli.asking.records import Answer
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture, PastTurn, Question
@@ -135,6 +146,7 @@ def prepare(
     system: str | None = None,
     fit: FitChoice = "auto",
     past_turns: Sequence[PastTurn] = (),
+    choices: Sequence[str] = (),
 ) -> Question:
     """Decide the question's text, its prompt, the fit of its pictures, and the notes on it."""
     form = checkpoint.form(prompt)
@@ -157,6 +169,7 @@ def prepare(
         notes=(*marked.notes, *hints, *model_notes(marked, checkpoint, applied_fit)),
         past_turns=parts.past_turns,
         is_follow_up=bool(past_turns),
+        choices=check_choices(choices, form),
     )
 
 
@@ -290,7 +303,7 @@ def _percent_advice(mark: Mark) -> str | None:
 # ---------------------------------------------------------------------- the model
 
 
-def build_request(question: Question, sampling: Sampling) -> Request:
+def build_request(question: Question, sampling: Sampling, scoring: Scoring = BY_SUM) -> Request:
     """Build the request for a prepared question."""
     pixels = tuple(picture.pixels for picture in question.marked.pictures)
     return Request(
@@ -304,6 +317,9 @@ def build_request(question: Question, sampling: Sampling) -> Request:
         past_turns=question.past_turns,
         # A conversation can be shortened to make room, a single question cannot.
         min_answer_tokens=min(sampling.max_new_tokens, MIN_ANSWER_TOKENS) if question.is_follow_up else 1,
+        choices=question.choices,
+        score=scoring.score,
+        top_logprobs=scoring.top_logprobs,
     )
 
 
@@ -313,8 +329,11 @@ def ask(
     sampling: Sampling = GREEDY,
     on_text: OnText | None = None,
     halted: Halted | None = None,
+    *,
+    scoring: Scoring = BY_SUM,
 ) -> Answer:
     """Have a model answer a prepared question."""
     started = time.perf_counter()
-    reply = answerer.answer(build_request(question, sampling), on_text, halted)
-    return Answer(question, reply, sampling, {**reply.seconds, "answer": time.perf_counter() - started})
+    reply = answerer.answer(build_request(question, sampling, scoring), on_text, halted)
+    seconds = {**reply.seconds, "answer": time.perf_counter() - started}
+    return Answer(question, reply, sampling, seconds, scoring)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
-from math import isnan
+from math import isfinite, isnan
 from typing import Any
 
 from vipcli import __version__
-from vipcli.asking.interface import Reply, Sampling
+from vipcli.asking.interface import BY_SUM, Reply, Sampling, ScoredChoice, Scoring, TokenLogprob
 from vipcli.asking.values import MarkedInput, Question
 from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL, VIPLLAVA, KnownCheckpoint, smallest
 from vipcli.checkpoints.hub_cache import format_size
@@ -23,6 +23,9 @@ from vipcli.pictures.images import Pixels, encode
 UNSURE_BELOW = 0.7
 """The bundled model's answers are often wrong below this mean probability, so they get a note."""
 
+_MOST_SHOWN = 5
+"""How many choices a note shows."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
@@ -32,6 +35,7 @@ class Answer:
     reply: Reply
     sampling: Sampling
     seconds: dict[str, float] = field(default_factory=dict)
+    scoring: Scoring = BY_SUM
 
     @property
     def text(self) -> str:
@@ -40,8 +44,18 @@ class Answer:
 
     @property
     def probability(self) -> float | None:
-        """The mean probability of the answer's tokens; None without tokens."""
+        """The mean probability of the answer's tokens, or the share of a choice; None without tokens."""
         return self.reply.probability
+
+    @property
+    def choices(self) -> tuple[ScoredChoice, ...]:
+        """The answers to choose from with their probabilities, in the order in which they were given."""
+        return self.reply.choices
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """The tokens of the text with their log-probabilities, if they were asked for."""
+        return self.reply.logprobs
 
     @property
     def marked(self) -> Pixels:
@@ -73,7 +87,9 @@ def doubts(answer: Answer) -> Iterator[Message]:
     reply = answer.reply
     if reply.model.name != BUNDLED:
         return
-    unsure = reply.probability is not None and reply.probability < UNSURE_BELOW
+    # The means of log-probabilities lie close together, however sure the model is.
+    is_flat = bool(reply.choices) and answer.scoring.score == "mean"
+    unsure = reply.probability is not None and reply.probability < UNSURE_BELOW and not is_flat
     if unsure or reply.text == CANNOT_TELL:
         yield Message(
             "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
@@ -81,6 +97,21 @@ def doubts(answer: Answer) -> Iterator[Message]:
             f"For photographs, {_model_choice(smallest())} is the smallest model, and "
             f"{_model_choice(smallest(VIPLLAVA))} was trained on marks.",
         )
+
+
+def choice_notes(answer: Answer) -> Iterator[Message]:
+    """Say how likely the choices are, the likeliest first."""
+    ranked = sorted(answer.choices, key=lambda choice: -choice.probability)
+    if ranked:
+        parts = [f"{choice.text} ({_percent(choice.probability)})" for choice in ranked[:_MOST_SHOWN]]
+        if len(ranked) > _MOST_SHOWN:
+            parts.append(f"{len(ranked) - _MOST_SHOWN:,} more")
+        yield Message(f"{', '.join(parts)}.")
+
+
+def _percent(share: float) -> str:
+    """A share in whole percent, but nothing as certain or impossible."""
+    return ">99%" if share > 0.995 else "<1%" if share < 0.005 else f"{share:.0%}"
 
 
 def _model_choice(known: KnownCheckpoint) -> str:
@@ -96,6 +127,8 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "answer": reply.text,
         "ended": reply.ended,
         "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
+        **_choices(answer),
+        **_logprobs(answer),
         "prompt": answer.question.prompt,
         "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
         **describe_question(answer.question),
@@ -105,6 +138,40 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "versions": dict(versions()),
         "seconds": {step: round(duration, 4) for step, duration in timings.items()},
     }
+
+
+def _choices(answer: Answer) -> dict[str, Any]:
+    """The choices with their probabilities, if there were any."""
+    if not answer.question.choices:
+        return {}
+    return {"choices": describe_choices(answer.choices), "score": answer.scoring.score}
+
+
+def describe_choices(choices: Sequence[ScoredChoice]) -> list[dict[str, Any]]:
+    """Return choices with their probabilities for JSON."""
+    return [
+        {name: value for name, value in asdict(choice).items() if value is not None} for choice in choices
+    ]
+
+
+def _logprobs(answer: Answer) -> dict[str, Any]:
+    """The log-probabilities of the answer's tokens, if they were asked for."""
+    if answer.scoring.top_logprobs is None:
+        return {}
+    return {"logprobs": [_describe_token(token) for token in answer.reply.logprobs]}
+
+
+def _describe_token(token: TokenLogprob) -> dict[str, Any]:
+    tokens = [token, *token.top]
+    chosen, *top = (
+        {"token": entry.text, "id": entry.id, "logprob": finite(entry.logprob)} for entry in tokens
+    )
+    return {**chosen, "top": top}
+
+
+def finite(number: float) -> float | None:
+    """A number for JSON, which has no infinities."""
+    return number if isfinite(number) else None
 
 
 @cache
@@ -182,6 +249,8 @@ def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
     model, reply = answer.reply.model, answer.reply
     revision = f" ({model.revision[:12]})" if model.revision else ""
     certainty = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
+    if reply.choices:
+        certainty = f", probability {reply.probability:.2f} among {len(reply.choices)} choices"
     precision = f"{model.quantize} and {model.dtype}" if model.quantize else model.dtype
     return (
         f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{certainty}; "

@@ -91,6 +91,8 @@ class Question:
     """Past turns whose token ids are known; `prompt` begins after the last of them."""
     is_follow_up: bool = False
     """Whether there are past turns, as token ids or as text."""
+    choices: tuple[str, ...] = ()
+    """The answers to choose from; without any, the model writes its own."""
 
 
 @dataclass(frozen=True, slots=True)

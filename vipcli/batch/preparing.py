@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vipcli.asking import pipeline
-from vipcli.asking.interface import GREEDY, Request, Sampling, Setup
+from vipcli.asking.interface import BY_SUM, GREEDY, Request, Sampling, Scoring, Setup
 from vipcli.asking.load_marked import load
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, Question
 from vipcli.batch import marked_pictures
@@ -45,6 +45,9 @@ class BatchConfig:
     system: str | None = None
     fit: FitChoice = "auto"
     sampling: Sampling = GREEDY
+    scoring: Scoring = BY_SUM
+    choices: tuple[str, ...] = ()
+    """The answers to choose from, for items without choices of their own."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     frames: int = DEFAULT_FRAMES
     batch_size: int = 8
@@ -111,7 +114,7 @@ class ItemPreparer:
                 marked_pictures.save(self._config.save_marked, item, marked)
             if earlier is not None and (identity, item.id) in earlier:
                 return PreparedItem(item, identity, done=True)
-            request = self._shrink(pipeline.build_request(question, self._config.sampling))
+            request = self._shrink(self._build_request(question))
             return PreparedItem(item, identity, _without_pixels(question), request)
         except OutputError:
             # If the pictures of one item cannot be saved, neither can those of the next.
@@ -145,9 +148,24 @@ class ItemPreparer:
             "frames": config.frames if any(is_video(name) for name in item.images) else None,
             # The seed has no effect on greedy decoding.
             "sampling": asdict(replace(config.sampling, seed=config.sampling.seed if is_random else 0)),
+            **self._scoring_identity(item),
         }
         encoded = json.dumps(content, sort_keys=True).encode()
         return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+    def _scoring_identity(self, item: Item) -> dict[str, Any]:
+        """What a row depends on where answers are chosen or scored."""
+        choices, scoring = self._choices(item), self._config.scoring
+        identity: dict[str, Any] = {"choices": [*choices, scoring.score]} if choices else {}
+        if scoring.top_logprobs is not None:
+            identity["logprobs"] = scoring.top_logprobs
+        return identity
+
+    def _choices(self, item: Item) -> tuple[str, ...]:
+        return item.choices or self._config.choices
+
+    def _build_request(self, question: Question) -> Request:
+        return pipeline.build_request(question, self._config.sampling, self._config.scoring)
 
     def _load_marked(self, item: Item) -> MarkedInput:
         config = self._config
@@ -171,6 +189,7 @@ class ItemPreparer:
             prompt=config.prompt,
             system=config.system,
             fit=config.fit,
+            choices=self._choices(item),
         )
 
     def _is_saved(self, item: Item) -> bool:

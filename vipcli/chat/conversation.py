@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from vipcli.asking import pipeline
-from vipcli.asking.interface import Answerer, EndReason, Halted, OnText, Sampling
+from vipcli.asking.interface import BY_SUM, Answerer, EndReason, Halted, OnText, Sampling, Scoring
 from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import Drawing, MarkedInput, PastTurn, Question
 from vipcli.checkpoints.lookup import Checkpoint
@@ -109,10 +109,12 @@ class Conversation:
         checkpoint: Checkpoint,
         subject: Subject,
         settings: ChatSettings | None = None,
+        scoring: Scoring = BY_SUM,
     ) -> None:
         self._answerer = answerer
         self.checkpoint = checkpoint
         self.settings = settings or ChatSettings()
+        self._scoring = scoring
         self.turns: list[ChatTurn] = []
         self.dropped = 0
         """How many of the oldest turns no longer fit into the model's context."""
@@ -172,7 +174,7 @@ class Conversation:
         self.change_subject(replace(self._subject, typed=()))
         return count
 
-    def prepare(self, typed: str) -> Question:
+    def prepare(self, typed: str, choices: Sequence[str] = ()) -> Question:
         """Build a question and its prompt from what was typed, without asking it."""
         return pipeline.prepare(
             self._marked,
@@ -184,17 +186,27 @@ class Conversation:
             past_turns=[
                 PastTurn(turn.question, turn.answer, turn.token_ids) for turn in self.turns[self.dropped :]
             ],
+            choices=choices,
         )
 
-    def ask(self, question: str, on_text: OnText | None = None, halted: Halted | None = None) -> Answer:
+    def ask(
+        self,
+        question: str,
+        on_text: OnText | None = None,
+        halted: Halted | None = None,
+        *,
+        choices: Sequence[str] = (),
+    ) -> Answer:
         """Ask about the pictures as they are marked now, and add the turn to the conversation.
+
+        With `choices`, the answer is the likeliest of these, and the conversation goes on from it.
 
         If the model's context is full, the oldest turns are left out from then on; `dropped` counts them.
         """
         dropped_before = self.dropped
         while True:
             try:
-                return self._ask(self.prepare(question), question, on_text, halted)
+                return self._ask(self.prepare(question, choices), question, on_text, halted)
             except ContextError:
                 if self.dropped == len(self.turns):
                     # The question does not fit even without earlier turns, so keep them.
@@ -205,7 +217,7 @@ class Conversation:
 
     def _ask(self, question: Question, typed: str, on_text: OnText | None, halted: Halted | None) -> Answer:
         sampling = self.settings.sampling()
-        answer = pipeline.ask(question, self._answerer, sampling, on_text, halted)
+        answer = pipeline.ask(question, self._answerer, sampling, on_text, halted, scoring=self._scoring)
         reply = answer.reply
         if reply.text or reply.ended != "halted":
             self.turns.append(

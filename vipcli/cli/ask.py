@@ -12,8 +12,9 @@ from vipcli import config
 from vipcli.cli import options
 from vipcli.cli.groups import command
 from vipcli.cli.mark_arguments import is_file
+from vipcli.cli.options import ChoiceOptions
 from vipcli.cli.picking import Picked, PickRequest, picking
-from vipcli.cli.shared import build_model, save_marked, show_notes
+from vipcli.cli.shared import build_model, note_unused, save_marked, show_notes
 from vipcli.config import Settings
 from vipcli.errors import UsageError
 from vipcli.terminal import output
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from vipcli.api import Model
     from vipcli.asking.interface import Answerer
     from vipcli.asking.records import Answer
-    from vipcli.asking.values import MarkedInput, Question
+    from vipcli.asking.values import Question
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.serving.client import ServerInfo
 
@@ -84,10 +85,12 @@ def ask(
         options.MODEL_OPTIONS,
         options.SERVER_OPTIONS,
         options.ANSWER_OPTIONS,
+        options.SCORING_OPTIONS,
         options.FIT_OPTIONS,
         options.STYLE_OPTIONS,
         options.PICK_OPTIONS,
     ],
+    choice: Annotated[ChoiceOptions, options.CHOICE_OPTIONS],
     keep_alive: Annotated[
         str | None,
         typer.Option(
@@ -101,11 +104,14 @@ def ask(
     """Ask about a picture, or about what is marked on it.
 
     vipcli ask photo.jpg "What is {1}?" --box
+    vipcli ask photo.jpg "Is {1} open?" --box 5,5,90,90 --choices open,closed,ajar
     vipcli ask photo.jpg "Is {1} taller than {2}?" --box 5,5,90,90 --arrow 80%,40%
     """
     started = time.perf_counter()
-    _check(image, question, outputs)
+    _check(image, question, settings, outputs)
     model = build_model(settings, quiet=bool(outputs.quiet))
+    choices = choice.texts(settings.model)
+    note_unused(settings, has_choices=bool(choices), quiet=bool(outputs.quiet))
     request = PickRequest(
         "ask",
         question,
@@ -120,11 +126,18 @@ def ask(
         if picked.command is not None:
             # The time that a person took to draw is not the program's.
             started = time.perf_counter()
-        _ask(model, picked, keep_alive, started, outputs)
+        _ask(model, picked, choices, keep_alive, started, outputs)
 
 
-def _ask(model: Model, picked: Picked, keep_alive: str | None, started: float, outputs: Outputs) -> None:
-    checkpoint, prepared = _prepare(model, picked.marked, picked.question, outputs)
+def _ask(
+    model: Model,
+    picked: Picked,
+    choices: tuple[str, ...],
+    keep_alive: str | None,
+    started: float,
+    outputs: Outputs,
+) -> None:
+    checkpoint, prepared = _prepare(model, picked, choices, outputs)
     if outputs.dry_run:
         _print_prompt(prepared, picked.command, as_json=bool(outputs.json))
         return
@@ -132,14 +145,16 @@ def _ask(model: Model, picked: Picked, keep_alive: str | None, started: float, o
     server = model.server(checkpoint)
     if server is None and model.checkpoint != checkpoint:
         # The checkpoint is downloaded now, so its prompt form is certain.
-        preview, prepared = prepared, model.prepare(picked.marked, picked.question)
+        preview, prepared = prepared, model.prepare(picked.marked, picked.question, choices=choices)
         _show_question_notes(prepared, preview, quiet=bool(outputs.quiet))
     answerer = _connect(model, server, keep_alive, outputs)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
     _answer(prepared, answerer, model.settings, seconds, picked, outputs)
 
 
-def _check(image: str, question: str | None, outputs: Outputs) -> None:
+def _check(image: str, question: str | None, settings: Settings, outputs: Outputs) -> None:
+    if "logprobs" in settings.explicit and not outputs.json:
+        raise UsageError("--logprobs is a part of the record. Add --json.")
     if outputs.save == "-":
         raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o -.")
     if question is None and " " in image.strip() and not is_file(image) and "://" not in image:
@@ -151,17 +166,17 @@ def _check(image: str, question: str | None, outputs: Outputs) -> None:
 
 
 def _prepare(
-    model: Model, marked: MarkedInput, question: str | None, outputs: Outputs
+    model: Model, picked: Picked, choices: tuple[str, ...], outputs: Outputs
 ) -> tuple[Checkpoint, Question]:
     """Build the question before a checkpoint is downloaded, and show or save what the model would see."""
     quiet = bool(outputs.quiet)
     checkpoint = model.peek()
     if checkpoint.needs_unknown_template(model.settings.prompt) and not outputs.dry_run:
         checkpoint = model.checkpoint
-    prepared = model.prepare(marked, question, checkpoint)
+    prepared = model.prepare(picked.marked, picked.question, checkpoint, choices=choices)
     _show_question_notes(prepared, quiet=quiet)
     if outputs.save is not None:
-        save_marked(marked, outputs.save, quiet=quiet)
+        save_marked(picked.marked, outputs.save, quiet=quiet)
     if outputs.show:
         _show_view(prepared, checkpoint)
     if outputs.dry_run and checkpoint.family_is_guess:
@@ -192,16 +207,18 @@ def _answer(
     outputs: Outputs,
 ) -> None:
     from vipcli.asking import pipeline, records
-    from vipcli.asking.interface import Sampling
+    from vipcli.asking.interface import Sampling, Scoring
 
-    sampling = Sampling.of(settings)
+    sampling, scoring = Sampling.of(settings), Scoring.of(settings)
     if outputs.json:
-        answer: Answer = pipeline.ask(question, answerer, sampling, picked.on_text)
+        answer: Answer = pipeline.ask(question, answerer, sampling, picked.on_text, scoring=scoring)
         answer = replace(answer, seconds={**seconds, **answer.seconds})
         output.write_json({**answer.record(), **_command_entry(picked.command)})
     else:
         with output.answer_line() as on_text:
-            answer = pipeline.ask(question, answerer, sampling, picked.also_to(on_text))
+            on_text = picked.also_to(on_text)
+            answer = pipeline.ask(question, answerer, sampling, on_text, scoring=scoring)
+        show_notes(list(records.choice_notes(answer)), quiet=bool(outputs.quiet))
     picked.on_answer(answer)
     show_notes(tuple(records.doubts(answer)), quiet=bool(outputs.quiet))
     if outputs.verbose:
@@ -238,6 +255,7 @@ def _print_prompt(question: Question, command: str | None, *, as_json: bool) -> 
             {
                 "question": question.text,
                 "prompt": question.prompt,
+                **({"choices": question.choices} if question.choices else {}),
                 **records.describe_question(question),
                 **_command_entry(command),
             }

@@ -264,7 +264,7 @@ async def _server_sent_events(
         async for text in stream.texts(queued):
             yield _event(openai_api.text_chunk(chat, response, text))
         reply = queued.reply.result()
-        yield _event(openai_api.last_chunk(chat, response, reply.ended))
+        yield _event(openai_api.last_chunk(chat, response, reply))
         if chat.include_usage:
             yield _event(openai_api.usage_chunk(chat, response, reply))
         yield b"data: [DONE]\n\n"

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import chain
-from math import isnan
+from math import isfinite, isnan
 from typing import Any, Literal
 
-from vipcli.asking.interface import GREEDY, EndReason, Reply, Request
+from vipcli.asking.interface import GREEDY, EndReason, Reply, Request, Scoring, TokenLogprob
 from vipcli.asking.pipeline import build_request, mark, prepare
 from vipcli.asking.questions import default_question, fill_in
-from vipcli.asking.records import Answer, doubts
+from vipcli.asking.records import Answer, describe_choices, doubts
 from vipcli.asking.values import PastTurn, Question
 from vipcli.chat.conversation import ChatSettings
 from vipcli.checkpoints.catalog import KNOWN
@@ -101,13 +101,15 @@ class ResponseId:
 def completion(chat: ChatRequest, reply: Reply, response: ResponseId) -> dict[str, Any]:
     """A whole answer."""
     message = {"role": "assistant", "content": reply.text, "refusal": None}
-    finish = _FINISH_REASONS[reply.ended]
+    finish = _finish_reason(chat, reply)
     return {
         "id": response.id,
         "object": "chat.completion",
         "created": response.created,
         "model": chat.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
+        "choices": [
+            {"index": 0, "message": message, "logprobs": _logprobs(chat, reply), "finish_reason": finish}
+        ],
         "usage": _usage(reply),
         "vipcli": _extras(chat, reply),
     }
@@ -123,9 +125,11 @@ def text_chunk(chat: ChatRequest, response: ResponseId, text: str) -> dict[str, 
     return _chunk(chat, response, {"content": text})
 
 
-def last_chunk(chat: ChatRequest, response: ResponseId, ended: EndReason) -> dict[str, Any]:
-    """The end of a streamed answer, which says why it ended."""
-    return _chunk(chat, response, {}, _FINISH_REASONS[ended])
+def last_chunk(chat: ChatRequest, response: ResponseId, reply: Reply) -> dict[str, Any]:
+    """The end of a streamed answer, which says why it ended, and how likely its tokens were."""
+    chunk = _chunk(chat, response, {}, _finish_reason(chat, reply))
+    chunk["choices"][0]["logprobs"] = _logprobs(chat, reply)
+    return chunk
 
 
 def usage_chunk(chat: ChatRequest, response: ResponseId, reply: Reply) -> dict[str, Any]:
@@ -194,6 +198,35 @@ def _bare_chunk(chat: ChatRequest, response: ResponseId, choices: list[dict[str,
     }
 
 
+def _finish_reason(chat: ChatRequest, reply: Reply) -> str:
+    if chat.request.choices and reply.ended == "halted":
+        # Unlike an answer that was cut off, this one has no beginning.
+        raise ModelError("The request took too long, so nothing was chosen.", "Send fewer options.")
+    return _FINISH_REASONS[reply.ended]
+
+
+def _logprobs(chat: ChatRequest, reply: Reply) -> dict[str, Any] | None:
+    """The log-probabilities of the answer's tokens, if they were asked for."""
+    if chat.request.top_logprobs is None:
+        return None
+    content = [
+        {**_token(token), "top_logprobs": [_token(entry) for entry in token.top]} for token in reply.logprobs
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _token(token: TokenLogprob) -> dict[str, Any]:
+    # What is only part of a character has no text, and its bytes are not known.
+    is_whole = "\ufffd" not in token.text
+    # OpenAI writes -9999 for a token that is out of the question.
+    logprob = token.logprob if isfinite(token.logprob) else -9999.0
+    return {
+        "token": token.text,
+        "logprob": logprob,
+        "bytes": list(token.text.encode()) if is_whole else None,
+    }
+
+
 def _usage(reply: Reply) -> dict[str, int]:
     prompt, answer = reply.prompt_tokens, len(reply.token_ids)
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
@@ -207,6 +240,7 @@ def _extras(chat: ChatRequest, reply: Reply) -> dict[str, Any]:
         "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
         "seed": answer.sampling.seed,
         "notes": [spell(note) for note in (*chat.question.notes, *doubts(answer))],
+        **({"options": describe_choices(reply.choices)} if reply.choices else {}),
     }
 
 
@@ -237,8 +271,9 @@ def read_request(
         system=_join_lines(conversation.system),
         fit=settings.fit,
         past_turns=_earlier_turns(conversation, marked.marks, checkpoint.form(settings.prompt)),
+        choices=parsed.options or (),
     )
-    request = build_request(question, settings.sampling())
+    request = build_request(question, settings.sampling(), _read_scoring(parsed))
     return ChatRequest(
         request=replace(request, stops=(*request.stops, *stops)),
         question=question,
@@ -271,6 +306,23 @@ def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
         if value is not None:
             settings[setting] = parse_value(read_value, str(value), name)
     return ChatSettings.from_values(settings)
+
+
+def _read_scoring(parsed: RequestBody) -> Scoring:
+    """How options are compared, and which log-probabilities the response has."""
+    if parsed.top_logprobs and not parsed.logprobs:
+        raise UsageError('The field "top_logprobs" needs "logprobs": true.')
+    if parsed.options == []:
+        raise UsageError('There are no choices in the field "options".', "Name at least two.")
+    if parsed.options is not None and parsed.stop:
+        raise UnsupportedFieldError("stop", 'The field "stop" has no meaning together with "options".')
+    if parsed.options is None and parsed.score is not None:
+        raise UnsupportedFieldError("score", 'The field "score" has no meaning without "options".')
+    top = (parsed.top_logprobs or 0) if parsed.logprobs else None
+    if parsed.score is None:
+        return Scoring(top_logprobs=top)
+    score: Any = parse_value(SETTINGS["score"].parse, parsed.score, "score")
+    return Scoring(score, top)
 
 
 def _read_stops(stop: str | list[str] | None) -> list[Stop]:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vipcli import errors
-from vipcli.asking.interface import ModelFacts, PromptTurn, Reply, Request, Sampling
+from vipcli.asking.choices import MOST_CHOICES
+from vipcli.asking.interface import (
+    ModelFacts,
+    PromptTurn,
+    Reply,
+    Request,
+    Sampling,
+    ScoredChoice,
+    TokenLogprob,
+)
 from vipcli.checkpoints.stops import Stop
+from vipcli.config import MOST_LOGPROBS, Score
 from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.geometry import Fit
 
@@ -54,6 +64,9 @@ def unpack_request(data: bytes) -> Request:
         sampling=Sampling(**header.sampling.model_dump()),
         past_turns=tuple(PromptTurn(turn.prompt, tuple(turn.token_ids)) for turn in header.past_turns),
         min_answer_tokens=header.min_answer_tokens,
+        choices=tuple(header.choices),
+        score=header.score,
+        top_logprobs=header.top_logprobs,
     )
 
 
@@ -76,7 +89,13 @@ def unpack_reply(packed: dict[str, Any]) -> Reply:
         probability=None if probability is None else float(probability),
         model=ModelFacts(**packed["model"]),
         seconds=packed["seconds"],
+        choices=tuple(ScoredChoice(**choice) for choice in packed["choices"]),
+        logprobs=tuple(map(_unpack_token, packed["logprobs"])),
     )
+
+
+def _unpack_token(packed: dict[str, Any]) -> TokenLogprob:
+    return TokenLogprob(**{**packed, "top": tuple(map(_unpack_token, packed["top"]))})
 
 
 def pack_error(error: VipcliError) -> dict[str, Any]:
@@ -124,3 +143,6 @@ class _RequestHeader(_Packed):
     sampling: _PackedSampling
     past_turns: list[_PackedTurn]
     min_answer_tokens: int
+    choices: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MOST_CHOICES)]
+    score: Score
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None

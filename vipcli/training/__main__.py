@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
             "evaluate-independent", help="evaluate a checkpoint on pictures drawn by independent code"
         )
     )
+    _add_choices(
+        commands.add_parser("choices", help="compare choosing by likelihood with generating answers")
+    )
     _add_card(commands.add_parser("card", help="write the model card of a checkpoint"))
     return parser
 
@@ -77,6 +80,13 @@ def _add_evaluate_independent(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--each", type=int, default=416, help="number of pictures per seed (416)")
     evaluate.add_argument("--seeds", type=int, nargs="+", default=_INDEPENDENT_SEEDS, metavar="SEED")
     evaluate.set_defaults(run=_evaluate_independent)
+
+
+def _add_choices(choices: argparse.ArgumentParser) -> None:
+    _add_model(choices)
+    choices.add_argument("--scenes", type=int, default=500, help="number of scenes (500)")
+    choices.add_argument("--seed", type=int, default=0)
+    choices.set_defaults(run=_choices)
 
 
 def _add_model(evaluate: argparse.ArgumentParser) -> None:
@@ -146,6 +156,39 @@ def _evaluate(options: argparse.Namespace) -> None:
         sheet = contact_sheet(select_failures(answers, 60), options.seed)
         replace_file(options.failures, encode(sheet))
     Console().print(_table("Held-out scenes", figures))
+
+
+def _choices(options: argparse.Namespace) -> None:
+    from vipcli.training.judging.choices import choice_figures, judge_choices
+
+    checkpoint, model = _load(options)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("Asking", total=options.scenes)
+        judged = judge_choices(
+            model,
+            checkpoint.form(),
+            scenes=options.scenes,
+            seed=options.seed,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    figures = choice_figures(judged)
+    if options.json:
+        report = {"model": options.model, "seed": options.seed, "scenes": options.scenes, "figures": figures}
+        _write_report(options.json, report, judged)
+    Console().print(_choice_table(figures))
+
+
+def _choice_table(figures: dict[str, Any]) -> Table:
+    ways = list(figures["all"])
+    table = Table("questions", "asked", *ways, title="Held-out scenes, right answers in %")
+    asked = next(iter(figures["all"].values()))["asked"]
+    table.add_row("all", str(asked), *(_cells(figures["all"][way])[2] for way in ways), style="bold")
+    table.add_row("calibration error", "", *(str(figures["all"][way]["calibration error"]) for way in ways))
+    table.add_section()
+    for family, by_way in figures["by family"].items():
+        asked = next(iter(by_way.values()))["asked"]
+        table.add_row(family, str(asked), *(_cells(by_way[way])[2] for way in ways))
+    return table
 
 
 def _evaluate_independent(options: argparse.Namespace) -> None:
