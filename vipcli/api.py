@@ -182,6 +182,7 @@ class Model:
             prompt=settings.prompt,
             system=settings.system,
             fit=settings.fit,
+            zoom=settings.zoom,
         )
 
     def ask(

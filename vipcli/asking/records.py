@@ -13,7 +13,7 @@ from typing import Any
 
 from vipcli import __version__
 from vipcli.asking.interface import Reply, Sampling
-from vipcli.asking.values import MarkedInput, Question
+from vipcli.asking.values import Cut, MarkedInput, Question
 from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL, VIPLLAVA, KnownCheckpoint, smallest
 from vipcli.checkpoints.hub_cache import format_size
 from vipcli.errors import Message
@@ -119,6 +119,7 @@ def describe_question(question: Question) -> dict[str, Any]:
     return {
         "form": question.form.name,
         "fit": question.fit,
+        **({} if question.zoom == "off" else {"zoom": question.zoom}),
         **describe_marked(question.marked),
         "notes": [str(note) for note in question.notes],
     }
@@ -148,12 +149,13 @@ def describe_marked(marked: MarkedInput) -> dict[str, Any]:
         "drawing": asdict(marked.drawing),
         "images": [
             {
-                "source": picture.name,
-                "width": picture.width,
-                "height": picture.height,
-                "sha256": picture.sha256,
+                "source": entry.picture.name,
+                "width": entry.picture.width,
+                "height": entry.picture.height,
+                "sha256": entry.picture.sha256,
+                **({} if entry.cut is None else {"cut": asdict(entry.cut)}),
             }
-            for picture in (marked_picture.picture for marked_picture in marked.pictures)
+            for entry in marked.pictures
         ],
         "video": None if marked.video is None else asdict(marked.video),
     }
@@ -168,10 +170,17 @@ def location(mark: Mark) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
 
 
+def cut_location(cut: Cut) -> str:
+    """Return the corners of a cut as text."""
+    return f"{cut.left},{cut.top},{cut.right},{cut.bottom}"
+
+
 def placement(marked: MarkedInput, number: int) -> str:
     """Say which picture or frame a mark is on, if there are several."""
-    indices = [index for index, picture in enumerate(marked.pictures, 1) if number in picture.marks]
-    if len(marked.pictures) == 1:
+    # A picture and its cut count as one.
+    pictures = list({id(entry.picture): entry for entry in marked.pictures}.values())
+    indices = [index for index, picture in enumerate(pictures, 1) if number in picture.marks]
+    if len(pictures) == 1:
         return ""
     unit = "frame" if marked.video else "picture"
     return f" on {unit} {indices[0]}" if len(indices) == 1 else f" on all {unit}s"

@@ -161,7 +161,7 @@ def _prepare(
     prepared = model.prepare(marked, question, checkpoint)
     _show_question_notes(prepared, quiet=quiet)
     if outputs.save is not None:
-        save_marked(marked, outputs.save, quiet=quiet)
+        save_marked(prepared.marked, outputs.save, quiet=quiet)
     if outputs.show:
         _show_view(prepared, checkpoint)
     if outputs.dry_run and checkpoint.family_is_guess:
@@ -247,6 +247,9 @@ def _print_prompt(question: Question, command: str | None, *, as_json: bool) -> 
     for number, mark in enumerate(question.marked.marks, 1):
         on = records.placement(question.marked, number)
         output.write(f"{{{number}}} {mark.phrase}: {mark.kind} {records.location(mark)}{on}")
+    for number, picture in enumerate(question.marked.pictures, 1):
+        if picture.cut is not None:
+            output.write(f"Picture {number} is cut to {records.cut_location(picture.cut)}.")
 
 
 ask_command = command(options.expand_groups(ask), marks=True)
