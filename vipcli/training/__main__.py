@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
             "evaluate-independent", help="evaluate a checkpoint on pictures drawn by independent code"
         )
     )
+    _add_zoom(commands.add_parser("zoom", help="measure what cutting pictures to their marks does"))
     _add_card(commands.add_parser("card", help="write the model card of a checkpoint"))
     return parser
 
@@ -77,6 +78,14 @@ def _add_evaluate_independent(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--each", type=int, default=416, help="number of pictures per seed (416)")
     evaluate.add_argument("--seeds", type=int, nargs="+", default=_INDEPENDENT_SEEDS, metavar="SEED")
     evaluate.set_defaults(run=_evaluate_independent)
+
+
+def _add_zoom(zoom: argparse.ArgumentParser) -> None:
+    _add_model(zoom)
+    zoom.add_argument("--scenes", type=int, default=200, help="number of scenes of each sort (200)")
+    zoom.add_argument("--seed", type=int, default=0)
+    zoom.add_argument("--margins", type=float, nargs="*", metavar="M", help="margins to compare (a sweep)")
+    zoom.set_defaults(run=_zoom)
 
 
 def _add_model(evaluate: argparse.ArgumentParser) -> None:
@@ -171,6 +180,22 @@ def _evaluate_independent(options: argparse.Namespace) -> None:
         }
         _write_report(options.json, report, answers)
     Console().print(_table("Independent pictures", figures))
+
+
+def _zoom(options: argparse.Namespace) -> None:
+    from vipcli.training.judging import zooming
+
+    checkpoint, model = _load(options)
+    margins = zooming.MARGINS if options.margins is None else options.margins
+    answers: dict[str, list[zooming.ZoomAnswer]] = {}
+    for sort, choices in zooming.sorts(margins).items():
+        numbers = track(range(options.scenes), sort, console=Console(stderr=True))
+        answers[sort] = zooming.judge_zoom(model, checkpoint, sort, choices, numbers, seed=options.seed)
+    figures = zooming.zoom_summary(answers)
+    if options.json:
+        report = {"model": options.model, "seed": options.seed, "scenes": options.scenes, "figures": figures}
+        _write_report(options.json, report, [answer for group in answers.values() for answer in group])
+    Console().print(_table("Zoom", figures))
 
 
 def _write_report(file: Path, report: dict[str, Any], answers: Sequence[Any]) -> None:
