@@ -160,6 +160,7 @@ def _config(
         settings.prompt,
         settings.system,
         settings.fit,
+        settings.zoom,
         Sampling.of(settings),
         settings.max_pixels or DEFAULT_MAX_PIXELS,
         save_marked=None if out.save_marked is None else Path(out.save_marked),
