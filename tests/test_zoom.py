@@ -17,6 +17,7 @@ from PIL import Image
 from tests.clips import make_clip
 from tests.commands import run
 from tests.scripted import ScriptedAnswerer
+from tests.tiny import make_onevision
 from vipcli import api, config
 from vipcli.asking import pipeline, records
 from vipcli.asking.interface import Sampling
@@ -158,6 +159,18 @@ def test_marks_are_drawn_as_on_a_picture_of_the_cut_s_size(kind: str, drawing: d
     assert shown.styles == alone.pictures[0].styles
     assert np.array_equal(shown.pixels, alone.pixels)
     assert not np.array_equal(shown.pixels, part)
+
+
+def test_a_mask_from_a_file_covers_the_same_pixels_of_the_cut(tmp_path: Path) -> None:
+    white = np.zeros((900, 1200), np.uint8)
+    white[400:520, 610:700] = 255
+    Image.fromarray(white).save(tmp_path / "cat.png")
+    (shown,) = zoom_in(marked(f"mask {tmp_path / 'cat.png'}", size=(1200, 900)), 2, KNOWN, "pad").pictures
+    assert shown.cut is not None and shown.cut.scale == 1
+    rows, columns = slice(shown.cut.top, shown.cut.bottom), slice(shown.cut.left, shown.cut.right)
+    changed = (shown.pixels != shown.picture.pixels[rows, columns]).any(axis=2)
+    assert changed.mean() < 0.2
+    assert np.array_equal(changed, white[rows, columns] > 0)
 
 
 def test_a_cut_of_few_pixels_is_enlarged_so_that_strokes_are_as_wide_as_in_training() -> None:
@@ -539,7 +552,23 @@ def test_zoom_in_python(photo: str) -> None:
     assert chat.settings.zoom == "auto"
 
 
-# --------------------------------------------------------------------------- the bundled model
+# --------------------------------------------------------------------------- models
+
+
+def test_a_model_of_pictures_and_videos_takes_pairs_and_cut_frames(photo: str, tmp_path: Path) -> None:
+    model = api.load(str(make_onevision(tmp_path / "onevision")), no_server=True)
+    options: dict[str, Any] = {"marks": "box 500,500,600,600", "max_new_tokens": 2}
+    alone = model.ask(photo, "What is {1}?", zoom="on", **options)
+    pair = model.ask(photo, "What is {1}?", zoom="pair", **options)
+    assert alone.question.prompt.count("<image>") == 1
+    assert pair.question.prompt.count("<image>") == 2
+    assert [entry.cut is not None for entry in pair.question.marked.pictures] == [False, True]
+    clip = str(make_clip(tmp_path / "clip.mp4"))
+    frames = model.ask(clip, "What is {1}?", "box 20,20,40,40", frames=3, zoom=1, max_new_tokens=2)
+    assert cuts(frames.question.marked) == [(0, 0, 60, 60)] * 3
+    assert list(records.cut_lines(frames.question.marked)) == ["Each frame is cut to 0,0,60,60."]
+    with pytest.raises(UsageError, match="A video cannot be combined with a cut of it"):
+        model.ask(clip, "What is {1}?", "box 20,20,40,40", zoom="pair")
 
 
 def test_the_bundled_model_reads_small_things_with_zoom() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from vipcli import __version__
 from vipcli.asking.interface import Reply, Sampling
-from vipcli.asking.values import Cut, MarkedInput, Question
+from vipcli.asking.values import MarkedInput, Question
 from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL, VIPLLAVA, KnownCheckpoint, smallest
 from vipcli.checkpoints.hub_cache import format_size
 from vipcli.errors import Message
@@ -170,9 +170,13 @@ def location(mark: Mark) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
 
 
-def cut_location(cut: Cut) -> str:
-    """Return the corners of a cut as text."""
-    return f"{cut.left},{cut.top},{cut.right},{cut.bottom}"
+def cut_lines(marked: MarkedInput) -> Iterator[str]:
+    """Say to which corners each picture is cut."""
+    # All frames of a video are cut alike.
+    for number, picture in enumerate(marked.pictures[:1] if marked.video else marked.pictures, 1):
+        if (cut := picture.cut) is not None:
+            name = "Each frame" if marked.video else f"Picture {number}"
+            yield f"{name} is cut to {cut.left},{cut.top},{cut.right},{cut.bottom}."
 
 
 def placement(marked: MarkedInput, number: int) -> str:

@@ -247,9 +247,8 @@ def _print_prompt(question: Question, command: str | None, *, as_json: bool) -> 
     for number, mark in enumerate(question.marked.marks, 1):
         on = records.placement(question.marked, number)
         output.write(f"{{{number}}} {mark.phrase}: {mark.kind} {records.location(mark)}{on}")
-    for number, picture in enumerate(question.marked.pictures, 1):
-        if picture.cut is not None:
-            output.write(f"Picture {number} is cut to {records.cut_location(picture.cut)}.")
+    for line in records.cut_lines(question.marked):
+        output.write(line)
 
 
 ask_command = command(options.expand_groups(ask), marks=True)
