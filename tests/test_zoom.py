@@ -420,7 +420,7 @@ def test_a_conversation_zooms_in_and_out(photo: str, capsys: pytest.CaptureFixtu
     assert isinstance(answerer, ScriptedAnswerer)
     assert [request.images[0].shape[:2] for request in answerer.requests] == [
         (900, 1200),
-        (300, 300),
+        (336, 336),
         (900, 1200),
     ]
     told = capsys.readouterr().err
@@ -431,7 +431,7 @@ def test_a_conversation_zooms_in_and_out(photo: str, capsys: pytest.CaptureFixtu
         Image.open(io.BytesIO(base64.b64decode(part.split('"')[0]))).size
         for part in page.split("base64,")[1:]
     ]
-    assert sizes == [(1200, 900), (300, 300), (1200, 900)]
+    assert sizes == [(1200, 900), (336, 336), (1200, 900)]
 
 
 def test_zoom_alone_is_a_switch(photo: str) -> None:
@@ -468,9 +468,9 @@ def test_a_batch_cuts_each_region(photo: str, tmp_path: Path) -> None:
         [(400, 400, 700, 700)],
     ]
     assert all(entry.request and entry.request.images[0].shape == (192, 192, 3) for entry in prepared)
-    assert [question and question.marked.pictures[0].size for question in questions] == [(300, 300)] * 2
+    assert [question and question.marked.pictures[0].size for question in questions] == [(336, 336)] * 2
     with Image.open(tmp_path / "marked" / "photo#0.png") as saved:
-        assert saved.size == (300, 300)
+        assert saved.size == (336, 336)
 
 
 def test_rows_are_asked_again_with_another_zoom_only(photo: str) -> None:

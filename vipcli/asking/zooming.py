@@ -16,7 +16,7 @@ from vipcli.errors import Message, UsageError
 from vipcli.geometry import Bounds, Fit, ZoomChoice
 from vipcli.marks.drawing import draw
 from vipcli.marks.kinds import ArrowMark, Mark, PointMark, move
-from vipcli.marks.styles import styles_for
+from vipcli.marks.styles import ANCHOR, styles_for
 from vipcli.pictures.fitting import enlarge, scale
 
 DEFAULT_MARGIN = 1.5
@@ -105,7 +105,9 @@ def _cut(
         return None
     left = min(max(round((x1 + x2 - across) / 2), 0), width - across)
     top = min(max(round((y1 + y2 - down) / 2), 0), height - down)
-    return Cut(left, top, left + across, top + down, max(checkpoint.input_size / max(across, down), 1.0))
+    # A stroke is a whole number of pixels, so on a cut of few it would not be as wide as in training.
+    enlarged = max(checkpoint.input_size, ANCHOR) / max(across, down)
+    return Cut(left, top, left + across, top + down, max(enlarged, 1.0))
 
 
 def _longer(mark: Mark) -> float:
@@ -137,7 +139,6 @@ def _draw(picture: MarkedPicture, cut: Cut, drawing: Drawing) -> MarkedPicture:
     """The cut of a picture, with its marks as on a picture of that size."""
     pixels = picture.picture.pixels[cut.top : cut.bottom, cut.left : cut.right]
     if cut.scale > 1:
-        # A stroke cannot be thinner than a pixel, which would be too thick on a cut of few.
         pixels = enlarge(pixels, cut.scale)
     height, width = pixels.shape[:2]
     marks = [move(mark, cut.left, cut.top, cut.scale) for mark in picture.marks.values()]
