@@ -165,7 +165,8 @@ def zoom_summary(answers: Mapping[str, Sequence[ZoomAnswer]]) -> dict[str, dict[
 
 
 def _by_choice(answers: Sequence[ZoomAnswer]) -> dict[str, Any]:
-    return {choice: _accuracy(answer.right[choice] for answer in answers) for choice in answers[0].right}
+    choices = answers[0].right if answers else ()
+    return {choice: _accuracy(answer.right[choice] for answer in answers) for choice in choices}
 
 
 def _by_share(answers: Sequence[ZoomAnswer]) -> dict[str, Any]:
