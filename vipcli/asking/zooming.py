@@ -21,7 +21,7 @@ from vipcli.pictures.fitting import enlarge, scale
 
 DEFAULT_MARGIN = 1.5
 """The room left on each side of what is marked, as a share of its size."""
-SMALL = 0.125
+SMALL = 0.1
 """`auto` cuts the picture where the longer side of something marked is less than this share of the input."""
 SPOT = 0.05
 """What a point or an arrow marks counts as this large, as a share of the picture's long side."""
