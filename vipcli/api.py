@@ -186,6 +186,7 @@ class Model:
             system=settings.system,
             fit=settings.fit,
             choices=choices,
+            zoom=settings.zoom,
         )
 
     def ask(

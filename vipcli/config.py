@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vipcli.errors import ConfigError
-from vipcli.geometry import FIT_CHOICES, FitChoice
+from vipcli.geometry import FIT_CHOICES, ZOOM_WORDS, FitChoice, ZoomChoice
 
 Source = Literal["flag", "environment", "file", "default"]
 Score = Literal["sum", "mean", "lift"]
@@ -140,6 +140,22 @@ _SCORE_HELP = (
     "How choices are compared: by the sum of log-probabilities (as accurate as any, and best calibrated), "
     "their mean, or the lift (what the picture adds): sum, mean, lift."
 )
+
+
+def _parse_zoom(text: str) -> str | float:
+    word = {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(text.lower(), text.lower())
+    if word in ZOOM_WORDS:
+        return word
+    try:
+        return _number_parser(0, 10)(word)
+    except ValueError as error:
+        raise ValueError(f"{error}, or one of {', '.join(ZOOM_WORDS)}") from None
+
+
+_ZOOM_HELP = (
+    "Cut the picture to the marks with a margin, a share of their size; auto only where they are small, "
+    "pair beside the whole picture."
+)
 _DEVICE_HELP = f"Where to run: {', '.join(DEVICES)} (over all GPUs and the CPU), or cuda:1 and so on."
 
 
@@ -162,6 +178,7 @@ _ALL = (
     _choice("prompt", "Prompt form", "FORM", PROMPT_FORMS),
     Setting("system", None, "System line in place of the form's own.", _parse_line, "TEXT"),
     _choice("fit", "How the picture becomes a square", "FIT", FIT_CHOICES),
+    Setting("zoom", "off", _ZOOM_HELP, _parse_zoom, "[MARGIN|auto|pair]", ZOOM_WORDS),
     Setting("max_new_tokens", 512, "Longest answer, in tokens.", integer_parser(1, 1_000_000), "N"),
     Setting(
         "temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _parse_temperature, "NUMBER"
@@ -209,6 +226,7 @@ class Settings:
     prompt: str = "auto"
     system: str | None = None
     fit: FitChoice = "auto"
+    zoom: ZoomChoice = "off"
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0

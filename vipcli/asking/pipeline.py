@@ -22,16 +22,17 @@ from vipcli.asking.interface import (
 from vipcli.asking.questions import default_question, fill_in, unmentioned
 from vipcli.asking.records import Answer
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture, PastTurn, Question
+from vipcli.asking.zooming import check_zoom, input_scale, zoom_in
 from vipcli.checkpoints.catalog import Family
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import ANSWER_TOKENS, PromptForm, Turn, check_text, continuation
 from vipcli.errors import MarkError, Message, PromptError, UsageError
-from vipcli.geometry import Bounds, Fit, FitChoice
+from vipcli.geometry import Bounds, Fit, FitChoice, ZoomChoice
 from vipcli.marks.colors import Color, nearest_trained
 from vipcli.marks.drawing import draw, extent, paints, trace
 from vipcli.marks.kinds import Mark, TypedMark, assign_colors, clip_to_picture
 from vipcli.marks.styles import styles_for
-from vipcli.pictures.fitting import scale, visible
+from vipcli.pictures.fitting import visible
 from vipcli.pictures.images import Picture, load_mask
 from vipcli.pictures.videos import Video
 
@@ -145,12 +146,15 @@ def prepare(
     prompt: str = "auto",
     system: str | None = None,
     fit: FitChoice = "auto",
+    zoom: ZoomChoice = "off",
     past_turns: Sequence[PastTurn] = (),
     choices: Sequence[str] = (),
 ) -> Question:
-    """Decide the question's text, its prompt, the fit of its pictures, and the notes on it."""
+    """Decide the question's text, its prompt, what its pictures show, and the notes on it."""
     form = checkpoint.form(prompt)
     applied_fit = checkpoint.fit(fit)
+    check_zoom(zoom, checkpoint, video=marked.video is not None)
+    marked = zoom_in(marked, zoom, checkpoint, applied_fit)
     text = _question_text(question, marked, form)
     if system is not None:
         system = check_text(system, "system line", form)
@@ -165,6 +169,7 @@ def prepare(
         prompt=parts.prompt,
         form=form,
         fit=applied_fit,
+        zoom=zoom,
         user_texts=parts.user_texts,
         notes=(*marked.notes, *hints, *model_notes(marked, checkpoint, applied_fit)),
         past_turns=parts.past_turns,
@@ -243,9 +248,10 @@ def _unmentioned_notes(text: str, marks: Sequence[Mark]) -> Iterator[Message]:
 def model_notes(marked: MarkedInput, checkpoint: Checkpoint, fit: Fit) -> Iterator[Message]:
     """Note what this checkpoint may miss in the marked pictures."""
     yield from _picture_count_notes(marked, checkpoint.family)
-    notes = (
-        note for picture in marked.pictures for note in _visibility_notes(picture, marked, checkpoint, fit)
-    )
+    # What is hard to see on a whole picture may be easy to see on its cut beside it.
+    cut = [picture.picture for picture in marked.pictures if picture.cut is not None]
+    shown = [entry for entry in marked.pictures if entry.cut is not None or entry.picture not in cut]
+    notes = (note for picture in shown for note in _visibility_notes(picture, marked, checkpoint, fit))
     yield from dict.fromkeys(notes)
 
 
@@ -261,13 +267,9 @@ def _visibility_notes(
     marked_picture: MarkedPicture, marked: MarkedInput, checkpoint: Checkpoint, fit: Fit
 ) -> Iterator[Message]:
     """Note which marks on a picture the model will hardly see, or not at all."""
-    width, height = marked_picture.picture.width, marked_picture.picture.height
-    size = checkpoint.input_size
-    if checkpoint.max_tiled_side is not None and len(marked.pictures) == 1 and fit != "stretch":
-        # Tiles show a single picture at a higher resolution, but never beyond its own size.
-        size = max(size, min(checkpoint.max_tiled_side, width, height))
-    shrink = scale(fit, width, height, size)
-    for number, mark in marked_picture.marks.items():
+    width, height = marked_picture.size
+    shrink = input_scale(checkpoint, fit, width, height, tiled=len(marked.pictures) == 1)
+    for number, mark in marked_picture.drawn_marks.items():
         style = marked_picture.styles[number]
         if style.stroke and style.stroke * shrink < MIN_STROKE * checkpoint.input_size:
             yield Message(
@@ -280,7 +282,10 @@ def _visibility_notes(
         bounds = extent(mark, style, width, height)
         if max(bounds[2] - bounds[0], bounds[3] - bounds[1]) * shrink < MIN_MARK * checkpoint.input_size:
             limit = f"under {MIN_MARK * checkpoint.input_size:.2g} pixels at the model's input size"
-            yield Message(f"The {mark.name} is tiny: {limit}.", _percent_advice(mark))
+            advice = _percent_advice(marked_picture.marks[number])
+            if advice is None and marked_picture.cut is None:
+                advice = "See it larger with {zoom=on}."
+            yield Message(f"The {mark.name} is tiny: {limit}.", advice)
         yield from _crop_notes(mark, bounds, visible(fit, width, height), (width, height))
 
 

@@ -186,6 +186,7 @@ def describe_question(question: Question) -> dict[str, Any]:
     return {
         "form": question.form.name,
         "fit": question.fit,
+        **({} if question.zoom == "off" else {"zoom": question.zoom}),
         **describe_marked(question.marked),
         "notes": [str(note) for note in question.notes],
     }
@@ -215,12 +216,13 @@ def describe_marked(marked: MarkedInput) -> dict[str, Any]:
         "drawing": asdict(marked.drawing),
         "images": [
             {
-                "source": picture.name,
-                "width": picture.width,
-                "height": picture.height,
-                "sha256": picture.sha256,
+                "source": entry.picture.name,
+                "width": entry.picture.width,
+                "height": entry.picture.height,
+                "sha256": entry.picture.sha256,
+                **({} if entry.cut is None else {"cut": asdict(entry.cut)}),
             }
-            for picture in (marked_picture.picture for marked_picture in marked.pictures)
+            for entry in marked.pictures
         ],
         "video": None if marked.video is None else asdict(marked.video),
     }
@@ -235,10 +237,21 @@ def location(mark: Mark) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
 
 
+def cut_lines(marked: MarkedInput) -> Iterator[str]:
+    """Say to which corners each picture is cut."""
+    # All frames of a video are cut alike.
+    for number, picture in enumerate(marked.pictures[:1] if marked.video else marked.pictures, 1):
+        if (cut := picture.cut) is not None:
+            name = "Each frame" if marked.video else f"Picture {number}"
+            yield f"{name} is cut to {cut.left},{cut.top},{cut.right},{cut.bottom}."
+
+
 def placement(marked: MarkedInput, number: int) -> str:
     """Say which picture or frame a mark is on, if there are several."""
-    indices = [index for index, picture in enumerate(marked.pictures, 1) if number in picture.marks]
-    if len(marked.pictures) == 1:
+    # A picture and its cut count as one.
+    pictures = list({id(entry.picture): entry for entry in marked.pictures}.values())
+    indices = [index for index, picture in enumerate(pictures, 1) if number in picture.marks]
+    if len(pictures) == 1:
         return ""
     unit = "frame" if marked.video else "picture"
     return f" on {unit} {indices[0]}" if len(indices) == 1 else f" on all {unit}s"

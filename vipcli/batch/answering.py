@@ -173,11 +173,11 @@ def _unexpected_error(error: Exception) -> ModelError:
 def _length_key(prepared: PreparedItem) -> tuple[int, int, int]:
     """A sort key that groups prompts with about the same number of tokens, including pictures."""
     assert prepared.question is not None
-    pictures = [marked_picture.picture for marked_picture in prepared.question.marked.pictures]
+    sizes = [marked_picture.size for marked_picture in prepared.question.marked.pictures]
     # Larger pictures take more tokens only for models that cut them into tiles.
-    pixels = max(picture.width * picture.height for picture in pictures)
+    pixels = max(width * height for width, height in sizes)
     is_tiled = prepared.question.form.name == "template"
-    return len(pictures), pixels if is_tiled else 0, len(prepared.question.prompt)
+    return len(sizes), pixels if is_tiled else 0, len(prepared.question.prompt)
 
 
 @dataclass(frozen=True, slots=True)

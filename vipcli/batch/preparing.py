@@ -20,12 +20,12 @@ from vipcli.batch.items import Item
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.errors import Message, OutputError, Spelling, VipcliError, as_argument, first_line
-from vipcli.geometry import FitChoice
+from vipcli.geometry import FitChoice, ZoomChoice
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, mark_for
 from vipcli.pictures.fitting import model_view
-from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask
+from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels, hash_of, load_mask
 from vipcli.pictures.videos import DEFAULT_FRAMES, is_video
 
 _BATCHES_PER_WINDOW = 2
@@ -44,6 +44,7 @@ class BatchConfig:
     prompt: str = "auto"
     system: str | None = None
     fit: FitChoice = "auto"
+    zoom: ZoomChoice = "off"
     sampling: Sampling = GREEDY
     scoring: Scoring = BY_SUM
     choices: tuple[str, ...] = ()
@@ -111,7 +112,7 @@ class ItemPreparer:
             identity = self._identity(item, [entry.picture.sha256 for entry in shown])
             question = self._build_question(item, marked)
             if self._config.save_marked is not None:
-                marked_pictures.save(self._config.save_marked, item, marked)
+                marked_pictures.save(self._config.save_marked, item, question.marked)
             if earlier is not None and (identity, item.id) in earlier:
                 return PreparedItem(item, identity, done=True)
             request = self._shrink(self._build_request(question))
@@ -145,6 +146,7 @@ class ItemPreparer:
             "setup": [config.setup.dtype, config.setup.quantize, config.setup.quantize_all],
             "drawing": [*asdict(config.drawing).values(), config.drawn_as],
             "prompt": [config.prompt, config.system, config.checkpoint.fit(config.fit)],
+            **({} if config.zoom == "off" else {"zoom": config.zoom}),
             "frames": config.frames if any(is_video(name) for name in item.images) else None,
             # The seed has no effect on greedy decoding.
             "sampling": asdict(replace(config.sampling, seed=config.sampling.seed if is_random else 0)),
@@ -190,6 +192,7 @@ class ItemPreparer:
             system=config.system,
             fit=config.fit,
             choices=self._choices(item),
+            zoom=config.zoom,
         )
 
     def _is_saved(self, item: Item) -> bool:
@@ -197,7 +200,12 @@ class ItemPreparer:
         folder = self._config.save_marked
         if folder is None or any(is_video(name) for name in item.images):
             return True
-        return all(path.exists() for path in marked_pictures.paths(folder, item, len(item.images)))
+        count = len(item.images)
+        # How many pictures have a cut beside them is not known yet.
+        counts = range(count, 2 * count + 1) if self._config.zoom == "pair" else (count,)
+        return any(
+            all(path.exists() for path in marked_pictures.paths(folder, item, saved)) for saved in counts
+        )
 
     def _shrink(self, request: Request) -> Request:
         """Shrink the pictures to the model's input size, where that does not change the answer."""
@@ -218,12 +226,19 @@ def _without_pixels(question: Question) -> Question:
         marked=replace(
             question.marked,
             pictures=tuple(
-                replace(entry, picture=replace(entry.picture, pixels=blank), pixels=blank)
+                replace(
+                    entry,
+                    picture=replace(entry.picture, pixels=_blank(entry.picture.pixels)),
+                    pixels=_blank(entry.pixels),
+                )
                 for entry in question.marked.pictures
-                for blank in [np.broadcast_to(np.uint8(0), entry.picture.pixels.shape)]
             ),
         ),
     )
+
+
+def _blank(pixels: Pixels) -> Pixels:
+    return np.broadcast_to(np.uint8(0), pixels.shape)
 
 
 def _hash(name: str) -> str | None:

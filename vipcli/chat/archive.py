@@ -49,7 +49,7 @@ def to_json(chat: Conversation) -> str:
         vipcli_conversation=VERSION,
         model=_model_name(chat.checkpoint),
         revision=chat.checkpoint.revision,
-        manner=asdict(chat.settings),
+        manner=_settings_data(chat.settings),
         scene=_subject_data(chat.subject),
         forgotten=chat.dropped,
         exchanges=[_turn_data(turn) for turn in chat.turns],
@@ -179,10 +179,15 @@ def _turn_data(turn: ChatTurn) -> _TurnData:
         probability=None if no_probability else turn.probability,
         phrases=list(turn.phrases),
         scene=_subject_data(turn.subject),
-        manner=asdict(turn.settings),
+        manner=_settings_data(turn.settings),
         seconds={step: round(seconds, 4) for step, seconds in turn.seconds.items()},
         token_ids=None if turn.token_ids is None else list(turn.token_ids),
     )
+
+
+def _settings_data(settings: ChatSettings) -> dict[str, Any]:
+    # Earlier versions read a conversation unless it uses what they do not know.
+    return {name: value for name, value in asdict(settings).items() if name != "zoom" or value != "off"}
 
 
 def _subject_data(subject: Subject) -> _SubjectData:

@@ -11,10 +11,11 @@ from vipcli.asking import pipeline
 from vipcli.asking.interface import BY_SUM, Answerer, EndReason, Halted, OnText, Sampling, Scoring
 from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import Drawing, MarkedInput, PastTurn, Question
+from vipcli.asking.zooming import check_zoom, zoom_in
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.config import Settings
 from vipcli.errors import ContextError, MarkError, Message, UsageError
-from vipcli.geometry import FitChoice
+from vipcli.geometry import FitChoice, ZoomChoice
 from vipcli.marks.kinds import Mark, TypedMark, parse_named_mark
 from vipcli.pictures.images import Picture
 from vipcli.pictures.videos import Video
@@ -27,6 +28,7 @@ class ChatSettings:
     prompt: str = "auto"
     system: str | None = None
     fit: FitChoice = "auto"
+    zoom: ZoomChoice = "off"
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
@@ -97,6 +99,7 @@ class ChatTurn:
             self.subject.pictures == subject.pictures
             and self.subject.typed == subject.typed
             and self.settings.drawing == settings.drawing
+            and self.settings.zoom == settings.zoom
         )
 
 
@@ -131,8 +134,9 @@ class Conversation:
 
     @property
     def marked(self) -> MarkedInput:
-        """The pictures as the model sees them, with their marks."""
-        return self._marked
+        """The pictures as the model sees them, with their marks, or what they are cut to."""
+        fit = self.checkpoint.fit(self.settings.fit)
+        return zoom_in(self._marked, self.settings.zoom, self.checkpoint, fit)
 
     @property
     def marks(self) -> tuple[Mark, ...]:
@@ -146,6 +150,7 @@ class Conversation:
 
     def change_settings(self, settings: ChatSettings) -> None:
         """Continue with other settings; nothing changes if marks cannot be drawn with them."""
+        check_zoom(settings.zoom, self.checkpoint, video=self._subject.video is not None)
         self._marked = self._subject.marked(settings.drawing)
         self.settings = settings
 
@@ -183,6 +188,7 @@ class Conversation:
             prompt=self.settings.prompt,
             system=self.settings.system,
             fit=self.settings.fit,
+            zoom=self.settings.zoom,
             past_turns=[
                 PastTurn(turn.question, turn.answer, turn.token_ids) for turn in self.turns[self.dropped :]
             ],

@@ -176,7 +176,7 @@ def _prepare(
     prepared = model.prepare(picked.marked, picked.question, checkpoint, choices=choices)
     _show_question_notes(prepared, quiet=quiet)
     if outputs.save is not None:
-        save_marked(picked.marked, outputs.save, quiet=quiet)
+        save_marked(prepared.marked, outputs.save, quiet=quiet)
     if outputs.show:
         _show_view(prepared, checkpoint)
     if outputs.dry_run and checkpoint.family_is_guess:
@@ -265,6 +265,8 @@ def _print_prompt(question: Question, command: str | None, *, as_json: bool) -> 
     for number, mark in enumerate(question.marked.marks, 1):
         on = records.placement(question.marked, number)
         output.write(f"{{{number}}} {mark.phrase}: {mark.kind} {records.location(mark)}{on}")
+    for line in records.cut_lines(question.marked):
+        output.write(line)
 
 
 ask_command = command(options.expand_groups(ask), marks=True)

@@ -166,6 +166,7 @@ def _config(
         settings.prompt,
         settings.system,
         settings.fit,
+        settings.zoom,
         Sampling.of(settings),
         Scoring.of(settings),
         max_pixels=settings.max_pixels or DEFAULT_MAX_PIXELS,

@@ -106,7 +106,7 @@ STYLE_OPTIONS = OptionGroup(
     }
 )
 PICK_OPTIONS = OptionGroup({name: setting(name, MARKS) for name in ("pick", "no_input")})
-FIT_OPTIONS = OptionGroup({"fit": setting("fit", DRAWING)})
+FIT_OPTIONS = OptionGroup({name: setting(name, DRAWING) for name in ("fit", "zoom")})
 ANSWER_OPTIONS = OptionGroup(
     {
         name: setting(name, ANSWER)

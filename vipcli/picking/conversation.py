@@ -24,7 +24,7 @@ from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels
 
 Event = Mapping[str, Any]
 
-COMMANDS = ("set", "unset", "system", "stats", "help")
+COMMANDS = ("set", "unset", "system", "zoom", "stats", "help")
 """The commands of a conversation that a page does not have a button for."""
 ALIVE_EVERY = 1.0
 """Seconds between signs of life on a stream."""

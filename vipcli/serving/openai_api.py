@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from itertools import chain
 from math import isfinite, isnan
@@ -66,6 +66,7 @@ _FIELDS = {
     "seed": "seed",
     "temperature": "temperature",
     "top_p": "top_p",
+    "zoom": "zoom",
 }
 """The request field for each setting that a request can change."""
 
@@ -241,7 +242,14 @@ def _extras(chat: ChatRequest, reply: Reply) -> dict[str, Any]:
         "seed": answer.sampling.seed,
         "notes": [spell(note) for note in (*chat.question.notes, *doubts(answer))],
         **({"options": describe_choices(reply.choices)} if reply.choices else {}),
+        **_cuts(chat.question),
     }
+
+
+def _cuts(question: Question) -> dict[str, Any]:
+    """The part that each picture was cut to, null for a whole one; nothing if all are whole."""
+    cuts = [picture.cut for picture in question.marked.pictures]
+    return {"cuts": [cut and asdict(cut) for cut in cuts]} if any(cuts) else {}
 
 
 # --------------------------------------------------------------------------- requests
@@ -270,6 +278,7 @@ def read_request(
         prompt=settings.prompt,
         system=_join_lines(conversation.system),
         fit=settings.fit,
+        zoom=settings.zoom,
         past_turns=_earlier_turns(conversation, marked.marks, checkpoint.form(settings.prompt)),
         choices=parsed.options or (),
     )
@@ -295,6 +304,7 @@ def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
     for name, setting, read_value in (
         ("prompt_form", "prompt", SETTINGS["prompt"].parse),
         ("fit", "fit", SETTINGS["fit"].parse),
+        ("zoom", "zoom", SETTINGS["zoom"].parse),
         ("temperature", "temperature", SETTINGS["temperature"].parse),
         ("top_p", "top_p", SETTINGS["top_p"].parse),
         ("seed", "seed", SETTINGS["seed"].parse),

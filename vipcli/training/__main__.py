@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_choices(
         commands.add_parser("choices", help="compare choosing by likelihood with generating answers")
     )
+
+    _add_zoom(commands.add_parser("zoom", help="measure what cutting pictures to their marks does"))
     _add_card(commands.add_parser("card", help="write the model card of a checkpoint"))
     return parser
 
@@ -87,6 +89,14 @@ def _add_choices(choices: argparse.ArgumentParser) -> None:
     choices.add_argument("--scenes", type=int, default=500, help="number of scenes (500)")
     choices.add_argument("--seed", type=int, default=0)
     choices.set_defaults(run=_choices)
+
+
+def _add_zoom(zoom: argparse.ArgumentParser) -> None:
+    _add_model(zoom)
+    zoom.add_argument("--scenes", type=int, default=200, help="number of scenes of each sort (200)")
+    zoom.add_argument("--seed", type=int, default=0)
+    zoom.add_argument("--margins", type=float, nargs="*", metavar="M", help="margins to compare (a sweep)")
+    zoom.set_defaults(run=_zoom)
 
 
 def _add_model(evaluate: argparse.ArgumentParser) -> None:
@@ -214,6 +224,22 @@ def _evaluate_independent(options: argparse.Namespace) -> None:
         }
         _write_report(options.json, report, answers)
     Console().print(_table("Independent pictures", figures))
+
+
+def _zoom(options: argparse.Namespace) -> None:
+    from vipcli.training.judging import zooming
+
+    checkpoint, model = _load(options)
+    margins = zooming.MARGINS if options.margins is None else options.margins
+    answers: dict[str, list[zooming.ZoomAnswer]] = {}
+    for sort, choices in zooming.sorts(margins).items():
+        numbers = track(range(options.scenes), sort, console=Console(stderr=True))
+        answers[sort] = zooming.judge_zoom(model, checkpoint, sort, choices, numbers, seed=options.seed)
+    figures = zooming.zoom_summary(answers)
+    if options.json:
+        report = {"model": options.model, "seed": options.seed, "scenes": options.scenes, "figures": figures}
+        _write_report(options.json, report, [answer for group in answers.values() for answer in group])
+    Console().print(_table("Zoom", figures))
 
 
 def _write_report(file: Path, report: dict[str, Any], answers: Sequence[Any]) -> None:
