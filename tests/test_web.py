@@ -177,6 +177,37 @@ def test_a_page_that_is_closed_stops_its_answer() -> None:
     assert session.chat.turns[0].ended == "halted"
 
 
+def test_the_end_of_an_earlier_page_does_not_stop_the_next_answer() -> None:
+    page, session, _, _ = start("one\n", "two\n")
+    earlier: Iterator[Any] = call(page, "ask", {"question": "One?", "marks": []})
+    assert next(earlier) == {"text": "one\n"}
+    assert page._busy.acquire(timeout=10)
+    page._busy.release()
+    answerer = HeldAnswerer("two\nthree\n")
+    session.chat._answerer = answerer
+    later: Iterator[Any] = call(page, "ask", {"question": "Two?", "marks": []})
+    assert answerer.begun.wait(10)
+    # The server notices late that the page has gone.
+    earlier.close()  # type: ignore[attr-defined]
+    assert not page._output.halted.is_set()
+    call(page, "stop")
+    assert list(later)[-1]["answer"] == "two\n"
+
+
+def test_an_answer_in_progress_is_saved_when_the_command_ends() -> None:
+    answerer = HeldAnswerer("one\ntwo\n")
+    page, _, _, _ = start(answerer=answerer)
+    events = call(page, "ask", {"question": "Long?", "marks": []})
+    assert answerer.begun.wait(10)
+    page.close(10)
+    path = history.last_conversation()
+    assert path is not None
+    assert [turn.answer for turn in archive.read(path, max_pixels=10**6).turns] == ["one\n"]
+    assert list(events)[-1]["ended"] == "halted"
+    with pytest.raises(UsageError, match="Another answer is on its way"):
+        ask(page, "Too late?")
+
+
 def test_retry_settings_and_questions_with_a_slash() -> None:
     page, session, answerer, _ = start("1\n", "1\n", "3\n")
     ask(page, "How many?")

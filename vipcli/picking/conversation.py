@@ -52,6 +52,7 @@ class PageOutput:
         self.events: queue.Queue[Event | None] = queue.Queue()
         """What has happened since the last question; None at its end."""
         self.halted = threading.Event()
+        """Set to stop the answer to the last question."""
 
     def note(self, message: Message | str) -> None:
         """Send a note."""
@@ -77,6 +78,11 @@ class PageOutput:
     def answer(self) -> Iterator[tuple[OnText, Halted | None]]:
         """Send the pieces of an answer."""
         yield lambda text: self.events.put({"text": text}), self.halted.is_set
+
+    def begin(self) -> tuple[queue.Queue[Event | None], threading.Event]:
+        """Begin a question, with events and a way to stop of its own: the page of one before may end late."""
+        self.events, self.halted = queue.Queue(), threading.Event()
+        return self.events, self.halted
 
     def show_picture(self, pixels: Pixels) -> None:
         """Do nothing: the page shows the picture already."""
@@ -110,10 +116,12 @@ class WebConversation:
         self._closed = threading.Event()
         self._marking = self._new_marking()
 
-    def close(self) -> None:
-        """Tell all pages that the conversation has ended, and stop the answer in progress."""
-        self._output.halted.set()
+    def close(self, grace: float = 3.0) -> None:
+        """Tell all pages that the conversation has ended, and stop and save the answer in progress."""
         self._closed.set()
+        self._output.halted.set()
+        # From now on, no question begins. A model that is still being loaded may take too long to wait for.
+        self._busy.acquire(timeout=grace)
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -211,8 +219,9 @@ class WebConversation:
         """Run a line of the session in a thread of its own, and yield what happens."""
         if not self._busy.acquire(blocking=False):
             raise UsageError("Another answer is on its way.", "Wait for it, or stop it.")
-        self._output.halted.clear()
-        events = self._output.events = queue.Queue()
+        events, halted = self._output.begin()
+        if self._closed.is_set():
+            halted.set()
 
         def work() -> None:
             try:
@@ -230,9 +239,9 @@ class WebConversation:
                 events.put(None)
 
         threading.Thread(target=work, name="vipcli-answer", daemon=True).start()
-        return self._until_end(events)
+        return self._until_end(events, halted)
 
-    def _until_end(self, events: queue.Queue[Event | None]) -> Iterator[Event]:
+    def _until_end(self, events: queue.Queue[Event | None], halted: threading.Event) -> Iterator[Event]:
         try:
             while True:
                 try:
@@ -246,7 +255,7 @@ class WebConversation:
                 yield event
         finally:
             # Whoever closes the page wants no more of the answer; what there is of it is kept.
-            self._output.halted.set()
+            halted.set()
 
     def _last_answer(self) -> Event:
         turns = self._session.chat.turns
