@@ -250,6 +250,18 @@ def test_what_is_no_picture_is_refused_and_not_kept() -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_a_picture_that_is_refused_stays_where_another_conversation_has_it() -> None:
+    page, _session, _, _ = start("a\n")
+    content = Path("photo.png").read_bytes()
+    page.uploads["open"]("photo.png", content)
+    ask(page, "One?")
+    (kept,) = (history._chats_folder() / "pictures").iterdir()
+    page._max_pixels = 5
+    with pytest.raises(ImageError):
+        page.uploads["open"]("photo.png", content)
+    assert kept.read_bytes() == content
+
+
 def test_pictures_are_deleted_with_their_conversations() -> None:
     kept, unused, new = (history.keep_picture(f"{name}.png", name.encode()) for name in ("a", "b", "c"))
     history.save(history.new_conversation(), json.dumps({"source": str(kept)}))

@@ -192,7 +192,7 @@ class WebConversation:
             try:
                 pictures, video = load([str(path)], max_pixels=self._max_pixels)
             except VipcliError:
-                path.unlink(missing_ok=True)
+                history.discard_picture(path)
                 raise
             self._session.chat.change_subject(Subject(pictures, (), video))
             self._marking = self._new_marking()
