@@ -117,7 +117,7 @@ def test_the_browser_goes_on_with_what_was_said_in_the_terminal() -> None:
     session.run(["What is {1}?"])
     begun = call(page, "start")
     assert begun["conversation"]["turns"][0]["answer"] == "a tree\n"
-    (mark,) = begun["conversation"]["marks"]
+    (mark,) = begun["marks"]
     assert (mark["kind"], mark["points"], mark["color"], mark["frame"]) == ("point", [(5, 5)], None, None)
     assert begun["slots"] == []
     ask(page, "Which color?", [{"slot": None, "kind": "point", "text": "5,5"}])
@@ -133,7 +133,7 @@ def test_marks_that_a_page_cannot_draw_stay_or_go() -> None:
     page, session, _, _ = start("a\n", "b\n", marks=typed)
     begun = call(page, "start")
     assert [slot["text"] for slot in begun["slots"]] == ["50%,50%", "1.5,2"]
-    assert begun["conversation"]["marks"][0]["color"] == "#ff8800"
+    assert begun["marks"][0]["color"] == "#ff8800"
     ask(page, "A?", [{"slot": 0, "kind": "point", "text": None}, {"slot": 1, "kind": "point", "text": None}])
     assert [mark.text for mark in session.chat.subject.typed] == ["50%,50%", "1.5,2"]
     ask(page, "B?", [{"slot": 1, "kind": "point", "text": None}])
@@ -228,7 +228,7 @@ def test_another_picture_is_kept_for_resuming() -> None:
     Image.new("RGB", (60, 50), (1, 2, 3)).save("dropped.png")
     begun = page.uploads["open"]("../my photo.png", Path("dropped.png").read_bytes())
     assert begun["pictures"][0]["width"] == 60
-    assert begun["conversation"]["marks"] == []
+    assert begun["marks"] == []
     ask(page, "Two?")
     assert answerer.requests[1].images[0].shape == (50, 60, 3)
     Path("dropped.png").unlink()

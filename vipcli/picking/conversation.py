@@ -18,8 +18,7 @@ from vipcli.errors import MarkError, Message, Spelling, UsageError, VipcliError,
 from vipcli.marks.kinds import TypedMark, UnplacedMark
 from vipcli.picking.canvas import Canvas, PlacedMarks
 from vipcli.picking.connection import Handler, Upload
-from vipcli.picking.mark_text import color_text
-from vipcli.picking.messages import PickingMessages
+from vipcli.picking.messages import PickingMessages, drawn_mark
 from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels
 
 Event = Mapping[str, Any]
@@ -174,13 +173,13 @@ class WebConversation:
         chat = self._session.chat
         return {
             **self._marking.start(message),
+            "marks": [
+                drawn_mark(number, mark)
+                for number, mark in enumerate(chat.subject.typed)
+                if _is_editable(mark)
+            ],
             "conversation": {
                 "turns": [_turn(turn) for turn in chat.turns],
-                "marks": [
-                    _editable_mark(number, mark)
-                    for number, mark in enumerate(chat.subject.typed)
-                    if _is_editable(mark)
-                ],
                 "model": chat.checkpoint.name,
             },
         }
@@ -309,21 +308,6 @@ def _is_editable(mark: TypedMark) -> bool:
     return bool(mark.coordinates) and not any(
         length.percent or length.value != int(length.value) for length in mark.coordinates
     )
-
-
-def _editable_mark(number: int, mark: TypedMark) -> dict[str, Any]:
-    """A mark as the page keeps those that were drawn in it."""
-    values = [int(length.value) for length in mark.coordinates]
-    color = None if mark.color is None else color_text(mark.color)
-    return {
-        "id": f"earlier {number}",
-        "slot": None,
-        "kind": mark.kind,
-        "points": list(zip(values[::2], values[1::2], strict=True)),
-        "color": color,
-        "colorName": mark.color.name if mark.color else None,
-        "frame": mark.picture,
-    }
 
 
 def _turn(turn: ChatTurn) -> dict[str, Any]:
