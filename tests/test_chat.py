@@ -104,6 +104,8 @@ def test_a_script_ends_at_its_first_error() -> None:
         (("-",), "Standard input is used for questions"),
         (("--resume", "--box", "1,1,9,9"), "Marks and frames need a picture"),
         (("photo.png", "What is it?"), "Type questions once the conversation has started"),
+        # Before a box is drawn for it.
+        (("photo.png", "--box", "--resume"), "There is no conversation to resume"),
         (("--resume",), "There is no conversation to resume. Start one: vipcli chat PICTURE"),
         (("nothing.png",), "nothing.png"),
         (("photo.png", "--box", "1,2"), "box"),

@@ -89,6 +89,15 @@ def test_marks_without_coordinates_are_found(
     assert result.for_parser() == parsed
 
 
+@pytest.mark.parametrize("name", ["20260101_120000.png", "2.png"])
+def test_a_picture_whose_name_begins_with_a_number_is_no_place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save(name)
+    assert read("--box", name, "What is {1}?").for_parser() == ["--box=", name, "What is {1}?"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

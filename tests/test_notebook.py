@@ -39,7 +39,10 @@ HOST = """async ([script, styles]) => {
   };
   const el = document.createElement("div");
   document.body.append(el);
-  window.unmount = widget.render({ model, el });
+  window.mount = () => {
+    window.unmount = widget.render({ model, el });
+  };
+  window.mount();
   window.listeners = listeners;
 }"""
 
@@ -97,6 +100,13 @@ def test_marks_are_drawn_in_the_notebook(browser: Any) -> None:
     page.wait_for_function("() => document.querySelectorAll('.mark').length === 2")
     page.wait_for_timeout(200)
     assert picker.command == "vipcli ask photo.png --point 5,5 --box 50,60,150,160"
+    # Shown in another cell, it has the same marks.
+    page.evaluate("() => window.unmount()")
+    page.evaluate("() => window.mount()")
+    page.wait_for_function("() => document.querySelectorAll('.mark').length === 2")
+    page.wait_for_selector(".picture img")
+    page.wait_for_function("() => !document.querySelector('.shapes .light')")
+    assert [mark.text for mark in picker.marks] == ["5,5", "50,60,150,160"]
     page.evaluate("() => window.unmount()")
     assert page.evaluate("() => [window.listeners.size, document.querySelectorAll('.picture').length]") == [
         0,

@@ -117,7 +117,7 @@ def test_the_browser_goes_on_with_what_was_said_in_the_terminal() -> None:
     session.run(["What is {1}?"])
     begun = call(page, "start")
     assert begun["conversation"]["turns"][0]["answer"] == "a tree\n"
-    (mark,) = begun["conversation"]["marks"]
+    (mark,) = begun["marks"]
     assert (mark["kind"], mark["points"], mark["color"], mark["frame"]) == ("point", [(5, 5)], None, None)
     assert begun["slots"] == []
     ask(page, "Which color?", [{"slot": None, "kind": "point", "text": "5,5"}])
@@ -133,7 +133,7 @@ def test_marks_that_a_page_cannot_draw_stay_or_go() -> None:
     page, session, _, _ = start("a\n", "b\n", marks=typed)
     begun = call(page, "start")
     assert [slot["text"] for slot in begun["slots"]] == ["50%,50%", "1.5,2"]
-    assert begun["conversation"]["marks"][0]["color"] == "#ff8800"
+    assert begun["marks"][0]["color"] == "#ff8800"
     ask(page, "A?", [{"slot": 0, "kind": "point", "text": None}, {"slot": 1, "kind": "point", "text": None}])
     assert [mark.text for mark in session.chat.subject.typed] == ["50%,50%", "1.5,2"]
     ask(page, "B?", [{"slot": 1, "kind": "point", "text": None}])
@@ -177,6 +177,37 @@ def test_a_page_that_is_closed_stops_its_answer() -> None:
     assert session.chat.turns[0].ended == "halted"
 
 
+def test_the_end_of_an_earlier_page_does_not_stop_the_next_answer() -> None:
+    page, session, _, _ = start("one\n", "two\n")
+    earlier: Iterator[Any] = call(page, "ask", {"question": "One?", "marks": []})
+    assert next(earlier) == {"text": "one\n"}
+    assert page._busy.acquire(timeout=10)
+    page._busy.release()
+    answerer = HeldAnswerer("two\nthree\n")
+    session.chat._answerer = answerer
+    later: Iterator[Any] = call(page, "ask", {"question": "Two?", "marks": []})
+    assert answerer.begun.wait(10)
+    # The server notices late that the page has gone.
+    earlier.close()  # type: ignore[attr-defined]
+    assert not page._output.halted.is_set()
+    call(page, "stop")
+    assert list(later)[-1]["answer"] == "two\n"
+
+
+def test_an_answer_in_progress_is_saved_when_the_command_ends() -> None:
+    answerer = HeldAnswerer("one\ntwo\n")
+    page, _, _, _ = start(answerer=answerer)
+    events = call(page, "ask", {"question": "Long?", "marks": []})
+    assert answerer.begun.wait(10)
+    page.close(10)
+    path = history.last_conversation()
+    assert path is not None
+    assert [turn.answer for turn in archive.read(path, max_pixels=10**6).turns] == ["one\n"]
+    assert list(events)[-1]["ended"] == "halted"
+    with pytest.raises(UsageError, match="Another answer is on its way"):
+        ask(page, "Too late?")
+
+
 def test_retry_settings_and_questions_with_a_slash() -> None:
     page, session, answerer, _ = start("1\n", "1\n", "3\n")
     ask(page, "How many?")
@@ -197,7 +228,7 @@ def test_another_picture_is_kept_for_resuming() -> None:
     Image.new("RGB", (60, 50), (1, 2, 3)).save("dropped.png")
     begun = page.uploads["open"]("../my photo.png", Path("dropped.png").read_bytes())
     assert begun["pictures"][0]["width"] == 60
-    assert begun["conversation"]["marks"] == []
+    assert begun["marks"] == []
     ask(page, "Two?")
     assert answerer.requests[1].images[0].shape == (50, 60, 3)
     Path("dropped.png").unlink()
@@ -217,6 +248,18 @@ def test_what_is_no_picture_is_refused_and_not_kept() -> None:
     assert session.chat.subject.pictures[0].width == 120
     folder = history._chats_folder() / "pictures"
     assert list(folder.iterdir()) == []
+
+
+def test_a_picture_that_is_refused_stays_where_another_conversation_has_it() -> None:
+    page, _session, _, _ = start("a\n")
+    content = Path("photo.png").read_bytes()
+    page.uploads["open"]("photo.png", content)
+    ask(page, "One?")
+    (kept,) = (history._chats_folder() / "pictures").iterdir()
+    page._max_pixels = 5
+    with pytest.raises(ImageError):
+        page.uploads["open"]("photo.png", content)
+    assert kept.read_bytes() == content
 
 
 def test_pictures_are_deleted_with_their_conversations() -> None:

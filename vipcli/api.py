@@ -6,6 +6,7 @@ Settings that are left out come from the environment and the settings file, as o
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
@@ -83,8 +84,11 @@ class Model:
         self._events = events or Events()
         self._resident = resident
         """Whether the model will answer enough questions for compiling it to pay off."""
+        self._loading = threading.Lock()
         self._early: Future[BatchAnswerer] | None = None
         """The model while it is loaded in the background."""
+        self._may_preload = True
+        """Whether nothing has begun to load the model yet."""
 
     # ---------------------------------------------------------------------- the checkpoint
 
@@ -124,7 +128,8 @@ class Model:
     def local(self) -> BatchAnswerer:
         """Load the model in this process."""
         with self._events.loading(f"Loading {self.checkpoint.name} …"):
-            early, self._early = self._early, None
+            with self._loading:
+                early, self._early, self._may_preload = self._early, None, False
             return self._load() if early is None else early.result()
 
     def _load(self) -> BatchAnswerer:
@@ -133,12 +138,19 @@ class Model:
         return LocalModel(self.checkpoint, self.setup, resident=self._resident)
 
     def preload(self) -> None:
-        """Begin to load the model in the background, unless a server holds it or it is not downloaded."""
-        checkpoint = self.peek()
-        if self._early is None and checkpoint.folder is not None and self.server(checkpoint) is None:
-            from concurrent.futures import ThreadPoolExecutor
+        """Begin to load the model in the background, unless a server holds it or it is not downloaded.
 
-            self._early = ThreadPoolExecutor(1, "vipcli-load").submit(self._load)
+        Unlike everything else here, this may be called from any thread, and more than once.
+        """
+        with self._loading:
+            if not self._may_preload:
+                return
+            self._may_preload = False
+            checkpoint = self.peek()
+            if checkpoint.folder is not None and self.server(checkpoint) is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._early = ThreadPoolExecutor(1, "vipcli-load").submit(self._load)
 
     def connect(self, server: ServerInfo | None) -> Answerer:
         """The running server's model, or one loaded in this process."""

@@ -24,7 +24,7 @@ from vipcli.marks.kinds import TypedMark
 from vipcli.picking.browser import PAGE
 from vipcli.picking.canvas import Canvas
 from vipcli.picking.mark_text import as_arguments
-from vipcli.picking.messages import PickingMessages
+from vipcli.picking.messages import PickingMessages, drawn_mark
 from vipcli.pictures.images import PictureSource, Pixels, is_location
 
 # The modules of the page, each after those that it imports.
@@ -90,6 +90,7 @@ class Picker(anywidget.AnyWidget):
         self._messages = PickingMessages(
             self._canvas, "notebook", placed=lambda placed, page: None, left=lambda: None
         )
+        self._handlers = {**self._messages.handlers, "start": self._start}
         self.on_msg(self._receive)
 
     @property
@@ -111,13 +112,19 @@ class Picker(anywidget.AnyWidget):
             words += ["--image", name]
         return shlex.join([*words, *(word for mark in self._drawn for word in as_arguments(mark))])
 
+    def _start(self, message: Any) -> dict[str, Any]:
+        """What a page begins with: the picker may be shown again, with what was drawn before."""
+        drawn = self._drawn[len(self._given) :]
+        marks = [drawn_mark(number, mark) for number, mark in enumerate(drawn)]
+        return {**self._messages.start(message), "marks": marks}
+
     def _receive(self, widget: Any, content: Any, buffers: Any) -> None:
         """Answer a message of the page."""
         reply: dict[str, Any] = {"id": content.get("id")}
         attached: list[bytes] = []
         name, payload = content.get("name"), content.get("payload")
         try:
-            answer = self._messages.handlers[name](payload)
+            answer = self._handlers[name](payload)
             if name == "preview" and "error" not in answer:
                 self._drawn = tuple(self._messages.marks(payload))
         except (KeyError, VipcliError) as error:

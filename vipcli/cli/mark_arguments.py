@@ -200,9 +200,13 @@ def _is_other_word(mark: MarkWord, *, has_picture: bool) -> bool:
     text = mark.text
     if not text.strip() or text.lstrip().startswith(":"):
         return False
+    may_be_mask = mark.kind in ("contour", "mask")
+    if is_file(text) and not (may_be_mask and has_picture):
+        # The name of a photo may begin with a date.
+        return True
     if _NUMBERS.match(text):
         return _WORDS.search(text) is not None
-    if mark.kind not in ("contour", "mask") or (" " in text and not is_file(text.partition(":")[0])):
+    if not may_be_mask or (" " in text and not is_file(text.partition(":")[0])):
         return True
     # The name of a mask image, unless there is no other picture.
     return not has_picture

@@ -121,6 +121,8 @@ def _announce(url: str, settings: Settings, *, quiet: bool) -> None:
 
 def _command(subject: Subject, question: str | None, settings: Settings) -> str:
     """The command that asks this question about these pictures and marks."""
+    from vipcli.picking.mark_text import as_arguments
+
     if subject.video is not None:
         sources, frames = [subject.video.source], ["--frames", str(len(subject.video.chosen))]
     else:
@@ -129,9 +131,7 @@ def _command(subject: Subject, question: str | None, settings: Settings) -> str:
     for source in sources[1:]:
         words += ["--image", source]
     for mark in subject.typed:
-        words += (
-            [f"--{mark.kind}={mark.text}"] if mark.text.startswith("-") else [f"--{mark.kind}", mark.text]
-        )
+        words += as_arguments(mark)
     if settings.model != Settings().model:
         words += ["--model", settings.model]
     return shlex.join([*words, *frames])

@@ -18,8 +18,7 @@ from vipcli.errors import MarkError, Message, Spelling, UsageError, VipcliError,
 from vipcli.marks.kinds import TypedMark, UnplacedMark
 from vipcli.picking.canvas import Canvas, PlacedMarks
 from vipcli.picking.connection import Handler, Upload
-from vipcli.picking.mark_text import color_text
-from vipcli.picking.messages import PickingMessages
+from vipcli.picking.messages import PickingMessages, drawn_mark
 from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels
 
 Event = Mapping[str, Any]
@@ -52,6 +51,7 @@ class PageOutput:
         self.events: queue.Queue[Event | None] = queue.Queue()
         """What has happened since the last question; None at its end."""
         self.halted = threading.Event()
+        """Set to stop the answer to the last question."""
 
     def note(self, message: Message | str) -> None:
         """Send a note."""
@@ -77,6 +77,11 @@ class PageOutput:
     def answer(self) -> Iterator[tuple[OnText, Halted | None]]:
         """Send the pieces of an answer."""
         yield lambda text: self.events.put({"text": text}), self.halted.is_set
+
+    def begin(self) -> tuple[queue.Queue[Event | None], threading.Event]:
+        """Begin a question, with events and a way to stop of its own: the page of one before may end late."""
+        self.events, self.halted = queue.Queue(), threading.Event()
+        return self.events, self.halted
 
     def show_picture(self, pixels: Pixels) -> None:
         """Do nothing: the page shows the picture already."""
@@ -110,10 +115,12 @@ class WebConversation:
         self._closed = threading.Event()
         self._marking = self._new_marking()
 
-    def close(self) -> None:
-        """Tell all pages that the conversation has ended, and stop the answer in progress."""
-        self._output.halted.set()
+    def close(self, grace: float = 3.0) -> None:
+        """Tell all pages that the conversation has ended, and stop and save the answer in progress."""
         self._closed.set()
+        self._output.halted.set()
+        # From now on, no question begins. A model that is still being loaded may take too long to wait for.
+        self._busy.acquire(timeout=grace)
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -166,13 +173,13 @@ class WebConversation:
         chat = self._session.chat
         return {
             **self._marking.start(message),
+            "marks": [
+                drawn_mark(number, mark)
+                for number, mark in enumerate(chat.subject.typed)
+                if _is_editable(mark)
+            ],
             "conversation": {
                 "turns": [_turn(turn) for turn in chat.turns],
-                "marks": [
-                    _editable_mark(number, mark)
-                    for number, mark in enumerate(chat.subject.typed)
-                    if _is_editable(mark)
-                ],
                 "model": chat.checkpoint.name,
             },
         }
@@ -184,7 +191,7 @@ class WebConversation:
             try:
                 pictures, video = load([str(path)], max_pixels=self._max_pixels)
             except VipcliError:
-                path.unlink(missing_ok=True)
+                history.discard_picture(path)
                 raise
             self._session.chat.change_subject(Subject(pictures, (), video))
             self._marking = self._new_marking()
@@ -211,8 +218,9 @@ class WebConversation:
         """Run a line of the session in a thread of its own, and yield what happens."""
         if not self._busy.acquire(blocking=False):
             raise UsageError("Another answer is on its way.", "Wait for it, or stop it.")
-        self._output.halted.clear()
-        events = self._output.events = queue.Queue()
+        events, halted = self._output.begin()
+        if self._closed.is_set():
+            halted.set()
 
         def work() -> None:
             try:
@@ -230,9 +238,9 @@ class WebConversation:
                 events.put(None)
 
         threading.Thread(target=work, name="vipcli-answer", daemon=True).start()
-        return self._until_end(events)
+        return self._until_end(events, halted)
 
-    def _until_end(self, events: queue.Queue[Event | None]) -> Iterator[Event]:
+    def _until_end(self, events: queue.Queue[Event | None], halted: threading.Event) -> Iterator[Event]:
         try:
             while True:
                 try:
@@ -246,7 +254,7 @@ class WebConversation:
                 yield event
         finally:
             # Whoever closes the page wants no more of the answer; what there is of it is kept.
-            self._output.halted.set()
+            halted.set()
 
     def _last_answer(self) -> Event:
         turns = self._session.chat.turns
@@ -300,21 +308,6 @@ def _is_editable(mark: TypedMark) -> bool:
     return bool(mark.coordinates) and not any(
         length.percent or length.value != int(length.value) for length in mark.coordinates
     )
-
-
-def _editable_mark(number: int, mark: TypedMark) -> dict[str, Any]:
-    """A mark as the page keeps those that were drawn in it."""
-    values = [int(length.value) for length in mark.coordinates]
-    color = None if mark.color is None else color_text(mark.color)
-    return {
-        "id": f"earlier {number}",
-        "slot": None,
-        "kind": mark.kind,
-        "points": list(zip(values[::2], values[1::2], strict=True)),
-        "color": color,
-        "colorName": mark.color.name if mark.color else None,
-        "frame": mark.picture,
-    }
 
 
 def _turn(turn: ChatTurn) -> dict[str, Any]:

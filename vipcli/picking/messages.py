@@ -83,6 +83,8 @@ class PickingMessages:
             ],
             "video": canvas.video is not None,
             "slots": [_slot(slot) for slot in canvas.slots],
+            # What was drawn before, by drawn_mark.
+            "marks": [],
             "colors": [{"name": name, "rgb": Color(name, rgb).hex} for name, rgb in TRAINED.items()],
             "model": None if canvas.checkpoint is None else canvas.checkpoint.name,
             "viewSize": None if canvas.checkpoint is None else canvas.checkpoint.input_size,
@@ -220,6 +222,20 @@ class PickingMessages:
             typed = _in_slot(typed, wanted)
         self._canvas.check(typed)
         return typed
+
+
+def drawn_mark(number: int, mark: TypedMark) -> Reply:
+    """A mark in whole pixels as the page keeps those that were drawn in it; `number` tells them apart."""
+    values = [int(length.value) for length in mark.coordinates]
+    return {
+        "id": f"earlier {number}",
+        "slot": None,
+        "kind": mark.kind,
+        "points": list(zip(values[::2], values[1::2], strict=True)),
+        "color": None if mark.color is None else color_text(mark.color),
+        "colorName": mark.color.name if mark.color else None,
+        "frame": mark.picture,
+    }
 
 
 def encode(pixels: Pixels) -> bytes:

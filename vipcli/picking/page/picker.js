@@ -87,7 +87,7 @@ class Picker {
     this.info = info;
     this.task = TASKS[info.task];
     this.images = new Map(first ? [[0, first.then(asImage)]] : []);
-    this.history = new History([...typedMarks(info.slots), ...(info.conversation?.marks ?? [])]);
+    this.history = new History([...typedMarks(info.slots), ...info.marks]);
     this.kind = "box";
     this.color = this.selected = this.draft = this.lifted = this.crosshair = this.active = null;
     this.truth = new Map(); // The points of the marks that the overlay shows.
