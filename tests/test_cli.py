@@ -428,7 +428,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("vipcli ", ["ask", "batch", "bench", "chat", "config", "doctor", "draw", "models", "serve"]),
+        ("vipcli ", ["ask", "batch", "bench", "chat", "config", "doctor", "draw", "models", "serve", "web"]),
         ("vipcli ask a.png --box 1,2,3,4:f", ["1,2,3,4:fuchsia"]),
         ("vipcli ask a.png --model vip", ["vip-llava-13b", "vip-llava-7b"]),
         ("vipcli ask a.png --fit ", ["auto", "crop", "pad", "stretch"]),
