@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from vipcli import config
 from vipcli.asking.interface import Answerer, BatchAnswerer, Halted, OnText, Sampling, Scoring, Setup
 from vipcli.config import Settings
-from vipcli.errors import UsageError, VipcliError
+from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.marks.kinds import TypedMark, parse_mark, parse_named_mark
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from vipcli.asking.records import Answer
+    from vipcli.asking.repeating import Comparison
     from vipcli.asking.values import MarkedInput, Question
     from vipcli.chat.conversation import Conversation
     from vipcli.checkpoints.lookup import Checkpoint
@@ -360,6 +361,40 @@ def load(name: str | None = None, **options: Any) -> Model:
     if name is not None:
         options["model"] = name
     return Model(with_options(None, options))
+
+
+def repeat(
+    record: Mapping[str, Any],
+    picture: PictureSource | Sequence[PictureSource] | None = None,
+    *,
+    on_text: OnText | None = None,
+    **options: Any,
+) -> Comparison:
+    """Ask again what the record of an answer says was asked, and compare the two answers.
+
+    A picture, or several, replaces those of the record. Options are settings that win over the record's.
+    """
+    from vipcli.asking import pipeline, repeating
+
+    sources = () if picture is None else as_list(picture)
+    past = repeating.repeat(record, with_options(None, options), sources)
+    model = Model(on_this_machine(past.settings))
+    question = past.restored(model.prepare(past.marked, past.question, choices=past.choices))
+    sampling, scoring = Sampling.of(model.settings), Scoring.of(model.settings)
+    return past.compare(pipeline.ask(question, model.answerer, sampling, on_text, scoring=scoring))
+
+
+def on_this_machine(settings: Settings) -> Settings:
+    """The settings, with the device that a record names only if this machine has it."""
+    if settings.device in ("auto", "cpu") or "device" in settings.explicit:
+        return settings
+    from vipcli.engine.devices import choose_device
+
+    try:
+        choose_device(settings.device)
+    except ModelError:
+        return replace(settings, device="auto")
+    return settings
 
 
 def draw(picture: PictureSource, marks: MarkLike | Sequence[MarkLike], **options: Any) -> Pixels:

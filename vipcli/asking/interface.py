@@ -152,6 +152,11 @@ class ModelFacts:
     dtype: str
     device: str
     quantize: str | None = None
+    quantize_all: bool = False
+    attention: str | None = None
+    """The setting for the attention implementation in use; None if no setting chooses it."""
+    fingerprint: str | None = None
+    """A hash of its files, if there is no revision to tell them by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,13 @@ from vipcli.checkpoints.catalog import Family
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import ANSWER_TOKENS, PromptForm, Turn, check_text, continuation
 from vipcli.errors import MarkError, Message, PromptError, UsageError
-from vipcli.geometry import Bounds, Fit, FitChoice, ZoomChoice
+from vipcli.geometry import Bounds, Fit, FitChoice, Polygon, ZoomChoice
 from vipcli.marks.colors import Color, nearest_trained
 from vipcli.marks.drawing import draw, extent, paints, trace
 from vipcli.marks.kinds import Mark, TypedMark, assign_colors, clip_to_picture
 from vipcli.marks.styles import styles_for
 from vipcli.pictures.fitting import visible
-from vipcli.pictures.images import Picture, load_mask
+from vipcli.pictures.images import Picture, load_hashed_mask
 from vipcli.pictures.videos import Video
 
 MIN_STROKE = 2 / 336
@@ -61,11 +61,12 @@ def mark(
         for index in picture_indices(typed_mark, len(pictures), video):
             marks_by_picture[index][number] = typed_mark, color
     marked_pictures, notes = [], []
+    mask_hashes: dict[str, str] = {}
     for picture, marks in zip(pictures, marks_by_picture, strict=True):
-        marked_picture, clipping_notes = _mark_picture(picture, marks, drawing)
+        marked_picture, clipping_notes = _mark_picture(picture, marks, drawing, mask_hashes)
         marked_pictures.append(marked_picture)
         notes += clipping_notes
-    marked = MarkedInput(tuple(marked_pictures), tuple(typed), drawing, video)
+    marked = MarkedInput(tuple(marked_pictures), tuple(typed), drawing, video, mask_hashes)
     notes = [*_untrained_color_notes(marked.marks), *_same_name_notes(marked.marks), *notes]
     return replace(marked, notes=tuple(dict.fromkeys(notes)))
 
@@ -87,14 +88,19 @@ def picture_indices(typed_mark: TypedMark, count: int, video: Video | None) -> S
 
 
 def _mark_picture(
-    picture: Picture, typed: Mapping[int, tuple[TypedMark, Color]], drawing: Drawing
+    picture: Picture,
+    typed: Mapping[int, tuple[TypedMark, Color]],
+    drawing: Drawing,
+    mask_hashes: dict[str, str],
 ) -> tuple[MarkedPicture, list[Message]]:
-    """Draw the marks on one picture, and note which of them reach outside it."""
+    """Draw the marks on one picture, and note which of them reach outside it; keep the hashes of masks."""
     size = picture.width, picture.height
-    placed = [
-        typed_mark.place(*size, color, lambda file: trace(load_mask(file, *size)))
-        for typed_mark, color in typed.values()
-    ]
+
+    def outlines(file: str) -> tuple[Polygon, ...]:
+        mask, mask_hashes[file] = load_hashed_mask(file, *size)
+        return trace(mask)
+
+    placed = [typed_mark.place(*size, color, outlines) for typed_mark, color in typed.values()]
     marks, clipped = [], []
     for placed_mark in placed:
         inside, was_clipped = clip_to_picture(placed_mark, *size)
@@ -171,6 +177,7 @@ def prepare(
         fit=applied_fit,
         zoom=zoom,
         user_texts=parts.user_texts,
+        system=system,
         notes=(*marked.notes, *hints, *model_notes(marked, checkpoint, applied_fit)),
         past_turns=parts.past_turns,
         is_follow_up=bool(past_turns),

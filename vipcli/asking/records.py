@@ -131,6 +131,7 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         **_logprobs(answer),
         "prompt": answer.question.prompt,
         "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
+        "token_ids": list(reply.token_ids),
         **describe_question(answer.question),
         "notes": list(answer.notes),
         "sampling": asdict(answer.sampling),
@@ -185,6 +186,7 @@ def describe_question(question: Question) -> dict[str, Any]:
     """Return the part of the record that is known before a model answers."""
     return {
         "form": question.form.name,
+        "system": question.system,
         "fit": question.fit,
         **({} if question.zoom == "off" else {"zoom": question.zoom}),
         **describe_marked(question.marked),
@@ -200,6 +202,7 @@ def describe_marked(marked: MarkedInput) -> dict[str, Any]:
                 "number": number,
                 "kind": mark.kind,
                 "typed": typed.text,
+                **({} if typed.file is None else {"mask": _describe_mask(typed.file, marked)}),
                 "color": mark.color.name,
                 "rgb": mark.color.hex,
                 "phrase": mark.phrase,
@@ -226,6 +229,10 @@ def describe_marked(marked: MarkedInput) -> dict[str, Any]:
         ],
         "video": None if marked.video is None else asdict(marked.video),
     }
+
+
+def _describe_mask(file: str, marked: MarkedInput) -> dict[str, str]:
+    return {"source": file, "sha256": marked.mask_hashes[file]}
 
 
 def _geometry(mark: Mark) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vipcli.asking.interface import PromptTurn
 from vipcli.checkpoints.prompt_forms import PromptForm
@@ -86,6 +86,8 @@ class MarkedInput:
     drawing: Drawing
     video: Video | None = None
     """The video whose frames the pictures are, if any."""
+    mask_hashes: Mapping[str, str] = field(default_factory=dict)
+    """The SHA-256 of each mask image by its file name."""
     notes: tuple[Message, ...] = ()
 
     @property
@@ -119,6 +121,8 @@ class Question:
     form: PromptForm
     fit: Fit
     user_texts: tuple[str, ...]
+    system: str | None = None
+    """The system line in place of the form's own."""
     notes: tuple[Message, ...] = ()
     past_turns: tuple[PromptTurn, ...] = ()
     """Past turns whose token ids are known; `prompt` begins after the last of them."""

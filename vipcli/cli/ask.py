@@ -10,19 +10,21 @@ import typer
 
 from vipcli import config
 from vipcli.cli import options
+from vipcli.cli.again import AGAIN, open_record, report
 from vipcli.cli.groups import command
 from vipcli.cli.mark_arguments import is_file
 from vipcli.cli.options import ChoiceOptions
 from vipcli.cli.picking import Picked, PickRequest, picking
 from vipcli.cli.shared import build_model, note_unused, save_marked, show_notes
 from vipcli.config import Settings
-from vipcli.errors import UsageError
+from vipcli.errors import DIFFERS, UsageError
 from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
     from vipcli.asking.interface import Answerer
     from vipcli.asking.records import Answer
+    from vipcli.asking.repeating import Repetition
     from vipcli.asking.values import Question
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.serving.client import ServerInfo
@@ -68,7 +70,10 @@ OUTPUT_OPTIONS = options.OptionGroup(
 
 
 def ask(
-    image: options.Image,
+    image: Annotated[
+        str | None,
+        typer.Argument(metavar="IMAGE", help="A file, an http(s) URL, or - for standard input."),
+    ] = None,
     question: Annotated[
         str | None,
         typer.Argument(
@@ -80,6 +85,7 @@ def ask(
     marks: options.Marks,
     images: options.MoreImages = None,
     frames: options.Frames = None,
+    again: AGAIN = None,
     settings: Annotated[
         Settings,
         options.MODEL_OPTIONS,
@@ -106,9 +112,19 @@ def ask(
     vipcli ask photo.jpg "What is {1}?" --box
     vipcli ask photo.jpg "Is {1} open?" --box 5,5,90,90 --choices open,closed,ajar
     vipcli ask photo.jpg "Is {1} taller than {2}?" --box 5,5,90,90 --arrow 80%,40%
+    vipcli ask --again record.json
     """
     started = time.perf_counter()
-    _check(image, question, settings, outputs)
+    sources = [*([] if image is None else [image]), *(images or [])]
+    _check(image, question, settings, outputs, again=again is not None)
+    if again is not None:
+        texts = choice.texts(settings.model)
+        if texts:
+            raise UsageError("With --again, the choices are the record's and cannot be given.")
+        past = open_record(again, sources, question, marks, frames, settings, dry_run=bool(outputs.dry_run))
+        model = build_model(past.settings, quiet=bool(outputs.quiet))
+        _ask(model, Picked(past.marked, past.question), past.choices, keep_alive, started, outputs, past)
+        return
     model = build_model(settings, quiet=bool(outputs.quiet))
     choices = choice.texts(settings.model)
     note_unused(settings, has_choices=bool(choices), quiet=bool(outputs.quiet))
@@ -120,9 +136,7 @@ def ask(
         on_shown=(lambda: None) if outputs.dry_run or keep_alive else model.preload,
     )
     checkpoint = model.peek() if marks.has_unplaced else None
-    with picking(
-        marks, [image, *(images or [])], settings, request, frames=frames, checkpoint=checkpoint
-    ) as picked:
+    with picking(marks, sources, settings, request, frames=frames, checkpoint=checkpoint) as picked:
         if picked.command is not None:
             # The time that a person took to draw is not the program's.
             started = time.perf_counter()
@@ -136,27 +150,41 @@ def _ask(
     keep_alive: str | None,
     started: float,
     outputs: Outputs,
+    past: Repetition | None = None,
 ) -> None:
-    checkpoint, prepared = _prepare(model, picked, choices, outputs)
+    checkpoint, prepared = _prepare(model, picked, choices, outputs, past)
     if outputs.dry_run:
+        if past is not None:
+            show_notes([change.text for change in past.changes], quiet=bool(outputs.quiet))
         _print_prompt(prepared, picked.command, as_json=bool(outputs.json))
         return
     seconds = {"picture": time.perf_counter() - started}
     server = model.server(checkpoint)
     if server is None and model.checkpoint != checkpoint:
         # The checkpoint is downloaded now, so its prompt form is certain.
-        preview, prepared = prepared, model.prepare(picked.marked, picked.question, choices=choices)
+        preview, prepared = prepared, _build(model, picked, choices, past)
         _show_question_notes(prepared, preview, quiet=bool(outputs.quiet))
     answerer = _connect(model, server, keep_alive, outputs)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
-    _answer(prepared, answerer, model.settings, seconds, picked, outputs)
+    answer = _answer(prepared, answerer, model.settings, seconds, picked, outputs, past)
+    if past is not None:
+        comparison = past.compare(answer)
+        report(comparison, quiet=bool(outputs.quiet))
+        if not comparison.same:
+            raise typer.Exit(DIFFERS)
 
 
-def _check(image: str, question: str | None, settings: Settings, outputs: Outputs) -> None:
+def _check(
+    image: str | None, question: str | None, settings: Settings, outputs: Outputs, *, again: bool
+) -> None:
+    if image is None and not again:
+        raise UsageError("Missing argument 'IMAGE'. See vipcli ask --help.")
     if "logprobs" in settings.explicit and not outputs.json:
         raise UsageError("--logprobs is a part of the record. Add --json.")
     if outputs.save == "-":
         raise UsageError("Standard output is for the answer. Name a file, or use vipcli draw -o -.")
+    if image is None or again:
+        return
     if question is None and " " in image.strip() and not is_file(image) and "://" not in image:
         raise UsageError(
             f"The picture is missing before the question {image!r}: vipcli ask PICTURE QUESTION."
@@ -165,15 +193,31 @@ def _check(image: str, question: str | None, settings: Settings, outputs: Output
         raise UsageError("The picture comes before the question: vipcli ask PICTURE QUESTION.")
 
 
+def _build(
+    model: Model,
+    picked: Picked,
+    choices: tuple[str, ...],
+    past: Repetition | None,
+    checkpoint: Checkpoint | None = None,
+) -> Question:
+    """Build the question, or restore it as it was asked before."""
+    built = model.prepare(picked.marked, picked.question, checkpoint, choices=choices)
+    return built if past is None else past.restored(built)
+
+
 def _prepare(
-    model: Model, picked: Picked, choices: tuple[str, ...], outputs: Outputs
+    model: Model,
+    picked: Picked,
+    choices: tuple[str, ...],
+    outputs: Outputs,
+    past: Repetition | None,
 ) -> tuple[Checkpoint, Question]:
     """Build the question before a checkpoint is downloaded, and show or save what the model would see."""
     quiet = bool(outputs.quiet)
     checkpoint = model.peek()
     if checkpoint.needs_unknown_template(model.settings.prompt) and not outputs.dry_run:
         checkpoint = model.checkpoint
-    prepared = model.prepare(picked.marked, picked.question, checkpoint, choices=choices)
+    prepared = _build(model, picked, choices, past, checkpoint)
     _show_question_notes(prepared, quiet=quiet)
     if outputs.save is not None:
         save_marked(prepared.marked, outputs.save, quiet=quiet)
@@ -205,7 +249,8 @@ def _answer(
     seconds: dict[str, float],
     picked: Picked,
     outputs: Outputs,
-) -> None:
+    past: Repetition | None,
+) -> Answer:
     from vipcli.asking import pipeline, records
     from vipcli.asking.interface import Sampling, Scoring
 
@@ -213,7 +258,8 @@ def _answer(
     if outputs.json:
         answer: Answer = pipeline.ask(question, answerer, sampling, picked.on_text, scoring=scoring)
         answer = replace(answer, seconds={**seconds, **answer.seconds})
-        output.write_json({**answer.record(), **_command_entry(picked.command)})
+        compared = {} if past is None else {"again": past.compare(answer).record()}
+        output.write_json({**answer.record(), **_command_entry(picked.command), **compared})
     else:
         with output.answer_line() as on_text:
             on_text = picked.also_to(on_text)
@@ -223,6 +269,7 @@ def _answer(
     show_notes(tuple(records.doubts(answer)), quiet=bool(outputs.quiet))
     if outputs.verbose:
         output.note(records.summary(answer, seconds))
+    return answer
 
 
 def _command_entry(command: str | None) -> dict[str, str]:

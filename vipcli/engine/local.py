@@ -25,14 +25,14 @@ from vipcli.asking.interface import (
     Setup,
     TokenLogprob,
 )
-from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.engine import compat
 from vipcli.engine.choosing import Chooser, Chosen
 from vipcli.engine.compat import quick_imports
 from vipcli.engine.continuations import TokenTexts, continuation_ids
 from vipcli.engine.failures import answering_error, model_devices
 from vipcli.engine.generation import TokenMonitor, end_tokens, generation_config
-from vipcli.engine.loading import can_compile, load
+from vipcli.engine.loading import attention_used, can_compile, load
 from vipcli.engine.prefix_cache import PrefixCache, digest_pictures
 from vipcli.engine.transcript import Transcript
 from vipcli.errors import ContextError, ModelError, PromptError
@@ -60,6 +60,8 @@ class LocalModel:
     def __init__(self, checkpoint: Checkpoint, setup: Setup = AUTO, *, resident: bool = False) -> None:
         self.checkpoint = checkpoint
         self.setup = setup
+        # Taken now, since the files may change while the model is in memory.
+        self._fingerprint = fingerprint(checkpoint) if checkpoint.revision is None else None
         self._input_builder, self._model = load(checkpoint, setup)
         self._compiles = resident and can_compile(self._model)
         self._prefix_cache = PrefixCache()
@@ -77,6 +79,9 @@ class LocalModel:
             dtype=str(self._model.dtype).removeprefix("torch."),
             device=model_devices(self._model),
             quantize=None if self.setup.quantize == "none" else self.setup.quantize,
+            quantize_all=self.setup.quantize != "none" and self.setup.quantize_all,
+            attention=attention_used(self._model),
+            fingerprint=self._fingerprint,
         )
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
