@@ -220,7 +220,12 @@ def test_wrong_types_are_refused_in_a_sentence(model: vipcli.Model) -> None:
 def test_a_model_is_loaded_in_the_background_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = vipcli.load("bundled", no_server=True)
     loaded: list[object] = []
-    monkeypatch.setattr(model, "_load", lambda: loaded.append(object()) or loaded[-1])
+
+    def load() -> object:
+        loaded.append(object())
+        return loaded[-1]
+
+    monkeypatch.setattr(model, "_load", load)
     for _ in range(3):
         model.preload()
     assert model.answerer is loaded[0]

@@ -6,6 +6,7 @@ import base64
 import json
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,10 @@ def test_marks_are_drawn_in_the_notebook(browser: Any) -> None:
     assert [mark.text for mark in picker.marks] == ["5,5"]
     page.keyboard.press("Control+z")
     page.wait_for_function("() => document.querySelectorAll('.mark').length === 2")
-    page.wait_for_timeout(200)
+    deadline = time.monotonic() + 30
+    while len(picker.marks) < 2 and time.monotonic() < deadline:
+        # Messages arrive only while the page is waited for.
+        page.wait_for_timeout(10)
     assert picker.command == "vipcli ask photo.png --point 5,5 --box 50,60,150,160"
     # Shown in another cell, it has the same marks.
     page.evaluate("() => window.unmount()")
@@ -141,9 +145,16 @@ def test_pictures_come_as_bytes() -> None:
 def test_a_message_that_cannot_be_answered_has_an_error(name: str, payload: Any) -> None:
     picker = Picker("photo.png")
     reply, buffers = answer(picker, name, payload)
-    assert reply["error"]
+    assert reply["reply"]["error"]
     assert not buffers
     assert picker.marks == []
+
+
+def test_too_little_memory_is_told_in_the_page() -> None:
+    picker = Picker("photo.png")
+    with mock.patch.object(picker._canvas, "draw", side_effect=MemoryError):
+        reply, _ = answer(picker, "preview", {"picture": 0, "marks": []})
+    assert reply["reply"] == {"error": "There is not enough memory."}
 
 
 def test_a_mark_that_cannot_be_drawn_is_refused_at_once() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -531,6 +532,22 @@ def test_a_command_that_has_ended_is_noticed(browser: Any) -> None:
         page.wait_for_selector(".picture img")
         picker.__exit__(None, None, None)
         page.get_by_text("the command has ended").first.wait_for()
+
+
+def test_what_fails_is_told_and_ends_nothing(browser: Any) -> None:
+    # Not open_page, since the browser's console mentions a failure.
+    with BrowserPicker(Canvas([picture()]), task="draw") as picker:
+        page = browser.new_page()
+        page.goto(picker.url)
+        page.wait_for_selector(".picture img")
+        drawn = Shown(page, picker, (320, 240))
+        with mock.patch.object(Canvas, "overlay", side_effect=MemoryError):
+            drawn.drag((50, 50), (100, 90))
+            page.get_by_role("alert").get_by_text("There is not enough memory.").wait_for()
+        drawn.drag((120, 120), (150, 150))
+        drawn.settle()
+        assert texts(drawn) == ["50,50,100,90", "120,120,150,150"]
+        page.close()
 
 
 # ---------------------------------------------------------------------- a conversation

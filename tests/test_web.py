@@ -61,7 +61,9 @@ def start(*texts: str, answerer: ScriptedAnswerer | None = None, marks: list[Typ
     page = WebConversation(
         session,
         output,
-        describe_command=lambda subject, question: _command(subject, question, Settings()),
+        describe_command=lambda subject, question, chat_settings: _command(
+            subject, question, chat_settings, Settings().model
+        ),
         shown=lambda: shown.append(True),
     )
     return page, session, scripted, shown
@@ -325,6 +327,16 @@ def test_the_command_asks_the_same_on_the_command_line() -> None:
     }
     assert call(page, "command", {"marks": [], "question": "Why?"}) == {
         "command": "vipcli ask photo.png 'Why?'"
+    }
+
+
+def test_the_command_has_the_settings_of_the_conversation() -> None:
+    page, _, _, _ = start("a tree\n")
+    assert ask(page, "/set temperature 0.7") == []
+    assert ask(page, "/system Be brief.") == []
+    ask(page, "What is it?")
+    assert call(page, "command", {"marks": []}) == {
+        "command": "vipcli ask photo.png 'What is it?' --system 'Be brief.' --temperature 0.7"
     }
 
 

@@ -120,18 +120,23 @@ class Picker(anywidget.AnyWidget):
 
     def _receive(self, widget: Any, content: Any, buffers: Any) -> None:
         """Answer a message of the page."""
-        reply: dict[str, Any] = {"id": content.get("id")}
-        attached: list[bytes] = []
-        name, payload = content.get("name"), content.get("payload")
+        answer = self._answer(content.get("name"), content.get("payload"))
+        if isinstance(answer, bytes):
+            self.send({"id": content.get("id")}, buffers=[answer])
+        else:
+            self.send({"id": content.get("id"), "reply": answer}, buffers=[])
+
+    def _answer(self, name: str, payload: Any) -> dict[str, Any] | bytes:
+        """The answer to a message; where there is none, the reason, which the page shows."""
+        handler = self._handlers.get(name)
+        if handler is None:
+            return {"error": f"There is no answer to {name!r}."}
         try:
-            answer = self._handlers[name](payload)
+            answer = handler(payload)
             if name == "preview" and "error" not in answer:
                 self._drawn = tuple(self._messages.marks(payload))
-        except (KeyError, VipcliError) as error:
-            reply["error"] = str(error)
-        else:
-            if isinstance(answer, bytes):
-                attached.append(answer)
-            else:
-                reply["reply"] = answer
-        self.send(reply, buffers=attached)
+        except VipcliError as error:
+            return {"error": str(error)}
+        except MemoryError:
+            return {"error": "There is not enough memory."}
+        return answer

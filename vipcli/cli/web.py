@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +21,7 @@ from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
-    from vipcli.chat.conversation import Subject
+    from vipcli.chat.conversation import ChatSettings, Subject
     from vipcli.picking.conversation import WebConversation
     from vipcli.picking.server import LocalServer
 
@@ -63,11 +64,13 @@ def web(
     model = build_model(opened.settings, quiet=quiet, resident=True)
     conversation = _conversation(model, opened)
     server = _server(conversation, port)
+    ended = threading.Event()
     server.start()
     try:
         _announce(server.url, opened.settings, quiet=quiet)
-        # Until Ctrl-C.
-        threading.Event().wait()
+        # Until Ctrl-C, which some systems notice only in between.
+        while not ended.wait(1):
+            pass
     finally:
         conversation.close()
         server.close()
@@ -91,7 +94,9 @@ def _conversation(model: Model, opened: OpenedConversation) -> WebConversation:
     return WebConversation(
         session,
         page_output,
-        describe_command=lambda subject, question: _command(subject, question, model.settings),
+        describe_command=lambda subject, question, chat_settings: _command(
+            subject, question, chat_settings, model.settings.model
+        ),
         shown=model.preload,
         max_pixels=max_pixels,
         spelling=options.as_option,
@@ -119,8 +124,9 @@ def _announce(url: str, settings: Settings, *, quiet: bool) -> None:
         output.note("Ctrl-C ends it. vipcli chat --resume goes on with the conversation in the terminal.")
 
 
-def _command(subject: Subject, question: str | None, settings: Settings) -> str:
-    """The command that asks this question about these pictures and marks."""
+def _command(subject: Subject, question: str | None, chat_settings: ChatSettings, model: str) -> str:
+    """The command that asks this question about these pictures and marks, with the settings that matter."""
+    from vipcli.chat.conversation import ChatSettings
     from vipcli.picking.mark_text import as_arguments
 
     if subject.video is not None:
@@ -132,8 +138,12 @@ def _command(subject: Subject, question: str | None, settings: Settings) -> str:
         words += ["--image", source]
     for mark in subject.typed:
         words += as_arguments(mark)
-    if settings.model != Settings().model:
-        words += ["--model", settings.model]
+    usual = asdict(ChatSettings())
+    given = {name: value for name, value in asdict(chat_settings).items() if value != usual[name]}
+    if model != Settings().model:
+        given["model"] = model
+    for name, value in given.items():
+        words += [options.option_name(name), str(value)]
     return shlex.join([*words, *frames])
 
 

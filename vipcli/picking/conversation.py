@@ -12,7 +12,7 @@ from typing import Any
 from vipcli.asking.interface import Answerer, Halted, OnText, Reply, Request
 from vipcli.asking.load_marked import load
 from vipcli.chat import archive, history, html
-from vipcli.chat.conversation import ChatTurn, Conversation, Subject
+from vipcli.chat.conversation import ChatSettings, ChatTurn, Conversation, Subject
 from vipcli.chat.session import ChatSession
 from vipcli.errors import MarkError, Message, Spelling, UsageError, VipcliError, as_argument
 from vipcli.marks.kinds import TypedMark, UnplacedMark
@@ -99,7 +99,7 @@ class WebConversation:
         session: ChatSession,
         output: PageOutput,
         *,
-        describe_command: Callable[[Subject, str | None], str],
+        describe_command: Callable[[Subject, str | None, ChatSettings], str],
         shown: Callable[[], None],
         max_pixels: int = DEFAULT_MAX_PIXELS,
         spelling: Spelling = as_argument,
@@ -271,7 +271,7 @@ class WebConversation:
         marks = self._marking.marks(message)
         question = message.get("question") or (chat.turns[-1].typed if chat.turns else None)
         subject = replace(chat.subject, typed=tuple(marks))
-        return {"command": self._describe_command(subject, question)}
+        return {"command": self._describe_command(subject, question, chat.settings)}
 
     def _save(self, message: Any) -> bytes:
         return archive.to_json(self._session.chat).encode()

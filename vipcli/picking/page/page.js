@@ -7,7 +7,7 @@ const isJson = (response) => response.headers.get("Content-Type")?.startsWith("a
 async function post(address, body, headers = { "Content-Type": "application/json" }) {
   const response = await fetch(address, { method: "POST", headers, body });
   // What is wrong with a request is told in the reply.
-  if (response.ok || /400|413/.test(response.status)) return response;
+  if (response.ok || /400|413|500/.test(response.status)) return response;
   throw new Error(`The answer is ${response.status}.`);
 }
 
