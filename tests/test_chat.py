@@ -515,7 +515,7 @@ def test_a_conversation_without_its_picture_resumes_with_another(tmp_path: Path)
     Path("here.png").rename("there.png")
     done = chat("--resume", lines="What color is it?\n")
     assert done.code == 1
-    assert "here.png" in done.err and "vipcli chat PICTURE --resume" in done.err
+    assert "here.png" in done.err and "name another picture beside --resume" in done.err
     done = chat("there.png", "--box", "8%,36%,31%,66%", "--resume", lines="What color is it?\n")
     assert (done.code, done.out) == (0, "green\n")
     assert "after one turn" in done.err

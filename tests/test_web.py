@@ -216,10 +216,19 @@ def test_retry_settings_and_questions_with_a_slash() -> None:
     assert {"note": "At temperature 0, an answer does not change. /set temperature 0.7 varies it."} in list(
         call(page, "retry")
     )
-    assert ask(page, "/set max_new_tokens 7") == []
+    assert ask(page, "/set max_new_tokens 7") == [{"done": True}]
     (refusal,) = ask(page, "/set nonsense 7")
     assert refusal["error"].startswith("nonsense cannot be changed in a conversation.")
-    ask(page, "/etc is what?")
+    (refusal,) = ask(page, "/quitt")
+    assert "Did you mean /quit?" in refusal["error"]
+    for elsewhere, advice in (("/quit", "Ctrl-C"), ("/save a.json", "Save"), ("/box 1,1,5,5", "Draw")):
+        with pytest.raises(UsageError, match=advice):
+            ask(page, elsewhere)
+    helped, done = ask(page, "/help")
+    assert done == {"done": True}
+    assert "/set" in helped["note"]
+    assert "/export" not in helped["note"]
+    ask(page, "//etc is what?")
     assert session.chat.turns[-1].question == "/etc is what?"
     assert answerer.requests[-1].sampling.max_new_tokens == 7
 
@@ -245,11 +254,10 @@ def test_another_picture_is_kept_for_resuming() -> None:
 
 def test_what_is_no_picture_is_refused_and_not_kept() -> None:
     page, session, _, _ = start()
-    with pytest.raises(ImageError, match="not a picture"):
+    with pytest.raises(ImageError, match=r"^'notes.txt' is not a picture"):
         page.uploads["open"]("notes.txt", b"hello")
     assert session.chat.subject.pictures[0].width == 120
-    folder = history._chats_folder() / "pictures"
-    assert list(folder.iterdir()) == []
+    assert list((history._chats_folder() / "pictures").glob("*")) == []
 
 
 def test_a_picture_that_is_refused_stays_where_another_conversation_has_it() -> None:
@@ -302,12 +310,19 @@ def test_an_error_of_the_model_ends_the_stream_and_not_the_conversation() -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    "message", [{}, {"question": " ", "marks": []}, {"question": 5, "marks": []}, None, [1]]
-)
-def test_an_empty_question_is_refused(message: Any) -> None:
+@pytest.mark.parametrize("question", [None, "", "  "])
+def test_without_a_question_the_default_one_is_asked(question: str | None) -> None:
+    page, _session, _, _ = start("a tree\n", "a street\n")
+    events = list(call(page, "ask", {"question": question, "marks": [BOX]}))
+    assert events[-1]["question"] == "What is the object within the blue rectangle?"
+    events = list(call(page, "ask", {"question": question, "marks": []}))
+    assert events[-1]["question"] == "What is shown in this picture?"
+
+
+@pytest.mark.parametrize("message", [{"question": 5, "marks": []}, None, [1], {"question": "A?", "marks": 5}])
+def test_a_message_that_is_no_question_is_refused(message: Any) -> None:
     page, _, _, _ = start()
-    with pytest.raises(UsageError, match="Type a question first"):
+    with pytest.raises(UsageError):
         page.handlers["ask"](message)
 
 
@@ -332,8 +347,8 @@ def test_the_command_asks_the_same_on_the_command_line() -> None:
 
 def test_the_command_has_the_settings_of_the_conversation() -> None:
     page, _, _, _ = start("a tree\n")
-    assert ask(page, "/set temperature 0.7") == []
-    assert ask(page, "/system Be brief.") == []
+    assert ask(page, "/set temperature 0.7") == [{"done": True}]
+    assert ask(page, "/system Be brief.") == [{"done": True}]
     ask(page, "What is it?")
     assert call(page, "command", {"marks": []}) == {
         "command": "vipcli ask photo.png 'What is it?' --system 'Be brief.' --temperature 0.7"

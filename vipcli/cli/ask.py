@@ -15,7 +15,7 @@ from vipcli.cli.groups import command
 from vipcli.cli.mark_arguments import is_file
 from vipcli.cli.options import ChoiceOptions
 from vipcli.cli.picking import Picked, PickRequest, picking
-from vipcli.cli.shared import build_model, note_unused, save_marked, show_notes
+from vipcli.cli.shared import build_model, check_output, note_unused, save_marked, show_notes
 from vipcli.config import Settings
 from vipcli.errors import DIFFERS, UsageError
 from vipcli.terminal import output
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vipcli.asking.interface import Answerer
     from vipcli.asking.records import Answer
     from vipcli.asking.repeating import Repetition
-    from vipcli.asking.values import Question
+    from vipcli.asking.values import MarkedInput, Question
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.serving.client import ServerInfo
 
@@ -134,6 +134,7 @@ def ask(
         asks=question is None,
         quiet=bool(outputs.quiet),
         on_shown=(lambda: None) if outputs.dry_run or keep_alive else model.preload,
+        check=lambda marked: _check_before_drawing(model, marked, outputs),
     )
     checkpoint = model.peek() if marks.has_unplaced else None
     with picking(marks, sources, settings, request, frames=frames, checkpoint=checkpoint) as picked:
@@ -141,6 +142,14 @@ def ask(
             # The time that a person took to draw is not the program's.
             started = time.perf_counter()
         _ask(model, picked, choices, keep_alive, started, outputs)
+
+
+def _check_before_drawing(model: Model, marked: MarkedInput, outputs: Outputs) -> None:
+    """Raise an error that would come after a mark is drawn, such as that of a model that takes no video."""
+    check_output(outputs.save)
+    checkpoint = model.checkpoint if model.settings.offline and not outputs.dry_run else model.peek()
+    if not checkpoint.needs_unknown_template(model.settings.prompt):
+        model.prepare(marked, None, checkpoint)
 
 
 def _ask(

@@ -16,7 +16,7 @@ from pathlib import Path
 from vipcli.errors import ImageError, MarkError
 from vipcli.geometry import ZOOM_WORDS
 from vipcli.marks.kinds import BY_KIND, Slot, TypedMark, UnplacedMark, parse_mark, parse_unplaced
-from vipcli.picking.mark_text import as_arguments
+from vipcli.picking.mark_text import as_arguments, color_text
 
 EXAMPLES = {
     "box": "25%,25%,75%,75%",
@@ -75,12 +75,16 @@ class MarkArguments:
     @property
     def typed(self) -> list[TypedMark]:
         """The marks, all of which must have coordinates."""
+        return self.all_typed("")
+
+    def all_typed(self, reason: str) -> list[TypedMark]:
+        """The marks, all of which must have coordinates; `reason` is a sentence on why none can be drawn."""
         for slot in self.slots:
             if isinstance(slot, UnplacedMark):
                 raise MarkError(
                     f"The {slot.kind} has no coordinates.",
-                    f"Write them in pixels or percent, as {{{slot.kind}={EXAMPLES[slot.kind]}}}."
-                    f"{self._first_picture_size()}",
+                    f"Write them in pixels or percent, as {{{slot.kind}={_example(slot)}}}."
+                    f"{self._first_picture_size()}{reason}",
                 )
         return [slot for slot in self.slots if isinstance(slot, TypedMark)]
 
@@ -141,6 +145,12 @@ class MarkArguments:
                 continue
             return f" {Path(word.word).name} is {picture.width} × {picture.height} pixels."
         return ""
+
+
+def _example(mark: UnplacedMark) -> str:
+    """Coordinates for a mark, with the picture and the color that were typed."""
+    picture = "" if mark.picture is None else f"{mark.picture}:"
+    return picture + EXAMPLES[mark.kind] + ("" if mark.color is None else f":{color_text(mark.color)}")
 
 
 def read_arguments(

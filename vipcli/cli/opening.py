@@ -87,7 +87,7 @@ def _read_last(settings: Settings, *, has_picture: bool) -> SavedConversation:
         raise ConversationError("There is no conversation to resume. Start one: vipcli chat PICTURE.")
     saved = archive.read(path, max_pixels=settings.max_pixels or DEFAULT_MAX_PIXELS)
     if saved.missing and not has_picture:
-        raise ConversationError(f"{saved.missing} Or name another picture: vipcli chat PICTURE --resume.")
+        raise ConversationError(f"{saved.missing} Or name another picture beside --resume.")
     return saved
 
 

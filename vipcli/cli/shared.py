@@ -67,6 +67,14 @@ def note_unused(settings: Settings, *, has_choices: bool, quiet: bool) -> None:
         )
 
 
+def check_output(path: str | None) -> None:
+    """Raise OutputError if the marked picture could not be written there."""
+    if path not in (None, "-"):
+        from vipcli.pictures.images import check_target
+
+        check_target(str(path))
+
+
 def save_marked(marked: MarkedInput, path: str, *, quiet: bool) -> None:
     """Write the marked picture to a file or standard output; several pictures go to numbered files."""
     from vipcli.pictures import images

@@ -20,7 +20,7 @@ from vipcli.asking import pipeline
 from vipcli.asking.questions import fill_in
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture
 from vipcli.checkpoints.lookup import Checkpoint
-from vipcli.errors import Message
+from vipcli.errors import MarkError, Message
 from vipcli.geometry import FitChoice
 from vipcli.marks.colors import named_color
 from vipcli.marks.drawing import extent, trace
@@ -115,6 +115,8 @@ class Canvas:
     ) -> None:
         self.pictures = tuple(pictures)
         self.slots = tuple(slots)
+        for slot in self.slots:
+            _check_picture(slot, len(self.pictures), "frame" if video else "picture")
         self.video = video
         self.checkpoint = checkpoint
         """The checkpoint that will see the pictures; None where no model does."""
@@ -226,3 +228,10 @@ def _difference(region: PictureRegion, before: Pixels, after: Pixels) -> NDArray
         place[..., :3] = new
         place[..., 3] = np.where((old != new).any(axis=2), 255, 0)
     return rgba
+
+
+def _check_picture(slot: Slot, count: int, unit: str) -> None:
+    """Raise MarkError if a mark is asked for on a picture that does not exist."""
+    if slot.picture is not None and not 1 <= slot.picture <= count:
+        there = f"is only one {unit}" if count == 1 else f"are only {count} {unit}s"
+        raise MarkError(f"A {slot.kind} was asked for on {unit} {slot.picture}, but there {there}.")

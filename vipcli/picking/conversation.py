@@ -7,24 +7,36 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vipcli.asking.interface import Answerer, Halted, OnText, Reply, Request
 from vipcli.asking.load_marked import load
+from vipcli.asking.questions import default_question
 from vipcli.chat import archive, history, html
 from vipcli.chat.conversation import ChatSettings, ChatTurn, Conversation, Subject
-from vipcli.chat.session import ChatSession
+from vipcli.chat.session import COMMANDS, ChatSession
 from vipcli.errors import MarkError, Message, Spelling, UsageError, VipcliError, as_argument
 from vipcli.marks.kinds import TypedMark, UnplacedMark
 from vipcli.picking.canvas import Canvas, PlacedMarks
 from vipcli.picking.connection import Handler, Upload
 from vipcli.picking.messages import PickingMessages, drawn_mark
-from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels
+from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels, read_picture
+from vipcli.pictures.videos import is_video
 
 Event = Mapping[str, Any]
 
-COMMANDS = ("set", "unset", "system", "zoom", "stats", "help")
-"""The commands of a conversation that a page does not have a button for."""
+TYPED_COMMANDS = ("set", "unset", "system", "zoom", "stats", "help")
+"""The commands of a conversation that can be typed in the page."""
+_INSTEAD = {
+    "image": "Drop another picture on the page.",
+    "retry": "Use the button Retry.",
+    "save": "Use the button Save.",
+    "export": "Use the button Export.",
+    "load": "Load it with vipcli chat, and go on with vipcli web {resume}.",
+    "quit": "Close this page, and press Ctrl-C in the terminal.",
+    "show": "The picture is beside the conversation.",
+}
 ALIVE_EVERY = 1.0
 """Seconds between signs of life on a stream."""
 
@@ -187,6 +199,9 @@ class WebConversation:
     def _open(self, name: str, content: bytes) -> dict[str, Any]:
         """Continue with another picture, which is kept beside the conversation so that it can be resumed."""
         with self._exclusively():
+            if not is_video(name):
+                # The error of a damaged file names it as the person knows it.
+                read_picture(content, repr(Path(name).name), max_pixels=self._max_pixels)
             path = history.keep_picture(name, content)
             try:
                 pictures, video = load([str(path)], max_pixels=self._max_pixels)
@@ -200,22 +215,35 @@ class WebConversation:
     # ---------------------------------------------------------------------- questions
 
     def _ask(self, message: Any) -> Iterator[Event]:
-        question = message.get("question") if isinstance(message, Mapping) else None
-        if not isinstance(question, str) or not question.strip():
-            raise UsageError("Type a question first.")
+        question = message.get("question") if isinstance(message, Mapping) else 0
+        if not isinstance(question, str | None):
+            raise UsageError("A question must be text.")
+        line = (question or "").strip()
+        if line in ("/help", "/"):
+            return iter(({"note": _typed_commands()}, {"done": True}))
+        _refuse_elsewhere(line)
         marks = self._marking.marks(message)
-        return self._run(_line(question.strip()), lambda: self._use_marks(marks))
+
+        def prepare() -> str:
+            self._use_marks(marks)
+            return line or self._default_question()
+
+        return self._run(prepare)
+
+    def _default_question(self) -> str:
+        chat = self._session.chat
+        return default_question(chat.marks, "video" if chat.subject.video else len(chat.subject.pictures))
 
     def _retry(self, message: Any) -> Iterator[Event]:
-        return self._run("/retry", lambda: None)
+        return self._run(lambda: "/retry")
 
     def _use_marks(self, marks: Sequence[TypedMark]) -> None:
         chat = self._session.chat
         if tuple(marks) != chat.subject.typed:
             chat.change_subject(replace(chat.subject, typed=tuple(marks)))
 
-    def _run(self, line: str, prepare: Callable[[], None]) -> Iterator[Event]:
-        """Run a line of the session in a thread of its own, and yield what happens."""
+    def _run(self, prepare: Callable[[], str]) -> Iterator[Event]:
+        """Run the line that `prepare` returns in a thread of its own, and yield what happens."""
         if not self._busy.acquire(blocking=False):
             raise UsageError("Another answer is on its way.", "Wait for it, or stop it.")
         events, halted = self._output.begin()
@@ -224,11 +252,10 @@ class WebConversation:
 
         def work() -> None:
             try:
-                prepare()
                 turns = list(self._session.chat.turns)
-                self._session.run_line(line)
-                if self._session.chat.turns != turns:
-                    events.put(self._last_answer())
+                self._session.run_line(prepare())
+                answered = self._session.chat.turns != turns
+                events.put(self._last_answer() if answered else {"done": True})
             except VipcliError as error:
                 self._output.error(error)
             except Exception as error:
@@ -296,11 +323,18 @@ class WebConversation:
             self._busy.release()
 
 
-def _line(question: str) -> str:
-    """The line of a session that asks a question, or runs one of the commands that make sense in a page."""
-    name = question[1:].partition(" ")[0] if question.startswith("/") else None
-    # A question may begin with a slash, too.
-    return question if name is None or name in COMMANDS else f"/{question}"
+def _refuse_elsewhere(line: str) -> None:
+    """Raise UsageError for a command that the page has another way for."""
+    name = line[1:].partition(" ")[0] if line.startswith("/") and not line.startswith("//") else ""
+    if name in COMMANDS and name not in TYPED_COMMANDS:
+        raise UsageError(f"/{name} is for the terminal.", _INSTEAD.get(name, "Draw on the picture."))
+
+
+def _typed_commands() -> str:
+    """The commands that can be typed in the page."""
+    commands = [(name, COMMANDS[name]) for name in TYPED_COMMANDS]
+    lines = [f"/{name} {command.argument}: {command.help}" for name, command in commands]
+    return "\n".join([*lines, "To begin a question with /, type //."])
 
 
 def _is_editable(mark: TypedMark) -> bool:

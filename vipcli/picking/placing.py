@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vipcli.errors import MarkError, Message
 from vipcli.marks.colors import Color
-from vipcli.marks.kinds import Slot, TypedMark, UnplacedMark, assign_colors
+from vipcli.marks.kinds import TypedMark, UnplacedMark, assign_colors
 from vipcli.picking.canvas import Canvas, PlacedMarks
 from vipcli.picking.mark_text import Pixel, placed_mark
 
@@ -30,8 +30,6 @@ class Placing:
     """Marks that are placed one after the other, with undo and redo."""
 
     def __init__(self, canvas: Canvas) -> None:
-        for slot in canvas.slots:
-            _check_picture(slot, canvas)
         self._canvas = canvas
         self._history: list[_State] = [()]
         self._position = 0
@@ -143,11 +141,3 @@ class Placing:
         before = [mark for mark in placed.by_slot[: target.slot] if mark is not None]
         after = [mark for mark in placed.by_slot[target.slot + 1 :] if mark is not None]
         return [*before, mark, *after, *placed.others], len(before)
-
-
-def _check_picture(slot: Slot, canvas: Canvas) -> None:
-    """Raise MarkError if a mark was asked for on a picture that does not exist."""
-    count, unit = len(canvas.pictures), "frame" if canvas.video else "picture"
-    if slot.picture is not None and not 1 <= slot.picture <= count:
-        there = f"is only one {unit}" if count == 1 else f"are only {count} {unit}s"
-        raise MarkError(f"A {slot.kind} was asked for on {unit} {slot.picture}, but there {there}.")

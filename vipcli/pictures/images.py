@@ -204,18 +204,31 @@ def encode(pixels: Pixels, format: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def save_picture(pixels: Pixels, path: str | Path, *, sources: Sequence[str] = ()) -> None:
-    """Write a picture atomically, in the format of the path's extension.
-
-    A file that is one of `sources`, by any name, is never overwritten.
-    """
+def check_target(path: str | Path) -> None:
+    """Raise OutputError if a picture could not be written there, as far as that can be told beforehand."""
     target, label = Path(path), repr(str(path))
+    _format_of(target, label)
+    if not target.parent.is_dir():
+        raise OutputError(write_failure(FileNotFoundError(errno.ENOENT, ""), label, target))
+
+
+def _format_of(target: Path, label: str) -> str:
     format = _WRITABLE.get(target.suffix.lower())
     if format is None:
         raise OutputError(
             f"The name {label} does not say which format to write.",
             "Let it end in .png, .jpg, .webp, .tif or .bmp.",
         )
+    return format
+
+
+def save_picture(pixels: Pixels, path: str | Path, *, sources: Sequence[str] = ()) -> None:
+    """Write a picture atomically, in the format of the path's extension.
+
+    A file that is one of `sources`, by any name, is never overwritten.
+    """
+    target, label = Path(path), repr(str(path))
+    format = _format_of(target, label)
     try:
         _check_replaceable(target, label, sources)
     except (OSError, ValueError) as error:
