@@ -18,6 +18,7 @@ from tests.browser import Shown, chromium, open_page, shown
 from tests.clips import make_clip
 from vipcli.asking import pipeline
 from vipcli.checkpoints.lookup import find
+from vipcli.errors import UsageError
 from vipcli.geometry import XY
 from vipcli.marks.colors import parse_color
 from vipcli.marks.kinds import BY_KIND, Slot, UnplacedMark, parse_mark
@@ -25,7 +26,7 @@ from vipcli.picking import browser as picking_browser
 from vipcli.picking.browser import PAGE, BrowserPicker
 from vipcli.picking.canvas import Canvas, PickingCancelled
 from vipcli.picking.connection import Handler
-from vipcli.picking.messages import PickingMessages
+from vipcli.picking.messages import PickingMessages, Task
 from vipcli.picking.server import LocalServer
 from vipcli.pictures.images import Picture, open_picture
 from vipcli.pictures.videos import load_video
@@ -525,6 +526,52 @@ def test_a_second_tab_is_told_that_the_marks_are_placed(browser: Any) -> None:
         assert texts(page) == ["50,50,100,90"]
         other.get_by_text("Marks were placed in another tab").first.wait_for()
         assert other.get_by_role("button", name="Box (1)").is_disabled()
+
+
+def test_the_tab_that_placed_the_marks_may_hear_of_the_end_first(browser: Any) -> None:
+    picker = BrowserPicker(Canvas([picture()]), task="ask", question="What is this?")
+    with picker, open_page(browser, picker.url) as page:
+        page.wait_for_selector(".picture img")
+        late: list[Any] = []
+        page.route("**/api/done", lambda route: late.append((route, route.fetch())))
+        page.keyboard.press("Enter")
+        picker.wait()
+        threading.Thread(target=picker.__exit__, args=(None, None, None)).start()
+        page.wait_for_timeout(300)
+        route, response = late[0]
+        route.fulfill(response=response)
+        page.locator(".closing").wait_for()
+        assert page.locator(".outcome p:visible").all_inner_texts() == [
+            "What is this?",
+            "Done. Go on in the terminal.",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("task", "picking", "typed", "shown_question"),
+    [
+        ("draw", {}, "", ""),
+        ("mark", {}, "", ""),
+        ("ask", {"question": "Is it big?"}, "", "Is it big?"),
+        ("ask", {"asks": True}, "Is it old?", "Is it old?"),
+    ],
+)
+@pytest.mark.parametrize("error", [UsageError("It is cropped."), KeyboardInterrupt()])
+def test_a_failure_is_shown_below_the_question_that_was_asked(
+    browser: Any, task: Task, picking: Any, typed: str, shown_question: str, error: BaseException
+) -> None:
+    with BrowserPicker(Canvas([picture()]), task=task, **picking) as picker:
+        with open_page(browser, picker.url) as page:
+            page.wait_for_selector(".picture img")
+            page.keyboard.type(typed)
+            page.keyboard.press("Enter")
+            picker.wait()
+            picker.__exit__(type(error), error, None)
+            page.locator(".closing").first.wait_for()
+            assert page.locator(".outcome .asked").inner_text() == shown_question
+            problem = page.locator(".outcome .problem").inner_text()
+    told = isinstance(error, UsageError)
+    assert problem == ("It is cropped." if told else "vipcli ended before there was an answer.")
 
 
 def test_a_command_that_has_ended_is_noticed(browser: Any) -> None:

@@ -14,7 +14,7 @@ const CLICK = 4; // A press that moves by less, in pixels of the screen, is a cl
 const STEP = 10; // Pixels of the screen for each arrow key.
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const TASKS = {
-  ask: { button: "Ask", leave: "Leave without asking?" },
+  ask: { button: "Ask", leave: "Leave without asking?", end: "Done. Go on in the terminal." },
   draw: { button: "Save", leave: "Leave without saving?", end: "Saved. You can close this tab." },
   mark: { button: "Add", leave: "Leave without adding marks?", end: "Added. You can go on in the terminal." },
   chat: { button: "Ask", leave: "Leave the conversation?" },
@@ -780,16 +780,19 @@ class Picker {
       return;
     }
     this.end();
-    const reply = await this.call("done", { marks, question, page: this.page });
+    // What happens then may be told before the reply arrives.
+    this.sent = { question: question ?? this.info.question ?? (this.info.task === "ask" ? this.panel.placeholder : "") };
+    this.reply = this.call("done", { marks, question, page: this.page });
+    const reply = await this.reply;
     if (!reply) return;
     if (reply.error) {
+      this.sent = null;
       this.ended = false;
       this.root.classList.remove("ended");
       this.render();
       this.panel.complain(reply.error);
       return;
     }
-    this.sent = { question: question ?? this.info.question ?? this.panel.placeholder };
     this.save();
     this.awaitAnswer();
   }
@@ -804,9 +807,10 @@ class Picker {
   }
 
   awaitAnswer() {
+    if (this.turn) return;
     if (!this.ended) this.end();
     this.panel.form.hidden = true;
-    this.turn ??= new Turn(this.sent?.question ?? this.panel.placeholder);
+    this.turn = new Turn(this.sent?.question ?? this.info.question);
     if (this.info.task === "ask") this.panel.outcome.replaceChildren(this.turn.element);
   }
 
@@ -822,6 +826,7 @@ class Picker {
     } catch {
       last = null;
     }
+    await this.reply;
     if (!this.left) this.conclude(last);
   }
 
@@ -829,19 +834,20 @@ class Picker {
     if (!last) this.lost();
     else if (last.closed && this.conversation) this.farewell("The conversation has ended. You can close this tab.");
     else if (last.closed && !this.sent) {
-      this.farewell("Marks were placed in another tab, or the command has ended. You can close this one.");
+      this.farewell(`${last.elsewhere ? "Marks were placed in another tab" : "The command has ended"}. You can close this tab.`);
     } else {
       this.awaitAnswer();
       this.answered(last);
     }
   }
 
-  answered({ answer, notes, error, closed }) {
+  answered({ answer, notes, error, done }) {
     if (answer !== undefined) {
       this.turn.finish(answer);
       this.panel.showNotes(notes ?? []);
       this.closing("You can close this tab. The answer is in the terminal too.");
-    } else if (closed && this.task.end) {
+    } else if (done) {
+      this.turn.finish();
       this.closing(this.task.end);
     } else {
       this.turn.fail(error ?? "vipcli ended before there was an answer.");
