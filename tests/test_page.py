@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -298,7 +299,7 @@ def test_the_page_walks_through_the_marks_that_were_asked_for(browser: Any) -> N
         page.drag((150, 50), (200, 90))
         assert guide.inner_text() == "Draw {3}: a point"
         page.press("Enter")
-        assert "The point is not drawn yet." in page.page.locator(".ask .problem").inner_text()
+        assert "Not drawn yet: point." in page.page.locator(".ask .problem").inner_text()
         page.drag((220, 200))
         assert guide.inner_text() == "Everything is drawn. Save when you are ready."
         page.drag((20, 200))
@@ -320,7 +321,9 @@ def test_marks_may_be_left_out_after_a_second_enter(browser: Any) -> None:
         page.drag((50, 50), (100, 90))
         page.press("Enter")
         problem = page.page.locator(".ask .problem").inner_text()
-        assert problem.startswith("The arrow is not drawn yet. Press Enter again to go on without it.")
+        assert problem.startswith(
+            "Not drawn yet: arrow. Press Enter again to go on without. Later marks move up."
+        )
         placed = page.submit()
     assert [mark and mark.text for mark in placed.by_slot] == [None, "50,50,100,90"]
 
@@ -560,16 +563,16 @@ def test_the_tab_that_placed_the_marks_may_hear_of_the_end_first(browser: Any) -
 def test_a_failure_is_shown_below_the_question_that_was_asked(
     browser: Any, task: Task, picking: Any, typed: str, shown_question: str, error: BaseException
 ) -> None:
-    with BrowserPicker(Canvas([picture()]), task=task, **picking) as picker:
-        with open_page(browser, picker.url) as page:
-            page.wait_for_selector(".picture img")
-            page.keyboard.type(typed)
-            page.keyboard.press("Enter")
-            picker.wait()
-            picker.__exit__(type(error), error, None)
-            page.locator(".closing").first.wait_for()
-            assert page.locator(".outcome .asked").inner_text() == shown_question
-            problem = page.locator(".outcome .problem").inner_text()
+    picker = BrowserPicker(Canvas([picture()]), task=task, **picking)
+    with picker, open_page(browser, picker.url) as page:
+        page.wait_for_selector(".picture img")
+        page.keyboard.type(typed)
+        page.keyboard.press("Enter")
+        picker.wait()
+        picker.__exit__(type(error), error, None)
+        page.locator(".closing").first.wait_for()
+        assert page.locator(".outcome .asked").inner_text() == shown_question
+        problem = page.locator(".outcome .problem").inner_text()
     told = isinstance(error, UsageError)
     assert problem == ("It is cropped." if told else "vipcli ended before there was an answer.")
 
@@ -601,9 +604,9 @@ def test_what_fails_is_told_and_ends_nothing(browser: Any) -> None:
 
 
 @contextmanager
-def talking(asked: list[Any]) -> Iterator[LocalServer]:
-    """A conversation whose answers are always the same; what is asked is kept."""
-    ended = threading.Event()
+def talking(asked: list[Any], ended: threading.Event | None = None) -> Iterator[LocalServer]:
+    """A conversation whose answers are always the same; what is asked is kept. It may be told to end."""
+    ended = ended or threading.Event()
     messages = PickingMessages(
         Canvas([picture()]), "chat", placed=lambda *_: None, left=lambda: None, asks=True
     )
@@ -614,9 +617,23 @@ def talking(asked: list[Any]) -> Iterator[LocalServer]:
 
     def answer(message: Any) -> Iterator[dict[str, Any]]:
         asked.append(message)
+        if message.get("question") == "/help":
+            yield {"note": "/help  Show this."}
+            yield {"done": True}
+            return
         yield {"note": "It is dark."}
         yield {"text": "A <i>"}
-        yield {"answer": "A <i>man</i>.", "question": "Who is he?", "ended": "stop", "probability": 0.83}
+        if message.get("question") == "Wait.":
+            while True:
+                time.sleep(0.05)
+                yield {}
+        yield {
+            "answer": "A <i>man</i>.",
+            "question": "Who is he?",
+            "ended": "stop",
+            "probability": 0.83,
+            "turns": 1 + sum(isinstance(message, dict) for message in asked),
+        }
 
     def events(_: Any) -> Iterator[dict[str, Any]]:
         while not ended.wait(0.05):
@@ -625,6 +642,8 @@ def talking(asked: list[Any]) -> Iterator[LocalServer]:
 
     def upload(name: str, content: bytes) -> dict[str, Any]:
         asked.append((name, content))
+        if content == b"no pixels":
+            return {"error": "It is no picture."}
         return start({})
 
     handlers: dict[str, Handler] = {
@@ -633,6 +652,7 @@ def talking(asked: list[Any]) -> Iterator[LocalServer]:
         "retry": answer,
         "events": events,
         "save": lambda _: b"{}",
+        "command": lambda _: {"command": "vipcli ask photo.png"},
     }
     server = LocalServer({**messages.handlers, **handlers}, PAGE, uploads={"open": upload})
     server.start()
@@ -672,6 +692,116 @@ def test_a_conversation_is_held_beside_the_picture(browser: Any, width: int) -> 
         )
         page.wait_for_function("() => document.querySelectorAll('.turn').length === 1")
         assert asked[-1] == ("other.png", b"pixels")
+
+
+@contextmanager
+def conversation(browser: Any, asked: list[Any], ended: threading.Event | None = None) -> Iterator[Any]:
+    with talking(asked, ended) as server, open_page(browser, server.url) as page:
+        page.wait_for_selector(".picture img")
+        yield page
+
+
+def answered(page: Any, count: int) -> Any:
+    """The last turn, once there are so many and all have been answered."""
+    page.wait_for_function(f"() => document.querySelectorAll('.turn:not(.busy)').length === {count}")
+    return page.locator(".turn").last
+
+
+def test_a_command_says_something_and_is_no_turn(browser: Any) -> None:
+    asked: list[Any] = []
+    with conversation(browser, asked) as page:
+        page.get_by_label("Question").fill("/help")
+        page.keyboard.press("Enter")
+        assert answered(page, 2).inner_text().split("\n", 1)[0] == "/help"
+        assert page.locator(".turn").last.locator(".answer:visible").last.inner_text() == "/help  Show this."
+        assert page.locator(".turn .problem").count() == 0
+        page.get_by_role("button", name="Retry").click()
+        answered(page, 2)
+        assert page.locator(".turn .asked").all_inner_texts() == ["/help", "Who is he?"]
+
+
+@pytest.mark.parametrize("place", [".stage", ".turns", "textarea"])
+def test_an_empty_question_asks_the_one_that_is_shown(browser: Any, place: str) -> None:
+    asked: list[Any] = []
+    with conversation(browser, asked) as page:
+        page.route("**/api/ask", lambda route: route.fulfill(body=""))
+        page.locator(place).focus()
+        with page.expect_request("**/api/ask") as request:
+            page.keyboard.press("Enter")
+        assert request.value.post_data_json["question"] is None
+        assert answered(page, 2).locator(".asked").inner_text() == "What is shown in this picture?"
+
+
+def test_escape_does_not_end_a_conversation(browser: Any) -> None:
+    with conversation(browser, []) as page:
+        page.locator(".stage").focus()
+        for _ in range(3):
+            page.keyboard.press("Escape")
+        assert not page.locator(".confirm").is_visible()
+        page.keyboard.press("Enter")
+        answered(page, 2)
+
+
+def test_marks_that_were_not_asked_about_yet_survive_a_reload(browser: Any) -> None:
+    asked: list[Any] = []
+    with conversation(browser, asked) as page:
+        drawn = Shown(page, None, (320, 240))  # type: ignore[arg-type]
+        for turns in (2, 3):
+            drawn.drag((50 * turns, 50), (50 * turns + 40, 90))
+            page.keyboard.press("Enter")
+            answered(page, turns)
+        # The stub still tells of one turn, as if another tab had removed the others.
+        page.reload()
+        page.wait_for_selector(".picture img")
+        assert drawn.marks == []
+        drawn.drag((50, 50), (100, 90))
+        page.reload()
+        page.wait_for_selector(".overlay img")
+        assert drawn.marks == ["Red box from 50,50 to 100,90"]
+
+
+def test_the_end_of_a_conversation_is_told_once(browser: Any) -> None:
+    ended = threading.Event()
+    with talking([], ended) as server:
+        # Not open_page, since the browser's console mentions the connection that is lost.
+        page = browser.new_page()
+        page.goto(server.url)
+        page.wait_for_selector(".picture img")
+        page.get_by_label("Question").fill("Wait.")
+        page.keyboard.press("Enter")
+        page.get_by_text("A <i>").wait_for()
+        ended.set()
+        page.locator(".closing").wait_for()
+        server.close()
+        page.wait_for_function("() => !document.querySelector('.busy')")
+        assert page.locator(".closing").all_inner_texts() == [
+            "The conversation has ended. You can close this tab."
+        ]
+        assert page.locator(".problem:visible").count() == 0
+        assert page.locator(".conversation button:visible:enabled").count() == 0
+        page.close()
+
+
+def test_a_complaint_about_a_file_is_cleared(browser: Any) -> None:
+    def give(content: bytes) -> None:
+        file = {"name": "other.png", "mimeType": "image/png", "buffer": content}
+        page.locator("input[type=file]").set_input_files(file)
+
+    with conversation(browser, []) as page:
+        problem = page.get_by_text("It is no picture.")
+        for better in (lambda: give(b"pixels"), lambda: page.keyboard.press("Enter")):
+            give(b"no pixels")
+            problem.wait_for()
+            page.locator(".stage").focus()
+            better()
+            problem.wait_for(state="hidden")
+
+
+def test_a_command_that_cannot_be_copied_is_shown(browser: Any) -> None:
+    with conversation(browser, []) as page:
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error()); }")
+        page.get_by_role("button", name="Copy command").click()
+        page.get_by_text("vipcli ask photo.png").wait_for()
 
 
 # ---------------------------------------------------------------------- without eyes or a mouse
