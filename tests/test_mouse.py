@@ -156,6 +156,8 @@ def test_leaving_asks_nothing(browser: Any, way: str) -> None:
     with typed(browser, "ask", "shapes.png", "--box") as command:
         match way:
             case "escape":
+                command.drag((0.1, 0.1), (0.3, 0.3))
+                command.page.keyboard.press("Escape")
                 command.page.keyboard.press("Escape")
                 command.page.get_by_role("button", name="Leave", exact=True).click()
             case "close":

@@ -235,6 +235,18 @@ def test_freehand_marks_arrows_and_points_are_changed(browser: Any) -> None:
         assert texts(page) == ["100,100 180,100 140,140", "30,10,60,60", "210,190"]
 
 
+@pytest.mark.parametrize("kind", ["6", "7"])
+def test_a_long_path_keeps_few_points(browser: Any, kind: str) -> None:
+    with shown(browser, Canvas([picture()])) as page:
+        page.press(kind)
+        # A star whose rays become shorter, so that some matter less than others.
+        turns = np.linspace(0, 2 * np.pi, 160, endpoint=False)
+        radii = np.where(np.arange(160) % 2, 30, 110 - np.arange(160) / 3)
+        page.drag(*zip(160 + radii * np.cos(turns), 120 + radii * np.sin(turns), strict=True))
+        (text,) = texts(page)
+        assert 2 < len(text.split(" ")) <= 64
+
+
 def test_the_drawing_and_the_light_outline_are_never_seen_together(browser: Any) -> None:
     seen = """() => {
       const overlay = document.querySelector(".overlay");
@@ -269,6 +281,20 @@ def test_drawings_that_arrive_too_late_are_not_shown(browser: Any) -> None:
         placed = page.submit()
     assert len(placed.marks) == 2
     np.testing.assert_array_equal(pixels, pipeline.mark(canvas.pictures, placed.marks).pictures[0].pixels)
+
+
+def test_a_drawing_that_cannot_be_shown_does_not_stop_the_next(browser: Any) -> None:
+    with shown(browser, Canvas([picture()])) as page:
+        broken = {"error": None, "marks": [], "notes": [], "overlay": {"image": "AAAA"}}
+        page.page.route("**/api/preview", lambda route: route.fulfill(json=broken))
+        for left in (20, 90, 160):
+            page.drag((left, 50), (left + 40, 90))
+            page.page.wait_for_timeout(100)
+        assert page.page.locator(".shapes .light").count() == 3
+        page.page.unroute("**/api/preview")
+        page.drag((230, 50), (270, 90))
+        page.settle()
+        assert len(texts(page)) == 4
 
 
 def test_colors_are_given_or_chosen(browser: Any) -> None:
@@ -389,6 +415,18 @@ def test_the_page_fits_the_window(browser: Any, width: int, scheme: str) -> None
         assert background - text > 150 if scheme == "light" else text - background > 150
 
 
+@pytest.mark.parametrize("window", [(640, 320), (568, 320), (1000, 300)])
+def test_the_button_is_in_reach_in_a_low_window(browser: Any, window: tuple[int, int]) -> None:
+    width, height = window
+    viewport = {"width": width, "height": height}
+    with shown(browser, Canvas([picture()]), task="ask", picking={"asks": True}, viewport=viewport) as page:
+        page.drag((50, 50), (100, 90))
+        page.page.locator(".panel").evaluate("panel => panel.scrollTo(0, panel.scrollHeight)")
+        box = page.page.get_by_role("button", name="Ask", exact=True).bounding_box()
+        assert box["y"] + box["height"] <= height
+        assert page.page.locator(".stage").bounding_box()["height"] >= 50
+
+
 def test_the_picture_is_zoomed_and_panned(browser: Any) -> None:
     with shown(browser, Canvas([picture()])) as page:
         left, top = page.position((0, 0))
@@ -489,6 +527,29 @@ def test_escape_leaves_after_a_second_time(browser: Any) -> None:
         with pytest.raises(PickingCancelled):
             page.picker.wait()
         page.page.get_by_text("Nothing was sent. You can close this tab.").first.wait_for()
+
+
+def test_leaving_is_not_confirmed_if_nothing_would_be_lost(browser: Any) -> None:
+    with shown(browser, Canvas([picture()]), task="ask", picking={"asks": True}) as page:
+        page.page.keyboard.type("What")
+        page.press("Escape", "Escape")
+        assert page.page.locator(".confirm").is_visible()
+        page.page.get_by_role("button", name="Stay").click()
+        page.page.get_by_label("Question").fill("")
+        page.press("Escape", "Escape")
+        with pytest.raises(PickingCancelled):
+            page.picker.wait()
+
+
+def test_a_mark_that_cannot_be_finished_is_not_left_behind(browser: Any) -> None:
+    with shown(browser, Canvas([picture()]), task="ask", picking={"asks": True}) as page:
+        page.press("7", "ArrowUp", "Space")
+        page.page.get_by_label("Question").fill("What is this?")
+        page.press("Enter")
+        assert page.status == "A contour needs 3 points."
+        page.press("Escape", "Escape")
+        assert page.status == "Abandoned."
+        assert page.submit().question == "What is this?"
 
 
 def test_a_page_that_is_loaded_again_keeps_its_marks(browser: Any) -> None:
@@ -832,7 +893,9 @@ def test_help_is_a_key_away(browser: Any) -> None:
     with shown(browser, Canvas([picture()])) as page:
         page.press("?")
         assert page.page.get_by_role("dialog", name="Help").is_visible()
-        page.press("Escape")
+        page.press("?")
+        assert not page.page.get_by_role("dialog", name="Help").is_visible()
+        page.press("?", "Escape")
         assert not page.page.get_by_role("dialog", name="Help").is_visible()
         page.drag((50, 50), (100, 90))
         assert texts(page) == ["50,50,100,90"]
