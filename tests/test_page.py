@@ -285,7 +285,7 @@ def test_drawings_that_arrive_too_late_are_not_shown(browser: Any) -> None:
 
 def test_a_drawing_that_cannot_be_shown_does_not_stop_the_next(browser: Any) -> None:
     with shown(browser, Canvas([picture()])) as page:
-        broken = {"error": None, "marks": [], "notes": [], "overlay": {"image": "AAAA"}}
+        broken: dict[str, Any] = {"error": None, "marks": [], "notes": [], "overlay": {"image": "AAAA"}}
         page.page.route("**/api/preview", lambda route: route.fulfill(json=broken))
         for left in (20, 90, 160):
             page.drag((left, 50), (left + 40, 90))
