@@ -95,7 +95,8 @@ class Picker {
     this.markErrors = new Map();
     this.index = -1;
     this.ended = false;
-    if (!anew) this.restore();
+    if (anew) this.save();
+    else this.restore();
     this.panel.setUp();
     if (info.conversation) this.converse();
     const slot = info.slots.find(({ text }) => text === null);
