@@ -117,6 +117,17 @@ def test_drag_enter_and_read_the_answer(browser: Any) -> None:
     assert (again.out, again.code) == ("7\n", 0)
 
 
+def test_a_dry_run_ends_in_the_terminal(browser: Any) -> None:
+    with typed(browser, "ask", "shapes.png", "Which number is {1}?", "--box", "--dry-run") as command:
+        command.drag((0.08, 0.36), (0.31, 0.66))
+        command.page.keyboard.press("Enter")
+        command.page.wait_for_selector("text=Done. Go on in the terminal.")
+        assert command.page.locator(".problem:visible").count() == 0
+        printed, code = command.end()
+    assert code == 0
+    assert "Which number is within the red rectangle?" in printed
+
+
 def test_a_question_is_typed_in_the_page(browser: Any) -> None:
     with typed(
         browser, "ask", "shapes.png", "--box", ":blue", "--json", VIPCLI_MAX_NEW_TOKENS="3"
@@ -156,6 +167,8 @@ def test_leaving_asks_nothing(browser: Any, way: str) -> None:
     with typed(browser, "ask", "shapes.png", "--box") as command:
         match way:
             case "escape":
+                command.drag((0.1, 0.1), (0.3, 0.3))
+                command.page.keyboard.press("Escape")
                 command.page.keyboard.press("Escape")
                 command.page.get_by_role("button", name="Leave", exact=True).click()
             case "close":

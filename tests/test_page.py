@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.browser import Shown, chromium, open_page, shown
 from tests.clips import make_clip
 from vipcli.asking import pipeline
 from vipcli.checkpoints.lookup import find
+from vipcli.errors import UsageError
 from vipcli.geometry import XY
 from vipcli.marks.colors import parse_color
 from vipcli.marks.kinds import BY_KIND, Slot, UnplacedMark, parse_mark
@@ -25,7 +27,7 @@ from vipcli.picking import browser as picking_browser
 from vipcli.picking.browser import PAGE, BrowserPicker
 from vipcli.picking.canvas import Canvas, PickingCancelled
 from vipcli.picking.connection import Handler
-from vipcli.picking.messages import PickingMessages
+from vipcli.picking.messages import PickingMessages, Task
 from vipcli.picking.server import LocalServer
 from vipcli.pictures.images import Picture, open_picture
 from vipcli.pictures.videos import load_video
@@ -233,6 +235,18 @@ def test_freehand_marks_arrows_and_points_are_changed(browser: Any) -> None:
         assert texts(page) == ["100,100 180,100 140,140", "30,10,60,60", "210,190"]
 
 
+@pytest.mark.parametrize("kind", ["6", "7"])
+def test_a_long_path_keeps_few_points(browser: Any, kind: str) -> None:
+    with shown(browser, Canvas([picture()])) as page:
+        page.press(kind)
+        # A star whose rays become shorter, so that some matter less than others.
+        turns = np.linspace(0, 2 * np.pi, 160, endpoint=False)
+        radii = np.where(np.arange(160) % 2, 30, 110 - np.arange(160) / 3)
+        page.drag(*zip(160 + radii * np.cos(turns), 120 + radii * np.sin(turns), strict=True))
+        (text,) = texts(page)
+        assert 2 < len(text.split(" ")) <= 64
+
+
 def test_the_drawing_and_the_light_outline_are_never_seen_together(browser: Any) -> None:
     seen = """() => {
       const overlay = document.querySelector(".overlay");
@@ -269,6 +283,20 @@ def test_drawings_that_arrive_too_late_are_not_shown(browser: Any) -> None:
     np.testing.assert_array_equal(pixels, pipeline.mark(canvas.pictures, placed.marks).pictures[0].pixels)
 
 
+def test_a_drawing_that_cannot_be_shown_does_not_stop_the_next(browser: Any) -> None:
+    with shown(browser, Canvas([picture()])) as page:
+        broken: dict[str, Any] = {"error": None, "marks": [], "notes": [], "overlay": {"image": "AAAA"}}
+        page.page.route("**/api/preview", lambda route: route.fulfill(json=broken))
+        for left in (20, 90, 160):
+            page.drag((left, 50), (left + 40, 90))
+            page.page.wait_for_timeout(100)
+        assert page.page.locator(".shapes .light").count() == 3
+        page.page.unroute("**/api/preview")
+        page.drag((230, 50), (270, 90))
+        page.settle()
+        assert len(texts(page)) == 4
+
+
 def test_colors_are_given_or_chosen(browser: Any) -> None:
     with shown(browser, Canvas([picture()])) as page:
         page.drag((50, 50), (100, 90))
@@ -297,7 +325,7 @@ def test_the_page_walks_through_the_marks_that_were_asked_for(browser: Any) -> N
         page.drag((150, 50), (200, 90))
         assert guide.inner_text() == "Draw {3}: a point"
         page.press("Enter")
-        assert "The point is not drawn yet." in page.page.locator(".ask .problem").inner_text()
+        assert "Not drawn yet: point." in page.page.locator(".ask .problem").inner_text()
         page.drag((220, 200))
         assert guide.inner_text() == "Everything is drawn. Save when you are ready."
         page.drag((20, 200))
@@ -319,7 +347,9 @@ def test_marks_may_be_left_out_after_a_second_enter(browser: Any) -> None:
         page.drag((50, 50), (100, 90))
         page.press("Enter")
         problem = page.page.locator(".ask .problem").inner_text()
-        assert problem.startswith("The arrow is not drawn yet. Press Enter again to go on without it.")
+        assert problem.startswith(
+            "Not drawn yet: arrow. Press Enter again to go on without. Later marks move up."
+        )
         placed = page.submit()
     assert [mark and mark.text for mark in placed.by_slot] == [None, "50,50,100,90"]
 
@@ -383,6 +413,18 @@ def test_the_page_fits_the_window(browser: Any, width: int, scheme: str) -> None
             " return [backgroundColor, color].map((value) => Number(value.match(/\\d+/)[0])); }"
         )
         assert background - text > 150 if scheme == "light" else text - background > 150
+
+
+@pytest.mark.parametrize("window", [(640, 320), (568, 320), (1000, 300)])
+def test_the_button_is_in_reach_in_a_low_window(browser: Any, window: tuple[int, int]) -> None:
+    width, height = window
+    viewport = {"width": width, "height": height}
+    with shown(browser, Canvas([picture()]), task="ask", picking={"asks": True}, viewport=viewport) as page:
+        page.drag((50, 50), (100, 90))
+        page.page.locator(".panel").evaluate("panel => panel.scrollTo(0, panel.scrollHeight)")
+        box = page.page.get_by_role("button", name="Ask", exact=True).bounding_box()
+        assert box["y"] + box["height"] <= height
+        assert page.page.locator(".stage").bounding_box()["height"] >= 50
 
 
 def test_the_picture_is_zoomed_and_panned(browser: Any) -> None:
@@ -487,6 +529,29 @@ def test_escape_leaves_after_a_second_time(browser: Any) -> None:
         page.page.get_by_text("Nothing was sent. You can close this tab.").first.wait_for()
 
 
+def test_leaving_is_not_confirmed_if_nothing_would_be_lost(browser: Any) -> None:
+    with shown(browser, Canvas([picture()]), task="ask", picking={"asks": True}) as page:
+        page.page.keyboard.type("What")
+        page.press("Escape", "Escape")
+        assert page.page.locator(".confirm").is_visible()
+        page.page.get_by_role("button", name="Stay").click()
+        page.page.get_by_label("Question").fill("")
+        page.press("Escape", "Escape")
+        with pytest.raises(PickingCancelled):
+            page.picker.wait()
+
+
+def test_a_mark_that_cannot_be_finished_is_not_left_behind(browser: Any) -> None:
+    with shown(browser, Canvas([picture()]), task="ask", picking={"asks": True}) as page:
+        page.press("7", "ArrowUp", "Space")
+        page.page.get_by_label("Question").fill("What is this?")
+        page.press("Enter")
+        assert page.status == "A contour needs 3 points."
+        page.press("Escape", "Escape")
+        assert page.status == "Abandoned."
+        assert page.submit().question == "What is this?"
+
+
 def test_a_page_that_is_loaded_again_keeps_its_marks(browser: Any) -> None:
     with shown(browser, Canvas([picture()])) as page:
         page.drag((50, 50), (100, 90))
@@ -527,6 +592,52 @@ def test_a_second_tab_is_told_that_the_marks_are_placed(browser: Any) -> None:
         assert other.get_by_role("button", name="Box (1)").is_disabled()
 
 
+def test_the_tab_that_placed_the_marks_may_hear_of_the_end_first(browser: Any) -> None:
+    picker = BrowserPicker(Canvas([picture()]), task="ask", question="What is this?")
+    with picker, open_page(browser, picker.url) as page:
+        page.wait_for_selector(".picture img")
+        late: list[Any] = []
+        page.route("**/api/done", lambda route: late.append((route, route.fetch())))
+        page.keyboard.press("Enter")
+        picker.wait()
+        threading.Thread(target=picker.__exit__, args=(None, None, None)).start()
+        page.wait_for_timeout(300)
+        route, response = late[0]
+        route.fulfill(response=response)
+        page.locator(".closing").wait_for()
+        assert page.locator(".outcome p:visible").all_inner_texts() == [
+            "What is this?",
+            "Done. Go on in the terminal.",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("task", "picking", "typed", "shown_question"),
+    [
+        ("draw", {}, "", ""),
+        ("mark", {}, "", ""),
+        ("ask", {"question": "Is it big?"}, "", "Is it big?"),
+        ("ask", {"asks": True}, "Is it old?", "Is it old?"),
+    ],
+)
+@pytest.mark.parametrize("error", [UsageError("It is cropped."), KeyboardInterrupt()])
+def test_a_failure_is_shown_below_the_question_that_was_asked(
+    browser: Any, task: Task, picking: Any, typed: str, shown_question: str, error: BaseException
+) -> None:
+    picker = BrowserPicker(Canvas([picture()]), task=task, **picking)
+    with picker, open_page(browser, picker.url) as page:
+        page.wait_for_selector(".picture img")
+        page.keyboard.type(typed)
+        page.keyboard.press("Enter")
+        picker.wait()
+        picker.__exit__(type(error), error, None)
+        page.locator(".closing").first.wait_for()
+        assert page.locator(".outcome .asked").inner_text() == shown_question
+        problem = page.locator(".outcome .problem").inner_text()
+    told = isinstance(error, UsageError)
+    assert problem == ("It is cropped." if told else "vipcli ended before there was an answer.")
+
+
 def test_a_command_that_has_ended_is_noticed(browser: Any) -> None:
     with BrowserPicker(Canvas([picture()]), task="draw") as picker, open_page(browser, picker.url) as page:
         page.wait_for_selector(".picture img")
@@ -554,9 +665,9 @@ def test_what_fails_is_told_and_ends_nothing(browser: Any) -> None:
 
 
 @contextmanager
-def talking(asked: list[Any]) -> Iterator[LocalServer]:
-    """A conversation whose answers are always the same; what is asked is kept."""
-    ended = threading.Event()
+def talking(asked: list[Any], ended: threading.Event | None = None) -> Iterator[LocalServer]:
+    """A conversation whose answers are always the same; what is asked is kept. It may be told to end."""
+    ended = ended or threading.Event()
     messages = PickingMessages(
         Canvas([picture()]), "chat", placed=lambda *_: None, left=lambda: None, asks=True
     )
@@ -567,9 +678,23 @@ def talking(asked: list[Any]) -> Iterator[LocalServer]:
 
     def answer(message: Any) -> Iterator[dict[str, Any]]:
         asked.append(message)
+        if message.get("question") == "/help":
+            yield {"note": "/help  Show this."}
+            yield {"done": True}
+            return
         yield {"note": "It is dark."}
         yield {"text": "A <i>"}
-        yield {"answer": "A <i>man</i>.", "question": "Who is he?", "ended": "stop", "probability": 0.83}
+        if message.get("question") == "Wait.":
+            while True:
+                time.sleep(0.05)
+                yield {}
+        yield {
+            "answer": "A <i>man</i>.",
+            "question": "Who is he?",
+            "ended": "stop",
+            "probability": 0.83,
+            "turns": 1 + sum(isinstance(message, dict) for message in asked),
+        }
 
     def events(_: Any) -> Iterator[dict[str, Any]]:
         while not ended.wait(0.05):
@@ -578,6 +703,8 @@ def talking(asked: list[Any]) -> Iterator[LocalServer]:
 
     def upload(name: str, content: bytes) -> dict[str, Any]:
         asked.append((name, content))
+        if content == b"no pixels":
+            return {"error": "It is no picture."}
         return start({})
 
     handlers: dict[str, Handler] = {
@@ -586,6 +713,7 @@ def talking(asked: list[Any]) -> Iterator[LocalServer]:
         "retry": answer,
         "events": events,
         "save": lambda _: b"{}",
+        "command": lambda _: {"command": "vipcli ask photo.png"},
     }
     server = LocalServer({**messages.handlers, **handlers}, PAGE, uploads={"open": upload})
     server.start()
@@ -627,6 +755,116 @@ def test_a_conversation_is_held_beside_the_picture(browser: Any, width: int) -> 
         assert asked[-1] == ("other.png", b"pixels")
 
 
+@contextmanager
+def conversation(browser: Any, asked: list[Any], ended: threading.Event | None = None) -> Iterator[Any]:
+    with talking(asked, ended) as server, open_page(browser, server.url) as page:
+        page.wait_for_selector(".picture img")
+        yield page
+
+
+def answered(page: Any, count: int) -> Any:
+    """The last turn, once there are so many and all have been answered."""
+    page.wait_for_function(f"() => document.querySelectorAll('.turn:not(.busy)').length === {count}")
+    return page.locator(".turn").last
+
+
+def test_a_command_says_something_and_is_no_turn(browser: Any) -> None:
+    asked: list[Any] = []
+    with conversation(browser, asked) as page:
+        page.get_by_label("Question").fill("/help")
+        page.keyboard.press("Enter")
+        assert answered(page, 2).inner_text().split("\n", 1)[0] == "/help"
+        assert page.locator(".turn").last.locator(".answer:visible").last.inner_text() == "/help  Show this."
+        assert page.locator(".turn .problem").count() == 0
+        page.get_by_role("button", name="Retry").click()
+        answered(page, 2)
+        assert page.locator(".turn .asked").all_inner_texts() == ["/help", "Who is he?"]
+
+
+@pytest.mark.parametrize("place", [".stage", ".turns", "textarea"])
+def test_an_empty_question_asks_the_one_that_is_shown(browser: Any, place: str) -> None:
+    asked: list[Any] = []
+    with conversation(browser, asked) as page:
+        page.route("**/api/ask", lambda route: route.fulfill(body=""))
+        page.locator(place).focus()
+        with page.expect_request("**/api/ask") as request:
+            page.keyboard.press("Enter")
+        assert request.value.post_data_json["question"] is None
+        assert answered(page, 2).locator(".asked").inner_text() == "What is shown in this picture?"
+
+
+def test_escape_does_not_end_a_conversation(browser: Any) -> None:
+    with conversation(browser, []) as page:
+        page.locator(".stage").focus()
+        for _ in range(3):
+            page.keyboard.press("Escape")
+        assert not page.locator(".confirm").is_visible()
+        page.keyboard.press("Enter")
+        answered(page, 2)
+
+
+def test_marks_that_were_not_asked_about_yet_survive_a_reload(browser: Any) -> None:
+    asked: list[Any] = []
+    with conversation(browser, asked) as page:
+        drawn = Shown(page, None, (320, 240))  # type: ignore[arg-type]
+        for turns in (2, 3):
+            drawn.drag((50 * turns, 50), (50 * turns + 40, 90))
+            page.keyboard.press("Enter")
+            answered(page, turns)
+        # The stub still tells of one turn, as if another tab had removed the others.
+        page.reload()
+        page.wait_for_selector(".picture img")
+        assert drawn.marks == []
+        drawn.drag((50, 50), (100, 90))
+        page.reload()
+        page.wait_for_selector(".overlay img")
+        assert drawn.marks == ["Red box from 50,50 to 100,90"]
+
+
+def test_the_end_of_a_conversation_is_told_once(browser: Any) -> None:
+    ended = threading.Event()
+    with talking([], ended) as server:
+        # Not open_page, since the browser's console mentions the connection that is lost.
+        page = browser.new_page()
+        page.goto(server.url)
+        page.wait_for_selector(".picture img")
+        page.get_by_label("Question").fill("Wait.")
+        page.keyboard.press("Enter")
+        page.get_by_text("A <i>").wait_for()
+        ended.set()
+        page.locator(".closing").wait_for()
+        server.close()
+        page.wait_for_function("() => !document.querySelector('.busy')")
+        assert page.locator(".closing").all_inner_texts() == [
+            "The conversation has ended. You can close this tab."
+        ]
+        assert page.locator(".problem:visible").count() == 0
+        assert page.locator(".conversation button:visible:enabled").count() == 0
+        page.close()
+
+
+def test_a_complaint_about_a_file_is_cleared(browser: Any) -> None:
+    def give(content: bytes) -> None:
+        file = {"name": "other.png", "mimeType": "image/png", "buffer": content}
+        page.locator("input[type=file]").set_input_files(file)
+
+    with conversation(browser, []) as page:
+        problem = page.get_by_text("It is no picture.")
+        for better in (lambda: give(b"pixels"), lambda: page.keyboard.press("Enter")):
+            give(b"no pixels")
+            problem.wait_for()
+            page.locator(".stage").focus()
+            better()
+            problem.wait_for(state="hidden")
+
+
+def test_a_command_that_cannot_be_copied_is_shown(browser: Any) -> None:
+    with conversation(browser, []) as page:
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error()); }")
+        page.get_by_role("button", name="Copy command").click()
+        page.get_by_text("vipcli ask photo.png").wait_for()
+
+
 # ---------------------------------------------------------------------- without eyes or a mouse
 
 
@@ -655,7 +893,9 @@ def test_help_is_a_key_away(browser: Any) -> None:
     with shown(browser, Canvas([picture()])) as page:
         page.press("?")
         assert page.page.get_by_role("dialog", name="Help").is_visible()
-        page.press("Escape")
+        page.press("?")
+        assert not page.page.get_by_role("dialog", name="Help").is_visible()
+        page.press("?", "Escape")
         assert not page.page.get_by_role("dialog", name="Help").is_visible()
         page.drag((50, 50), (100, 90))
         assert texts(page) == ["50,50,100,90"]

@@ -169,15 +169,15 @@ def test_a_command_without_an_answer_closes_the_page() -> None:
             shown.wait()
             started = time.monotonic()
         assert time.monotonic() - started < 0.9
-        assert tab.to_the_end() == [{"closed": True}]
+        assert tab.to_the_end() == [{"closed": True, "done": True}]
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
         (UsageError("It is cropped.", "Use {fit=pad}."), {"error": "It is cropped. Use -fit pad."}),
-        (KeyboardInterrupt(), {"closed": True}),
-        (RuntimeError("a secret"), {"closed": True}),
+        (KeyboardInterrupt(), {"closed": True, "done": False}),
+        (RuntimeError("a secret"), {"closed": True, "done": False}),
     ],
 )
 def test_a_command_that_fails_says_so_on_the_page(error: BaseException, told: dict[str, Any]) -> None:
@@ -286,18 +286,18 @@ def test_one_of_two_tabs_is_closed() -> None:
 def test_the_first_of_two_tabs_wins() -> None:
     with picker() as shown, Tab(shown, "a") as first, Tab(shown, "b") as second:
         assert second.done() == {}
-        assert first.to_the_end() == [{"closed": True}]
+        assert first.to_the_end() == [{"closed": True, "elsewhere": True}]
         assert first.done()["error"].startswith("The marks were placed already.")
         shown.answer("A box.")
         assert second.to_the_end() == [{"answer": "A box.", "notes": []}]
         with Tab(shown, "c") as late:
-            assert late.to_the_end() == [{"closed": True}]
+            assert late.to_the_end() == [{"closed": True, "elsewhere": True}]
 
 
 def test_a_page_without_a_name() -> None:
     with picker() as shown, Tab(shown, None) as tab, Tab(shown, "b") as other:
         assert tab.done() == {}
-        assert other.to_the_end() == [{"closed": True}]
+        assert other.to_the_end() == [{"closed": True, "elsewhere": True}]
         shown.answer("A box.")
         assert tab.to_the_end() == [{"answer": "A box.", "notes": []}]
 

@@ -93,7 +93,8 @@ class BrowserPicker:
     ) -> None:
         if isinstance(error, VipcliError):
             self.fail(error.message.spelled(self._spelling))
-        self._tell({"closed": True}, last=True)
+        # All may be well without an answer: perhaps none was asked for.
+        self._tell({"closed": True, "done": type is None}, last=True)
         self._server.close()
 
     def wait(self) -> PlacedMarks:
@@ -181,7 +182,7 @@ class BrowserPicker:
             yield from new or ({},)
             if ended:
                 return
-        yield {"closed": True}
+        yield {"closed": True, "elsewhere": True}
 
     def _is_lost(self, page: str | None) -> bool:
         """Whether another page has placed the marks."""

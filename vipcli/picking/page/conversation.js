@@ -1,8 +1,8 @@
 // Questions and answers. A model's text is only ever shown as text.
 
-import { iconButton, make } from "./stage.js";
+import { iconButton, make, textButton } from "./stage.js";
 
-const ENDS = { length: "The answer was cut off: it reached the most tokens allowed.", halted: "Stopped." };
+const ENDS = { length: "The answer was cut off at the most tokens allowed.", halted: "Stopped." };
 
 export class Turn {
   constructor(question) {
@@ -17,6 +17,12 @@ export class Turn {
 
   note(text) {
     this.element.append(make("p", { className: "note" }, text));
+  }
+
+  /** What a command says is its answer. */
+  finishCommand() {
+    for (const note of this.element.querySelectorAll(".note")) note.className = "answer";
+    this.finish();
   }
 
   finish(answer, ended = "stop") {
@@ -40,10 +46,13 @@ export class Conversation {
   constructor(picker, { turns = [], model = null }) {
     this.picker = picker;
     this.turns = make("div", { className: "turns", role: "log", "aria-label": "Conversation", tabIndex: 0 });
-    for (const { question, answer, ended } of turns) this.#append(new Turn(question)).finish(answer, ended);
-    const button = (text, onclick) => make("button", { type: "button", className: "quiet", onclick }, text);
-    this.stop = button("Stop", () => picker.call("stop", {}));
-    this.retry = button("Retry", () => this.#stream("retry", {}));
+    for (const { question, answer, ended } of turns) {
+      this.last = this.#append(new Turn(question));
+      this.last.finish(answer, ended);
+    }
+    this.count = turns.length;
+    this.stop = textButton("Stop", () => picker.call("stop", {}));
+    this.retry = textButton("Retry", () => this.#stream("retry", {}));
     this.file = make("input", { type: "file", accept: "image/*,video/*", hidden: true,
       onchange: () => this.open(this.file.files[0]) });
     this.element = make("section", { className: "conversation" },
@@ -51,11 +60,15 @@ export class Conversation {
         iconButton("picture", "Open another picture", () => this.file.click()), this.file),
       this.turns,
       make("div", { className: "actions" }, this.stop, this.retry,
-        button("Copy command", () => this.#copy()),
-        button("Save", () => this.#download("save", "conversation.json")),
-        button("Export", () => this.#download("export", "conversation.html"))));
+        textButton("Copy command", () => this.#copy()),
+        textButton("Save", () => this.#download("save", "conversation.json")),
+        textButton("Export", () => this.#download("export", "conversation.html"))));
     this.#running(false);
     this.#listen();
+  }
+
+  end() {
+    for (const button of this.element.querySelectorAll("button")) button.disabled = true;
   }
 
   close() {
@@ -64,15 +77,17 @@ export class Conversation {
 
   async ask(payload) {
     this.asked = payload.question;
+    this.picker.panel.complain("");
     await this.#stream("ask", payload);
   }
 
   async open(file) {
-    if (!file || this.running) return;
+    if (!file || this.running || this.picker.ended) return;
+    this.picker.panel.complain("");
     try {
       const info = await this.picker.transport.upload("open", file);
       if (info.error) this.picker.panel.complain(info.error);
-      else this.picker.begin(info);
+      else this.picker.begin(info, null, true);
     } catch {
       this.picker.lost();
     }
@@ -98,7 +113,6 @@ export class Conversation {
 
   #append(turn) {
     this.turns.append(turn.element);
-    this.last = turn;
     return turn;
   }
 
@@ -111,8 +125,9 @@ export class Conversation {
 
   async #stream(name, payload) {
     if (this.running) return;
-    if (name === "retry") this.last.element.remove();
-    const turn = this.#append(new Turn(payload.question ?? this.last?.asked.textContent ?? this.picker.panel.placeholder));
+    const again = name === "retry" && this.last;
+    if (again) again.element.remove();
+    const turn = this.#append(new Turn(again ? again.asked.textContent : payload.question ?? this.picker.panel.placeholder));
     this.#running(true);
     let done = false;
     const scroll = () => this.turns.scrollTo({ top: this.turns.scrollHeight });
@@ -123,9 +138,11 @@ export class Conversation {
         done ||= this.#take(turn, line);
         if (stuck) scroll();
       });
-      if (!done) turn.fail("The answer ended early.");
+      if (done || this.picker.ended) turn.finish();
+      else turn.fail("The answer ended early.");
     } catch {
-      turn.fail("The connection to vipcli is lost.");
+      // The page says why.
+      turn.finish();
       this.picker.lost();
     }
     this.#running(false);
@@ -139,21 +156,33 @@ export class Conversation {
       turn.fail(line.error);
       this.picker.panel.field.value ||= this.asked ?? "";
     }
-    if (line.answer === undefined) return Boolean(line.error);
+    if (line.done) turn.finishCommand();
+    if (line.answer === undefined) return Boolean(line.error || line.done);
     if (line.question) turn.asked.textContent = line.question;
     for (const note of line.notes ?? []) turn.note(note);
     if (line.probability !== null && line.probability !== undefined) {
       turn.note(`Probability ${Math.round(line.probability * 100)} %`);
     }
     turn.finish(line.answer, line.ended);
+    this.last = turn;
+    this.count = line.turns;
+    this.picker.save();
     return true;
   }
 
   async #copy() {
     const reply = await this.picker.call("command", { marks: this.picker.message });
     if (!reply) return;
-    await navigator.clipboard.writeText(reply.command);
-    this.picker.say("The command is copied.");
+    this.picker.panel.complain(reply.error ?? "");
+    if (reply.error) return;
+    try {
+      await navigator.clipboard.writeText(reply.command);
+      this.picker.say("The command is copied.");
+    } catch {
+      const turn = this.#append(new Turn("Copy this command:"));
+      turn.finish(reply.command);
+      turn.element.scrollIntoView();
+    }
   }
 
   async #download(name, file) {

@@ -1,4 +1,4 @@
-// Marks and their points. A point is [x, y]: the column and row of a pixel of the picture. Nothing here changes.
+// Marks and their points. A point is [x, y]: the column and row of a pixel.
 
 export const KINDS = ["box", "ellipse", "triangle", "point", "arrow", "scribble", "contour", "mask"];
 
@@ -10,7 +10,7 @@ export const same = (points, others) => String(points) === String(others);
 
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-/** The pixel at a position, or the nearest one if that is outside the picture. */
+/** The pixel at a position, or the nearest one. */
 export const pixelAt = ([x, y], { width, height }) => [
   clamp(Math.floor(x), 0, width - 1),
   clamp(Math.floor(y), 0, height - 1),
@@ -28,7 +28,7 @@ export function isComplete(kind, points) {
   return points.length >= (isFreehand(kind) ? fewest(kind) : 1);
 }
 
-/** The second corner of a square with this first corner that stays inside the picture. */
+/** The second corner of a square that stays inside the picture. */
 export function squareCorner([x1, y1], [x2, y2], { width, height }) {
   const right = x2 >= x1;
   const down = y2 >= y1;
@@ -37,7 +37,7 @@ export function squareCorner([x1, y1], [x2, y2], { width, height }) {
   return [x1 + (right ? side : -side), y1 + (down ? side : -side)];
 }
 
-/** Leave out points that lie within a tolerance of the line between others (Ramer, Douglas and Peucker). */
+/** Leave out points within a tolerance of the line between others (Ramer, Douglas and Peucker). */
 export function simplify(points, tolerance) {
   const kept = new Set([0, points.length - 1]);
   const spans = [[0, points.length - 1]];
@@ -64,12 +64,13 @@ function distanceToSegment([x, y], [x1, y1], [x2, y2]) {
   return Math.hypot(x - x1 - along * dx, y - y1 - along * dy);
 }
 
-/** A freehand path as whole pixels, without what cannot be seen at this zoom. */
-export function tidyPath(kind, path, zoom, size) {
-  const pixels = simplify(path, 1 / zoom).map((point) => pixelAt(point, size));
+/** A freehand path as at most 64 pixels, simplified by this tolerance or more. */
+export function tidyPath(kind, path, tolerance, size) {
+  const pixels = simplify(path, tolerance).map((point) => pixelAt(point, size));
   const different = pixels.filter((pixel, i) => !i || !same(pixel, pixels[i - 1]));
   const closes = kind !== "scribble" && different.length > 1 && same(different[0], different.at(-1));
-  return closes ? different.slice(0, -1) : different;
+  if (closes) different.pop();
+  return different.length > 64 ? tidyPath(kind, path, tolerance * 1.5, size) : different;
 }
 
 export function normalized(kind, points) {
@@ -124,7 +125,7 @@ export function resized(kind, points, handle, to, size, square = false) {
 export const coordinates = (kind, points) =>
   points.map(([x, y]) => `${x},${y}`).join(isFreehand(kind) ? " " : ",");
 
-/** A thin outline of a mark, as the data of an SVG path; `place` takes a point to the screen. */
+/** The outline of a mark as an SVG path; `place` takes a point to the screen. */
 export function outline(kind, points, size, place) {
   const scale = Math.max(size.width, size.height) / 336;
   const line = (path, close) => `M${path.map((point) => place(point).join(" ")).join("L")}${close ? "Z" : ""}`;
@@ -158,13 +159,13 @@ function arrow(points, scale, { width, height }) {
 export const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
 export const withArticle = (noun) => `${/^[aeiou]/.test(noun) ? "an" : "a"} ${noun}`;
 
-/** Marks in the order that numbers them: those that were asked for, then the others. */
+/** Marks as they are numbered: those that were asked for come first. */
 export function inOrder(marks) {
   const rank = (mark) => mark.slot ?? Number.MAX_SAFE_INTEGER;
   return [...marks].sort((one, other) => rank(one) - rank(other));
 }
 
-/** The marks as they are sent; `names` gives marks without a color the one that they have anyway. */
+/** The marks as they are sent; `names` gives colors to those without. */
 export const asMessage = (marks, names = new Map()) =>
   marks.map((mark) => ({
     slot: mark.slot,
@@ -175,7 +176,7 @@ export const asMessage = (marks, names = new Map()) =>
 const textOf = ({ kind, points, color, frame }) =>
   `${frame ? `${frame}:` : ""}${coordinates(kind, points)}${color ? `:${color}` : ""}`;
 
-/** The name of each mark's color: its own, or the first trained one that no other mark has. */
+/** Each mark's color: its own, or the first trained one that no other has. */
 export function colorNames(ordered, trained) {
   const own = (mark) => mark.colorName ?? mark.color;
   const taken = ordered.filter(own).map((mark) => [mark.kind, own(mark)]);
@@ -221,7 +222,7 @@ export class History {
     return this.#future.length > 0;
   }
 
-  /** Go on to other marks; steps with the same name that follow within a second are undone together. */
+  /** Go on to other marks; steps of one name within a second are undone together. */
   change(marks, name = null) {
     const now = performance.now();
     const goesOn = name && this.#last?.name === name && now - this.#last.time < 1000;

@@ -2,23 +2,24 @@
 
 import { mount } from "./picker.js";
 
-const isJson = (response) => response.headers.get("Content-Type")?.startsWith("application/json");
+const JSON_TYPE = "application/json";
 
-async function post(address, body, headers = { "Content-Type": "application/json" }) {
-  const response = await fetch(address, { method: "POST", headers, body });
-  // What is wrong with a request is told in the reply.
+async function post(name, body, type = JSON_TYPE) {
+  const response = await fetch(`api/${name}`, { method: "POST", headers: { "Content-Type": type }, body });
+  // The reply tells what is wrong.
   if (response.ok || /400|413|500/.test(response.status)) return response;
   throw new Error(`The answer is ${response.status}.`);
 }
 
 const transport = {
   async call(name, payload) {
-    const response = await post(`api/${name}`, JSON.stringify(payload));
-    return isJson(response) ? response.json() : response.blob();
+    const response = await post(name, JSON.stringify(payload));
+    const isJson = response.headers.get("Content-Type")?.startsWith(JSON_TYPE);
+    return isJson ? response.json() : response.blob();
   },
 
   async stream(name, payload, onLine) {
-    const response = await post(`api/${name}`, JSON.stringify(payload));
+    const response = await post(name, JSON.stringify(payload));
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     for (;;) {
@@ -31,8 +32,7 @@ const transport = {
   },
 
   async upload(name, file) {
-    const response = await post(`api/${name}?name=${encodeURIComponent(file.name)}`, file,
-      { "Content-Type": "application/octet-stream" });
+    const response = await post(`${name}?name=${encodeURIComponent(file.name)}`, file, "application/octet-stream");
     return response.json();
   },
 };

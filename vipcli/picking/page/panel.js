@@ -1,7 +1,7 @@
-// Tools, the list of marks, the question, and what is said: everything around the picture.
+// Everything around the picture.
 
 import { KINDS, capitalized, fewest, placeOf, withArticle } from "./geometry.js";
-import { icon, iconButton, make } from "./stage.js";
+import { icon, iconButton, make, textButton } from "./stage.js";
 
 const VIEW = "As the model sees it";
 const HELP = [
@@ -9,8 +9,8 @@ const HELP = [
   ["Drag", "Draw; with Shift a square"],
   ["Click an edge", "Select a mark; drag it or its handles. With Alt, draw over it"],
   ["Wheel, pinch, + −", "Zoom; 0 shows all of the picture"],
-  ["Right or space drag", "Pan; on a touch screen with two fingers"],
-  ["Arrow keys", "Move the crosshair by 10 screen pixels, with Shift by one of the picture"],
+  ["Right or space drag", "Pan; by touch with two fingers"],
+  ["Arrow keys", "Move the crosshair, with Shift by one pixel"],
   ["Space", "Set a point at the crosshair"],
   ["Enter", "Finish the mark; go on if none is being drawn"],
   ["Arrows, Alt+arrows, Delete", "Move, resize or delete the selected mark"],
@@ -90,8 +90,8 @@ export class Panel {
     this.explanation = make("p", { className: "explanation" });
     this.problem = make("p", { className: "problem", role: "alert", hidden: true });
     this.submit = make("button", { className: "primary" });
-    this.leave = make("button", { type: "button", className: "quiet", title: "Leave (Escape)",
-      onclick: () => this.confirmLeaving() }, "Cancel");
+    this.leave = textButton("Cancel", () => this.confirmLeaving());
+    this.leave.title = "Leave (Escape)";
     this.form = make("form", { className: "ask", onsubmit: (event) => {
       event.preventDefault();
       picker.submit();
@@ -162,16 +162,18 @@ export class Panel {
 
   confirmLeaving() {
     const { picker } = this;
-    const button = (text, className, onclick) => make("button", { type: "button", className, onclick }, text);
+    if (!this.confirm.hidden || !(this.field.value.trim() || picker.marks.some(({ text }) => !text))) {
+      picker.leave();
+      return;
+    }
     this.confirm.hidden = false;
     this.confirm.replaceChildren(make("span", {}, picker.task.leave),
-      button("Leave", "danger", () => picker.leave()),
-      button("Stay", "quiet", () => {
+      textButton("Leave", () => picker.leave(), "danger"),
+      textButton("Stay", () => {
         this.confirm.hidden = true;
         picker.focus();
       }));
   }
-
 
   render() {
     const { picker } = this;

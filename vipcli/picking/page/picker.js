@@ -10,19 +10,19 @@ import {
 import { Panel, hint, needs } from "./panel.js";
 import { Stage, fromBase64, loadImage, make, makeSvg } from "./stage.js";
 
-const CLICK = 4; // A press that moves by less, in pixels of the screen, is a click.
+const CLICK = 4; // A press that moves by fewer pixels of the screen is a click.
 const STEP = 10; // Pixels of the screen for each arrow key.
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const TASKS = {
-  ask: { button: "Ask", leave: "Leave without asking?" },
+  ask: { button: "Ask", leave: "Leave without asking?", end: "Done. Go on in the terminal." },
   draw: { button: "Save", leave: "Leave without saving?", end: "Saved. You can close this tab." },
-  mark: { button: "Add", leave: "Leave without adding marks?", end: "Added. You can go on in the terminal." },
-  chat: { button: "Ask", leave: "Leave the conversation?" },
+  mark: { button: "Add", leave: "Leave without adding?", end: "Added. Go on in the terminal." },
+  chat: { button: "Ask" },
   notebook: {},
 };
 const asImage = (reply) => (reply instanceof Blob ? loadImage(reply) : null);
 
-/** Build the page inside `host`. Returns a function that takes it down again. */
+/** Build the page inside `host`; returns a function that removes it. */
 export function mount(host, transport, options = {}) {
   const picker = new Picker(host, transport, options);
   picker.start();
@@ -43,7 +43,7 @@ class Picker {
     this.transport = transport;
     this.storage = storage;
     this.key = key;
-    // Several pages may be open; this names the one that sends marks.
+    // Of several open pages, this names the one that sends marks.
     this.page = String(Math.random()).slice(2);
     this.stage = new Stage(this);
     this.panel = new Panel(this);
@@ -71,7 +71,7 @@ class Picker {
   }
 
   async start() {
-    // The picture is asked for at once, since it takes the longest.
+    // The picture takes the longest.
     const first = this.call("picture", { picture: 0 });
     const info = await this.call("start", {});
     if (!info) return;
@@ -83,19 +83,20 @@ class Picker {
     this.listen();
   }
 
-  begin(info, first = null) {
+  begin(info, first = null, anew = false) {
     this.info = info;
     this.task = TASKS[info.task];
     this.images = new Map(first ? [[0, first.then(asImage)]] : []);
     this.history = new History([...typedMarks(info.slots), ...info.marks]);
     this.kind = "box";
     this.color = this.selected = this.draft = this.lifted = this.crosshair = this.active = null;
-    this.truth = new Map(); // The points of the marks that the overlay shows.
+    this.truth = new Map(); // The points that the overlay shows.
     this.facts = new Map();
     this.markErrors = new Map();
     this.index = -1;
     this.ended = false;
-    this.restore();
+    if (anew) this.save();
+    else this.restore();
     this.panel.setUp();
     if (info.conversation) this.converse();
     const slot = info.slots.find(({ text }) => text === null);
@@ -160,7 +161,7 @@ class Picker {
     wait.textContent = `Loading ${name}…`;
     wait.hidden = false;
     stage.element.setAttribute("aria-label", `${name}, ${width} × ${height} pixels. Arrow keys move a crosshair, `
-      + "Space sets a point there, Enter finishes. Press ? for help.");
+      + "Space sets a point there. Press ? for help.");
     this.preview();
     this.render();
     if (this.viewing) this.showView();
@@ -183,7 +184,7 @@ class Picker {
     return this.images.get(index).catch(() => null);
   }
 
-  /** The number of the picture that is shown, as it is typed: null for all frames. */
+  /** The number of the picture; null for all frames. */
   get frame() {
     return this.info.video && this.panel.everywhere.checked ? null : this.index + 1;
   }
@@ -213,7 +214,7 @@ class Picker {
     this.render();
   }
 
-  /** The empty slot that a mark of this kind, drawn here and now, fills. */
+  /** The empty slot that a mark of this kind, drawn here, fills. */
   slotFor(kind) {
     const fits = (i) => {
       const slot = this.info.slots[i];
@@ -313,10 +314,15 @@ class Picker {
     const { lifted } = this;
     const marks = this.marks.filter(({ id }) => id !== lifted?.id);
     this.#running += 1;
-    // Without a mark that is being moved, the others keep their colors.
+    // While a mark is moved, the others keep their colors.
     const sent = asMessage(marks, lifted ? this.names : undefined);
-    const reply = await this.call("preview", { picture: this.index, marks: sent });
-    const image = reply?.overlay && await loadImage(fromBase64(reply.overlay.image));
+    let reply = await this.call("preview", { picture: this.index, marks: sent });
+    let image;
+    try {
+      image = reply?.overlay && await loadImage(fromBase64(reply.overlay.image));
+    } catch {
+      reply = null; // The light outlines stay.
+    }
     this.#running -= 1;
     if (this.#again && !this.#running) {
       this.#again = false;
@@ -373,7 +379,7 @@ class Picker {
     this.showWhere();
   }
 
-  /** Fetch the real pixels of what can be seen, if the picture is reduced and zoomed in. */
+  /** Fetch the real pixels of what can be seen of a reduced picture. */
   async sharpen() {
     if (!this.info || this.index < 0 || this.size.factor === 1) return;
     const { stage, size } = this;
@@ -444,7 +450,7 @@ class Picker {
     };
     const marks = this.marks.filter((mark) => this.isHere(mark) && mark.points).map((mark) =>
       (mark.id === lifted?.id ? { ...mark, points: lifted.points } : mark));
-    // An overlay that shows a mark where it is no longer would show it twice.
+    // An overlay that shows a mark where it was would show it twice.
     const outdated = marks.some(({ id, points }) => this.truth.has(id) && this.truth.get(id) !== points);
     stage.layers.overlay.hidden = outdated;
     const { names } = this;
@@ -490,7 +496,7 @@ class Picker {
     return isRectangle(kind) ? [vertices[0], this.crosshair] : [...vertices, this.crosshair];
   }
 
-  /** What a press on the picture begins: a gesture, which goes on with move and end. */
+  /** The gesture that a press on the picture begins. */
   press(position, event) {
     if (this.busy || this.viewing) return null;
     this.abandon();
@@ -529,7 +535,7 @@ class Picker {
     };
   }
 
-  /** A gesture that draws a mark; a click on the edge of another selects that one. */
+  /** A gesture that draws a mark; a click on the edge of another selects it. */
   drawing(start, event, clicked) {
     const { kind, size } = this;
     const first = pixelAt(start, size);
@@ -554,7 +560,7 @@ class Picker {
       },
       end: () => {
         this.draft = null;
-        const points = isFreehand(kind) ? tidyPath(kind, path, this.stage.zoom, size) : draft.points;
+        const points = isFreehand(kind) ? tidyPath(kind, path, 1 / this.stage.zoom, size) : draft.points;
         if (!far && clicked) this.select(clicked);
         else if (isComplete(kind, points)) this.add(points, true);
         else {
@@ -572,13 +578,13 @@ class Picker {
 
   showWhere() {
     if (!this.info || this.index < 0) return;
-    const [x, y] = this.pixel ?? [-1, -1];
-    const inside = x >= 0 && y >= 0 && x < this.size.width && y < this.size.height;
-    const at = this.crosshair ?? (inside ? [Math.floor(x), Math.floor(y)] : null);
+    const pixel = this.pixel?.map(Math.floor);
+    const inside = pixel && same(pixel, pixelAt(pixel, this.size));
+    const at = this.crosshair ?? (inside && pixel);
     this.panel.where.textContent = `${at ? `${at.join(", ")} · ` : ""}${Math.round(this.stage.zoom * 100)} %`;
   }
 
-  /** Give up what is being drawn or moved; returns whether there was any. */
+  /** Give up what is being drawn or moved, if anything. */
   abandon() {
     const { draft, lifted } = this;
     this.stage.gesture = this.draft = this.lifted = null;
@@ -593,7 +599,7 @@ class Picker {
     if (mark && !this.isHere(mark)) this.show((mark.frame ?? 1) - 1);
     if (mark) {
       this.say(`Selected: ${mark.kind} ${placeOf(mark)}. ${mark.text ? "It stays as it was given."
-        : "Arrow keys move it, Alt and arrow keys resize it, Delete deletes it."}`);
+        : "Arrow keys move it, with Alt resize it; Delete deletes it."}`);
     }
     this.render();
   }
@@ -616,14 +622,19 @@ class Picker {
     this.render();
   }
 
-  /** After a click on a tool, keys are for the picture again. */
+  /** After a click on a tool, keys are for the picture. */
   clicked({ target, detail }) {
     if (detail && target.closest(".tool, .choice") && this.panel.colors.hidden && !this.panel.help.open) this.focus();
   }
 
   keyDown(event) {
     this.root.classList.remove("by-pointer");
-    if (event.defaultPrevented || this.panel.help.open || this.busy) return;
+    const { help } = this.panel;
+    if (help.open && event.key === "?") help.close();
+    else if (!event.defaultPrevented && !help.open && !this.busy) this.actOn(event);
+  }
+
+  actOn(event) {
     const target = event.composedPath()[0];
     const inField = target === this.panel.field;
     let act;
@@ -664,9 +675,9 @@ class Picker {
     }[key];
     if (simple) return simple;
     if (KINDS[key - 1]) return () => this.chooseKind(KINDS[key - 1]);
-    // A letter begins the question, or goes on with it.
+    // A letter goes into the question.
     if (/^\p{L}$/u.test(key) && !event.altKey && !this.panel.field.hidden) this.panel.field.focus();
-    // Buttons, sliders and boxes have keys of their own.
+    // Buttons and inputs have keys of their own.
     if (target.matches?.("button, summary") || (target.matches?.("input") && key !== "Enter")) return null;
     if (ARROWS[key]) return () => this.arrowKey(ARROWS[key], event);
     if (key === "Enter") return () => (this.draft?.vertices ? this.finish() : this.submit());
@@ -725,8 +736,8 @@ class Picker {
       return;
     }
     this.say(isFreehand(kind) ? `Point ${vertices.length} is set. Enter finishes.`
-      : kind === "arrow" ? "The tail is set. Go to the tip and press Space, or make this the tip with Enter."
-      : "A corner is set. Go to the opposite one and press Space.");
+      : kind === "arrow" ? "The tail is set. Space sets the tip; Enter makes this the tip."
+      : "A corner is set. Space sets the opposite one.");
     this.render();
   }
 
@@ -753,22 +764,21 @@ class Picker {
     else if (this.crosshair) {
       this.crosshair = null;
       this.paint();
-    } else if (this.panel.confirm.hidden) this.task.leave && this.panel.confirmLeaving();
-    else this.leave();
+    } else if (this.task.leave) this.panel.confirmLeaving();
   }
 
   async submit() {
     if (!this.task.button || this.busy || this.conversation?.running) return;
     if (this.draft?.vertices) this.finish();
+    if (this.draft) return;
     const { field } = this.panel;
     const empty = this.emptySlots;
     if (empty.length && !this.warned) {
       this.warned = true;
-      const kinds = empty.map((slot) => `the ${this.info.slots[slot].kind}`).join(" and ");
-      const [are, them] = empty.length === 1 ? ["is", "it"] : ["are", "them"];
+      const kinds = empty.map((slot) => this.info.slots[slot].kind).join(", ");
       const shifted = this.marks.some((mark) => this.numberOf(mark) > empty[0] + 1);
-      this.panel.complain(`${capitalized(kinds)} ${are} not drawn yet. Press Enter again to go on without ${them}.${
-        shifted ? ` The marks after ${them} move up.` : ""}`);
+      this.panel.complain(`Not drawn yet: ${kinds}. Press Enter again to go on without.${
+        shifted ? " Later marks move up." : ""}`);
       return;
     }
     const marks = this.message;
@@ -780,16 +790,19 @@ class Picker {
       return;
     }
     this.end();
-    const reply = await this.call("done", { marks, question, page: this.page });
+    // What happens then may be told before the reply arrives.
+    this.sent = { question: question ?? this.info.question ?? (this.info.task === "ask" ? this.panel.placeholder : "") };
+    this.reply = this.call("done", { marks, question, page: this.page });
+    const reply = await this.reply;
     if (!reply) return;
     if (reply.error) {
+      this.sent = null;
       this.ended = false;
       this.root.classList.remove("ended");
       this.render();
       this.panel.complain(reply.error);
       return;
     }
-    this.sent = { question: question ?? this.info.question ?? this.panel.placeholder };
     this.save();
     this.awaitAnswer();
   }
@@ -800,13 +813,15 @@ class Picker {
     this.selected = null;
     this.root.classList.add("ended");
     this.panel.confirm.hidden = true;
+    this.conversation?.end();
     this.render();
   }
 
   awaitAnswer() {
+    if (this.turn) return;
     if (!this.ended) this.end();
     this.panel.form.hidden = true;
-    this.turn ??= new Turn(this.sent?.question ?? this.panel.placeholder);
+    this.turn = new Turn(this.sent?.question ?? this.info.question);
     if (this.info.task === "ask") this.panel.outcome.replaceChildren(this.turn.element);
   }
 
@@ -822,6 +837,7 @@ class Picker {
     } catch {
       last = null;
     }
+    await this.reply;
     if (!this.left) this.conclude(last);
   }
 
@@ -829,19 +845,20 @@ class Picker {
     if (!last) this.lost();
     else if (last.closed && this.conversation) this.farewell("The conversation has ended. You can close this tab.");
     else if (last.closed && !this.sent) {
-      this.farewell("Marks were placed in another tab, or the command has ended. You can close this one.");
+      this.farewell(`${last.elsewhere ? "Marks were placed in another tab" : "The command has ended"}. You can close this tab.`);
     } else {
       this.awaitAnswer();
       this.answered(last);
     }
   }
 
-  answered({ answer, notes, error, closed }) {
+  answered({ answer, notes, error, done }) {
     if (answer !== undefined) {
       this.turn.finish(answer);
       this.panel.showNotes(notes ?? []);
       this.closing("You can close this tab. The answer is in the terminal too.");
-    } else if (closed && this.task.end) {
+    } else if (done) {
+      this.turn.finish();
       this.closing(this.task.end);
     } else {
       this.turn.fail(error ?? "vipcli ended before there was an answer.");
@@ -863,14 +880,17 @@ class Picker {
     this.farewell("Nothing was sent. You can close this tab.");
   }
 
+  /** End the page, and say why; the first reason counts. */
   farewell(text) {
+    if (this.told) return;
+    this.told = true;
     this.end();
     this.panel.form.hidden = true;
     if (!this.conversation) this.panel.outcome.replaceChildren();
     this.closing(text);
   }
 
-  /** Call Python; without an answer the page ends, and there is nothing. */
+  /** Call Python; without an answer the page ends. */
   async call(name, payload) {
     try {
       return await this.transport.call(name, payload);
@@ -885,7 +905,7 @@ class Picker {
     this.farewell("The connection to vipcli is lost. If the command has ended, run it again.");
   }
 
-  /** The number of a mark once all that were asked for are drawn. */
+  /** The number of a mark once all are drawn. */
   numberOf(mark) {
     const { slot } = this.conversation ? {} : mark;
     return 1 + (slot ?? this.marks.indexOf(mark) + this.emptySlots.length);
@@ -895,17 +915,24 @@ class Picker {
     this.say(`${capitalized(mark.kind)} {${this.numberOf(mark)}} ${placeOf(mark)}, ${this.names.get(mark.id)}.`);
   }
 
+  /** What the marks that are saved belong to. */
+  get subject() {
+    const { pictures, slots } = this.info;
+    return JSON.stringify([pictures, slots]);
+  }
+
   save() {
-    const { info: { pictures, slots }, history: { marks }, page, sent } = this;
-    const saved = { task: { pictures, slots }, marks, ids: this.#ids, question: this.panel.field.value, page, sent };
+    const { subject, page, sent, history: { marks } } = this;
+    const saved = { subject, page, sent, marks, ids: this.#ids, turns: this.conversation?.count,
+      question: this.panel.field.value };
     this.storage?.setItem(this.key, JSON.stringify(saved));
   }
 
   restore() {
-    const { pictures, slots } = this.info;
-    const saved = JSON.parse(this.storage?.getItem(this.key) ?? "null");
-    if (JSON.stringify(saved?.task) !== JSON.stringify({ pictures, slots })) return;
-    this.history.marks = saved.marks;
+    const saved = JSON.parse(this.storage?.getItem(this.key) ?? "{}");
+    if (saved.subject !== this.subject) return;
+    // Questions of another tab may have changed the marks.
+    if (saved.turns === this.info.conversation?.turns.length) this.history.marks = saved.marks;
     this.#ids = saved.ids;
     this.panel.field.value = saved.question;
     this.page = saved.page;

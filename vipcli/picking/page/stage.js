@@ -4,7 +4,7 @@ import { clamp } from "./geometry.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element with properties, attributes, listeners (names with "on") and children. */
+/** An element with properties, attributes, listeners (on…) and children. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -55,6 +55,9 @@ export const icon = (name) =>
 export const iconButton = (name, title, onclick, properties = {}) =>
   make("button", { type: "button", title, className: "tool", onclick, ...properties }, icon(name));
 
+export const textButton = (text, onclick, className = "quiet") =>
+  make("button", { type: "button", className, onclick }, text);
+
 export async function loadImage(blob) {
   const image = new Image();
   const address = URL.createObjectURL(blob);
@@ -77,7 +80,7 @@ const MOST_ZOOM = 32;
 const MARGIN = 12;
 
 export class Stage {
-  /** `host` has press(position, event), which gives a gesture, abandon(), hover(position), paint(), viewChanged(). */
+  /** `host` is told what happens, and gives the gesture that a press begins. */
   constructor(host) {
     this.host = host;
     this.size = { width: 1, height: 1 };
@@ -115,7 +118,7 @@ export class Stage {
     this.fit();
   }
 
-  /** Show an image on a layer, with its upper left corner at a pixel and its pixels as large as `factor`. */
+  /** Show an image on a layer, its upper left corner at a pixel, enlarged by `factor`. */
   show(name, image, left = 0, top = 0, factor = 1) {
     this.layers[name].replaceChildren(...(image ? [image] : []));
     if (!image) return;
@@ -131,7 +134,7 @@ export class Stage {
     this.#place();
   }
 
-  /** Zoom about a position in the stage; the middle if there is none. */
+  /** Zoom about a position, or the middle. */
   zoomBy(ratio, at = [this.element.clientWidth / 2, this.element.clientHeight / 2]) {
     const fit = this.fitZoom;
     const zoom = clamp(this.zoom * ratio, fit, Math.max(MOST_ZOOM, fit));
@@ -166,7 +169,7 @@ export class Stage {
     return [(left - this.x) / this.zoom, (top - this.y) / this.zoom];
   }
 
-  /** The part of the picture that can be seen: left, top, right, bottom. */
+  /** What can be seen of the picture: left, top, right, bottom. */
   get visible() {
     const { width, height } = this.size;
     const { clientWidth, clientHeight } = this.element;
@@ -242,7 +245,7 @@ export class Stage {
     on("pointercancel", end);
     on("pointerleave", () => this.host.hover(null));
     on("contextmenu", (event) => event.preventDefault());
-    // A middle click would start to scroll by itself.
+    // A middle click would start to scroll.
     on("mousedown", (event) => event.button === 1 && event.preventDefault());
     on("wheel", (event) => {
       event.preventDefault();
