@@ -1,4 +1,4 @@
-"""Take the README's picture of the page: `python -m tests.page_picture` writes samples/page.png."""
+"""Take the README's picture of the page: `python -m tests.page_picture` writes vipcli/docs/page.png."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from vipcli.marks.kinds import UnplacedMark
 from vipcli.picking.canvas import Canvas
 from vipcli.pictures.images import load_picture
 
-PICTURE = Path(__file__).parent.parent / "samples" / "page.png"
-STREET = PICTURE.with_name("street.jpg")
+ROOT = Path(__file__).parent.parent
+PICTURE = ROOT / "vipcli" / "docs" / "page.png"
+STREET = ROOT / "samples" / "street.jpg"
 
 
 def take() -> Image.Image:

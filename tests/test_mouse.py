@@ -193,8 +193,9 @@ def test_a_question_about_a_missing_mark_is_refused_before_anything_is_lost(brow
 
 
 def test_an_error_after_drawing_is_shown_in_the_page_too(browser: Any) -> None:
-    with typed(browser, "ask", "shapes.png", "--box", VIPCLI_SYSTEM="<image>") as command:
+    with typed(browser, "ask", "shapes.png", "--box") as command:
         command.drag((0.1, 0.1), (0.3, 0.3))
+        command.page.locator("textarea").fill("What is <image>?")
         command.page.keyboard.press("Enter")
         shown = command.page.wait_for_selector(".turn .problem, .turn .error, .outcome .problem").inner_text()
         printed, code = command.end()

@@ -228,6 +228,7 @@ def test_the_start() -> None:
         "model": None,
         "viewSize": None,
         "defaultStroke": 5,
+        "marks": [],
     }
     with_model = Page(Canvas(pictures, checkpoint=Checkpoint("vip-llava-7b"))).send("start")
     assert (with_model["model"], with_model["viewSize"], with_model["defaultStroke"]) == (
