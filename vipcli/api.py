@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vipcli import config
-from vipcli.asking.interface import Answerer, BatchAnswerer, Halted, OnText, Sampling, Setup
+from vipcli.asking.interface import Answerer, BatchAnswerer, Grammar, Halted, OnText, Sampling, Setup
 from vipcli.config import Settings
 from vipcli.errors import UsageError, VipcliError
 from vipcli.marks.kinds import TypedMark, parse_mark, parse_named_mark
@@ -170,6 +170,7 @@ class Model:
         question: str | None = None,
         checkpoint: Checkpoint | None = None,
         settings: Settings | None = None,
+        grammar: Grammar | None = None,
     ) -> Question:
         """Build the question's text and prompt, and collect warnings."""
         from vipcli.asking import pipeline
@@ -182,6 +183,7 @@ class Model:
             prompt=settings.prompt,
             system=settings.system,
             fit=settings.fit,
+            grammar=grammar,
         )
 
     def ask(
@@ -190,6 +192,8 @@ class Model:
         question: str | None = None,
         marks: MarkLike | Sequence[MarkLike] = (),
         *,
+        schema: Any = None,
+        pattern: str | None = None,
         frames: int | None = None,
         on_text: OnText | None = None,
         halted: Halted | None = None,
@@ -197,13 +201,19 @@ class Model:
     ) -> Answer:
         """Ask about a picture, several pictures or a video, and what is marked on them.
 
+        With a `schema`, the answer is JSON that fits it, and `answer.fields` is its value: a dictionary, a
+        pydantic model, a path, or the short form "color: str, count: int, open: bool". With a `pattern`, the
+        answer matches this regular expression.
+
         Options are settings for this question only: `temperature=0.7`, `fit="crop"`, `width=4`, `jitter=1` …
         """
         from vipcli.asking import pipeline
+        from vipcli.asking.grammars import read_grammar
 
         settings = with_options(self.settings, options)
+        grammar = read_grammar(schema, pattern)
         marked = _load_marked(as_list(picture), marks, settings, frames)
-        prepared = self.prepare(marked, question, settings=settings)
+        prepared = self.prepare(marked, question, settings=settings, grammar=grammar)
         return pipeline.ask(prepared, self.answerer, Sampling.of(settings), on_text, halted)
 
     def stream(
@@ -221,21 +231,32 @@ class Model:
         )
 
     def ask_many(
-        self, tasks: Iterable[Task | Mapping[str, Any]], *, together: int = 8, **options: Any
+        self,
+        tasks: Iterable[Task | Mapping[str, Any]],
+        *,
+        together: int = 8,
+        schema: Any = None,
+        pattern: str | None = None,
+        **options: Any,
     ) -> Iterator[Answer | Failure]:
-        """Answer the tasks in order, `together` at a time; a task that fails yields a `Failure`."""
+        """Answer the tasks in order, `together` at a time; a task that fails yields a `Failure`.
+
+        A `schema` or a `pattern` is for all of them, as in `ask`.
+        """
         if not isinstance(together, int) or together < 1:
             raise UsageError(f"together is {together!r}, but takes a whole number from 1.")
+        from vipcli.asking.grammars import read_grammar
         from vipcli.asking.pipeline import build_request
         from vipcli.asking.records import Answer
         from vipcli.batch.answering import AdaptiveBatches
 
         settings = with_options(self.settings, options)
         sampling = Sampling.of(settings)
+        grammar = read_grammar(schema, pattern)
         answering = AdaptiveBatches(self._batch_answerer, 1 if settings.temperature else together)
         tasks = iter(tasks)
         while window := [_as_task(task) for task in islice(tasks, together)]:
-            prepared = [self._prepare_task(task, settings) for task in window]
+            prepared = [self._prepare_task(task, settings, grammar) for task in window]
             questions = [question for question in prepared if not isinstance(question, Failure)]
             replies = iter(answering.replies([build_request(question, sampling) for question in questions]))
             for task, question in zip(window, prepared, strict=True):
@@ -248,11 +269,10 @@ class Model:
                 else:
                     yield Answer(question, reply, sampling, reply.seconds)
 
-    def _prepare_task(self, task: Task, settings: Settings) -> Question | Failure:
+    def _prepare_task(self, task: Task, settings: Settings, grammar: Grammar | None) -> Question | Failure:
         try:
-            return self.prepare(
-                _load_marked(as_list(task.picture), task.marks, settings), task.question, settings=settings
-            )
+            marked = _load_marked(as_list(task.picture), task.marks, settings)
+            return self.prepare(marked, task.question, settings=settings, grammar=grammar)
         except VipcliError as error:
             return Failure(task, error)
 

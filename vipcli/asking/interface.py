@@ -74,6 +74,15 @@ class PromptTurn:
     """Kept, since tokenizing the answer's text again may give other tokens."""
 
 
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must look like."""
+
+    kind: Literal["schema", "pattern"]
+    text: str
+    """A JSON schema as JSON, or a regular expression for the whole answer."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
     """One prompt and its pictures (RGB, uint8, height × width × 3, marks drawn)."""
@@ -91,6 +100,8 @@ class Request:
     past_turns: tuple[PromptTurn, ...] = ()
     min_answer_tokens: int = 1
     """How many tokens of the context must remain for the answer."""
+    grammar: Grammar | None = None
+    """What the answer must look like. It decides where the answer ends, so stops should be left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vipcli.asking.interface import GREEDY, Answerer, Halted, OnText, PromptTurn, Request, Sampling
+from vipcli.asking.interface import GREEDY, Answerer, Grammar, Halted, OnText, PromptTurn, Request, Sampling
 from vipcli.asking.questions import default_question, fill_in, unmentioned
 from vipcli.asking.records import Answer
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture, PastTurn, Question
@@ -134,6 +134,7 @@ def prepare(
     prompt: str = "auto",
     system: str | None = None,
     fit: FitChoice = "auto",
+    grammar: Grammar | None = None,
     past_turns: Sequence[PastTurn] = (),
 ) -> Question:
     """Decide the question's text, its prompt, the fit of its pictures, and the notes on it."""
@@ -157,6 +158,7 @@ def prepare(
         notes=(*marked.notes, *hints, *model_notes(marked, checkpoint, applied_fit)),
         past_turns=parts.past_turns,
         is_follow_up=bool(past_turns),
+        grammar=grammar,
     )
 
 
@@ -298,12 +300,14 @@ def build_request(question: Question, sampling: Sampling) -> Request:
         images=() if question.marked.video else pixels,
         frames=pixels if question.marked.video else (),
         fit=question.fit,
-        stops=question.form.stops,
+        # A text in a schema may hold what else would be a stop.
+        stops=() if question.grammar else question.form.stops,
         user_texts=question.user_texts,
         sampling=sampling,
         past_turns=question.past_turns,
         # A conversation can be shortened to make room, a single question cannot.
         min_answer_tokens=min(sampling.max_new_tokens, MIN_ANSWER_TOKENS) if question.is_follow_up else 1,
+        grammar=question.grammar,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vipcli.asking.interface import PromptTurn
+from vipcli.asking.interface import Grammar, PromptTurn
 from vipcli.checkpoints.prompt_forms import PromptForm
 from vipcli.config import Settings
 from vipcli.errors import Message
@@ -91,6 +91,8 @@ class Question:
     """Past turns whose token ids are known; `prompt` begins after the last of them."""
     is_follow_up: bool = False
     """Whether there are past turns, as token ids or as text."""
+    grammar: Grammar | None = None
+    """What the answer must look like."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vipcli.asking import pipeline
-from vipcli.asking.interface import GREEDY, Request, Sampling, Setup
+from vipcli.asking.interface import GREEDY, Grammar, Request, Sampling, Setup
 from vipcli.asking.load_marked import load
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, Question
 from vipcli.batch import marked_pictures
@@ -55,6 +55,8 @@ class BatchConfig:
     """The folder for the marked pictures."""
     spelling: Spelling = as_argument
     """How rows name settings in errors and notes."""
+    grammar: Grammar | None = None
+    """What each answer must look like."""
 
     @property
     def window_size(self) -> int:
@@ -142,6 +144,7 @@ class ItemPreparer:
             "setup": [config.setup.dtype, config.setup.quantize, config.setup.quantize_all],
             "drawing": [*asdict(config.drawing).values(), config.drawn_as],
             "prompt": [config.prompt, config.system, config.checkpoint.fit(config.fit)],
+            **({} if config.grammar is None else {"grammar": asdict(config.grammar)}),
             "frames": config.frames if any(is_video(name) for name in item.images) else None,
             # The seed has no effect on greedy decoding.
             "sampling": asdict(replace(config.sampling, seed=config.sampling.seed if is_random else 0)),
@@ -171,6 +174,7 @@ class ItemPreparer:
             prompt=config.prompt,
             system=config.system,
             fit=config.fit,
+            grammar=config.grammar,
         )
 
     def _is_saved(self, item: Item) -> bool:

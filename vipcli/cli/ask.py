@@ -15,12 +15,12 @@ from vipcli.cli.mark_arguments import is_file
 from vipcli.cli.picking import Picked, PickRequest, picking
 from vipcli.cli.shared import build_model, save_marked, show_notes
 from vipcli.config import Settings
-from vipcli.errors import UsageError
+from vipcli.errors import ModelError, UsageError
 from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
-    from vipcli.asking.interface import Answerer
+    from vipcli.asking.interface import Answerer, Grammar
     from vipcli.asking.records import Answer
     from vipcli.asking.values import MarkedInput, Question
     from vipcli.checkpoints.lookup import Checkpoint
@@ -88,6 +88,7 @@ def ask(
         options.STYLE_OPTIONS,
         options.PICK_OPTIONS,
     ],
+    form: Annotated[options.GrammarChoices, options.GRAMMAR_OPTIONS],
     keep_alive: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +106,7 @@ def ask(
     """
     started = time.perf_counter()
     _check(image, question, outputs)
+    grammar = form.read()
     model = build_model(settings, quiet=bool(outputs.quiet))
     request = PickRequest(
         "ask",
@@ -120,11 +122,18 @@ def ask(
         if picked.command is not None:
             # The time that a person took to draw is not the program's.
             started = time.perf_counter()
-        _ask(model, picked, keep_alive, started, outputs)
+        _ask(model, picked, grammar, keep_alive, started, outputs)
 
 
-def _ask(model: Model, picked: Picked, keep_alive: str | None, started: float, outputs: Outputs) -> None:
-    checkpoint, prepared = _prepare(model, picked.marked, picked.question, outputs)
+def _ask(
+    model: Model,
+    picked: Picked,
+    grammar: Grammar | None,
+    keep_alive: str | None,
+    started: float,
+    outputs: Outputs,
+) -> None:
+    checkpoint, prepared = _prepare(model, picked.marked, picked.question, grammar, outputs)
     if outputs.dry_run:
         _print_prompt(prepared, picked.command, as_json=bool(outputs.json))
         return
@@ -132,7 +141,7 @@ def _ask(model: Model, picked: Picked, keep_alive: str | None, started: float, o
     server = model.server(checkpoint)
     if server is None and model.checkpoint != checkpoint:
         # The checkpoint is downloaded now, so its prompt form is certain.
-        preview, prepared = prepared, model.prepare(picked.marked, picked.question)
+        preview, prepared = prepared, model.prepare(picked.marked, picked.question, grammar=grammar)
         _show_question_notes(prepared, preview, quiet=bool(outputs.quiet))
     answerer = _connect(model, server, keep_alive, outputs)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
@@ -151,14 +160,14 @@ def _check(image: str, question: str | None, outputs: Outputs) -> None:
 
 
 def _prepare(
-    model: Model, marked: MarkedInput, question: str | None, outputs: Outputs
+    model: Model, marked: MarkedInput, question: str | None, grammar: Grammar | None, outputs: Outputs
 ) -> tuple[Checkpoint, Question]:
     """Build the question before a checkpoint is downloaded, and show or save what the model would see."""
     quiet = bool(outputs.quiet)
     checkpoint = model.peek()
     if checkpoint.needs_unknown_template(model.settings.prompt) and not outputs.dry_run:
         checkpoint = model.checkpoint
-    prepared = model.prepare(marked, question, checkpoint)
+    prepared = model.prepare(marked, question, checkpoint, grammar=grammar)
     _show_question_notes(prepared, quiet=quiet)
     if outputs.save is not None:
         save_marked(marked, outputs.save, quiet=quiet)
@@ -199,6 +208,9 @@ def _answer(
         answer: Answer = pipeline.ask(question, answerer, sampling, picked.on_text)
         answer = replace(answer, seconds={**seconds, **answer.seconds})
         output.write_json({**answer.record(), **_command_entry(picked.command)})
+    elif question.grammar is not None:
+        answer = pipeline.ask(question, answerer, sampling, picked.on_text)
+        _write_whole(answer)
     else:
         with output.answer_line() as on_text:
             answer = pipeline.ask(question, answerer, sampling, picked.also_to(on_text))
@@ -206,6 +218,16 @@ def _answer(
     show_notes(tuple(records.doubts(answer)), quiet=bool(outputs.quiet))
     if outputs.verbose:
         output.note(records.summary(answer, seconds))
+
+
+def _write_whole(answer: Answer) -> None:
+    """Write an answer that must follow a schema or a pattern, unless it was cut off before it did."""
+    from vipcli.asking.records import cut_off_note
+
+    if answer.is_cut_off:
+        note = cut_off_note(answer)
+        raise ModelError(note.fact, note.advice)
+    output.write(answer.text)
 
 
 def _command_entry(command: str | None) -> dict[str, str]:

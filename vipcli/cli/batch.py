@@ -20,6 +20,7 @@ from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
+    from vipcli.asking.interface import Grammar
     from vipcli.batch.items import ItemStream
     from vipcli.batch.job import Backend, Outcome, RowTarget
     from vipcli.batch.preparing import BatchConfig
@@ -48,6 +49,7 @@ def batch(
         options.FIT_OPTIONS,
         options.STYLE_OPTIONS,
     ],
+    form: Annotated[options.GrammarChoices, options.GRAMMAR_OPTIONS],
     speed: Annotated[SpeedChoices, batch_options.SPEED_OPTIONS],
 ) -> None:
     """Ask about many pictures or regions, and save each answer as soon as it comes.
@@ -63,11 +65,12 @@ def batch(
     stream = _gather(sources, choices, marks.typed, frames, out)
     # Without a fixed seed, a resumed batch would sample differently.
     settings = replace(settings, seed=settings.seed or 0)
-    target = _target(sources, choices, out)
+    grammar = form.read()
+    target = _target(sources, choices, grammar, out)
     if target is not None and not out.dry_run:
         target.check()
     model = build_model(settings, quiet=out.quiet)
-    config = _config(model, choices, speed, frames, out)
+    config = replace(_config(model, choices, speed, frames, out), grammar=grammar)
     if out.dry_run:
         _dry_run(stream, config, as_json=out.json)
     else:
@@ -128,9 +131,12 @@ def _folder(path: str) -> Path:
     return Path(path)
 
 
-def _target(sources: list[str], choices: SourceChoices, out: OutputChoices) -> RowTarget | None:
+def _target(
+    sources: list[str], choices: SourceChoices, grammar: Grammar | None, out: OutputChoices
+) -> RowTarget | None:
     """The output file; None for standard output."""
     with output.status("Loading …", out.quiet):
+        from vipcli.asking.grammars import columns
         from vipcli.batch.job import RowTarget
     if out.out is None:
         return None
@@ -140,6 +146,7 @@ def _target(sources: list[str], choices: SourceChoices, out: OutputChoices) -> R
         retry_failed=out.retry_failed,
         is_complete=choices.limit is None,
         coco=None if out.coco_out is None else (Path(sources[0]), Path(out.coco_out)),
+        fields=columns(grammar),
     )
 
 

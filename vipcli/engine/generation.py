@@ -59,9 +59,12 @@ class ProbabilityRecorder(LogitsProcessor):  # type: ignore[misc]
         assert self._current is not None
         self._steps.append(self._current.gather(1, tokens[:, None])[:, 0])
 
-    def mean(self, row: int, count: int) -> float | None:
-        """The mean over the first `count` tokens of a row."""
-        return float(torch.stack(self._steps[:count])[:, row].mean()) if count else None
+    def mean(self, row: int, count: int, forced: Sequence[bool] = ()) -> float | None:
+        """The mean over the first `count` tokens of a row, apart from those that were forced."""
+        free = [index for index in range(count) if not (index < len(forced) and forced[index])]
+        if not free:
+            return 1.0 if count else None
+        return float(torch.stack([self._steps[index] for index in free])[:, row].mean())
 
 
 class TokenMonitor(StoppingCriteria):  # type: ignore[misc]

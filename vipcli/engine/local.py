@@ -16,6 +16,7 @@ from vipcli.asking.interface import AUTO, Halted, ModelFacts, OnText, Reply, Req
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.engine import compat
 from vipcli.engine.compat import quick_imports
+from vipcli.engine.constraints import GrammarLibrary, GrammarMask
 from vipcli.engine.failures import answering_error, model_devices
 from vipcli.engine.generation import TokenMonitor, end_tokens, generation_config
 from vipcli.engine.loading import can_compile, load
@@ -47,6 +48,7 @@ class LocalModel:
         self._input_builder, self._model = load(checkpoint, setup)
         self._compiles = resident and can_compile(self._model)
         self._prefix_cache = PrefixCache()
+        self._grammars: GrammarLibrary | None = None
 
     @property
     def compiles(self) -> bool:
@@ -110,10 +112,11 @@ class LocalModel:
             return self._answer_one_by_one(requests, on_texts, halted)
         config = self._generation_config(sampling, longest, room)
         monitor = self._monitor(requests, on_texts, halted, config)
+        mask = self._grammar_mask(requests, config)
         inputs, pictures = self._reuse_prefix(requests, inputs)
         prepared = time.perf_counter()
         try:
-            output = self._generate(inputs, config, monitor, sampling.seed)
+            output = self._generate(inputs, config, monitor, mask, sampling.seed)
         except (RuntimeError, ValueError, MemoryError) as error:
             if self._compiles and not monitor.has_tokens:
                 # Compiling has needs of its own, such as a C compiler.
@@ -123,7 +126,7 @@ class LocalModel:
         times = _Times(started, prepared, time.perf_counter())
         if pictures is not None:
             self._prefix_cache.store(output, pictures)
-        return [self._reply(monitor, row, length, times) for row, length in enumerate(prompt_lengths)]
+        return [self._reply(monitor, mask, row, length, times) for row, length in enumerate(prompt_lengths)]
 
     # ---------------------------------------------------------------------- inputs
 
@@ -235,8 +238,23 @@ class LocalModel:
         ]
         return TokenMonitor(transcripts, halted)
 
+    def _grammar_mask(self, requests: Sequence[Request], config: GenerationConfig) -> GrammarMask | None:
+        """What keeps answers to their grammars, if any has one."""
+        grammars = [request.grammar for request in requests]
+        if not any(grammars):
+            return None
+        if self._grammars is None:
+            vocabulary = self._model.config.get_text_config().vocab_size
+            self._grammars = GrammarLibrary(self._tokenizer, end_tokens(config), vocabulary)
+        return GrammarMask(self._grammars, grammars)
+
     def _generate(
-        self, inputs: dict[str, Any], config: GenerationConfig, monitor: TokenMonitor, seed: int
+        self,
+        inputs: dict[str, Any],
+        config: GenerationConfig,
+        monitor: TokenMonitor,
+        mask: GrammarMask | None,
+        seed: int,
     ) -> Any:
         torch.manual_seed(seed)
         with torch.inference_mode(), warnings.catch_warnings():
@@ -245,13 +263,15 @@ class LocalModel:
                 **inputs,
                 generation_config=config,
                 stopping_criteria=StoppingCriteriaList([monitor]),
-                logits_processor=LogitsProcessorList([monitor.probabilities]),
+                logits_processor=LogitsProcessorList([*([mask] if mask else []), monitor.probabilities]),
             )
 
     def _error(self, error: Exception) -> ModelError:
         return answering_error(self.checkpoint.name, self._model, error, "Lower {max_new_tokens}")
 
-    def _reply(self, monitor: TokenMonitor, row: int, prompt_tokens: int, times: _Times) -> Reply:
+    def _reply(
+        self, monitor: TokenMonitor, mask: GrammarMask | None, row: int, prompt_tokens: int, times: _Times
+    ) -> Reply:
         transcript = monitor.transcripts[row]
         transcript.finish()
         return Reply(
@@ -260,7 +280,9 @@ class LocalModel:
             prompt_tokens=prompt_tokens,
             token_ids=tuple(transcript.tokens),
             shown_tokens=transcript.shown_tokens,
-            probability=monitor.probabilities.mean(row, transcript.shown_tokens),
+            probability=monitor.probabilities.mean(
+                row, transcript.shown_tokens, mask.forced[row] if mask else ()
+            ),
             model=self.facts,
             seconds={
                 "prepare": times.prepared - times.started,

@@ -11,7 +11,8 @@ from itertools import chain
 from math import isnan
 from typing import Any, Literal
 
-from vipcli.asking.interface import GREEDY, EndReason, Reply, Request
+from vipcli.asking.grammars import ANY_OBJECT, read_grammar
+from vipcli.asking.interface import GREEDY, EndReason, Grammar, Reply, Request
 from vipcli.asking.pipeline import build_request, mark, prepare
 from vipcli.asking.questions import default_question, fill_in
 from vipcli.asking.records import Answer, doubts
@@ -40,9 +41,11 @@ from vipcli.pictures.images import Picture, read_picture
 from vipcli.serving.openai_schema import (
     ChatMessage,
     ContentPart,
+    JsonSchemaField,
     PictureUrl,
     RegionField,
     RequestBody,
+    ResponseFormat,
     UnsupportedFieldError,
     parse_body,
 )
@@ -85,6 +88,18 @@ class ChatRequest:
     """Whether a stream ends with the token counts."""
     model: str
     """The name that the client used."""
+    answers: int = 1
+    """How many answers the response has."""
+
+    @property
+    def requests(self) -> list[Request]:
+        """What to ask the model: several times with different seeds, unless all answers would be the same."""
+        sampling = self.request.sampling
+        count = self.answers if sampling.temperature else 1
+        return [
+            replace(self.request, sampling=replace(sampling, seed=(sampling.seed + index) % 2**63))
+            for index in range(count)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,39 +113,49 @@ class ResponseId:
 # --------------------------------------------------------------------------- responses
 
 
-def completion(chat: ChatRequest, reply: Reply, response: ResponseId) -> dict[str, Any]:
-    """A whole answer."""
-    message = {"role": "assistant", "content": reply.text, "refusal": None}
-    finish = _FINISH_REASONS[reply.ended]
+def completion(
+    chat: ChatRequest, reply: Reply, response: ResponseId, more: Sequence[Reply] = ()
+) -> dict[str, Any]:
+    """A whole answer, or several."""
+    replies = [reply, *more]
     return {
         "id": response.id,
         "object": "chat.completion",
         "created": response.created,
         "model": chat.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
-        "usage": _usage(reply),
-        "vipcli": _extras(chat, reply),
+        "choices": [_choice(reply, index) for index, reply in enumerate(replies)],
+        "usage": _usage(replies),
+        "vipcli": _extras(chat, replies),
     }
 
 
-def first_chunk(chat: ChatRequest, response: ResponseId) -> dict[str, Any]:
+def _choice(reply: Reply, index: int) -> dict[str, Any]:
+    message = {"role": "assistant", "content": reply.text, "refusal": None}
+    finish = _FINISH_REASONS[reply.ended]
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
+
+
+def first_chunk(chat: ChatRequest, response: ResponseId, index: int = 0) -> dict[str, Any]:
     """The start of a streamed answer, with the role."""
-    return _chunk(chat, response, {"role": "assistant", "content": ""})
+    return _chunk(chat, response, {"role": "assistant", "content": ""}, index=index)
 
 
-def text_chunk(chat: ChatRequest, response: ResponseId, text: str) -> dict[str, Any]:
+def text_chunk(chat: ChatRequest, response: ResponseId, text: str, index: int = 0) -> dict[str, Any]:
     """A piece of a streamed answer."""
-    return _chunk(chat, response, {"content": text})
+    return _chunk(chat, response, {"content": text}, index=index)
 
 
-def last_chunk(chat: ChatRequest, response: ResponseId, ended: EndReason) -> dict[str, Any]:
+def last_chunk(chat: ChatRequest, response: ResponseId, ended: EndReason, index: int = 0) -> dict[str, Any]:
     """The end of a streamed answer, which says why it ended."""
-    return _chunk(chat, response, {}, _FINISH_REASONS[ended])
+    return _chunk(chat, response, {}, _FINISH_REASONS[ended], index=index)
 
 
-def usage_chunk(chat: ChatRequest, response: ResponseId, reply: Reply) -> dict[str, Any]:
-    """The token counts after a streamed answer."""
-    return {**_bare_chunk(chat, response, []), "usage": _usage(reply), "vipcli": _extras(chat, reply)}
+def usage_chunk(
+    chat: ChatRequest, response: ResponseId, reply: Reply, more: Sequence[Reply] = ()
+) -> dict[str, Any]:
+    """The token counts after the streamed answers."""
+    replies = [reply, *more]
+    return {**_bare_chunk(chat, response, []), "usage": _usage(replies), "vipcli": _extras(chat, replies)}
 
 
 def model_list(checkpoint: Checkpoint, *, created: int) -> dict[str, Any]:
@@ -177,9 +202,14 @@ def _as_field(name: str, value: str | None) -> str:
 
 
 def _chunk(
-    chat: ChatRequest, response: ResponseId, delta: dict[str, Any], finish: str | None = None
+    chat: ChatRequest,
+    response: ResponseId,
+    delta: dict[str, Any],
+    finish: str | None = None,
+    *,
+    index: int = 0,
 ) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
     usage = {"usage": None} if chat.include_usage else {}
     return {**_bare_chunk(chat, response, [choice]), **usage}
 
@@ -194,19 +224,25 @@ def _bare_chunk(chat: ChatRequest, response: ResponseId, choices: list[dict[str,
     }
 
 
-def _usage(reply: Reply) -> dict[str, int]:
-    prompt, answer = reply.prompt_tokens, len(reply.token_ids)
+def _usage(replies: Sequence[Reply]) -> dict[str, int]:
+    prompt, answer = replies[0].prompt_tokens, sum(len(reply.token_ids) for reply in replies)
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
 
 
-def _extras(chat: ChatRequest, reply: Reply) -> dict[str, Any]:
+def _extras(chat: ChatRequest, replies: Sequence[Reply]) -> dict[str, Any]:
     """The values that OpenAI's format has no fields for."""
-    answer = Answer(chat.question, reply, chat.request.sampling)
+    answers = [Answer(chat.question, reply, chat.request.sampling) for reply in replies]
+    notes = dict.fromkeys((*chat.question.notes, *chain(*map(doubts, answers))))
+    probabilities = [
+        None if reply.probability is None or isnan(reply.probability) else reply.probability
+        for reply in replies
+    ]
     return {
         "question": chat.question.text,
-        "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
-        "seed": answer.sampling.seed,
-        "notes": [spell(note) for note in (*chat.question.notes, *doubts(answer))],
+        "probability": probabilities[0],
+        **({"probabilities": probabilities} if len(replies) > 1 else {}),
+        "seed": chat.request.sampling.seed,
+        "notes": [spell(note) for note in notes],
     }
 
 
@@ -236,6 +272,7 @@ def read_request(
         prompt=settings.prompt,
         system=_join_lines(conversation.system),
         fit=settings.fit,
+        grammar=_read_response_format(parsed.response_format),
         past_turns=_earlier_turns(conversation, marked.marks, checkpoint.form(settings.prompt)),
     )
     request = build_request(question, settings.sampling())
@@ -245,6 +282,7 @@ def read_request(
         stream=bool(parsed.stream),
         include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
         model=parsed.model,
+        answers=parsed.n or 1,
     )
 
 
@@ -271,6 +309,22 @@ def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
         if value is not None:
             settings[setting] = parse_value(read_value, str(value), name)
     return ChatSettings.from_values(settings)
+
+
+def _read_response_format(response_format: ResponseFormat | None) -> Grammar | None:
+    match response_format:
+        case None | ResponseFormat(type="text", json_schema=None):
+            return None
+        case ResponseFormat(type="json_object", json_schema=None):
+            return read_grammar(json.loads(ANY_OBJECT.text))
+        case ResponseFormat(type="json_schema", json_schema=JsonSchemaField(content=schema)):
+            return read_grammar(schema)
+        case _:
+            raise UnsupportedFieldError(
+                "response_format",
+                f"The response format {response_format.type!r} is not supported here, or lacks its schema. "
+                "Use text, json_object, or json_schema with json_schema.schema.",
+            )
 
 
 def _read_stops(stop: str | list[str] | None) -> list[Stop]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vipcli import errors
-from vipcli.asking.interface import ModelFacts, PromptTurn, Reply, Request, Sampling
+from vipcli.asking.interface import Grammar, ModelFacts, PromptTurn, Reply, Request, Sampling
 from vipcli.checkpoints.stops import Stop
 from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.geometry import Fit
@@ -54,6 +54,7 @@ def unpack_request(data: bytes) -> Request:
         sampling=Sampling(**header.sampling.model_dump()),
         past_turns=tuple(PromptTurn(turn.prompt, tuple(turn.token_ids)) for turn in header.past_turns),
         min_answer_tokens=header.min_answer_tokens,
+        grammar=None if header.grammar is None else Grammar(header.grammar.kind, header.grammar.text),
     )
 
 
@@ -114,6 +115,11 @@ class _PackedStop(_Packed):
     followed_by: list[str]
 
 
+class _PackedGrammar(_Packed):
+    kind: Literal["schema", "pattern"]
+    text: str
+
+
 class _RequestHeader(_Packed):
     prompt: str
     images: list[tuple[int, int]]
@@ -124,3 +130,4 @@ class _RequestHeader(_Packed):
     sampling: _PackedSampling
     past_turns: list[_PackedTurn]
     min_answer_tokens: int
+    grammar: _PackedGrammar | None = None
