@@ -184,6 +184,7 @@ class Model:
             system=settings.system,
             fit=settings.fit,
             grammar=grammar,
+            guide=settings.guide,
         )
 
     def ask(

@@ -84,6 +84,15 @@ class Grammar:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Guide:
+    """How much an answer is led away from what it would be without what is marked."""
+
+    alpha: float
+    pictures: tuple[NDArray[np.uint8], ...]
+    """The request's images or frames with what is marked blacked out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Request:
     """One prompt and its pictures (RGB, uint8, height × width × 3, marks drawn)."""
 
@@ -102,6 +111,8 @@ class Request:
     """How many tokens of the context must remain for the answer."""
     grammar: Grammar | None = None
     """What the answer must look like. It decides where the answer ends, so stops should be left out."""
+    guide: Guide | None = None
+    """The contrast by which the answer is guided, if any."""
 
 
 @dataclass(frozen=True, slots=True)

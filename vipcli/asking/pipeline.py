@@ -7,9 +7,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vipcli.asking.interface import GREEDY, Answerer, Grammar, Halted, OnText, PromptTurn, Request, Sampling
+from vipcli.asking.interface import (
+    GREEDY,
+    Answerer,
+    Grammar,
+    Guide,
+    Halted,
+    OnText,
+    PromptTurn,
+    Request,
+    Sampling,
+)
 from vipcli.asking.questions import default_question, fill_in, unmentioned
 from vipcli.asking.records import Answer
+from vipcli.asking.regions_of_marks import covered
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture, PastTurn, Question
 from vipcli.checkpoints.catalog import Family
 from vipcli.checkpoints.lookup import Checkpoint
@@ -135,6 +146,7 @@ def prepare(
     system: str | None = None,
     fit: FitChoice = "auto",
     grammar: Grammar | None = None,
+    guide: float | None = None,
     past_turns: Sequence[PastTurn] = (),
 ) -> Question:
     """Decide the question's text, its prompt, the fit of its pictures, and the notes on it."""
@@ -144,6 +156,11 @@ def prepare(
     if system is not None:
         system = check_text(system, "system line", form)
     _check_video_support(marked, checkpoint.family, form)
+    if guide is not None and not marked.marks:
+        raise UsageError(
+            "Guidance compares the picture with one where what is marked is black, but there are no marks.",
+            "Add one, or leave out {guide}.",
+        )
     parts = _build_prompt(text, form, marked, system, past_turns)
     # A later question may be about what was said, not about a mark.
     hints = () if past_turns else _unmentioned_notes(text, marked.marks)
@@ -159,6 +176,7 @@ def prepare(
         past_turns=parts.past_turns,
         is_follow_up=bool(past_turns),
         grammar=grammar,
+        guide=guide,
     )
 
 
@@ -308,7 +326,18 @@ def build_request(question: Question, sampling: Sampling) -> Request:
         # A conversation can be shortened to make room, a single question cannot.
         min_answer_tokens=min(sampling.max_new_tokens, MIN_ANSWER_TOKENS) if question.is_follow_up else 1,
         grammar=question.grammar,
+        guide=_build_guide(question),
     )
+
+
+def _build_guide(question: Question) -> Guide | None:
+    if not question.guide:
+        return None
+    pictures = tuple(
+        covered(picture.pixels, list(picture.marks.values()), list(picture.styles.values()))
+        for picture in question.marked.pictures
+    )
+    return Guide(question.guide, pictures)
 
 
 def ask(

@@ -151,6 +151,7 @@ def describe_question(question: Question) -> dict[str, Any]:
         "form": question.form.name,
         "fit": question.fit,
         **_describe_grammar(question),
+        **({} if question.guide is None else {"guide": question.guide}),
         **describe_marked(question.marked),
         "notes": [str(note) for note in question.notes],
     }

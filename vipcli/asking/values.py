@@ -93,6 +93,8 @@ class Question:
     """Whether there are past turns, as token ids or as text."""
     grammar: Grammar | None = None
     """What the answer must look like."""
+    guide: float | None = None
+    """How much the answer is guided by contrast; None for not at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, mark_for
 from vipcli.pictures.fitting import model_view
-from vipcli.pictures.images import DEFAULT_MAX_PIXELS, hash_of, load_mask
+from vipcli.pictures.images import DEFAULT_MAX_PIXELS, Pixels, hash_of, load_mask
 from vipcli.pictures.videos import DEFAULT_FRAMES, is_video
 
 _BATCHES_PER_WINDOW = 2
@@ -57,6 +57,8 @@ class BatchConfig:
     """How rows name settings in errors and notes."""
     grammar: Grammar | None = None
     """What each answer must look like."""
+    guide: float | None = None
+    """How much answers are guided by contrast."""
 
     @property
     def window_size(self) -> int:
@@ -145,6 +147,7 @@ class ItemPreparer:
             "drawing": [*asdict(config.drawing).values(), config.drawn_as],
             "prompt": [config.prompt, config.system, config.checkpoint.fit(config.fit)],
             **({} if config.grammar is None else {"grammar": asdict(config.grammar)}),
+            **({"guide": config.guide} if config.guide else {}),
             "frames": config.frames if any(is_video(name) for name in item.images) else None,
             # The seed has no effect on greedy decoding.
             "sampling": asdict(replace(config.sampling, seed=config.sampling.seed if is_random else 0)),
@@ -175,6 +178,7 @@ class ItemPreparer:
             system=config.system,
             fit=config.fit,
             grammar=config.grammar,
+            guide=config.guide,
         )
 
     def _is_saved(self, item: Item) -> bool:
@@ -191,9 +195,14 @@ class ItemPreparer:
         if checkpoint.family is ONEVISION or fit == "crop":
             return request
         size, padding = checkpoint.input_size, checkpoint.padding
-        return replace(
-            request, images=tuple(model_view(image, fit, size, padding) for image in request.images)
-        )
+
+        def shrunk(pictures: Sequence[Pixels]) -> tuple[Pixels, ...]:
+            return tuple(model_view(picture, fit, size, padding) for picture in pictures)
+
+        guide = request.guide
+        if guide is not None and request.images:
+            guide = replace(guide, pictures=shrunk(guide.pictures))
+        return replace(request, images=shrunk(request.images), guide=guide)
 
 
 def _without_pixels(question: Question) -> Question:

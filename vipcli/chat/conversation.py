@@ -26,6 +26,7 @@ class ChatSettings:
 
     prompt: str = "auto"
     system: str | None = None
+    guide: float | None = None
     fit: FitChoice = "auto"
     max_new_tokens: int = 512
     temperature: float = 0.0
@@ -181,6 +182,7 @@ class Conversation:
             prompt=self.settings.prompt,
             system=self.settings.system,
             fit=self.settings.fit,
+            guide=self.settings.guide,
             past_turns=[
                 PastTurn(turn.question, turn.answer, turn.token_ids) for turn in self.turns[self.dropped :]
             ],

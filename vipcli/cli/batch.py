@@ -70,7 +70,7 @@ def batch(
     if target is not None and not out.dry_run:
         target.check()
     model = build_model(settings, quiet=out.quiet)
-    config = replace(_config(model, choices, speed, frames, out), grammar=grammar)
+    config = replace(_config(model, choices, speed, frames, out), grammar=grammar, guide=settings.guide)
     if out.dry_run:
         _dry_run(stream, config, as_json=out.json)
     else:

@@ -1,7 +1,8 @@
-"""The mark options of a command line: which lack coordinates, and the command once they have them.
+"""The options of a command line that may lack a value: marks, and the command once they are placed.
 
 `--box` without coordinates asks for the mouse, and so does `--box :red`. The word after a mark's option
-belongs to it only if it looks like a place: in `--box "What is {1}?"`, it is the question.
+belongs to it only if it looks like a place: in `--box "What is {1}?"`, it is the question. The same holds for
+the other options whose value may be left out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,22 @@ EXAMPLES = {
     "mask": "20%,20% 80%,20% 50%,80%",
 }
 """Coordinates for each kind of mark, as they are typed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptionalValue:
+    """The value of an option that may be left out."""
+
+    default: str
+    """What it means if it is."""
+    pattern: re.Pattern[str]
+    """What the next argument must look like to be the value."""
+
+
+OPTIONAL_VALUES: Mapping[str, OptionalValue] = {
+    "--guide": OptionalValue("1", re.compile(r"[-+]?[\d.]+")),
+}
+"""The options, apart from marks, whose value may be left out."""
 
 _NUMBERS = re.compile(r"\s*(?:\d{1,4}:)?\s*[-+.]?\d", re.ASCII)
 _WORDS = re.compile(r"\s[A-Za-z]{2}")
@@ -160,6 +177,13 @@ def _split(arguments: Sequence[str], options: Mapping[str, bool]) -> Iterator[st
             if not equals and has_value:
                 value = arguments[next(rest)]
             yield MarkWord(name.removeprefix("--"), value)
+        elif name in OPTIONAL_VALUES and name in options and not equals:
+            optional = OPTIONAL_VALUES[name]
+            if following is not None and optional.pattern.fullmatch(following):
+                yield argument
+                yield arguments[next(rest)]
+            else:
+                yield f"{name}={optional.default}"
         elif name in options:
             yield argument
             if options[name] and not equals and following is not None:

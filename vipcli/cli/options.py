@@ -125,7 +125,7 @@ FIT_OPTIONS = OptionGroup({"fit": setting("fit", DRAWING)})
 ANSWER_OPTIONS = OptionGroup(
     {
         name: setting(name, ANSWER)
-        for name in ("prompt", "system", "max_new_tokens", "temperature", "top_p", "seed")
+        for name in ("prompt", "system", "guide", "max_new_tokens", "temperature", "top_p", "seed")
     }
 )
 MODEL_OPTIONS = OptionGroup(

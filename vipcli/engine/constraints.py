@@ -55,8 +55,8 @@ class GrammarMask(LogitsProcessor):  # type: ignore[misc]
 
     def _read(self, newest: Sequence[int]) -> None:
         """Go on with the newest token of each row."""
-        for row, token in enumerate(newest):
-            matcher = self._matchers[row]
+        # There may be further rows, without grammars of their own.
+        for row, (matcher, token) in enumerate(zip(self._matchers, newest, strict=False)):
             if matcher is None:
                 continue
             if token in self._end_tokens:

@@ -17,6 +17,7 @@ from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.engine import compat
 from vipcli.engine.compat import quick_imports
 from vipcli.engine.constraints import GrammarLibrary, GrammarMask
+from vipcli.engine.contrast import Contrast
 from vipcli.engine.failures import answering_error, model_devices
 from vipcli.engine.generation import TokenMonitor, end_tokens, generation_config
 from vipcli.engine.loading import can_compile, load
@@ -102,7 +103,9 @@ class LocalModel:
         halted: Sequence[Halted | None],
     ) -> list[Reply]:
         started = time.perf_counter()
-        inputs = self._prepare_inputs(requests)
+        contrast = Contrast(requests)
+        rows = [*requests, *contrast.twins]
+        inputs = self._prepare_inputs(rows)
         prompt_lengths = inputs["attention_mask"].sum(1).tolist()
         longest = inputs["input_ids"].shape[1]
         (sampling,) = {request.sampling for request in requests}
@@ -113,10 +116,10 @@ class LocalModel:
         config = self._generation_config(sampling, longest, room)
         monitor = self._monitor(requests, on_texts, halted, config)
         mask = self._grammar_mask(requests, config)
-        inputs, pictures = self._reuse_prefix(requests, inputs)
+        inputs, pictures = self._reuse_prefix(rows, inputs)
         prepared = time.perf_counter()
         try:
-            output = self._generate(inputs, config, monitor, mask, sampling.seed)
+            output = self._generate(inputs, config, monitor, mask, contrast, sampling.seed)
         except (RuntimeError, ValueError, MemoryError) as error:
             if self._compiles and not monitor.has_tokens:
                 # Compiling has needs of its own, such as a C compiler.
@@ -126,7 +129,8 @@ class LocalModel:
         times = _Times(started, prepared, time.perf_counter())
         if pictures is not None:
             self._prefix_cache.store(output, pictures)
-        return [self._reply(monitor, mask, row, length, times) for row, length in enumerate(prompt_lengths)]
+        lengths = prompt_lengths[: len(requests)]
+        return [self._reply(monitor, mask, row, length, times) for row, length in enumerate(lengths)]
 
     # ---------------------------------------------------------------------- inputs
 
@@ -137,7 +141,8 @@ class LocalModel:
         try:
             inputs = self._input_builder([_up_to_first_answer(request) for request in requests])
             if requests[0].past_turns:
-                later = self._later_ids(requests[0])
+                # Several requests with past turns are one and its twin, which have the same ones.
+                later = self._later_ids(requests[0]).expand(len(requests), -1)
                 inputs["input_ids"] = torch.cat([inputs["input_ids"], later], dim=1)
                 inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
             return {
@@ -254,16 +259,18 @@ class LocalModel:
         config: GenerationConfig,
         monitor: TokenMonitor,
         mask: GrammarMask | None,
+        contrast: Contrast,
         seed: int,
     ) -> Any:
         torch.manual_seed(seed)
+        processors = [*([mask] if mask else []), monitor.probabilities, *contrast.processors()]
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return self._model.generate(
                 **inputs,
                 generation_config=config,
-                stopping_criteria=StoppingCriteriaList([monitor]),
-                logits_processor=LogitsProcessorList([*([mask] if mask else []), monitor.probabilities]),
+                stopping_criteria=StoppingCriteriaList([contrast.watch(monitor)]),
+                logits_processor=LogitsProcessorList(processors),
             )
 
     def _error(self, error: Exception) -> ModelError:

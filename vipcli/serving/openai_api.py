@@ -64,6 +64,7 @@ _FINISH_REASONS: dict[EndReason, Literal["stop", "length"]] = {
 }
 _FIELDS = {
     "fit": "fit",
+    "guide": "guide",
     "max_new_tokens": "max_tokens",
     "prompt": "prompt_form",
     "seed": "seed",
@@ -272,6 +273,7 @@ def read_request(
         prompt=settings.prompt,
         system=_join_lines(conversation.system),
         fit=settings.fit,
+        guide=settings.guide,
         grammar=_read_response_format(parsed.response_format),
         past_turns=_earlier_turns(conversation, marked.marks, checkpoint.form(settings.prompt)),
     )
@@ -298,6 +300,7 @@ def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
     for name, setting, read_value in (
         ("prompt_form", "prompt", SETTINGS["prompt"].parse),
         ("fit", "fit", SETTINGS["fit"].parse),
+        ("guide", "guide", SETTINGS["guide"].parse),
         ("temperature", "temperature", SETTINGS["temperature"].parse),
         ("top_p", "top_p", SETTINGS["top_p"].parse),
         ("seed", "seed", SETTINGS["seed"].parse),

@@ -159,6 +159,7 @@ class RequestBody(_Schema):
     regions: list[RegionField] | None = None
     prompt_form: str | None = None
     fit: str | None = None
+    guide: float | None = None
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
             "evaluate-independent", help="evaluate a checkpoint on pictures drawn by independent code"
         )
     )
+    _add_evaluate_guided(
+        commands.add_parser(
+            "evaluate-guided", help="compare answers guided by contrast with plain ones on held-out scenes"
+        )
+    )
     _add_card(commands.add_parser("card", help="write the model card of a checkpoint"))
     return parser
 
@@ -77,6 +83,14 @@ def _add_evaluate_independent(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--each", type=int, default=416, help="number of pictures per seed (416)")
     evaluate.add_argument("--seeds", type=int, nargs="+", default=_INDEPENDENT_SEEDS, metavar="SEED")
     evaluate.set_defaults(run=_evaluate_independent)
+
+
+def _add_evaluate_guided(evaluate: argparse.ArgumentParser) -> None:
+    _add_model(evaluate)
+    evaluate.add_argument("--scenes", type=int, default=500, help="number of scenes (500)")
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--alphas", type=float, nargs="+", default=[0.25, 0.5, 1, 2], metavar="ALPHA")
+    evaluate.set_defaults(run=_evaluate_guided)
 
 
 def _add_model(evaluate: argparse.ArgumentParser) -> None:
@@ -171,6 +185,39 @@ def _evaluate_independent(options: argparse.Namespace) -> None:
         }
         _write_report(options.json, report, answers)
     Console().print(_table("Independent pictures", figures))
+
+
+def _evaluate_guided(options: argparse.Namespace) -> None:
+    from vipcli.training.judging.guidance import judge_guided, paired_difference
+
+    checkpoint, model = _load(options)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("Asking", total=options.scenes)
+        answers = judge_guided(
+            model,
+            checkpoint.form(),
+            options.alphas,
+            scenes=options.scenes,
+            seed=options.seed,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    differences = [paired_difference(answers, index) for index in range(len(options.alphas))]
+    right = 100 * sum(answer.plain for answer in answers) / len(answers)
+    if options.json:
+        figures = {
+            str(alpha): asdict(difference)
+            for alpha, difference in zip(options.alphas, differences, strict=True)
+        }
+        report = {"model": options.model, "seed": options.seed, "scenes": options.scenes, "figures": figures}
+        _write_report(options.json, report, answers)
+    table = Table(
+        "alpha", "points more", "95 % interval", title=f"{len(answers)} questions, {right:.1f}% right"
+    )
+    for alpha, difference in zip(options.alphas, differences, strict=True):
+        table.add_row(
+            f"{alpha:g}", f"{difference.points:+.2f}", f"{difference.low:+.2f} to {difference.high:+.2f}"
+        )
+    Console().print(table)
 
 
 def _write_report(file: Path, report: dict[str, Any], answers: Sequence[Any]) -> None:
