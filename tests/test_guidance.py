@@ -26,6 +26,13 @@ from vipcli.marks.kinds import assign_colors, parse_mark
 from vipcli.marks.styles import styles_for
 from vipcli.pictures.fitting import model_view
 from vipcli.serving.protocol import pack_request, unpack_request
+from vipcli.training.judging.card import guided_figures
+from vipcli.training.judging.guidance import (
+    GuidedAnswers,
+    PairedDifference,
+    guided_summary,
+    paired_difference,
+)
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 LENGTH = 12
@@ -231,3 +238,13 @@ def test_a_batch_is_guided(tmp_path: Path) -> None:
         str(SAMPLES / "shapes.png"), "What is {1}?", "box 30%,30%,70%,70%", guide=2
     )
     assert (row["answer"], row["guide"]) == (asked.text, 2)
+
+
+def test_the_interval_of_a_paired_difference() -> None:
+    pairs = [(True, True)] * 6 + [(False, True)] * 3 + [(True, False)]
+    answers = [GuidedAnswers(0, "what", plain, (guided,)) for plain, guided in pairs]
+    # Changes of 0, 1 and -1 with a mean of 0.2 and a standard deviation of 0.6325.
+    assert paired_difference(answers, 0) == PairedDifference(20.0, -19.2, 59.2)
+    figures = guided_summary(answers, [1.0])
+    assert (figures["asked"], figures["percent"]) == (10, 70)
+    assert "| 1 | +20.0 | -19.2 to +59.2 |" in guided_figures(figures)

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +102,7 @@ def _add_card(card: argparse.ArgumentParser) -> None:
     card.add_argument("folder", type=Path, help="checkpoint with training.json and answers.json")
     card.add_argument("--figures", type=Path, required=True, metavar="FILE", help="output of evaluate --json")
     card.add_argument("--other-hand", type=Path, metavar="FILE", help="output of evaluate-independent --json")
+    card.add_argument("--guided", type=Path, metavar="FILE", help="output of evaluate-guided --json")
     card.set_defaults(run=_card)
 
 
@@ -188,7 +188,7 @@ def _evaluate_independent(options: argparse.Namespace) -> None:
 
 
 def _evaluate_guided(options: argparse.Namespace) -> None:
-    from vipcli.training.judging.guidance import judge_guided, paired_difference
+    from vipcli.training.judging.guidance import guided_summary, judge_guided
 
     checkpoint, model = _load(options)
     with Progress(console=Console(stderr=True)) as progress:
@@ -201,21 +201,15 @@ def _evaluate_guided(options: argparse.Namespace) -> None:
             seed=options.seed,
             progress=lambda done: progress.update(task, completed=done),
         )
-    differences = [paired_difference(answers, index) for index in range(len(options.alphas))]
-    right = 100 * sum(answer.plain for answer in answers) / len(answers)
+    figures = guided_summary(answers, options.alphas)
     if options.json:
-        figures = {
-            str(alpha): asdict(difference)
-            for alpha, difference in zip(options.alphas, differences, strict=True)
-        }
         report = {"model": options.model, "seed": options.seed, "scenes": options.scenes, "figures": figures}
         _write_report(options.json, report, answers)
-    table = Table(
-        "alpha", "points more", "95 % interval", title=f"{len(answers)} questions, {right:.1f}% right"
-    )
-    for alpha, difference in zip(options.alphas, differences, strict=True):
+    title = f"{figures['asked']} questions, {figures['percent']:.1f}% right without guidance"
+    table = Table("alpha", "points more", "95 % interval", title=title)
+    for row in figures["differences"]:
         table.add_row(
-            f"{alpha:g}", f"{difference.points:+.2f}", f"{difference.low:+.2f} to {difference.high:+.2f}"
+            f"{row['alpha']:g}", f"{row['points']:+.1f}", f"{row['low']:+.1f} to {row['high']:+.1f}"
         )
     Console().print(table)
 
@@ -232,9 +226,10 @@ def _card(options: argparse.Namespace) -> None:
 
     figures = json.loads(options.figures.read_text())["figures"]
     independent = json.loads(options.other_hand.read_text())["figures"] if options.other_hand else None
+    guided = json.loads(options.guided.read_text())["figures"] if options.guided else None
     history = json.loads((options.folder / HISTORY).read_text())
     examples = json.loads((options.folder / "answers.json").read_text())
-    replace_file(options.folder / "README.md", card(figures, history, examples, independent).encode())
+    replace_file(options.folder / "README.md", card(figures, history, examples, independent, guided).encode())
 
 
 def _table(title: str, figures: dict[str, Any]) -> Table:

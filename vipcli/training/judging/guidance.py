@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from vipcli.asking.interface import BatchAnswerer, Guide, Request
 from vipcli.asking.regions_of_marks import covered
@@ -70,3 +71,15 @@ def paired_difference(answers: Sequence[GuidedAnswers], index: int) -> PairedDif
     mean = statistics.fmean(changes)
     reach = 1.96 * statistics.stdev(changes) / math.sqrt(len(changes))
     return PairedDifference(round(mean, 2), round(mean - reach, 2), round(mean + reach, 2))
+
+
+def guided_summary(answers: Sequence[GuidedAnswers], alphas: Sequence[float]) -> dict[str, Any]:
+    """The figures for a report. The names are keys of the JSON."""
+    return {
+        "asked": len(answers),
+        "percent": round(100 * statistics.fmean(answer.plain for answer in answers), 2),
+        "differences": [
+            {"alpha": alpha, **asdict(paired_difference(answers, index))}
+            for index, alpha in enumerate(alphas)
+        ],
+    }
