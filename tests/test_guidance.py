@@ -220,7 +220,7 @@ def test_guidance_needs_marks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "alpha"), [(("--guide",), 1.0), (("--guide", "0.5"), 0.5), (("--guide=2",), 2.0), ((), None)]
+    ("words", "alpha"), [(("--guide",), 0.5), (("--guide", "0.5"), 0.5), (("--guide=2",), 2.0), ((), None)]
 )
 def test_the_option_may_stand_alone(words: tuple[str, ...], alpha: float | None) -> None:
     ran = run("ask", SAMPLES / "shapes.png", "--box", "30%,30%,70%,70%", *words, "What is {1}?", "--json")

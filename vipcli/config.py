@@ -156,7 +156,7 @@ _ALL = (
         "guide",
         None,
         "Lead the answer away from what it would be if all that is marked were black: 0 for not at all, "
-        "1 if it has no value.",
+        "0.5 if it has no value.",
         _number_parser(0, 10),
         "[ALPHA]",
     ),

@@ -41,7 +41,7 @@ class OptionalValue:
 
 
 OPTIONAL_VALUES: Mapping[str, OptionalValue] = {
-    "--guide": OptionalValue("1", re.compile(r"[-+]?[\d.]+")),
+    "--guide": OptionalValue("0.5", re.compile(r"[-+]?[\d.]+")),
 }
 """The options, apart from marks, whose value may be left out."""
 
