@@ -215,3 +215,21 @@ def test_wrong_types_are_refused_in_a_sentence(model: vipcli.Model) -> None:
             list(model.ask_many([], together=together))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="There is no setting 'explicit'"):
         vipcli.load("bundled", explicit=frozenset())
+
+
+def test_a_model_is_loaded_in_the_background_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = vipcli.load("bundled", no_server=True)
+    loaded: list[object] = []
+
+    def load() -> object:
+        loaded.append(object())
+        return loaded[-1]
+
+    monkeypatch.setattr(model, "_load", load)
+    for _ in range(3):
+        model.preload()
+    assert model.answerer is loaded[0]
+    # A page that is opened again asks for the picture, and so to load the model, once more.
+    model.preload()
+    assert model._early is None
+    assert len(loaded) == 1

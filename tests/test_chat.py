@@ -104,6 +104,8 @@ def test_a_script_ends_at_its_first_error() -> None:
         (("-",), "Standard input is used for questions"),
         (("--resume", "--box", "1,1,9,9"), "Marks and frames need a picture"),
         (("photo.png", "What is it?"), "Type questions once the conversation has started"),
+        # Before a box is drawn for it.
+        (("photo.png", "--box", "--resume"), "There is no conversation to resume"),
         (("--resume",), "There is no conversation to resume. Start one: vipcli chat PICTURE"),
         (("nothing.png",), "nothing.png"),
         (("photo.png", "--box", "1,2"), "box"),
@@ -513,7 +515,7 @@ def test_a_conversation_without_its_picture_resumes_with_another(tmp_path: Path)
     Path("here.png").rename("there.png")
     done = chat("--resume", lines="What color is it?\n")
     assert done.code == 1
-    assert "here.png" in done.err and "vipcli chat PICTURE --resume" in done.err
+    assert "here.png" in done.err and "name another picture beside --resume" in done.err
     done = chat("there.png", "--box", "8%,36%,31%,66%", "--resume", lines="What color is it?\n")
     assert (done.code, done.out) == (0, "green\n")
     assert "after one turn" in done.err

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.clips import make_clip
 from tests.commands import Ran, run
+from vipcli.checkpoints.lookup import find, fingerprint
 from vipcli.pictures.images import Pixels
 
 SYSTEM = (
@@ -312,11 +313,22 @@ class TestAnswers:
         )
         record = json.loads(ran.out)
         assert list(record) == [
-            *("question", "answer", "ended", "probability", "prompt", "tokens", "form", "fit", "marks"),
-            *("drawing", "images", "video", "notes", "sampling", "model", "versions", "seconds"),
+            *(
+                "question",
+                "answer",
+                "ended",
+                "probability",
+                "prompt",
+                "tokens",
+                "token_ids",
+                "form",
+                "system",
+            ),
+            *("fit", "marks", "drawing", "images", "video", "notes", "sampling", "model", "versions"),
+            "seconds",
         ]
         assert record["ended"] == "length"
-        assert record["tokens"]["answer"] == 6
+        assert record["tokens"]["answer"] == len(record["token_ids"]) == 6
         assert 0 < record["probability"] <= 1
         assert set(record["versions"]) == {"vipcli", "torch", "transformers"}
         assert record["model"] == {
@@ -325,6 +337,9 @@ class TestAnswers:
             "dtype": "float32",
             "device": "cpu",
             "quantize": None,
+            "quantize_all": False,
+            "attention": "sdpa",
+            "fingerprint": fingerprint(find(str(tiny))),
         }
         assert record["images"][0]["source"] == "-"
         assert set(record["seconds"]) == {
@@ -428,7 +443,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("vipcli ", ["ask", "batch", "bench", "chat", "config", "doctor", "draw", "models", "serve"]),
+        ("vipcli ", ["ask", "batch", "bench", "chat", "config", "doctor", "draw", "models", "serve", "web"]),
         ("vipcli ask a.png --box 1,2,3,4:f", ["1,2,3,4:fuchsia"]),
         ("vipcli ask a.png --model vip", ["vip-llava-13b", "vip-llava-7b"]),
         ("vipcli ask a.png --fit ", ["auto", "crop", "pad", "stretch"]),

@@ -205,3 +205,17 @@ def test_the_method_that_counts_them_needs_only_the_configuration() -> None:
 
     used = inspect.getsource(LlavaOnevisionModel.pack_image_features).split("self.")[1:]
     assert all(text.startswith("config.") for text in used)
+
+
+def test_rows_of_a_cache_are_selected_without_changing_it() -> None:
+    cache = DynamicCache()
+    keys = torch.arange(4.0).view(2, 1, 2, 1)
+    cache.update(keys, -keys, 0)
+    selected = compat.select_rows(cache, torch.tensor([1, 0, 1]))
+    assert selected.layers[0].keys.flatten().tolist() == [2, 3, 0, 1, 2, 3]
+    more = torch.full((3, 1, 1, 1), 9.0)
+    selected.update(more, more, 0)
+    assert compat.cache_length(selected) == 3
+    assert compat.cache_length(cache) == 2
+    assert cache.layers[0].keys.flatten().tolist() == [0, 1, 2, 3]
+    assert compat.cache_bytes(cache) == 2 * 4 * 4

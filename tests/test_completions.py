@@ -289,8 +289,6 @@ def test_fields_that_change_nothing_are_ignored() -> None:
         ("tool_choice", "required"),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
-        ("logprobs", True),
-        ("top_logprobs", 3),
         ("logit_bias", {"5": 1}),
         ("audio", {"voice": "x"}),
         ("modalities", ["text", "audio"]),
@@ -760,7 +758,7 @@ class FakeServer:
             openai_api.first_chunk(chat, RESPONSE),
             openai_api.text_chunk(chat, RESPONSE, "a "),
             openai_api.text_chunk(chat, RESPONSE, "dog"),
-            openai_api.last_chunk(chat, RESPONSE, "stop"),
+            openai_api.last_chunk(chat, RESPONSE, reply()),
         ]
         if chat.include_usage:
             chunks.append(openai_api.usage_chunk(chat, RESPONSE, reply()))

@@ -15,6 +15,7 @@ from vipcli.asking.pipeline import ask, mark, prepare
 from vipcli.asking.values import PastTurn
 from vipcli.checkpoints import lookup
 from vipcli.checkpoints.prompt_forms import ANSWER_TOKENS, HUMAN, VICUNA, PromptForm, Turn, continuation
+from vipcli.engine.continuations import continuation_ids
 from vipcli.engine.local import LocalModel
 from vipcli.errors import ContextError, PromptError
 from vipcli.pictures.images import Picture
@@ -110,8 +111,8 @@ def test_the_text_after_an_answer_has_the_same_tokens_as_in_the_whole_prompt(
     tokenizer = LocalModel(checkpoint)._input_builder.tokenizer
     turns = [Turn("One?", answer), Turn("Two?")]
     whole = tokenizer(form.build(turns, images=0))["input_ids"]
-    ended = LocalModel(checkpoint)._continuation_ids(
-        continuation(form, [Turn("One?", ANSWER_TOKENS), Turn("Two?")], images=0)
+    (ended,) = continuation_ids(
+        tokenizer, [continuation(form, [Turn("One?", ANSWER_TOKENS), Turn("Two?")], images=0)]
     )
     assert whole[-len(ended) :] == ended
     before = tokenizer.decode(whole[: len(whole) - len(ended)], skip_special_tokens=False)

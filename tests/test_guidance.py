@@ -17,11 +17,14 @@ from tests.commands import run
 from vipcli.api import load
 from vipcli.asking.interface import Grammar, Guide, PromptTurn, Request, Sampling, Setup
 from vipcli.asking.load_marked import load_marked
+from vipcli.asking.pipeline import build_request, prepare
 from vipcli.asking.regions_of_marks import covered
 from vipcli.checkpoints import lookup
+from vipcli.checkpoints.catalog import INTERLEAVE
 from vipcli.checkpoints.prompt_forms import Turn
 from vipcli.engine.local import LocalModel
 from vipcli.errors import UsageError
+from vipcli.geometry import ZoomChoice
 from vipcli.marks.kinds import assign_colors, parse_mark
 from vipcli.marks.styles import styles_for
 from vipcli.pictures.fitting import model_view
@@ -209,6 +212,23 @@ def test_a_guide_is_checked_on_arrival(alpha: Any) -> None:
     header = json.dumps({**json.loads(head), "guide": None}).encode()
     with pytest.raises(UsageError, match="do not have the sizes"):
         unpack_request(header + b"\n" + pixels)
+
+
+@pytest.mark.parametrize("zoom", ["off", 0.5, "pair"])
+def test_what_is_marked_is_black_on_a_cut_too(zoom: ZoomChoice) -> None:
+    box = parse_mark("box", "20%,30%,35%,45%")
+    marked = load_marked([str(SAMPLES / "shapes.png")], [box])
+    checkpoint = replace(BUNDLED, family=INTERLEAVE)
+    question = prepare(marked, "What is {1}?", checkpoint, guide=1.0, zoom=zoom)
+    asked = build_request(question, Sampling(1))
+    assert asked.guide is not None
+    assert len(asked.images) == len(asked.guide.pictures) == (2 if zoom == "pair" else 1)
+    for entry, image, black in zip(question.marked.pictures, asked.images, asked.guide.pictures, strict=True):
+        x1, y1, x2, y2 = (round(edge) for edge in entry.drawn_marks[1].bounds)
+        assert not black[y1:y2, x1:x2].any()
+        changed = (black != image).any(2)
+        changed[y1 - 1 : y2 + 2, x1 - 1 : x2 + 2] = False
+        assert not changed.any()
 
 
 def test_guidance_needs_marks() -> None:

@@ -13,7 +13,7 @@ from vipcli.cli.options import MARK_OPTIONS, as_option
 from vipcli.errors import ColorError, MarkError
 from vipcli.marks.colors import named_color
 from vipcli.marks.kinds import BY_KIND, TypedMark, UnplacedMark, parse_mark
-from vipcli.serving.handoff import MARKS
+from vipcli.serving.handoff import MARKS, _needs_hand
 
 OPTIONS = {
     "--json": False,
@@ -89,6 +89,15 @@ def test_marks_without_coordinates_are_found(
     assert result.for_parser() == parsed
 
 
+@pytest.mark.parametrize("name", ["20260101_120000.png", "2.png"])
+def test_a_picture_whose_name_begins_with_a_number_is_no_place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save(name)
+    assert read("--box", name, "What is {1}?").for_parser() == ["--box=", name, "What is {1}?"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -106,6 +115,48 @@ def test_marks_with_coordinates_are_kept(arguments: list[str]) -> None:
     assert len(result.slots) == sum(argument.startswith("--") for argument in arguments) - (
         "--json" in arguments
     )
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "p.png What? --box",
+        "p.png --box=:red What?",
+        "p.png --box '2 cars?'",
+        "p.png --box 2: What?",
+        "p.png --box 2::red What?",
+        "p.png --box :#ff0000 What?",
+        "p.png --mask :red What?",
+        "p.png --mask 2: What?",
+        "p.png --contour 2::red What?",
+        "p.png --contour 'What is {1}?'",
+        "p.png What? --mask --json",
+        "p.png What? --box 1,1,9,9 --point",
+    ],
+)
+def test_a_server_is_not_asked_to_draw(typed: str) -> None:
+    arguments = shlex.split(typed)
+    assert read(*arguments).has_unplaced
+    assert _needs_hand(["ask", *arguments])
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "--box 1,2,3,4",
+        "--box=-5,2.5,30%,40:red",
+        "--point '2:5, 5:#ff0000'",
+        "--arrow .5,7",
+        "--scribble '1,1 5,5 9,1:blue'",
+        "--mask mask.png:red",
+        "--contour 2:mask.png",
+        "--contour '1,1 9,1 5,5'",
+    ],
+)
+def test_a_server_takes_a_command_with_all_coordinates(place: str) -> None:
+    arguments = ["p.png", "What?", *shlex.split(place)]
+    assert not read(*arguments).has_unplaced
+    assert not _needs_hand(["ask", *arguments])
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import re
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -21,6 +24,9 @@ from vipcli.marks.kinds import BY_KIND, Slot, UnplacedMark, parse_mark
 from vipcli.picking import browser as picking_browser
 from vipcli.picking.browser import PAGE, BrowserPicker
 from vipcli.picking.canvas import Canvas, PickingCancelled
+from vipcli.picking.connection import Handler
+from vipcli.picking.messages import PickingMessages
+from vipcli.picking.server import LocalServer
 from vipcli.pictures.images import Picture, open_picture
 from vipcli.pictures.videos import load_video
 
@@ -37,6 +43,12 @@ STROKES: dict[str, tuple[Sequence[XY], str]] = {
 }
 
 
+_NAME = """() => {
+  const { title, ariaLabel, textContent } = document.activeElement;
+  return ariaLabel || title || textContent;
+}"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with chromium() as browser:
@@ -45,9 +57,8 @@ def browser() -> Iterator[Any]:
 
 def picture(width: int = 320, height: int = 240) -> Picture:
     """A picture of soft noise, in which every pixel tells where it is."""
-    rows, columns = np.mgrid[:height, :width]
-    pixels = np.dstack([columns % 251, rows % 241, (rows * 7 + columns * 3) % 239]).astype(np.uint8)
-    return open_picture(pixels)
+    columns, rows = np.arange(width, dtype=np.uint8), np.arange(height, dtype=np.uint8)[:, None]
+    return open_picture(np.stack(np.broadcast_arrays(columns, rows, rows * 7 + columns * 3), axis=2))
 
 
 def texts(drawn: Shown) -> list[str]:
@@ -56,9 +67,9 @@ def texts(drawn: Shown) -> list[str]:
 
 
 def test_the_page_is_small() -> None:
-    files = list(PAGE.iterdir())
+    files = sorted(PAGE.iterdir())
     assert {"index.html", "picker.js", "picker.css"} <= {file.name for file in files}
-    assert sum(len(gzip.compress(file.read_bytes())) for file in files) <= 25_000
+    assert len(gzip.compress(b"".join(file.read_bytes() for file in files))) <= 25_000
 
 
 def test_the_page_takes_all_from_its_own_folder() -> None:
@@ -368,7 +379,7 @@ def test_the_page_fits_the_window(browser: Any, width: int, scheme: str) -> None
             assert min(box["width"], box["height"]) >= 36
             assert box["x"] >= 0 and box["x"] + box["width"] <= width
         background, text = page.page.evaluate(
-            "() => { const { backgroundColor, color } = getComputedStyle(document.querySelector('main'));"
+            "() => { const { backgroundColor, color } = getComputedStyle(document.querySelector('.picker'));"
             " return [backgroundColor, color].map((value) => Number(value.match(/\\d+/)[0])); }"
         )
         assert background - text > 150 if scheme == "light" else text - background > 150
@@ -486,6 +497,18 @@ def test_a_page_that_is_loaded_again_keeps_its_marks(browser: Any) -> None:
         assert texts(page) == ["50,50,100,90", "200,200"]
 
 
+def test_a_page_that_is_loaded_again_gets_its_answer(browser: Any) -> None:
+    with shown(browser, Canvas([picture()]), task="ask", picking={"asks": True}) as page:
+        page.page.keyboard.type("What is this?")
+        page.submit()
+        page.page.locator(".outcome .asked").wait_for()
+        page.page.reload()
+        page.page.wait_for_selector(".picture img")
+        assert page.page.locator(".outcome .asked").inner_text() == "What is this?"
+        page.picker.answer("A taxi.")
+        page.page.get_by_text("A taxi.").wait_for()
+
+
 def test_a_tab_that_is_closed_is_noticed(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picking_browser, "GONE_AFTER", 0.3)
     with BrowserPicker(Canvas([picture()]), task="draw") as picker:
@@ -511,6 +534,99 @@ def test_a_command_that_has_ended_is_noticed(browser: Any) -> None:
         page.get_by_text("the command has ended").first.wait_for()
 
 
+def test_what_fails_is_told_and_ends_nothing(browser: Any) -> None:
+    # Not open_page, since the browser's console mentions a failure.
+    with BrowserPicker(Canvas([picture()]), task="draw") as picker:
+        page = browser.new_page()
+        page.goto(picker.url)
+        page.wait_for_selector(".picture img")
+        drawn = Shown(page, picker, (320, 240))
+        with mock.patch.object(Canvas, "overlay", side_effect=MemoryError):
+            drawn.drag((50, 50), (100, 90))
+            page.get_by_role("alert").get_by_text("There is not enough memory.").wait_for()
+        drawn.drag((120, 120), (150, 150))
+        drawn.settle()
+        assert texts(drawn) == ["50,50,100,90", "120,120,150,150"]
+        page.close()
+
+
+# ---------------------------------------------------------------------- a conversation
+
+
+@contextmanager
+def talking(asked: list[Any]) -> Iterator[LocalServer]:
+    """A conversation whose answers are always the same; what is asked is kept."""
+    ended = threading.Event()
+    messages = PickingMessages(
+        Canvas([picture()]), "chat", placed=lambda *_: None, left=lambda: None, asks=True
+    )
+    turn = {"question": "What is this?", "answer": "A taxi, and", "ended": "length"}
+
+    def start(message: Any) -> dict[str, Any]:
+        return {**messages.start(message), "conversation": {"turns": [turn], "model": "tiny", "settings": {}}}
+
+    def answer(message: Any) -> Iterator[dict[str, Any]]:
+        asked.append(message)
+        yield {"note": "It is dark."}
+        yield {"text": "A <i>"}
+        yield {"answer": "A <i>man</i>.", "question": "Who is he?", "ended": "stop", "probability": 0.83}
+
+    def events(_: Any) -> Iterator[dict[str, Any]]:
+        while not ended.wait(0.05):
+            yield {}
+        yield {"closed": True}
+
+    def upload(name: str, content: bytes) -> dict[str, Any]:
+        asked.append((name, content))
+        return start({})
+
+    handlers: dict[str, Handler] = {
+        "start": start,
+        "ask": answer,
+        "retry": answer,
+        "events": events,
+        "save": lambda _: b"{}",
+    }
+    server = LocalServer({**messages.handlers, **handlers}, PAGE, uploads={"open": upload})
+    server.start()
+    yield server
+    ended.set()
+    server.close()
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_a_conversation_is_held_beside_the_picture(browser: Any, width: int) -> None:
+    asked: list[Any] = []
+    viewport = {"width": width, "height": 740}
+    with talking(asked) as server, open_page(browser, server.url, viewport=viewport) as page:
+        page.wait_for_selector(".picture img")
+        assert page.locator(".turn").inner_text().startswith("What is this?\n")
+        assert "cut off" in page.locator(".turn .note").inner_text()
+        left, top = (page.locator(".sheet").bounding_box()[side] for side in "xy")
+        page.mouse.click(left + 30, top + 30)
+        page.keyboard.press("4")
+        page.mouse.click(left + 30, top + 30)
+        page.keyboard.type("Who is {1}?")
+        page.keyboard.press("Enter")
+        page.get_by_text("A <i>man</i>.").wait_for()
+        last = page.locator(".turn").last
+        assert last.inner_text().split("\n")[0] == "Who is he?"
+        assert last.locator(".note").all_inner_texts() == ["It is dark.", "Probability 83 %"]
+        page.get_by_role("button", name="Retry").click()
+        page.wait_for_function("() => !document.querySelector('.busy')")
+        assert page.locator(".turn").count() == 2
+        assert asked[0]["question"] == "Who is {1}?" and len(asked[0]["marks"]) == 1
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save").click()
+        assert download.value.path().read_bytes() == b"{}"
+        page.locator("input[type=file]").set_input_files(
+            {"name": "other.png", "mimeType": "image/png", "buffer": b"pixels"}
+        )
+        page.wait_for_function("() => document.querySelectorAll('.turn').length === 1")
+        assert asked[-1] == ("other.png", b"pixels")
+
+
 # ---------------------------------------------------------------------- without eyes or a mouse
 
 
@@ -531,12 +647,8 @@ def test_the_page_can_be_used_without_seeing_it(browser: Any) -> None:
         reached = set()
         for _ in range(25):
             page.press("Tab")
-            reached.add(
-                page.page.evaluate(
-                    "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"
-                )
-            )
-        assert {"Box (1)", "Mask (8)", "Question", "Ask", "Cancel", "Help (?)"} <= reached
+            reached.add(page.page.evaluate(_NAME))
+        assert {"Box (1)", "Mask (8)", "Question", "Ask", "Leave (Escape)", "Help (?)"} <= reached
 
 
 def test_help_is_a_key_away(browser: Any) -> None:

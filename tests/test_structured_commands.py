@@ -44,6 +44,14 @@ def test_the_record_has_the_fields_and_the_schema() -> None:
     assert "fields" not in json.loads(ask("--json").out)
 
 
+def test_log_probabilities_are_among_what_the_schema_allows() -> None:
+    record = json.loads(ask("--schema", SCHEMA, "--json", "--logprobs", "3").out)
+    assert [token["id"] for token in record["logprobs"]] == record["token_ids"][: len(record["logprobs"])]
+    assert "".join(token["token"] for token in record["logprobs"]).strip() == record["answer"]
+    # Most tokens are the only ones that fit.
+    assert any(token["top"][1]["logprob"] is None for token in record["logprobs"])
+
+
 def test_a_pattern() -> None:
     record = json.loads(ask("--pattern", "(red|blue)!", "--json").out)
     assert record["answer"] in ("red!", "blue!")

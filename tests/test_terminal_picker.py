@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import fcntl
 import io
 import json
+import os
+import pty
 import re
+import select
 import shutil
 import signal
+import struct
 import sys
+import termios
+import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +32,7 @@ from tests.tmux import Pane
 from vipcli.errors import MarkError, as_argument
 from vipcli.marks.colors import parse_color
 from vipcli.marks.kinds import Slot, UnplacedMark, parse_mark
-from vipcli.picking.canvas import Canvas
+from vipcli.picking.canvas import Canvas, PickingCancelled
 from vipcli.picking.mark_text import mark_text, placed_mark
 from vipcli.picking.paths import simplify
 from vipcli.picking.placing import Placing
@@ -37,8 +46,16 @@ from vipcli.picking.terminal_events import (
     TerminalReply,
 )
 from vipcli.picking.terminal_frame import Levels, compose
+from vipcli.picking.terminal_graphics import (
+    KittyImages,
+    SixelImages,
+    SixelPalette,
+    graphics_in,
+    may_show_pictures,
+    sixels,
+)
 from vipcli.picking.terminal_line import InputLine
-from vipcli.picking.terminal_picker import can_pick_in_terminal
+from vipcli.picking.terminal_picker import can_pick_in_terminal, pick_in_terminal
 from vipcli.picking.terminal_status import fit, sides
 from vipcli.picking.terminal_view import Spot, View
 from vipcli.pictures.images import Picture, Pixels, open_picture
@@ -107,6 +124,7 @@ def test_what_a_terminal_sends_may_be_cut_anywhere() -> None:
 def test_only_the_escape_key_is_escape() -> None:
     assert events(b"\x1b") == [KeyPressed("escape")]
     assert events(b"\x1b\x1b") == [KeyPressed("escape"), KeyPressed("escape")]
+    assert events(b"\x1b", b"x") == [KeyPressed("escape"), KeyPressed("x")]
     # Unknown sequences, a cut one, a key with Alt and a reply of several characters would all begin with it.
     for sequence in (b"\x1b[99;99Z", b"\x1b[I", b"\x1b[1;", b"\x1bq", b"\x1bP>|tmux 3.3a\x1b\\"):
         assert KeyPressed("escape") not in events(sequence)
@@ -240,6 +258,14 @@ def test_thin_strokes_are_seen_in_a_small_window(columns: int) -> None:
     assert not red[top + 3 : bottom - 3, left + 3 : right - 3].any()
 
 
+def test_a_mask_stays_transparent_in_a_small_window() -> None:
+    canvas = Canvas([open_picture(np.full((3000, 4000, 3), 90, np.uint8))])
+    marked = canvas.draw([parse_mark("mask", "1000,800,3000,2200:red")]).pictures[0].pixels
+    view = View.whole(4000, 3000, 40, 15, 2.0)
+    frame = compose(Levels(canvas.pictures[0].pixels), Levels(marked), view, (1, 2))
+    assert frame[15, 20].tolist() == marked[1500, 2000].tolist()
+
+
 # ---------------------------------------------------------------------- half blocks
 
 SEQUENCE = re.compile(r"\x1b\[([0-9;]*)([Hm])|([▀ ])")
@@ -298,6 +324,120 @@ def test_a_palette_takes_the_nearest_of_its_colors() -> None:
 )
 def test_which_terminals_show_all_colors(environment: dict[str, str], expected: bool) -> None:
     assert shows_all_colors(environment) is expected
+
+
+# ---------------------------------------------------------------------- graphics
+
+
+def test_graphics_are_used_where_the_terminal_says_so() -> None:
+    assert graphics_in("\x1b_Gi=7301;OK\x1b\\") is KittyImages
+    assert graphics_in("\x1b_Gi=7301;ENOTSUP:no\x1b\\") is None
+    assert graphics_in("\x1b[?63;1;2;4;22c") is SixelImages
+    # 4 is the model in the first place, and sixels in another.
+    assert graphics_in("\x1b[?4;6c") is None
+    assert graphics_in("\x1b[?1;2c") is None
+    assert may_show_pictures({"TERM": "xterm-kitty"})
+    assert not may_show_pictures({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux-0/default,1,0"})
+    assert not may_show_pictures({"TERM": "screen.xterm-256color"})
+
+
+KITTY = re.compile(r"\x1b_G([^;\x1b]*);?([^\x1b]*)\x1b\\")
+
+
+def kitty_pictures(text: str) -> list[tuple[dict[str, str], Pixels]]:
+    """The pictures that are sent by kitty's protocol, and where they go."""
+    found: list[tuple[dict[str, str], str]] = []
+    for control, payload in KITTY.findall(text):
+        values = dict(pair.split("=") for pair in control.split(","))
+        assert len(payload) <= 4096
+        if values.get("a") == "T":
+            found.append((values, payload))
+        elif payload and "a" not in values:
+            found[-1] = (found[-1][0], found[-1][1] + payload)
+    return [
+        (
+            values,
+            np.frombuffer(zlib.decompress(base64.b64decode(payload)), np.uint8).reshape(
+                int(values["v"]), int(values["s"]), int(values["f"]) // 8
+            ),
+        )
+        for values, payload in found
+    ]
+
+
+def test_kitty_gets_the_picture_and_then_what_changed() -> None:
+    display = KittyImages(40, 10, (9, 18))
+    frame = np.random.default_rng(0).integers(0, 256, (180, 360, 3), np.uint8)
+    [(values, shown)] = kitty_pictures(display.text(frame))
+    assert (shown == frame).all()
+    assert (values["c"], values["r"]) == ("40", "10")
+    changed = frame.copy()
+    changed[20:30, 50:60] ^= 255
+    text = display.text(changed)
+    [(values, patch)] = kitty_pictures(text)
+    assert len(text) < 2000
+    assert text.startswith("\x1b[2;6H")
+    assert (values["c"], values["r"]) == ("2", "1")
+    assert (patch[2:12, 5:15, :3] == changed[20:30, 50:60]).all()
+    assert patch[..., 3].sum() == 255 * 100
+    # The patch goes away with the change.
+    assert kitty_pictures(display.text(frame.copy())) == []
+    assert "a=d,d=I,i=7302" in display.text(frame.copy())
+    # In a large window, fewer dots are sent than there are pixels.
+    across, down = KittyImages(300, 80, (10, 20)).dots
+    assert 400_000 < 300 * 80 * across * down <= 800_000
+
+
+def sixel_pixels(text: str) -> Pixels:
+    """What a terminal shows for a sixel picture."""
+    header = re.match(r'\x1bP0;1;0q"1;1;(\d+);(\d+)', text)
+    assert header is not None
+    width, height = int(header[1]), int(header[2])
+    shown = np.zeros((height + 6, width, 3), np.uint8)
+    colors: dict[int, list[int]] = {}
+    column = band = color = 0
+    for number, rgb, count, character in re.findall(
+        r"#(\d+)(?:;2;([\d;]+))?|(?:!(\d+))?([?-~$-])", text[header.end() : -2]
+    ):
+        if rgb:
+            colors[int(number)] = [round(int(share) * 2.55) for share in rgb.split(";")]
+        elif number:
+            color = int(number)
+        elif character in "$-":
+            column, band = 0, band + 6 * (character == "-")
+        else:
+            end = column + int(count or 1)
+            for row in range(6):
+                if ord(character) - 63 >> row & 1:
+                    shown[band + row, column:end] = colors[color]
+            column = end
+    return shown[:height]
+
+
+def test_sixels_show_the_picture_in_the_colors_of_their_palette() -> None:
+    pixels = gradient(100, 45)
+    pixels[10:20, 10:60] = (255, 0, 0)
+    palette = SixelPalette(pixels)
+    shown = sixel_pixels(sixels(pixels, palette)).astype(int)
+    assert np.abs(shown - pixels).mean() < 8
+    assert (shown[10:20, 10:60] == (255, 0, 0)).all()
+
+
+def test_sixels_are_sent_again_where_something_changed() -> None:
+    display = SixelImages(200, 40, (10, 20))
+    frame = np.full((800, 2000, 3), 90, np.uint8)
+    whole = display.text(frame)
+    places = re.findall(r"\x1b\[(\d+);(\d+)H\x1bP", whole)
+    assert len(places) == 12
+    changed = frame.copy()
+    changed[250:260, 950:960] = (0, 255, 0)
+    # One tile, which begins at the eleventh row and the ninety-first column.
+    assert re.findall(r"\x1b\[(\d+);(\d+)H\x1bP", display.text(changed)) == [("11", "91")]
+    assert display.text(changed) == ""
+    # A color that the palette lacks needs a new one, for all tiles.
+    changed = changed.copy()
+    changed[0:10, 0:10] = (120, 40, 220)
+    assert re.findall(r"\x1b\[(\d+);(\d+)H\x1bP", display.text(changed)) == places
 
 
 # ---------------------------------------------------------------------- marks
@@ -379,6 +519,8 @@ def test_the_picture_is_named_where_there_are_several() -> None:
     placing.add([(1, 1)], 1)
     placing.add([(3, 3)], 0)
     assert texts(placing) == ["point 2:1,1:red", "point 1:3,3"]
+    with pytest.raises(MarkError, match=r"on picture 3, but there are only 2 pictures\."):
+        Placing(Canvas([picture(9, 9), picture(9, 9)], [UnplacedMark("box", picture=3)]))
     film = Placing(Canvas([picture(100, 80)], video=Video("film.mp4", 9, 30, (0,))))
     film.choose("point")
     film.add([(3, 3)], 0)
@@ -425,6 +567,136 @@ def test_text_is_fitted_by_its_width() -> None:
     assert fit("a\x1b[31m\nb", 9) == "a[31m b  "
     assert sides("left", ["a long right side", "right"], 12) == "left   right"
     assert sides("left", ["right"], 10) == "left      "
+
+
+# ---------------------------------------------------------------------- with a terminal that is played
+
+
+class PlayedTerminal:
+    """The other end of a terminal of 80 × 24 cells: answers questions, and types what a script says.
+
+    The script's lines are typed one after the other, each once the program has shown a text. The terminal
+    is closed when nothing happens any more.
+    """
+
+    def __init__(self, answers: dict[str, str], script: list[tuple[str, str]]) -> None:
+        self.shown = ""
+        self._answers, self._script = answers, script
+        self._master, self._slave = pty.openpty()
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 800, 480))
+        self._thread = threading.Thread(target=self._play, daemon=True)
+
+    @contextmanager
+    def plugged_in(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Make it the terminal of this process."""
+        before = termios.tcgetattr(self._slave)
+        with os.fdopen(os.dup(self._slave)) as stdin, os.fdopen(os.dup(self._slave), "w") as stderr:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            monkeypatch.setattr(sys, "stderr", stderr)
+            self._thread.start()
+            try:
+                yield
+            except PickingCancelled:
+                # Otherwise, pytest would take it for Ctrl-C.
+                assert not self._script, f"{self._script[0]} was not reached"
+                raise
+            assert termios.tcgetattr(self._slave) == before
+            monkeypatch.undo()
+        os.close(self._slave)
+        self._thread.join()
+
+    def _play(self) -> None:
+        waiting = ""
+        while select.select([self._master], [], [], 5)[0]:
+            try:
+                data = os.read(self._master, 65536).decode(errors="replace")
+            except OSError:
+                break
+            self.shown += data
+            waiting += data
+            for asked, answer in list(self._answers.items()):
+                if asked in waiting:
+                    del self._answers[asked]
+                    os.write(self._master, answer.encode())
+            while self._script and self._script[0][0] in waiting:
+                text, keys = self._script.pop(0)
+                waiting = waiting.partition(text)[2]
+                os.write(self._master, keys.encode())
+        os.close(self._master)
+
+
+CELL = {"\x1b[16t": "\x1b[6;20;10t"}
+PIXELS = {"\x1b[?1016$p": "\x1b[?1016;2$y", "\x1b[?1016h\x1b[?1016$p": "\x1b[?1016;1$y"}
+
+
+def test_a_mouse_that_reports_pixels_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each pixel of the terminal shows 2 × 2 of the picture's.
+    canvas = Canvas([picture(1600, 880)], [UnplacedMark("box")])
+    drag = "\x1b[<0;101;201M\x1b[<32;150;250M\x1b[<0;231;301m"
+    terminal = PlayedTerminal(
+        {**CELL, **PIXELS}, [("\x1b[?1016h", ""), ("{1} box", drag), ("All is placed", "\r")]
+    )
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with terminal.plugged_in(monkeypatch):
+        placed = pick_in_terminal(canvas, question=None, asks=False)
+    assert [mark.text for mark in placed.marks] == ["200,400,461,601"]
+    assert "\x1b[?1016l" in terminal.shown.partition("All is placed")[2]
+
+
+def test_a_terminal_with_graphics_gets_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    canvas = Canvas([picture(800, 440)], [UnplacedMark("point")])
+    answers = {**CELL, "a=q": "\x1b_Gi=7301;OK\x1b\\\x1b[?62;c"}
+    click = "\x1b[<0;11;6M\x1b[<0;11;6m"
+    terminal = PlayedTerminal(
+        answers, [("a=T,i=7301", click), ("All is placed", "?"), ("Any key", " "), ("a=T", "\r")]
+    )
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setenv("TERM", "xterm-kitty")
+    with terminal.plugged_in(monkeypatch):
+        placed = pick_in_terminal(canvas, question="What is {1}?", asks=True)
+    assert ([mark.text for mark in placed.marks], placed.question) == (["105,110"], "What is {1}?")
+    first, *_, last = kitty_pictures(terminal.shown)
+    assert (first[0]["c"], first[0]["r"]) == ("80", "22")
+    assert np.abs(first[1].astype(int) - gradient(800, 440)).max() == 0
+    # The mark is on the last one, which is shown whole after the help.
+    assert last[1].shape == (440, 800, 3)
+    assert last[1][110, 105, 0] > 120
+    assert terminal.shown.rstrip().endswith("\x1b[?1049l")
+    assert "a=d,d=I,i=7301" in terminal.shown[-300:]
+
+
+def test_keys_and_notes_without_a_real_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    canvas = Canvas([picture(320, 176), picture(320, 176)], [UnplacedMark("box", picture=2)])
+    script = [
+        ("picture 2 of 2", "\x1b[B \x1b[C\x1b[B\r"),
+        ("All is placed", "u"),
+        ("{1} box", "\x19"),
+        ("All is placed", ">"),
+        ("This is the last picture.", "<"),
+        ("picture 1 of 2", "6 ll ll "),
+        ("adds a point", "\x1b"),
+        ("sets points", "x"),
+        ("{1} scribble", "1"),
+        ("{1} box", "\x1b[3~"),
+        ("There is no mark to remove.", "\x1a\r"),
+        ("Question", "Why?\r"),
+    ]
+    terminal = PlayedTerminal({}, script)
+    monkeypatch.setenv("TMUX", "/tmp/tmux,1,0")
+    shown: list[bool] = []
+    with terminal.plugged_in(monkeypatch):
+        placed = pick_in_terminal(canvas, question=None, asks=True, on_shown=lambda: shown.append(True))
+    assert [mark.text for mark in placed.marks] == ["2:162,92,166,100"]
+    assert (placed.question, shown) == ("Why?", [True])
+
+
+@pytest.mark.parametrize("keys", ["\x1b", "q", "\x03", "?\x03", "\r\x03", "\r\x04"])
+def test_leaving_without_a_real_terminal(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+    terminal = PlayedTerminal({}, [("{1} box", keys)])
+    with terminal.plugged_in(monkeypatch), pytest.raises(PickingCancelled):
+        pick_in_terminal(Canvas([picture(320, 176)]), question=None, asks=True)
+    assert terminal.shown.rstrip().endswith("\x1b[?1049l")
 
 
 # ---------------------------------------------------------------------- in a terminal
@@ -478,6 +750,14 @@ def save(folder: Path, width: int, height: int, name: str = "photo.png") -> Path
     return path
 
 
+def dots_of(pane: Pane) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The colors on the screen, but for its last two rows."""
+    lines = pane.screen(colors=True).splitlines()[:-2]
+    screen = np.zeros((len(lines) * 2, int(pane.value("pane_width")), 3), np.int64)
+    painted("".join(f"\x1b[{row};1H{line}" for row, line in enumerate(lines, 1)), screen)
+    return screen
+
+
 SHAPES = [["box", ""], ["ellipse", ":blue"], ["point", ""], ["arrow", ""], ["arrow", ":orange"]]
 
 
@@ -489,6 +769,11 @@ def test_marks_are_dragged_with_the_mouse(tmp_path: Path, columns: int, rows: in
     with picking(tmp_path, columns, rows) as picker:
         picker.start(photo, slots=SHAPES, question="What is {1}?")
         picker.pane.until("{1} box: drag from corner to corner")
+        # Each dot is the mean of its 4 × 4 pixels.
+        dots = (
+            gradient(columns * 4, (rows - 2) * 8).reshape((rows - 2) * 2, 4, columns, 4, 3).mean(axis=(1, 3))
+        )
+        assert np.abs(dots_of(picker.pane) - dots).max() < 2
         picker.pane.drag((0, 0), (5, 5), (columns - 1, rows - 3))
         picker.pane.until("{2} ellipse")
         picker.pane.drag((20, 9), (10, 9), (10, 4))
@@ -499,8 +784,11 @@ def test_marks_are_dragged_with_the_mouse(tmp_path: Path, columns: int, rows: in
         picker.pane.until("{5} arrow")
         picker.pane.click(30, 10)
         picker.pane.until("All is placed")
-        # The marks are on the picture: its upper left corner is reddish.
-        assert re.search(r"38;2;1[0-9][0-9];", picker.pane.screen(colors=True).partition("▀")[0])
+        # The box is on the picture, half transparent and red.
+        assert (
+            np.abs(dots_of(picker.pane)[0, columns // 2] - (dots[0, columns // 2] + (255, 0, 0)) / 2).max()
+            < 40
+        )
         picker.pane.keys("Enter")
         assert picker.result() == {
             "slots": [
@@ -728,6 +1016,18 @@ def test_it_ends_with_its_terminal(tmp_path: Path) -> None:
         picker.start(photo)
         process = picker.process()
     process.wait(timeout=10)
+
+
+@needs_tmux
+def test_it_ends_with_its_terminal_even_if_nobody_tells_it(tmp_path: Path) -> None:
+    photo = save(tmp_path, 320, 176)
+    with picking(tmp_path, 80, 24) as picker:
+        # As with nohup.
+        picker.pane.line("trap", "", "HUP")
+        picker.start(photo)
+        process = picker.process()
+    process.wait(timeout=10)
+    assert json.loads((tmp_path / "out.json").read_text()) == {"cancelled": True}
 
 
 @needs_tmux

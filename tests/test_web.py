@@ -61,7 +61,9 @@ def start(*texts: str, answerer: ScriptedAnswerer | None = None, marks: list[Typ
     page = WebConversation(
         session,
         output,
-        describe_command=lambda subject, question: _command(subject, question, Settings()),
+        describe_command=lambda subject, question, chat_settings: _command(
+            subject, question, chat_settings, Settings().model
+        ),
         shown=lambda: shown.append(True),
     )
     return page, session, scripted, shown
@@ -117,10 +119,27 @@ def test_the_browser_goes_on_with_what_was_said_in_the_terminal() -> None:
     session.run(["What is {1}?"])
     begun = call(page, "start")
     assert begun["conversation"]["turns"][0]["answer"] == "a tree\n"
-    assert begun["conversation"]["marks"] == [{"slot": None, "kind": "point", "text": "5,5"}]
+    (mark,) = begun["marks"]
+    assert (mark["kind"], mark["points"], mark["color"], mark["frame"]) == ("point", [(5, 5)], None, None)
     assert begun["slots"] == []
-    ask(page, "Which color?", begun["conversation"]["marks"])
+    ask(page, "Which color?", [{"slot": None, "kind": "point", "text": "5,5"}])
     assert len(session.chat.turns) == 2
+
+
+def test_marks_that_a_page_cannot_draw_stay_or_go() -> None:
+    typed = [
+        parse_mark("point", "50%,50%"),
+        parse_mark("box", "2,2,30,30:#ff8800"),
+        parse_mark("point", "1.5,2"),
+    ]
+    page, session, _, _ = start("a\n", "b\n", marks=typed)
+    begun = call(page, "start")
+    assert [slot["text"] for slot in begun["slots"]] == ["50%,50%", "1.5,2"]
+    assert begun["marks"][0]["color"] == "#ff8800"
+    ask(page, "A?", [{"slot": 0, "kind": "point", "text": None}, {"slot": 1, "kind": "point", "text": None}])
+    assert [mark.text for mark in session.chat.subject.typed] == ["50%,50%", "1.5,2"]
+    ask(page, "B?", [{"slot": 1, "kind": "point", "text": None}])
+    assert [mark.text for mark in session.chat.subject.typed] == ["1.5,2"]
 
 
 def test_the_mark_of_a_file_stays(tmp_path: Path) -> None:
@@ -160,16 +179,56 @@ def test_a_page_that_is_closed_stops_its_answer() -> None:
     assert session.chat.turns[0].ended == "halted"
 
 
+def test_the_end_of_an_earlier_page_does_not_stop_the_next_answer() -> None:
+    page, session, _, _ = start("one\n", "two\n")
+    earlier: Iterator[Any] = call(page, "ask", {"question": "One?", "marks": []})
+    assert next(earlier) == {"text": "one\n"}
+    assert page._busy.acquire(timeout=10)
+    page._busy.release()
+    answerer = HeldAnswerer("two\nthree\n")
+    session.chat._answerer = answerer
+    later: Iterator[Any] = call(page, "ask", {"question": "Two?", "marks": []})
+    assert answerer.begun.wait(10)
+    # The server notices late that the page has gone.
+    earlier.close()  # type: ignore[attr-defined]
+    assert not page._output.halted.is_set()
+    call(page, "stop")
+    assert list(later)[-1]["answer"] == "two\n"
+
+
+def test_an_answer_in_progress_is_saved_when_the_command_ends() -> None:
+    answerer = HeldAnswerer("one\ntwo\n")
+    page, _, _, _ = start(answerer=answerer)
+    events = call(page, "ask", {"question": "Long?", "marks": []})
+    assert answerer.begun.wait(10)
+    page.close(10)
+    path = history.last_conversation()
+    assert path is not None
+    assert [turn.answer for turn in archive.read(path, max_pixels=10**6).turns] == ["one\n"]
+    assert list(events)[-1]["ended"] == "halted"
+    with pytest.raises(UsageError, match="Another answer is on its way"):
+        ask(page, "Too late?")
+
+
 def test_retry_settings_and_questions_with_a_slash() -> None:
     page, session, answerer, _ = start("1\n", "1\n", "3\n")
     ask(page, "How many?")
     assert {"note": "At temperature 0, an answer does not change. /set temperature 0.7 varies it."} in list(
         call(page, "retry")
     )
-    assert ask(page, "/set max_new_tokens 7") == []
+    assert ask(page, "/set max_new_tokens 7") == [{"done": True}]
     (refusal,) = ask(page, "/set nonsense 7")
     assert refusal["error"].startswith("nonsense cannot be changed in a conversation.")
-    ask(page, "/etc is what?")
+    (refusal,) = ask(page, "/quitt")
+    assert "Did you mean /quit?" in refusal["error"]
+    for elsewhere, advice in (("/quit", "Ctrl-C"), ("/save a.json", "Save"), ("/box 1,1,5,5", "Draw")):
+        with pytest.raises(UsageError, match=advice):
+            ask(page, elsewhere)
+    helped, done = ask(page, "/help")
+    assert done == {"done": True}
+    assert "/set" in helped["note"]
+    assert "/export" not in helped["note"]
+    ask(page, "//etc is what?")
     assert session.chat.turns[-1].question == "/etc is what?"
     assert answerer.requests[-1].sampling.max_new_tokens == 7
 
@@ -180,7 +239,7 @@ def test_another_picture_is_kept_for_resuming() -> None:
     Image.new("RGB", (60, 50), (1, 2, 3)).save("dropped.png")
     begun = page.uploads["open"]("../my photo.png", Path("dropped.png").read_bytes())
     assert begun["pictures"][0]["width"] == 60
-    assert begun["conversation"]["marks"] == []
+    assert begun["marks"] == []
     ask(page, "Two?")
     assert answerer.requests[1].images[0].shape == (50, 60, 3)
     Path("dropped.png").unlink()
@@ -195,11 +254,22 @@ def test_another_picture_is_kept_for_resuming() -> None:
 
 def test_what_is_no_picture_is_refused_and_not_kept() -> None:
     page, session, _, _ = start()
-    with pytest.raises(ImageError, match="not a picture"):
+    with pytest.raises(ImageError, match=r"^'notes.txt' is not a picture"):
         page.uploads["open"]("notes.txt", b"hello")
     assert session.chat.subject.pictures[0].width == 120
-    folder = history._chats_folder() / "pictures"
-    assert list(folder.iterdir()) == []
+    assert list((history._chats_folder() / "pictures").glob("*")) == []
+
+
+def test_a_picture_that_is_refused_stays_where_another_conversation_has_it() -> None:
+    page, _session, _, _ = start("a\n")
+    content = Path("photo.png").read_bytes()
+    page.uploads["open"]("photo.png", content)
+    ask(page, "One?")
+    (kept,) = (history._chats_folder() / "pictures").iterdir()
+    page._max_pixels = 5
+    with pytest.raises(ImageError):
+        page.uploads["open"]("photo.png", content)
+    assert kept.read_bytes() == content
 
 
 def test_pictures_are_deleted_with_their_conversations() -> None:
@@ -240,12 +310,19 @@ def test_an_error_of_the_model_ends_the_stream_and_not_the_conversation() -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    "message", [{}, {"question": " ", "marks": []}, {"question": 5, "marks": []}, None, [1]]
-)
-def test_an_empty_question_is_refused(message: Any) -> None:
+@pytest.mark.parametrize("question", [None, "", "  "])
+def test_without_a_question_the_default_one_is_asked(question: str | None) -> None:
+    page, _session, _, _ = start("a tree\n", "a street\n")
+    events = list(call(page, "ask", {"question": question, "marks": [BOX]}))
+    assert events[-1]["question"] == "What is the object within the blue rectangle?"
+    events = list(call(page, "ask", {"question": question, "marks": []}))
+    assert events[-1]["question"] == "What is shown in this picture?"
+
+
+@pytest.mark.parametrize("message", [{"question": 5, "marks": []}, None, [1], {"question": "A?", "marks": 5}])
+def test_a_message_that_is_no_question_is_refused(message: Any) -> None:
     page, _, _, _ = start()
-    with pytest.raises(UsageError, match="Type a question first"):
+    with pytest.raises(UsageError):
         page.handlers["ask"](message)
 
 
@@ -268,9 +345,19 @@ def test_the_command_asks_the_same_on_the_command_line() -> None:
     }
 
 
-def test_a_page_is_told_how_many_turns_there_are() -> None:
-    page, _, _, _ = start("a\n")
+def test_the_command_has_the_settings_of_the_conversation() -> None:
+    page, _, _, _ = start("a tree\n")
+    assert ask(page, "/set temperature 0.7") == [{"done": True}]
+    assert ask(page, "/system Be brief.") == [{"done": True}]
+    ask(page, "What is it?")
+    assert call(page, "command", {"marks": []}) == {
+        "command": "vipcli ask photo.png 'What is it?' --system 'Be brief.' --temperature 0.7"
+    }
+
+
+def test_a_page_is_told_when_the_conversation_ends() -> None:
+    page, _, _, _ = start()
     events = call(page, "events")
-    assert next(events) == {"turns": 0, "busy": False}
-    ask(page, "A?")
-    assert next(events) == {"turns": 1, "busy": False}
+    assert next(events) == {}
+    page.close()
+    assert list(events) == [{"closed": True}]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import tempfile
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 
 _DEADLINE = 10.0
@@ -17,7 +17,8 @@ class Pane:
     """A pane of a tmux server of its own, which ends with this context."""
 
     def __init__(self, columns: int, rows: int, environment: Mapping[str, str] | None = None) -> None:
-        self._socket = f"vipcli-{uuid.uuid4().hex[:12]}"
+        # tmux leaves its socket behind.
+        self._folder = tempfile.TemporaryDirectory(prefix="vipcli-tmux-")
         self._environment = {**os.environ, **(environment or {}), "LC_ALL": "C.UTF-8"}
         # Of another tmux, in which the tests may run.
         self._environment.pop("TMUX", None)
@@ -33,7 +34,8 @@ class Pane:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        subprocess.run(["tmux", "-L", self._socket, "kill-server"], capture_output=True, check=False)
+        self._run("kill-server", check=False)
+        self._folder.cleanup()
 
     def line(self, *words: str, then: str = "") -> None:
         """Type a command line for the shell."""
@@ -82,8 +84,8 @@ class Pane:
             time.sleep(0.02)
         return screen
 
-    def _run(self, *arguments: str) -> str:
-        command: Sequence[str] = ["tmux", "-L", self._socket, *arguments]
+    def _run(self, *arguments: str, check: bool = True) -> str:
+        command = ["tmux", "-S", f"{self._folder.name}/socket", *arguments]
         return subprocess.run(
-            command, capture_output=True, check=True, text=True, env=self._environment
+            command, capture_output=True, check=check, text=True, env=self._environment
         ).stdout

@@ -10,8 +10,9 @@ The names in `__all__` are the public API. Each is imported when it is first use
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vipcli.api import Failure, Model, Stream, Task, draw, load
+    from vipcli.api import Failure, Model, Stream, Task, draw, load, repeat
     from vipcli.asking.records import Answer
+    from vipcli.asking.repeating import Comparison
     from vipcli.chat.conversation import Conversation
     from vipcli.errors import VipcliError
     from vipcli.marks.shapes import Arrow, Box, Contour, Ellipse, Mask, Point, Scribble, Triangle
@@ -23,6 +24,7 @@ __all__ = [
     "Answer",
     "Arrow",
     "Box",
+    "Comparison",
     "Contour",
     "Conversation",
     "Ellipse",
@@ -39,11 +41,13 @@ __all__ = [
     "__version__",
     "draw",
     "load",
+    "repeat",
 ]
 
 _MODULES = {
-    "vipcli.api": ("Failure", "Model", "Stream", "Task", "draw", "load"),
+    "vipcli.api": ("Failure", "Model", "Stream", "Task", "draw", "load", "repeat"),
     "vipcli.asking.records": ("Answer",),
+    "vipcli.asking.repeating": ("Comparison",),
     "vipcli.chat.conversation": ("Conversation",),
     "vipcli.errors": ("VipcliError",),
     "vipcli.notebook": ("Picker",),

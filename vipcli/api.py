@@ -6,6 +6,7 @@ Settings that are left out come from the environment and the settings file, as o
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,15 +15,25 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vipcli import config
-from vipcli.asking.interface import Answerer, BatchAnswerer, Grammar, Halted, OnText, Sampling, Setup
+from vipcli.asking.interface import (
+    Answerer,
+    BatchAnswerer,
+    Grammar,
+    Halted,
+    OnText,
+    Sampling,
+    Scoring,
+    Setup,
+)
 from vipcli.config import Settings
-from vipcli.errors import UsageError, VipcliError
+from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.marks.kinds import TypedMark, parse_mark, parse_named_mark
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from vipcli.asking.records import Answer
+    from vipcli.asking.repeating import Comparison
     from vipcli.asking.values import MarkedInput, Question
     from vipcli.chat.conversation import Conversation
     from vipcli.checkpoints.lookup import Checkpoint
@@ -54,6 +65,8 @@ class Task:
     picture: PictureSource
     question: str | None = None
     marks: Sequence[MarkLike] = ()
+    choices: Sequence[str] = ()
+    """Answers to choose from by their likelihood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +94,11 @@ class Model:
         self._events = events or Events()
         self._resident = resident
         """Whether the model will answer enough questions for compiling it to pay off."""
+        self._loading = threading.Lock()
         self._early: Future[BatchAnswerer] | None = None
         """The model while it is loaded in the background."""
+        self._may_preload = True
+        """Whether nothing has begun to load the model yet."""
 
     # ---------------------------------------------------------------------- the checkpoint
 
@@ -122,7 +138,8 @@ class Model:
     def local(self) -> BatchAnswerer:
         """Load the model in this process."""
         with self._events.loading(f"Loading {self.checkpoint.name} …"):
-            early, self._early = self._early, None
+            with self._loading:
+                early, self._early, self._may_preload = self._early, None, False
             return self._load() if early is None else early.result()
 
     def _load(self) -> BatchAnswerer:
@@ -131,12 +148,19 @@ class Model:
         return LocalModel(self.checkpoint, self.setup, resident=self._resident)
 
     def preload(self) -> None:
-        """Begin to load the model in the background, unless a server holds it or it is not downloaded."""
-        checkpoint = self.peek()
-        if self._early is None and checkpoint.folder is not None and self.server(checkpoint) is None:
-            from concurrent.futures import ThreadPoolExecutor
+        """Begin to load the model in the background, unless a server holds it or it is not downloaded.
 
-            self._early = ThreadPoolExecutor(1, "vipcli-load").submit(self._load)
+        Unlike everything else here, this may be called from any thread, and more than once.
+        """
+        with self._loading:
+            if not self._may_preload:
+                return
+            self._may_preload = False
+            checkpoint = self.peek()
+            if checkpoint.folder is not None and self.server(checkpoint) is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._early = ThreadPoolExecutor(1, "vipcli-load").submit(self._load)
 
     def connect(self, server: ServerInfo | None) -> Answerer:
         """The running server's model, or one loaded in this process."""
@@ -171,6 +195,7 @@ class Model:
         checkpoint: Checkpoint | None = None,
         settings: Settings | None = None,
         grammar: Grammar | None = None,
+        choices: Sequence[str] = (),
     ) -> Question:
         """Build the question's text and prompt, and collect warnings."""
         from vipcli.asking import pipeline
@@ -185,6 +210,8 @@ class Model:
             fit=settings.fit,
             grammar=grammar,
             guide=settings.guide,
+            choices=choices,
+            zoom=settings.zoom,
         )
 
     def ask(
@@ -195,12 +222,15 @@ class Model:
         *,
         schema: Any = None,
         pattern: str | None = None,
+        choices: Sequence[str] = (),
         frames: int | None = None,
         on_text: OnText | None = None,
         halted: Halted | None = None,
         **options: Any,
     ) -> Answer:
         """Ask about a picture, several pictures or a video, and what is marked on them.
+
+        With `choices`, the answer is the likeliest of these, and nothing is generated.
 
         With a `schema`, the answer is JSON that fits it, and `answer.fields` is its value: a dictionary, a
         pydantic model, a path, or the short form "color: str, count: int, open: bool". With a `pattern`, the
@@ -214,8 +244,9 @@ class Model:
         settings = with_options(self.settings, options)
         grammar = read_grammar(schema, pattern)
         marked = _load_marked(as_list(picture), marks, settings, frames)
-        prepared = self.prepare(marked, question, settings=settings, grammar=grammar)
-        return pipeline.ask(prepared, self.answerer, Sampling.of(settings), on_text, halted)
+        prepared = self.prepare(marked, question, settings=settings, grammar=grammar, choices=choices)
+        sampling, scoring = Sampling.of(settings), Scoring.of(settings)
+        return pipeline.ask(prepared, self.answerer, sampling, on_text, halted, scoring=scoring)
 
     def stream(
         self,
@@ -252,14 +283,15 @@ class Model:
         from vipcli.batch.answering import AdaptiveBatches
 
         settings = with_options(self.settings, options)
-        sampling = Sampling.of(settings)
+        sampling, scoring = Sampling.of(settings), Scoring.of(settings)
         grammar = read_grammar(schema, pattern)
         answering = AdaptiveBatches(self._batch_answerer, 1 if settings.temperature else together)
         tasks = iter(tasks)
         while window := [_as_task(task) for task in islice(tasks, together)]:
             prepared = [self._prepare_task(task, settings, grammar) for task in window]
             questions = [question for question in prepared if not isinstance(question, Failure)]
-            replies = iter(answering.replies([build_request(question, sampling) for question in questions]))
+            requests = [build_request(question, sampling, scoring) for question in questions]
+            replies = iter(answering.replies(requests))
             for task, question in zip(window, prepared, strict=True):
                 if isinstance(question, Failure):
                     yield question
@@ -268,12 +300,14 @@ class Model:
                 if isinstance(reply, VipcliError):
                     yield Failure(task, reply)
                 else:
-                    yield Answer(question, reply, sampling, reply.seconds)
+                    yield Answer(question, reply, sampling, reply.seconds, scoring)
 
     def _prepare_task(self, task: Task, settings: Settings, grammar: Grammar | None) -> Question | Failure:
         try:
             marked = _load_marked(as_list(task.picture), task.marks, settings)
-            return self.prepare(marked, task.question, settings=settings, grammar=grammar)
+            return self.prepare(
+                marked, task.question, settings=settings, grammar=grammar, choices=task.choices
+            )
         except VipcliError as error:
             return Failure(task, error)
 
@@ -301,7 +335,9 @@ class Model:
         subject = Subject(
             tuple(marked_picture.picture for marked_picture in marked.pictures), marked.typed, marked.video
         )
-        return Conversation(self.answerer, self.checkpoint, subject, ChatSettings.of(settings))
+        return Conversation(
+            self.answerer, self.checkpoint, subject, ChatSettings.of(settings), Scoring.of(settings)
+        )
 
 
 class Stream:
@@ -355,6 +391,41 @@ def load(name: str | None = None, **options: Any) -> Model:
     if name is not None:
         options["model"] = name
     return Model(with_options(None, options))
+
+
+def repeat(
+    record: Mapping[str, Any],
+    picture: PictureSource | Sequence[PictureSource] | None = None,
+    *,
+    on_text: OnText | None = None,
+    **options: Any,
+) -> Comparison:
+    """Ask again what the record of an answer says was asked, and compare the two answers.
+
+    A picture, or several, replaces those of the record. Options are settings that win over the record's.
+    """
+    from vipcli.asking import pipeline, repeating
+
+    sources = () if picture is None else as_list(picture)
+    past = repeating.repeat(record, with_options(None, options), sources)
+    model = Model(on_this_machine(past.settings))
+    built = model.prepare(past.marked, past.question, grammar=past.grammar, choices=past.choices)
+    question = past.restored(built)
+    sampling, scoring = Sampling.of(model.settings), Scoring.of(model.settings)
+    return past.compare(pipeline.ask(question, model.answerer, sampling, on_text, scoring=scoring))
+
+
+def on_this_machine(settings: Settings) -> Settings:
+    """The settings, with the device that a record names only if this machine has it."""
+    if settings.device in ("auto", "cpu") or "device" in settings.explicit:
+        return settings
+    from vipcli.engine.devices import choose_device
+
+    try:
+        choose_device(settings.device)
+    except ModelError:
+        return replace(settings, device="auto")
+    return settings
 
 
 def draw(picture: PictureSource, marks: MarkLike | Sequence[MarkLike], **options: Any) -> Pixels:

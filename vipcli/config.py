@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vipcli.errors import ConfigError
-from vipcli.geometry import FIT_CHOICES, FitChoice
+from vipcli.geometry import FIT_CHOICES, ZOOM_WORDS, FitChoice, ZoomChoice
 
 Source = Literal["flag", "environment", "file", "default"]
+Score = Literal["sum", "mean", "lift"]
+"""How choices are compared: by the log-probability of the whole answer, by its mean over the tokens, or by
+how much the picture adds to the log-probability."""
 Value = str | int | float | bool | None
 T = TypeVar("T")
 
@@ -102,6 +105,8 @@ def _number_parser(low: float, high: float) -> Callable[[str], float]:
 PROMPT_FORMS = ("auto", "human", "vicuna", "llava", "template")
 DEVICES = ("auto", "cpu", "cuda", "mps", "spread")
 QUANTIZE = ("none", "4bit", "8bit", "4bit-fp4")
+SCORES: tuple[Score, ...] = ("sum", "mean", "lift")
+MOST_LOGPROBS = 20
 PICK = ("auto", "browser", "terminal")
 ATTENTION = ("auto", "sdpa", "eager", "flash")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -131,6 +136,26 @@ def _parse_device(text: str) -> str:
     return text
 
 
+_SCORE_HELP = (
+    "How choices are compared: by the sum of log-probabilities (as accurate as any, and best calibrated), "
+    "their mean, or the lift (what the picture adds): sum, mean, lift."
+)
+
+
+def _parse_zoom(text: str) -> str | float:
+    word = {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(text.lower(), text.lower())
+    if word in ZOOM_WORDS:
+        return word
+    try:
+        return _number_parser(0, 10)(word)
+    except ValueError as error:
+        raise ValueError(f"{error}, or one of {', '.join(ZOOM_WORDS)}") from None
+
+
+_ZOOM_HELP = (
+    "Cut the picture to the marks with a margin, a share of their size; auto only where they are small, "
+    "pair beside the whole picture."
+)
 _DEVICE_HELP = f"Where to run: {', '.join(DEVICES)} (over all GPUs and the CPU), or cuda:1 and so on."
 
 
@@ -161,6 +186,7 @@ _ALL = (
         "[ALPHA]",
     ),
     _choice("fit", "How the picture becomes a square", "FIT", FIT_CHOICES),
+    Setting("zoom", "off", _ZOOM_HELP, _parse_zoom, "[MARGIN|auto|pair]", ZOOM_WORDS),
     Setting("max_new_tokens", 512, "Longest answer, in tokens.", integer_parser(1, 1_000_000), "N"),
     Setting(
         "temperature", 0.0, "0 for the likeliest answer, more for varied ones.", _parse_temperature, "NUMBER"
@@ -173,6 +199,14 @@ _ALL = (
         "NUMBER",
     ),
     Setting("seed", None, "Seed for sampling, if there is a temperature.", parse_seed, "N"),
+    Setting("score", "sum", _SCORE_HELP, _choice_parser(*SCORES), "SCORE", SCORES),
+    Setting(
+        "logprobs",
+        None,
+        "Report each token's log-probability, and as many of the likeliest tokens in its place.",
+        integer_parser(0, MOST_LOGPROBS),
+        "N",
+    ),
     Setting(
         "width", None, "Stroke width for a long side of 336 pixels (3).", _number_parser(0.1, 336), "NUMBER"
     ),
@@ -201,10 +235,13 @@ class Settings:
     system: str | None = None
     guide: float | None = None
     fit: FitChoice = "auto"
+    zoom: ZoomChoice = "off"
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    score: Score = "sum"
+    logprobs: int | None = None
     width: float | None = None
     alpha: int | None = None
     pick: str = "auto"

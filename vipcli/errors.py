@@ -8,6 +8,7 @@ VipcliError            1  something failed
 │   │   └── ContextError     a conversation that leaves no room for an answer
 │   └── ConfigError       a setting that cannot be read or saved
 ├── ConversationError  1  a file that holds no conversation
+├── RecordError        1  a file that holds no record of an answer
 ├── ImageError         1  a picture that cannot be read from a file, a stream or an address
 ├── ModelError         1  a checkpoint that cannot be found, loaded or run
 │   └── OutOfMemoryError     too little memory; a smaller batch might fit
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 FAILED = 1
 USAGE_ERROR = 2
 SOME_FAILED = 3
+DIFFERS = 4
 INTERRUPTED = 130
 
 Spelling = Callable[[str, str | None], str]
@@ -107,6 +109,10 @@ class ConfigError(UsageError):
 
 class ConversationError(VipcliError):
     """A file that holds no readable conversation."""
+
+
+class RecordError(VipcliError):
+    """A file that holds no readable record of an answer."""
 
 
 class ImageError(VipcliError):

@@ -12,3 +12,9 @@ FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
 FitChoice = Literal["auto", "pad", "crop", "stretch"]
 """How to fit a picture; `auto` is the way the checkpoint's family was trained."""
 FIT_CHOICES: tuple[FitChoice, ...] = ("auto", *FITS)
+
+ZoomWord = Literal["off", "on", "auto", "pair"]
+ZoomChoice = float | ZoomWord
+"""Whether a picture is cut to its marks: a margin, `on` for the default one, `auto` only where the marks are
+small, `pair` beside the whole picture."""
+ZOOM_WORDS: tuple[ZoomWord, ...] = ("off", "on", "auto", "pair")

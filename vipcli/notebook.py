@@ -24,15 +24,17 @@ from vipcli.marks.kinds import TypedMark
 from vipcli.picking.browser import PAGE
 from vipcli.picking.canvas import Canvas
 from vipcli.picking.mark_text import as_arguments
-from vipcli.picking.messages import PickingMessages
+from vipcli.picking.messages import PickingMessages, drawn_mark
 from vipcli.pictures.images import PictureSource, Pixels, is_location
 
 # The modules of the page, each after those that it imports.
-_MODULES = ("elements.js", "geometry.js", "marks.js", "stage.js", "conversation.js", "picker.js")
+_MODULES = ("geometry.js", "stage.js", "conversation.js", "panel.js", "picker.js")
 _WIDGET = Path(__file__).parent / "picking" / "notebook.js"
 _IMPORT = re.compile(r"^import\s[^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=async |function|class|const)", re.MULTILINE)
-_HEIGHT = ".vipcli-picker .picker { height: 34rem; border: 1px solid var(--line); border-radius: 6px; }"
+_HEIGHT = (
+    ".vipcli-picker.picker-host .picker { height: 34rem; border: 1px solid var(--line); border-radius: 6px; }"
+)
 
 
 def script() -> str:
@@ -45,7 +47,8 @@ def script() -> str:
 
 def styles() -> str:
     """The styles of the page, which apply to nothing else in the notebook."""
-    return f".vipcli-picker {{\n{(PAGE / 'picker.css').read_text(encoding='utf-8')}\n}}\n{_HEIGHT}\n"
+    styles = (PAGE / "picker.css").read_text(encoding="utf-8")
+    return f"{styles.replace('body { margin: 0; }', '', 1)}{_HEIGHT}\n"
 
 
 class Picker(anywidget.AnyWidget):
@@ -87,6 +90,7 @@ class Picker(anywidget.AnyWidget):
         self._messages = PickingMessages(
             self._canvas, "notebook", placed=lambda placed, page: None, left=lambda: None
         )
+        self._handlers = {**self._messages.handlers, "start": self._start}
         self.on_msg(self._receive)
 
     @property
@@ -108,20 +112,31 @@ class Picker(anywidget.AnyWidget):
             words += ["--image", name]
         return shlex.join([*words, *(word for mark in self._drawn for word in as_arguments(mark))])
 
+    def _start(self, message: Any) -> dict[str, Any]:
+        """What a page begins with: the picker may be shown again, with what was drawn before."""
+        drawn = self._drawn[len(self._given) :]
+        marks = [drawn_mark(number, mark) for number, mark in enumerate(drawn)]
+        return {**self._messages.start(message), "marks": marks}
+
     def _receive(self, widget: Any, content: Any, buffers: Any) -> None:
         """Answer a message of the page."""
-        reply: dict[str, Any] = {"id": content.get("id")}
-        attached: list[bytes] = []
-        name, payload = content.get("name"), content.get("payload")
+        answer = self._answer(content.get("name"), content.get("payload"))
+        if isinstance(answer, bytes):
+            self.send({"id": content.get("id")}, buffers=[answer])
+        else:
+            self.send({"id": content.get("id"), "reply": answer}, buffers=[])
+
+    def _answer(self, name: str, payload: Any) -> dict[str, Any] | bytes:
+        """The answer to a message; where there is none, the reason, which the page shows."""
+        handler = self._handlers.get(name)
+        if handler is None:
+            return {"error": f"There is no answer to {name!r}."}
         try:
-            answer = self._messages.handlers[name](payload)
+            answer = handler(payload)
             if name == "preview" and "error" not in answer:
                 self._drawn = tuple(self._messages.marks(payload))
-        except (KeyError, VipcliError) as error:
-            reply["error"] = str(error)
-        else:
-            if isinstance(answer, bytes):
-                attached.append(answer)
-            else:
-                reply["reply"] = answer
-        self.send(reply, buffers=attached)
+        except VipcliError as error:
+            return {"error": str(error)}
+        except MemoryError:
+            return {"error": "There is not enough memory."}
+        return answer

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vipcli.checkpoints.stops import Stop
-from vipcli.config import Settings
+from vipcli.config import Score, Settings
 from vipcli.geometry import Fit
 
 if TYPE_CHECKING:
@@ -65,6 +65,23 @@ GREEDY = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
+class Scoring:
+    """How choices are compared, and which log-probabilities are reported."""
+
+    score: Score = "sum"
+    top_logprobs: int | None = None
+    """How many of the likeliest tokens to report for each token of the answer; None for no report at all."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Scoring:
+        """Copy it from the settings."""
+        return cls(settings.score, settings.logprobs)
+
+
+BY_SUM = Scoring()
+
+
+@dataclass(frozen=True, slots=True)
 class PromptTurn:
     """A past turn as the model saw it: prompt text, and the token ids of the answer."""
 
@@ -113,6 +130,39 @@ class Request:
     """What the answer must look like. It decides where the answer ends, so stops should be left out."""
     guide: Guide | None = None
     """The contrast by which the answer is guided, if any."""
+    choices: tuple[str, ...] = ()
+    """Answers to choose from by their likelihood. If there are any, nothing is generated."""
+    score: Score = "sum"
+    """How the choices are compared."""
+    top_logprobs: int | None = None
+    """How many of the likeliest tokens to report for each token of the answer; None for no report at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredChoice:
+    """One of the answers to choose from."""
+
+    text: str
+    probability: float
+    """Its share among the choices: the softmax of their scores."""
+    logprob: float
+    """The sum of the log-probabilities of its tokens, the one that ends the answer included."""
+    tokens: int
+    """The number of these tokens."""
+    logprob_without_picture: float | None = None
+    """The same sum where the model sees no picture; only known if the score is the lift."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token, and the log-probability that the model gave it."""
+
+    text: str
+    """Pieces of a character that takes several tokens are U+FFFD."""
+    id: int
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+    """The likeliest tokens in its place, the likeliest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +174,11 @@ class ModelFacts:
     dtype: str
     device: str
     quantize: str | None = None
+    quantize_all: bool = False
+    attention: str | None = None
+    """The setting for the attention implementation in use; None if no setting chooses it."""
+    fingerprint: str | None = None
+    """A hash of its files, if there is no revision to tell them by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +193,13 @@ class Reply:
     shown_tokens: int
     """How many of the ids, counted from the first, make up the text."""
     probability: float | None
-    """The mean probability of the answer's tokens; None without tokens."""
+    """The mean probability of the answer's tokens, or the share of the chosen answer; None without tokens."""
     model: ModelFacts
     seconds: dict[str, float] = field(default_factory=dict)
+    choices: tuple[ScoredChoice, ...] = ()
+    """The answers to choose from, in the order of the request."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """The tokens of the text, if the request asked for them."""
 
 
 class Answerer(Protocol):

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from vipcli.asking.choices import check_alone, check_choices
 from vipcli.asking.interface import (
+    BY_SUM,
     GREEDY,
     Answerer,
     Grammar,
@@ -17,22 +19,24 @@ from vipcli.asking.interface import (
     PromptTurn,
     Request,
     Sampling,
+    Scoring,
 )
 from vipcli.asking.questions import default_question, fill_in, unmentioned
 from vipcli.asking.records import Answer
 from vipcli.asking.regions_of_marks import covered
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture, PastTurn, Question
+from vipcli.asking.zooming import check_zoom, input_scale, zoom_in
 from vipcli.checkpoints.catalog import Family
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.checkpoints.prompt_forms import ANSWER_TOKENS, PromptForm, Turn, check_text, continuation
 from vipcli.errors import MarkError, Message, PromptError, UsageError
-from vipcli.geometry import Bounds, Fit, FitChoice
+from vipcli.geometry import Bounds, Fit, FitChoice, Polygon, ZoomChoice
 from vipcli.marks.colors import Color, nearest_trained
 from vipcli.marks.drawing import draw, extent, paints, trace
 from vipcli.marks.kinds import Mark, TypedMark, assign_colors, clip_to_picture
 from vipcli.marks.styles import styles_for
-from vipcli.pictures.fitting import scale, visible
-from vipcli.pictures.images import Picture, load_mask
+from vipcli.pictures.fitting import visible
+from vipcli.pictures.images import Picture, load_hashed_mask
 from vipcli.pictures.videos import Video
 
 MIN_STROKE = 2 / 336
@@ -60,11 +64,12 @@ def mark(
         for index in picture_indices(typed_mark, len(pictures), video):
             marks_by_picture[index][number] = typed_mark, color
     marked_pictures, notes = [], []
+    mask_hashes: dict[str, str] = {}
     for picture, marks in zip(pictures, marks_by_picture, strict=True):
-        marked_picture, clipping_notes = _mark_picture(picture, marks, drawing)
+        marked_picture, clipping_notes = _mark_picture(picture, marks, drawing, mask_hashes)
         marked_pictures.append(marked_picture)
         notes += clipping_notes
-    marked = MarkedInput(tuple(marked_pictures), tuple(typed), drawing, video)
+    marked = MarkedInput(tuple(marked_pictures), tuple(typed), drawing, video, mask_hashes)
     notes = [*_untrained_color_notes(marked.marks), *_same_name_notes(marked.marks), *notes]
     return replace(marked, notes=tuple(dict.fromkeys(notes)))
 
@@ -86,14 +91,19 @@ def picture_indices(typed_mark: TypedMark, count: int, video: Video | None) -> S
 
 
 def _mark_picture(
-    picture: Picture, typed: Mapping[int, tuple[TypedMark, Color]], drawing: Drawing
+    picture: Picture,
+    typed: Mapping[int, tuple[TypedMark, Color]],
+    drawing: Drawing,
+    mask_hashes: dict[str, str],
 ) -> tuple[MarkedPicture, list[Message]]:
-    """Draw the marks on one picture, and note which of them reach outside it."""
+    """Draw the marks on one picture, and note which of them reach outside it; keep the hashes of masks."""
     size = picture.width, picture.height
-    placed = [
-        typed_mark.place(*size, color, lambda file: trace(load_mask(file, *size)))
-        for typed_mark, color in typed.values()
-    ]
+
+    def outlines(file: str) -> tuple[Polygon, ...]:
+        mask, mask_hashes[file] = load_hashed_mask(file, *size)
+        return trace(mask)
+
+    placed = [typed_mark.place(*size, color, outlines) for typed_mark, color in typed.values()]
     marks, clipped = [], []
     for placed_mark in placed:
         inside, was_clipped = clip_to_picture(placed_mark, *size)
@@ -147,11 +157,15 @@ def prepare(
     fit: FitChoice = "auto",
     grammar: Grammar | None = None,
     guide: float | None = None,
+    zoom: ZoomChoice = "off",
     past_turns: Sequence[PastTurn] = (),
+    choices: Sequence[str] = (),
 ) -> Question:
-    """Decide the question's text, its prompt, the fit of its pictures, and the notes on it."""
+    """Decide the question's text, its prompt, what its pictures show, and the notes on it."""
     form = checkpoint.form(prompt)
     applied_fit = checkpoint.fit(fit)
+    check_zoom(zoom, checkpoint, video=marked.video is not None)
+    marked = zoom_in(marked, zoom, checkpoint, applied_fit)
     text = _question_text(question, marked, form)
     if system is not None:
         system = check_text(system, "system line", form)
@@ -161,6 +175,7 @@ def prepare(
             "Guidance compares the picture with one where what is marked is black, but there are no marks.",
             "Add one, or leave out {guide}.",
         )
+    check_alone(choices, grammar, guide)
     parts = _build_prompt(text, form, marked, system, past_turns)
     # A later question may be about what was said, not about a mark.
     hints = () if past_turns else _unmentioned_notes(text, marked.marks)
@@ -171,12 +186,15 @@ def prepare(
         prompt=parts.prompt,
         form=form,
         fit=applied_fit,
+        zoom=zoom,
         user_texts=parts.user_texts,
+        system=system,
         notes=(*marked.notes, *hints, *model_notes(marked, checkpoint, applied_fit)),
         past_turns=parts.past_turns,
         is_follow_up=bool(past_turns),
         grammar=grammar,
         guide=guide,
+        choices=check_choices(choices, form),
     )
 
 
@@ -250,9 +268,10 @@ def _unmentioned_notes(text: str, marks: Sequence[Mark]) -> Iterator[Message]:
 def model_notes(marked: MarkedInput, checkpoint: Checkpoint, fit: Fit) -> Iterator[Message]:
     """Note what this checkpoint may miss in the marked pictures."""
     yield from _picture_count_notes(marked, checkpoint.family)
-    notes = (
-        note for picture in marked.pictures for note in _visibility_notes(picture, marked, checkpoint, fit)
-    )
+    # What is hard to see on a whole picture may be easy to see on its cut beside it.
+    cut = [picture.picture for picture in marked.pictures if picture.cut is not None]
+    shown = [entry for entry in marked.pictures if entry.cut is not None or entry.picture not in cut]
+    notes = (note for picture in shown for note in _visibility_notes(picture, marked, checkpoint, fit))
     yield from dict.fromkeys(notes)
 
 
@@ -268,13 +287,9 @@ def _visibility_notes(
     marked_picture: MarkedPicture, marked: MarkedInput, checkpoint: Checkpoint, fit: Fit
 ) -> Iterator[Message]:
     """Note which marks on a picture the model will hardly see, or not at all."""
-    width, height = marked_picture.picture.width, marked_picture.picture.height
-    size = checkpoint.input_size
-    if checkpoint.max_tiled_side is not None and len(marked.pictures) == 1 and fit != "stretch":
-        # Tiles show a single picture at a higher resolution, but never beyond its own size.
-        size = max(size, min(checkpoint.max_tiled_side, width, height))
-    shrink = scale(fit, width, height, size)
-    for number, mark in marked_picture.marks.items():
+    width, height = marked_picture.size
+    shrink = input_scale(checkpoint, fit, width, height, tiled=len(marked.pictures) == 1)
+    for number, mark in marked_picture.drawn_marks.items():
         style = marked_picture.styles[number]
         if style.stroke and style.stroke * shrink < MIN_STROKE * checkpoint.input_size:
             yield Message(
@@ -287,7 +302,10 @@ def _visibility_notes(
         bounds = extent(mark, style, width, height)
         if max(bounds[2] - bounds[0], bounds[3] - bounds[1]) * shrink < MIN_MARK * checkpoint.input_size:
             limit = f"under {MIN_MARK * checkpoint.input_size:.2g} pixels at the model's input size"
-            yield Message(f"The {mark.name} is tiny: {limit}.", _percent_advice(mark))
+            advice = _percent_advice(marked_picture.marks[number])
+            if advice is None and marked_picture.cut is None:
+                advice = "See it larger with {zoom=on}."
+            yield Message(f"The {mark.name} is tiny: {limit}.", advice)
         yield from _crop_notes(mark, bounds, visible(fit, width, height), (width, height))
 
 
@@ -310,7 +328,7 @@ def _percent_advice(mark: Mark) -> str | None:
 # ---------------------------------------------------------------------- the model
 
 
-def build_request(question: Question, sampling: Sampling) -> Request:
+def build_request(question: Question, sampling: Sampling, scoring: Scoring = BY_SUM) -> Request:
     """Build the request for a prepared question."""
     pixels = tuple(picture.pixels for picture in question.marked.pictures)
     return Request(
@@ -327,6 +345,9 @@ def build_request(question: Question, sampling: Sampling) -> Request:
         min_answer_tokens=min(sampling.max_new_tokens, MIN_ANSWER_TOKENS) if question.is_follow_up else 1,
         grammar=question.grammar,
         guide=_build_guide(question),
+        choices=question.choices,
+        score=scoring.score,
+        top_logprobs=scoring.top_logprobs,
     )
 
 
@@ -334,7 +355,7 @@ def _build_guide(question: Question) -> Guide | None:
     if not question.guide:
         return None
     pictures = tuple(
-        covered(picture.pixels, list(picture.marks.values()), list(picture.styles.values()))
+        covered(picture.pixels, list(picture.drawn_marks.values()), list(picture.styles.values()))
         for picture in question.marked.pictures
     )
     return Guide(question.guide, pictures)
@@ -346,8 +367,11 @@ def ask(
     sampling: Sampling = GREEDY,
     on_text: OnText | None = None,
     halted: Halted | None = None,
+    *,
+    scoring: Scoring = BY_SUM,
 ) -> Answer:
     """Have a model answer a prepared question."""
     started = time.perf_counter()
-    reply = answerer.answer(build_request(question, sampling), on_text, halted)
-    return Answer(question, reply, sampling, {**reply.seconds, "answer": time.perf_counter() - started})
+    reply = answerer.answer(build_request(question, sampling, scoring), on_text, halted)
+    seconds = {**reply.seconds, "answer": time.perf_counter() - started}
+    return Answer(question, reply, sampling, seconds, scoring)

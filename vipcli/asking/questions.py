@@ -31,6 +31,11 @@ def fill_in(question: str, marks: Sequence[Mark]) -> str:
     return _NUMBERED.sub(phrase, question)
 
 
+def escape(text: str) -> str:
+    """A question that `fill_in` turns into this text: braces around a number are doubled."""
+    return re.sub(r"\{([0-9]+)\}", r"{{\1}}", text)
+
+
 def default_question(marks: Sequence[Mark], pictures: int | Literal["video"] = 1) -> str:
     """Make up a question about the marks, or about the whole picture if there are none."""
     if not marks:

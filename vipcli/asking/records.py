@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
-from math import isnan
+from math import isfinite, isnan
 from typing import Any
 
 from vipcli import __version__
 from vipcli.asking.grammars import parse_fields
-from vipcli.asking.interface import Grammar, Reply, Sampling
+from vipcli.asking.interface import BY_SUM, Grammar, Reply, Sampling, ScoredChoice, Scoring, TokenLogprob
 from vipcli.asking.values import MarkedInput, Question
 from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL, VIPLLAVA, KnownCheckpoint, smallest
 from vipcli.checkpoints.hub_cache import format_size
@@ -25,6 +25,9 @@ from vipcli.pictures.images import Pixels, encode
 UNSURE_BELOW = 0.7
 """The bundled model's answers are often wrong below this mean probability, so they get a note."""
 
+_MOST_SHOWN = 5
+"""How many choices a note shows."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
@@ -34,6 +37,7 @@ class Answer:
     reply: Reply
     sampling: Sampling
     seconds: dict[str, float] = field(default_factory=dict)
+    scoring: Scoring = BY_SUM
 
     @property
     def text(self) -> str:
@@ -42,7 +46,7 @@ class Answer:
 
     @property
     def probability(self) -> float | None:
-        """The mean probability of the answer's tokens; None without tokens."""
+        """The mean probability of the answer's tokens, or the share of a choice; None without tokens."""
         return self.reply.probability
 
     @property
@@ -54,6 +58,16 @@ class Answer:
     def fields(self) -> Any:
         """The value of a whole answer by a schema, mostly a dictionary; None for any other."""
         return parse_fields(self.question.grammar, self.text, is_whole=not self.is_cut_off)
+
+    @property
+    def choices(self) -> tuple[ScoredChoice, ...]:
+        """The answers to choose from with their probabilities, in the order in which they were given."""
+        return self.reply.choices
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """The tokens of the text with their log-probabilities, if they were asked for."""
+        return self.reply.logprobs
 
     @property
     def marked(self) -> Pixels:
@@ -87,7 +101,9 @@ def doubts(answer: Answer) -> Iterator[Message]:
         yield cut_off_note(answer)
     if reply.model.name != BUNDLED:
         return
-    unsure = reply.probability is not None and reply.probability < UNSURE_BELOW
+    # The means of log-probabilities lie close together, however sure the model is.
+    is_flat = bool(reply.choices) and answer.scoring.score == "mean"
+    unsure = reply.probability is not None and reply.probability < UNSURE_BELOW and not is_flat
     if unsure or reply.text == CANNOT_TELL:
         yield Message(
             "The bundled model knows only drawn scenes of shapes, letters, digits and a few everyday things, "
@@ -107,6 +123,21 @@ def cut_off_note(answer: Answer) -> Message:
     )
 
 
+def choice_notes(answer: Answer) -> Iterator[Message]:
+    """Say how likely the choices are, the likeliest first."""
+    ranked = sorted(answer.choices, key=lambda choice: -choice.probability)
+    if ranked:
+        parts = [f"{choice.text} ({_percent(choice.probability)})" for choice in ranked[:_MOST_SHOWN]]
+        if len(ranked) > _MOST_SHOWN:
+            parts.append(f"{len(ranked) - _MOST_SHOWN:,} more")
+        yield Message(f"{', '.join(parts)}.")
+
+
+def _percent(share: float) -> str:
+    """A share in whole percent, but nothing as certain or impossible."""
+    return ">99%" if share > 0.995 else "<1%" if share < 0.005 else f"{share:.0%}"
+
+
 def _model_choice(known: KnownCheckpoint) -> str:
     return f"{{model={known.short_name}}} ({format_size(known.download)})"
 
@@ -121,8 +152,11 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         **_fields(answer),
         "ended": reply.ended,
         "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
+        **_choices(answer),
+        **_logprobs(answer),
         "prompt": answer.question.prompt,
         "tokens": {"prompt": reply.prompt_tokens, "answer": len(reply.token_ids)},
+        "token_ids": list(reply.token_ids),
         **describe_question(answer.question),
         "notes": list(answer.notes),
         "sampling": asdict(answer.sampling),
@@ -138,6 +172,40 @@ def _fields(answer: Answer) -> dict[str, Any]:
     return {"fields": answer.fields} if grammar is not None and grammar.kind == "schema" else {}
 
 
+def _choices(answer: Answer) -> dict[str, Any]:
+    """The choices with their probabilities, if there were any."""
+    if not answer.question.choices:
+        return {}
+    return {"choices": describe_choices(answer.choices), "score": answer.scoring.score}
+
+
+def describe_choices(choices: Sequence[ScoredChoice]) -> list[dict[str, Any]]:
+    """Return choices with their probabilities for JSON."""
+    return [
+        {name: value for name, value in asdict(choice).items() if value is not None} for choice in choices
+    ]
+
+
+def _logprobs(answer: Answer) -> dict[str, Any]:
+    """The log-probabilities of the answer's tokens, if they were asked for."""
+    if answer.scoring.top_logprobs is None:
+        return {}
+    return {"logprobs": [_describe_token(token) for token in answer.reply.logprobs]}
+
+
+def _describe_token(token: TokenLogprob) -> dict[str, Any]:
+    tokens = [token, *token.top]
+    chosen, *top = (
+        {"token": entry.text, "id": entry.id, "logprob": finite(entry.logprob)} for entry in tokens
+    )
+    return {**chosen, "top": top}
+
+
+def finite(number: float) -> float | None:
+    """A number for JSON, which has no infinities."""
+    return number if isfinite(number) else None
+
+
 @cache
 def versions() -> dict[str, str]:
     """Return the versions that an answer depends on."""
@@ -149,9 +217,11 @@ def describe_question(question: Question) -> dict[str, Any]:
     """Return the part of the record that is known before a model answers."""
     return {
         "form": question.form.name,
+        "system": question.system,
         "fit": question.fit,
         **_describe_grammar(question),
         **({} if question.guide is None else {"guide": question.guide}),
+        **({} if question.zoom == "off" else {"zoom": question.zoom}),
         **describe_marked(question.marked),
         "notes": [str(note) for note in question.notes],
     }
@@ -175,6 +245,7 @@ def describe_marked(marked: MarkedInput) -> dict[str, Any]:
                 "number": number,
                 "kind": mark.kind,
                 "typed": typed.text,
+                **({} if typed.file is None else {"mask": _describe_mask(typed.file, marked)}),
                 "color": mark.color.name,
                 "rgb": mark.color.hex,
                 "phrase": mark.phrase,
@@ -191,15 +262,20 @@ def describe_marked(marked: MarkedInput) -> dict[str, Any]:
         "drawing": asdict(marked.drawing),
         "images": [
             {
-                "source": picture.name,
-                "width": picture.width,
-                "height": picture.height,
-                "sha256": picture.sha256,
+                "source": entry.picture.name,
+                "width": entry.picture.width,
+                "height": entry.picture.height,
+                "sha256": entry.picture.sha256,
+                **({} if entry.cut is None else {"cut": asdict(entry.cut)}),
             }
-            for picture in (marked_picture.picture for marked_picture in marked.pictures)
+            for entry in marked.pictures
         ],
         "video": None if marked.video is None else asdict(marked.video),
     }
+
+
+def _describe_mask(file: str, marked: MarkedInput) -> dict[str, str]:
+    return {"source": file, "sha256": marked.mask_hashes[file]}
 
 
 def _geometry(mark: Mark) -> dict[str, Any]:
@@ -211,10 +287,21 @@ def location(mark: Mark) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in mark.points[:8]) + (" …" if len(mark.points) > 8 else "")
 
 
+def cut_lines(marked: MarkedInput) -> Iterator[str]:
+    """Say to which corners each picture is cut."""
+    # All frames of a video are cut alike.
+    for number, picture in enumerate(marked.pictures[:1] if marked.video else marked.pictures, 1):
+        if (cut := picture.cut) is not None:
+            name = "Each frame" if marked.video else f"Picture {number}"
+            yield f"{name} is cut to {cut.left},{cut.top},{cut.right},{cut.bottom}."
+
+
 def placement(marked: MarkedInput, number: int) -> str:
     """Say which picture or frame a mark is on, if there are several."""
-    indices = [index for index, picture in enumerate(marked.pictures, 1) if number in picture.marks]
-    if len(marked.pictures) == 1:
+    # A picture and its cut count as one.
+    pictures = list({id(entry.picture): entry for entry in marked.pictures}.values())
+    indices = [index for index, picture in enumerate(pictures, 1) if number in picture.marks]
+    if len(pictures) == 1:
         return ""
     unit = "frame" if marked.video else "picture"
     return f" on {unit} {indices[0]}" if len(indices) == 1 else f" on all {unit}s"
@@ -225,6 +312,8 @@ def summary(answer: Answer, seconds: Mapping[str, float]) -> str:
     model, reply = answer.reply.model, answer.reply
     revision = f" ({model.revision[:12]})" if model.revision else ""
     certainty = "" if reply.probability is None else f", mean probability {reply.probability:.2f}"
+    if reply.choices:
+        certainty = f", probability {reply.probability:.2f} among {len(reply.choices)} choices"
     precision = f"{model.quantize} and {model.dtype}" if model.quantize else model.dtype
     return (
         f"{model.name}{revision}, {precision} on {model.device}: {len(reply.token_ids)} tokens{certainty}; "

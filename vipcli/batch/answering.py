@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from vipcli.asking import records
 from vipcli.asking.interface import BatchAnswerer, Reply, Request
@@ -22,6 +22,8 @@ _GROW_AFTER = 16
 """After this many successful batches, a batch size that was once too large is tried again."""
 _MAX_MODEL_FAILURES = 8
 """The batch ends after this many failures of the model in a row: it would fail on the next item too."""
+
+_ROUNDED = ("probability", "logprob", "logprob_without_picture")
 
 
 class AdaptiveBatches:
@@ -109,15 +111,27 @@ class RowBuilder:
             fault = reply.message if isinstance(reply, VipcliError) else prepared.fault
             error = None if fault is None else fault.spelled(spelling)
             return {**_common_fields(prepared), "answer": None, "error": error, IDENTITY: prepared.identity}
-        answer = Answer(prepared.question, reply, self._config.sampling)
+        answer = Answer(prepared.question, reply, self._config.sampling, scoring=self._config.scoring)
         record = records.record(answer)
         record["notes"] = _spell_notes((*prepared.question.notes, *records.doubts(answer)), spelling)
         # Without timings, two runs write the same rows.
         del record["seconds"]
-        if record["probability"] is not None:
-            # Further digits depend on what else is in the batch.
-            record["probability"] = round(record["probability"], 4)
+        _round_probabilities(record)
         return {**_common_fields(prepared), **record, "error": None, IDENTITY: prepared.identity}
+
+
+def _round_probabilities(record: dict[str, Any]) -> None:
+    """Round what depends in its further digits on what else is in the batch."""
+    tokens = record.get("logprobs", [])
+    for scored in (
+        record,
+        *record.get("choices", []),
+        *tokens,
+        *(top for token in tokens for top in token["top"]),
+    ):
+        for name in _ROUNDED:
+            if scored.get(name) is not None:
+                scored[name] = round(scored[name], 4)
 
 
 def row_without_answer(prepared: PreparedItem, spelling: Spelling) -> Row:
@@ -128,6 +142,7 @@ def row_without_answer(prepared: PreparedItem, spelling: Spelling) -> Row:
     return {
         **common,
         "prompt": prepared.question.prompt,
+        **({"choices": list(prepared.question.choices)} if prepared.question.choices else {}),
         **records.describe_question(prepared.question),
         "notes": _spell_notes(prepared.question.notes, spelling),
         "error": None,
@@ -158,11 +173,11 @@ def _unexpected_error(error: Exception) -> ModelError:
 def _length_key(prepared: PreparedItem) -> tuple[int, int, int]:
     """A sort key that groups prompts with about the same number of tokens, including pictures."""
     assert prepared.question is not None
-    pictures = [marked_picture.picture for marked_picture in prepared.question.marked.pictures]
+    sizes = [marked_picture.size for marked_picture in prepared.question.marked.pictures]
     # Larger pictures take more tokens only for models that cut them into tiles.
-    pixels = max(picture.width * picture.height for picture in pictures)
+    pixels = max(width * height for width, height in sizes)
     is_tiled = prepared.question.form.name == "template"
-    return len(pictures), pixels if is_tiled else 0, len(prepared.question.prompt)
+    return len(sizes), pixels if is_tiled else 0, len(prepared.question.prompt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class Item:
     regions: tuple[Region, ...] = ()
     """Annotated regions, drawn before `marks`."""
     marks: tuple[TypedMark, ...] = ()
+    choices: tuple[str, ...] = ()
+    """The answers to choose from, if the item has its own."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of the source, copied to the row."""
     fault: Message | None = None

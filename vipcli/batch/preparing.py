@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vipcli.asking import pipeline
-from vipcli.asking.interface import GREEDY, Grammar, Request, Sampling, Setup
+from vipcli.asking.interface import BY_SUM, GREEDY, Grammar, Request, Sampling, Scoring, Setup
 from vipcli.asking.load_marked import load
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, Question
 from vipcli.batch import marked_pictures
@@ -20,7 +20,7 @@ from vipcli.batch.items import Item
 from vipcli.checkpoints.catalog import ONEVISION
 from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.errors import Message, OutputError, Spelling, VipcliError, as_argument, first_line
-from vipcli.geometry import FitChoice
+from vipcli.geometry import FitChoice, ZoomChoice
 from vipcli.marks.drawing import trace
 from vipcli.marks.kinds import TypedMark
 from vipcli.marks.regions import Region, mark_for
@@ -44,7 +44,11 @@ class BatchConfig:
     prompt: str = "auto"
     system: str | None = None
     fit: FitChoice = "auto"
+    zoom: ZoomChoice = "off"
     sampling: Sampling = GREEDY
+    scoring: Scoring = BY_SUM
+    choices: tuple[str, ...] = ()
+    """The answers to choose from, for items without choices of their own."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     frames: int = DEFAULT_FRAMES
     batch_size: int = 8
@@ -112,10 +116,10 @@ class ItemPreparer:
             identity = self._identity(item, [entry.picture.sha256 for entry in shown])
             question = self._build_question(item, marked)
             if self._config.save_marked is not None:
-                marked_pictures.save(self._config.save_marked, item, marked)
+                marked_pictures.save(self._config.save_marked, item, question.marked)
             if earlier is not None and (identity, item.id) in earlier:
                 return PreparedItem(item, identity, done=True)
-            request = self._shrink(pipeline.build_request(question, self._config.sampling))
+            request = self._shrink(self._build_request(question))
             return PreparedItem(item, identity, _without_pixels(question), request)
         except OutputError:
             # If the pictures of one item cannot be saved, neither can those of the next.
@@ -148,12 +152,28 @@ class ItemPreparer:
             "prompt": [config.prompt, config.system, config.checkpoint.fit(config.fit)],
             **({} if config.grammar is None else {"grammar": asdict(config.grammar)}),
             **({"guide": config.guide} if config.guide else {}),
+            **({} if config.zoom == "off" else {"zoom": config.zoom}),
             "frames": config.frames if any(is_video(name) for name in item.images) else None,
             # The seed has no effect on greedy decoding.
             "sampling": asdict(replace(config.sampling, seed=config.sampling.seed if is_random else 0)),
+            **self._scoring_identity(item),
         }
         encoded = json.dumps(content, sort_keys=True).encode()
         return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+    def _scoring_identity(self, item: Item) -> dict[str, Any]:
+        """What a row depends on where answers are chosen or scored."""
+        choices, scoring = self._choices(item), self._config.scoring
+        identity: dict[str, Any] = {"choices": [*choices, scoring.score]} if choices else {}
+        if scoring.top_logprobs is not None:
+            identity["logprobs"] = scoring.top_logprobs
+        return identity
+
+    def _choices(self, item: Item) -> tuple[str, ...]:
+        return item.choices or self._config.choices
+
+    def _build_request(self, question: Question) -> Request:
+        return pipeline.build_request(question, self._config.sampling, self._config.scoring)
 
     def _load_marked(self, item: Item) -> MarkedInput:
         config = self._config
@@ -179,6 +199,8 @@ class ItemPreparer:
             fit=config.fit,
             grammar=config.grammar,
             guide=config.guide,
+            choices=self._choices(item),
+            zoom=config.zoom,
         )
 
     def _is_saved(self, item: Item) -> bool:
@@ -186,7 +208,12 @@ class ItemPreparer:
         folder = self._config.save_marked
         if folder is None or any(is_video(name) for name in item.images):
             return True
-        return all(path.exists() for path in marked_pictures.paths(folder, item, len(item.images)))
+        count = len(item.images)
+        # How many pictures have a cut beside them is not known yet.
+        counts = range(count, 2 * count + 1) if self._config.zoom == "pair" else (count,)
+        return any(
+            all(path.exists() for path in marked_pictures.paths(folder, item, saved)) for saved in counts
+        )
 
     def _shrink(self, request: Request) -> Request:
         """Shrink the pictures to the model's input size, where that does not change the answer."""
@@ -212,12 +239,19 @@ def _without_pixels(question: Question) -> Question:
         marked=replace(
             question.marked,
             pictures=tuple(
-                replace(entry, picture=replace(entry.picture, pixels=blank), pixels=blank)
+                replace(
+                    entry,
+                    picture=replace(entry.picture, pixels=_blank(entry.picture.pixels)),
+                    pixels=_blank(entry.pixels),
+                )
                 for entry in question.marked.pictures
-                for blank in [np.broadcast_to(np.uint8(0), entry.picture.pixels.shape)]
             ),
         ),
     )
+
+
+def _blank(pixels: Pixels) -> Pixels:
+    return np.broadcast_to(np.uint8(0), pixels.shape)
 
 
 def _hash(name: str) -> str | None:

@@ -20,6 +20,7 @@ COLUMNS: dict[str, Callable[[Row], Any]] = {
     "answer": lambda row: row["answer"],
     "ended": lambda row: row.get("ended"),
     "probability": lambda row: row.get("probability"),
+    "choices": lambda row: row.get("choices"),
     "error": lambda row: row["error"],
     "width": lambda row: _first_image(row).get("width"),
     "height": lambda row: _first_image(row).get("height"),
@@ -30,6 +31,7 @@ COLUMNS: dict[str, Callable[[Row], Any]] = {
     "tokens": lambda row: row.get("tokens"),
     "model": lambda row: row.get("model"),
     "sampling": lambda row: row.get("sampling"),
+    "logprobs": lambda row: row.get("logprobs"),
     "versions": lambda row: row.get("versions"),
     IDENTITY: lambda row: row[IDENTITY],
 }

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vipcli.asking.choices import parse_choices
 from vipcli.batch.items import Item, ItemOptions, ItemStream, fill_placeholders, locate_image
 from vipcli.errors import MarkError, Message, UsageError, VipcliError, first_line
 from vipcli.files import path_exists, quote, reading, reading_parts
@@ -19,7 +20,7 @@ from vipcli.marks.kinds import BY_KIND, TypedMark, check_kind, format_number, pa
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".jsonl", ".ndjson", *_DELIMITERS)
 
-_KNOWN_FIELDS = frozenset({"image", "images", "question", "marks", "id", *BY_KIND})
+_KNOWN_FIELDS = frozenset({"image", "images", "question", "choices", "marks", "id", *BY_KIND})
 """The fields of a task that have a meaning here; all others are copied to its row."""
 _MAX_DEPTH = 100
 """JSON with deeper nesting could be read, but not written as part of a row."""
@@ -141,7 +142,7 @@ def _make_item(row: Mapping[str, Any], number: str, folder: Path | None, options
         question = row.get("question", options.question)
         if question is not None and not isinstance(question, str):
             raise UsageError("The question of this task is not a string.")
-        item = replace(item, question=question)
+        item = replace(item, question=question, choices=_choices(row.get("choices", ())))
         marks = tuple(_locate_mask(mark, folder) for mark in _parse_marks(row))
         item = replace(item, marks=(*marks, *options.marks))
         # A task's own question is taken literally; placeholders are for the question shared by all.
@@ -156,6 +157,18 @@ def _image_names(row: Mapping[str, Any]) -> list[str]:
     if not names or not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise UsageError("The task names no picture.", "Give it an image: a path or a URL.")
     return names
+
+
+def _choices(value: Any) -> tuple[str, ...]:
+    """The choices of a task: a list of strings, or a string as on the command line or of JSON."""
+    if isinstance(value, str):
+        try:
+            value = parse_json(value) if value.lstrip().startswith("[") else parse_choices(value)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"The choices of this task cannot be read ({first_line(error)}).") from error
+    if not isinstance(value, list | tuple) or not all(isinstance(choice, str) for choice in value):
+        raise UsageError("The choices of this task are not a list of strings.")
+    return tuple(value)
 
 
 def _parse_marks(row: Mapping[str, Any]) -> Iterator[TypedMark]:

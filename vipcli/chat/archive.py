@@ -25,7 +25,7 @@ from vipcli.pictures.videos import MOST_FRAMES, Video, load_video
 
 VERSION = 1
 _MAX_BYTES = 50_000_000
-_LATER_SETTINGS = ("guide",)
+_LATER_SETTINGS = ("guide", "zoom")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -274,7 +274,10 @@ def _restore_turn(data: _TurnData, loader: _SubjectLoader) -> ChatTurn:
 
 
 def _describe_settings(settings: ChatSettings) -> dict[str, Any]:
-    """The settings; those that came after the first version of the format only if they are used."""
+    """The settings; those that came after the first version of the format only if they are used.
+
+    Earlier versions read a conversation unless it uses what they do not know.
+    """
     default = ChatSettings()
     return {
         name: value

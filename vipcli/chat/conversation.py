@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from vipcli.asking import pipeline
-from vipcli.asking.interface import Answerer, EndReason, Halted, OnText, Sampling
+from vipcli.asking.interface import BY_SUM, Answerer, EndReason, Halted, OnText, Sampling, Scoring
 from vipcli.asking.records import Answer, doubts
 from vipcli.asking.values import Drawing, MarkedInput, PastTurn, Question
+from vipcli.asking.zooming import check_zoom, zoom_in
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.config import Settings
 from vipcli.errors import ContextError, MarkError, Message, UsageError
-from vipcli.geometry import FitChoice
+from vipcli.geometry import FitChoice, ZoomChoice
 from vipcli.marks.kinds import Mark, TypedMark, parse_named_mark
 from vipcli.pictures.images import Picture
 from vipcli.pictures.videos import Video
@@ -28,6 +29,7 @@ class ChatSettings:
     system: str | None = None
     guide: float | None = None
     fit: FitChoice = "auto"
+    zoom: ZoomChoice = "off"
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
@@ -98,6 +100,7 @@ class ChatTurn:
             self.subject.pictures == subject.pictures
             and self.subject.typed == subject.typed
             and self.settings.drawing == settings.drawing
+            and self.settings.zoom == settings.zoom
         )
 
 
@@ -110,10 +113,12 @@ class Conversation:
         checkpoint: Checkpoint,
         subject: Subject,
         settings: ChatSettings | None = None,
+        scoring: Scoring = BY_SUM,
     ) -> None:
         self._answerer = answerer
         self.checkpoint = checkpoint
         self.settings = settings or ChatSettings()
+        self._scoring = scoring
         self.turns: list[ChatTurn] = []
         self.dropped = 0
         """How many of the oldest turns no longer fit into the model's context."""
@@ -130,8 +135,9 @@ class Conversation:
 
     @property
     def marked(self) -> MarkedInput:
-        """The pictures as the model sees them, with their marks."""
-        return self._marked
+        """The pictures as the model sees them, with their marks, or what they are cut to."""
+        fit = self.checkpoint.fit(self.settings.fit)
+        return zoom_in(self._marked, self.settings.zoom, self.checkpoint, fit)
 
     @property
     def marks(self) -> tuple[Mark, ...]:
@@ -145,6 +151,7 @@ class Conversation:
 
     def change_settings(self, settings: ChatSettings) -> None:
         """Continue with other settings; nothing changes if marks cannot be drawn with them."""
+        check_zoom(settings.zoom, self.checkpoint, video=self._subject.video is not None)
         self._marked = self._subject.marked(settings.drawing)
         self.settings = settings
 
@@ -173,7 +180,7 @@ class Conversation:
         self.change_subject(replace(self._subject, typed=()))
         return count
 
-    def prepare(self, typed: str) -> Question:
+    def prepare(self, typed: str, choices: Sequence[str] = ()) -> Question:
         """Build a question and its prompt from what was typed, without asking it."""
         return pipeline.prepare(
             self._marked,
@@ -183,20 +190,31 @@ class Conversation:
             system=self.settings.system,
             fit=self.settings.fit,
             guide=self.settings.guide,
+            zoom=self.settings.zoom,
             past_turns=[
                 PastTurn(turn.question, turn.answer, turn.token_ids) for turn in self.turns[self.dropped :]
             ],
+            choices=choices,
         )
 
-    def ask(self, question: str, on_text: OnText | None = None, halted: Halted | None = None) -> Answer:
+    def ask(
+        self,
+        question: str,
+        on_text: OnText | None = None,
+        halted: Halted | None = None,
+        *,
+        choices: Sequence[str] = (),
+    ) -> Answer:
         """Ask about the pictures as they are marked now, and add the turn to the conversation.
+
+        With `choices`, the answer is the likeliest of these, and the conversation goes on from it.
 
         If the model's context is full, the oldest turns are left out from then on; `dropped` counts them.
         """
         dropped_before = self.dropped
         while True:
             try:
-                return self._ask(self.prepare(question), question, on_text, halted)
+                return self._ask(self.prepare(question, choices), question, on_text, halted)
             except ContextError:
                 if self.dropped == len(self.turns):
                     # The question does not fit even without earlier turns, so keep them.
@@ -207,7 +225,7 @@ class Conversation:
 
     def _ask(self, question: Question, typed: str, on_text: OnText | None, halted: Halted | None) -> Answer:
         sampling = self.settings.sampling()
-        answer = pipeline.ask(question, self._answerer, sampling, on_text, halted)
+        answer = pipeline.ask(question, self._answerer, sampling, on_text, halted, scoring=self._scoring)
         reply = answer.reply
         if reply.text or reply.ended != "halted":
             self.turns.append(

@@ -43,14 +43,22 @@ def keep_picture(name: str, content: bytes) -> Path:
     return path
 
 
+def discard_picture(path: Path) -> None:
+    """Delete a picture that was kept, unless it belongs to another conversation too."""
+    _delete_unused([path])
+
+
 def _delete_unused_pictures() -> None:
     """Delete pictures of conversations that are gone; a new one may not have been asked about yet."""
     folder = _chats_folder() / _PICTURES
-    old = [file for file in folder.glob("*") if time.time() - file.stat().st_mtime > _DAY]
-    if not old:
+    _delete_unused([file for file in folder.glob("*") if time.time() - file.stat().st_mtime > _DAY])
+
+
+def _delete_unused(pictures: list[Path]) -> None:
+    if not pictures:
         return
     texts = [conversation.read_text(encoding="utf-8", errors="replace") for conversation in _conversations()]
-    for file in old:
+    for file in pictures:
         if not any(file.name in text for text in texts):
             file.unlink(missing_ok=True)
 

@@ -6,7 +6,10 @@ import base64
 from collections.abc import Iterator
 from html import escape
 
+from vipcli.asking.values import MarkedInput
+from vipcli.asking.zooming import zoom_in
 from vipcli.chat.conversation import ChatTurn, Conversation
+from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import VipcliError
 from vipcli.pictures.images import Pixels, encode
 
@@ -63,16 +66,16 @@ def _turns(chat: Conversation) -> Iterator[str]:
     last: ChatTurn | None = None
     for turn in chat.turns:
         if last is None or not last.shows(turn.subject, turn.settings):
-            yield from _pictures(turn)
+            yield from _pictures(turn, chat.checkpoint)
         last = turn
         yield f'<p class="question">{escape(turn.question)}</p>'
         ending = {"stop": "", "length": " …", "halted": " … (stopped)"}[turn.ended]
         yield f'<p class="answer">{escape(turn.answer)}{ending}</p>'
 
 
-def _pictures(turn: ChatTurn) -> Iterator[str]:
+def _pictures(turn: ChatTurn, checkpoint: Checkpoint) -> Iterator[str]:
     try:
-        marked = turn.subject.marked(turn.settings.drawing).pictures if turn.subject.pictures else ()
+        marked = _seen(turn, checkpoint).pictures if turn.subject.pictures else ()
     except VipcliError:
         # The file of a mask may be missing.
         marked = ()
@@ -85,6 +88,13 @@ def _pictures(turn: ChatTurn) -> Iterator[str]:
             f'<figure><img alt="{caption}" src="{_data_url(picture.pixels)}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
+
+
+def _seen(turn: ChatTurn, checkpoint: Checkpoint) -> MarkedInput:
+    """The pictures of a turn, with their marks, or what they were cut to."""
+    settings = turn.settings
+    marked = turn.subject.marked(settings.drawing)
+    return zoom_in(marked, settings.zoom, checkpoint, checkpoint.fit(settings.fit))
 
 
 def _data_url(pixels: Pixels) -> str:

@@ -249,6 +249,10 @@ class ChatSession:
         values = {**asdict(self.chat.settings), _find_setting(argument).name: None}
         self.chat.change_settings(ChatSettings.from_values(values))
 
+    def _zoom(self, argument: str) -> None:
+        self._set(f"zoom {argument or ('on' if self.chat.settings.zoom == 'off' else 'off')}")
+        self._set("zoom")
+
     def _system(self, argument: str) -> None:
         if argument:
             self._set(f"system {argument}")
@@ -347,6 +351,9 @@ COMMANDS: dict[str, ChatCommand] = {
     "save": ChatCommand("FILE.json", "Save the conversation to a file.", ChatSession._save),
     "load": ChatCommand("FILE.json", "Continue a saved conversation.", ChatSession._load),
     "export": ChatCommand("FILE.html", "Write the conversation as a web page.", ChatSession._export),
+    "zoom": ChatCommand(
+        "[MARGIN|auto|pair|off]", "Cut the picture to its marks, or show it whole.", ChatSession._zoom, False
+    ),
     "system": ChatCommand("[TEXT]", "Show or change the system line.", ChatSession._system, False),
     "set": ChatCommand("[NAME VALUE]", "Show the settings, or change one.", ChatSession._set, False),
     "unset": ChatCommand("NAME", "Return a setting to its default.", ChatSession._unset),

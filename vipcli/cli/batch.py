@@ -13,7 +13,8 @@ import typer
 from vipcli.cli import batch_options, options
 from vipcli.cli.batch_options import OutputChoices, SourceChoices, SpeedChoices
 from vipcli.cli.groups import command
-from vipcli.cli.shared import build_model, show_notes
+from vipcli.cli.options import ChoiceOptions
+from vipcli.cli.shared import build_model, note_unused, show_notes
 from vipcli.config import Settings
 from vipcli.errors import INTERRUPTED, SOME_FAILED, UsageError
 from vipcli.terminal import output
@@ -38,7 +39,7 @@ def batch(
         ),
     ],
     *,
-    choices: Annotated[SourceChoices, batch_options.SOURCE_OPTIONS],
+    selection: Annotated[SourceChoices, batch_options.SOURCE_OPTIONS],
     out: Annotated[OutputChoices, batch_options.OUTPUT_OPTIONS],
     marks: options.Marks,
     frames: options.Frames = None,
@@ -46,10 +47,12 @@ def batch(
         Settings,
         options.MODEL_OPTIONS,
         options.ANSWER_OPTIONS,
+        options.SCORING_OPTIONS,
         options.FIT_OPTIONS,
         options.STYLE_OPTIONS,
     ],
     form: Annotated[options.GrammarChoices, options.GRAMMAR_OPTIONS],
+    choice: Annotated[ChoiceOptions, options.CHOICE_OPTIONS],
     speed: Annotated[SpeedChoices, batch_options.SPEED_OPTIONS],
 ) -> None:
     """Ask about many pictures or regions, and save each answer as soon as it comes.
@@ -57,20 +60,26 @@ def batch(
     vipcli batch photos/ --question "What is {1}?" --box 25%,25%,75%,75% -o a.jsonl
     vipcli batch annotations.json --question "What color is the {label}?" -o a.csv
     """
-    sources, choices = _accept_old_question(sources, choices, quiet=out.quiet)
-    if choices.question is not None and not choices.question.strip():
+    sources, selection = _accept_old_question(sources, selection, quiet=out.quiet)
+    if selection.question is not None and not selection.question.strip():
         raise UsageError("The question is empty. Write one, or leave out --question for a default question.")
     if out.coco_out is not None and len(sources) > 1:
         raise UsageError("With --coco-out, name one COCO file as the only source.")
-    stream = _gather(sources, choices, marks.typed, frames, out)
+    stream = _gather(sources, selection, marks.typed, frames, out)
     # Without a fixed seed, a resumed batch would sample differently.
     settings = replace(settings, seed=settings.seed or 0)
     grammar = form.read()
-    target = _target(sources, choices, grammar, out)
+    target = _target(sources, selection, grammar, out)
     if target is not None and not out.dry_run:
         target.check()
     model = build_model(settings, quiet=out.quiet)
-    config = replace(_config(model, choices, speed, frames, out), grammar=grammar, guide=settings.guide)
+    texts = choice.texts(settings.model)
+    if texts:
+        from vipcli.asking.choices import check_alone
+
+        check_alone(texts, grammar, settings.guide)
+        note_unused(settings, has_choices=True, quiet=out.quiet)
+    config = replace(_config(model, selection, speed, frames, out), choices=texts, grammar=grammar)
     if out.dry_run:
         _dry_run(stream, config, as_json=out.json)
     else:
@@ -153,7 +162,7 @@ def _target(
 def _config(
     model: Model, choices: SourceChoices, speed: SpeedChoices, frames: int | None, out: OutputChoices
 ) -> BatchConfig:
-    from vipcli.asking.interface import Sampling
+    from vipcli.asking.interface import Sampling, Scoring
     from vipcli.asking.values import Drawing
     from vipcli.batch.preparing import BatchConfig
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
@@ -167,8 +176,11 @@ def _config(
         settings.prompt,
         settings.system,
         settings.fit,
+        settings.zoom,
         Sampling.of(settings),
-        settings.max_pixels or DEFAULT_MAX_PIXELS,
+        Scoring.of(settings),
+        guide=settings.guide,
+        max_pixels=settings.max_pixels or DEFAULT_MAX_PIXELS,
         save_marked=None if out.save_marked is None else Path(out.save_marked),
         spelling=options.as_option,
     )

@@ -37,6 +37,8 @@ def as_chat_command(name: str, value: str | None) -> str:
 
     if name in BY_KIND:
         return f"/{name} {value}"
+    if name == "zoom":
+        return f"/zoom {value or 'on'}"
     if name not in SETTINGS:
         # All other settings can be changed only when starting the conversation.
         return options.as_option(name, value)

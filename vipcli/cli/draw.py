@@ -9,7 +9,7 @@ import typer
 from vipcli.cli import options
 from vipcli.cli.groups import command
 from vipcli.cli.picking import PickRequest, picking
-from vipcli.cli.shared import save_marked, show_notes
+from vipcli.cli.shared import check_output, save_marked, show_notes
 from vipcli.config import Settings
 from vipcli.errors import UsageError
 from vipcli.terminal import output
@@ -49,7 +49,8 @@ def draw(
         raise UsageError("There is no output. Name a file with -o, or use --show.")
     if out == "-" and json:
         raise UsageError("Standard output can take the picture or the JSON, not both. Name a file with -o.")
-    with picking(marks, [image], settings, PickRequest("draw", quiet=quiet)) as picked:
+    request = PickRequest("draw", quiet=quiet, check=lambda marked: check_output(out))
+    with picking(marks, [image], settings, request) as picked:
         show_notes(picked.marked.notes, quiet=quiet)
         if out is not None:
             save_marked(picked.marked, out, quiet=quiet)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vipcli.errors import ImageError, MarkError
+from vipcli.geometry import ZOOM_WORDS
 from vipcli.marks.kinds import BY_KIND, Slot, TypedMark, UnplacedMark, parse_mark, parse_unplaced
-from vipcli.picking.mark_text import as_arguments
+from vipcli.picking.mark_text import as_arguments, color_text
 
 EXAMPLES = {
     "box": "25%,25%,75%,75%",
@@ -42,6 +43,7 @@ class OptionalValue:
 
 OPTIONAL_VALUES: Mapping[str, OptionalValue] = {
     "--guide": OptionalValue("0.5", re.compile(r"[-+]?[\d.]+")),
+    "--zoom": OptionalValue("on", re.compile(rf"[-+]?[\d.]+|true|yes|false|no|{'|'.join(ZOOM_WORDS)}", re.I)),
 }
 """The options, apart from marks, whose value may be left out."""
 
@@ -74,12 +76,16 @@ class MarkArguments:
     @property
     def typed(self) -> list[TypedMark]:
         """The marks, all of which must have coordinates."""
+        return self.all_typed("")
+
+    def all_typed(self, reason: str) -> list[TypedMark]:
+        """The marks, all of which must have coordinates; `reason` is a sentence on why none can be drawn."""
         for slot in self.slots:
             if isinstance(slot, UnplacedMark):
                 raise MarkError(
                     f"The {slot.kind} has no coordinates.",
-                    f"Write them in pixels or percent, as {{{slot.kind}={EXAMPLES[slot.kind]}}}."
-                    f"{self._first_picture_size()}",
+                    f"Write them in pixels or percent, as {{{slot.kind}={_example(slot)}}}."
+                    f"{self._first_picture_size()}{reason}",
                 )
         return [slot for slot in self.slots if isinstance(slot, TypedMark)]
 
@@ -142,6 +148,12 @@ class MarkArguments:
         return ""
 
 
+def _example(mark: UnplacedMark) -> str:
+    """Coordinates for a mark, with the picture and the color that were typed."""
+    picture = "" if mark.picture is None else f"{mark.picture}:"
+    return picture + EXAMPLES[mark.kind] + ("" if mark.color is None else f":{color_text(mark.color)}")
+
+
 def read_arguments(
     command: str, arguments: Sequence[str], options: Mapping[str, bool], most_positionals: int
 ) -> MarkArguments:
@@ -199,9 +211,13 @@ def _is_other_word(mark: MarkWord, *, has_picture: bool) -> bool:
     text = mark.text
     if not text.strip() or text.lstrip().startswith(":"):
         return False
+    may_be_mask = mark.kind in ("contour", "mask")
+    if is_file(text) and not (may_be_mask and has_picture):
+        # The name of a photo may begin with a date.
+        return True
     if _NUMBERS.match(text):
         return _WORDS.search(text) is not None
-    if mark.kind not in ("contour", "mask") or (" " in text and not is_file(text.partition(":")[0])):
+    if not may_be_mask or (" " in text and not is_file(text.partition(":")[0])):
         return True
     # The name of a mask image, unless there is no other picture.
     return not has_picture

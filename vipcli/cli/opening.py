@@ -43,17 +43,19 @@ def open_conversation(
 
     if not resume and image is None:
         raise UsageError("Name a picture to talk about, or resume the last conversation with --resume.")
-    subject = None
-    if image is not None:
-        subject = _load_subject([image, *(images or [])], marks, settings, frames, quiet=quiet)
-    elif images or marks.slots or frames:
+    if image is None and (images or marks.slots or frames):
         raise UsageError(
             "Marks and frames need a picture. Name one, or draw marks once the conversation has begun."
         )
-    if not resume:
+    # Nobody shall draw marks for a conversation that is not there.
+    saved = _read_last(settings, has_picture=image is not None) if resume else None
+    subject = None
+    if image is not None:
+        subject = _load_subject([image, *(images or [])], marks, settings, frames, quiet=quiet)
+    if saved is None:
         assert subject is not None
         return OpenedConversation(settings, ChatSettings.of(settings), subject, None)
-    settings, saved = _resume(settings, subject)
+    settings, saved = _override(settings, saved, subject)
     return OpenedConversation(settings, saved.settings, saved.subject, saved)
 
 
@@ -75,18 +77,26 @@ def _load_subject(
     )
 
 
-def _resume(settings: Settings, subject: Subject | None) -> tuple[Settings, SavedConversation]:
-    """Read the last conversation; options override its settings, and a new picture replaces its own."""
+def _read_last(settings: Settings, *, has_picture: bool) -> SavedConversation:
+    """Read the last conversation; its own pictures may be missing only if there is another."""
     from vipcli.chat import archive, history
-    from vipcli.chat.conversation import ChatSettings
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     path = history.last_conversation()
     if path is None:
         raise ConversationError("There is no conversation to resume. Start one: vipcli chat PICTURE.")
     saved = archive.read(path, max_pixels=settings.max_pixels or DEFAULT_MAX_PIXELS)
-    if subject is None and saved.missing:
-        raise ConversationError(f"{saved.missing} Or name another picture: vipcli chat PICTURE --resume.")
+    if saved.missing and not has_picture:
+        raise ConversationError(f"{saved.missing} Or name another picture beside --resume.")
+    return saved
+
+
+def _override(
+    settings: Settings, saved: SavedConversation, subject: Subject | None
+) -> tuple[Settings, SavedConversation]:
+    """Options override the settings of a conversation, and a new picture replaces its own."""
+    from vipcli.chat.conversation import ChatSettings
+
     if "model" not in settings.explicit:
         settings = replace(settings, model=saved.model, revision=saved.revision)
     given = {name: getattr(settings, name) for name in settings.explicit}

@@ -6,6 +6,7 @@ import inspect
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -14,6 +15,7 @@ from vipcli import config
 from vipcli.cli.groups import MARK_ARGUMENTS
 from vipcli.cli.mark_arguments import MarkArguments
 from vipcli.config import Settings
+from vipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from vipcli.asking.interface import Grammar
@@ -121,11 +123,33 @@ STYLE_OPTIONS = OptionGroup(
     }
 )
 PICK_OPTIONS = OptionGroup({name: setting(name, MARKS) for name in ("pick", "no_input")})
-FIT_OPTIONS = OptionGroup({"fit": setting("fit", DRAWING)})
+FIT_OPTIONS = OptionGroup({name: setting(name, DRAWING) for name in ("fit", "zoom")})
 ANSWER_OPTIONS = OptionGroup(
     {
         name: setting(name, ANSWER)
         for name in ("prompt", "system", "guide", "max_new_tokens", "temperature", "top_p", "seed")
+    }
+)
+SCORING_OPTIONS = OptionGroup({name: setting(name, ANSWER) for name in ("score", "logprobs")})
+CHOICE_OPTIONS = OptionGroup(
+    {
+        "choices": Annotated[
+            str | None,
+            typer.Option(
+                metavar="A,B,…",
+                help="Answer with the likeliest of these instead of a free text.",
+                rich_help_panel=ANSWER,
+            ),
+        ],
+        "choices_file": Annotated[
+            str | None,
+            typer.Option(
+                metavar="FILE", help="Choices from a file, one on each line.", rich_help_panel=ANSWER
+            ),
+        ],
+        "yes_no": Annotated[
+            bool, typer.Option("--yes-no", help="Answer with yes or no.", rich_help_panel=ANSWER)
+        ],
     }
 )
 MODEL_OPTIONS = OptionGroup(
@@ -218,6 +242,31 @@ Verbose = Annotated[
 ShowView = Annotated[
     bool, typer.Option("--show", help="Show in the terminal what the model sees.", rich_help_panel=OUTPUT)
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceOptions:
+    """Where the answers to choose from come from; at most one of these is given."""
+
+    choices: str | None
+    choices_file: str | None
+    yes_no: bool | None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("choices", "choices_file", "yes_no") if getattr(self, name)]
+        if len(given) > 1:
+            raise UsageError(f"{option_name(given[0])} and {option_name(given[1])} exclude each other.")
+
+    def texts(self, model: str) -> tuple[str, ...]:
+        """The choices for a model; none if it may write freely."""
+        from vipcli.asking.choices import check_choices, parse_choices, read_choices, yes_no
+        from vipcli.checkpoints.prompt_forms import HUMAN
+
+        if self.yes_no:
+            return yes_no(model)
+        if self.choices_file is not None:
+            return check_choices(read_choices(Path(self.choices_file)), HUMAN)
+        return () if self.choices is None else check_choices(parse_choices(self.choices), HUMAN)
 
 
 def expand_groups(function: Callable[..., None]) -> Callable[..., None]:

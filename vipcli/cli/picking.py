@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -40,6 +40,8 @@ class PickRequest:
     quiet: bool = False
     on_shown: Callable[[], None] = lambda: None
     """Called once the picture is on the screen."""
+    check: Callable[[MarkedInput], None] = lambda marked: None
+    """Raises an error that drawing could not mend, so that nothing is drawn in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,20 @@ class Picked:
             self.page.answer(answer.text, [note.spelled(as_option) for note in doubts(answer)])
 
 
+def why_nobody_draws(settings: Settings, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Why no picture is opened, as the end of a sentence; None if somebody may be there to draw."""
+    if settings.no_input:
+        return "--no-input is given"
+    if environment.get("CI"):
+        return "this runs in continuous integration (CI is set)"
+    if not output.is_terminal(sys.stderr):
+        return "standard error is not a terminal"
+    return None
+
+
 def choose_place(settings: Settings, environment: Mapping[str, str] = os.environ) -> Place | None:
-    """Where a person can draw; None where nobody is there to do so."""
-    if settings.no_input or environment.get("CI") or not output.is_terminal(sys.stderr):
+    """Where a person can draw; None where nobody can."""
+    if why_nobody_draws(settings, environment) is not None:
         return None
     if settings.pick == "browser":
         return "browser"
@@ -105,18 +118,20 @@ def picking(
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Picked]:
     """Load the pictures and draw the marks on them; those without coordinates are placed by the person."""
-    from vipcli.asking.load_marked import load, load_marked
+    from vipcli.asking.load_marked import load
+    from vipcli.asking.pipeline import mark
     from vipcli.asking.values import Drawing
 
     drawing = Drawing.of(settings)
     place = choose_place(settings) if arguments.has_unplaced else None
+    pictures, video = load(sources, frames=frames, max_pixels=settings.max_pixels)
     if place is None:
-        marked = load_marked(sources, arguments.typed, drawing, frames=frames, max_pixels=settings.max_pixels)
-        yield Picked(marked, request.question)
+        typed = arguments.all_typed(_why_not_drawn(settings))
+        yield Picked(mark(pictures, typed, drawing, video=video), request.question)
         return
     from vipcli.picking.canvas import Canvas
 
-    pictures, video = load(sources, frames=frames, max_pixels=settings.max_pixels)
+    request.check(mark(pictures, (), drawing, video=video))
     canvas = Canvas(pictures, arguments.slots, drawing, video=video, checkpoint=checkpoint, fit=settings.fit)
     with _picker(place, canvas, request) as (placed, page):
         typed_question = placed.question if request.question is None else None
@@ -127,14 +142,22 @@ def picking(
         yield Picked(canvas.draw(placed.marks), request.question or placed.question, command, page)
 
 
+def _why_not_drawn(settings: Settings) -> str:
+    """A sentence on why a mark cannot be drawn with the mouse here."""
+    reason = why_nobody_draws(settings)
+    if reason is None:
+        reason = "there is neither a browser, nor a terminal on standard input"
+    return f" It cannot be drawn with the mouse, since {reason}."
+
+
 def pick_one(
     chat: Conversation, mark: UnplacedMark, settings: Settings, *, quiet: bool
 ) -> Sequence[TypedMark]:
     """Let the person draw a mark during a conversation; they may draw more than one."""
     place = choose_place(settings)
     if place is None:
-        return MarkArguments((mark,)).typed
-    from vipcli.picking.canvas import Canvas
+        return MarkArguments((mark,)).all_typed(_why_not_drawn(settings))
+    from vipcli.picking.canvas import Canvas, PickingCancelled
 
     subject = chat.subject
     canvas = Canvas(
@@ -145,14 +168,28 @@ def pick_one(
         checkpoint=chat.checkpoint,
         fit=chat.settings.fit,
     )
-    with _picker(place, canvas, PickRequest("mark", quiet=quiet)) as (placed, _):
-        return placed.marks[len(subject.typed) :]
+    try:
+        with _picker(place, canvas, PickRequest("mark", quiet=quiet)) as (placed, _):
+            return placed.marks[len(subject.typed) :]
+    except PickingCancelled:
+        return ()
 
 
+@contextmanager
 def _picker(
     place: Place, canvas: Canvas, request: PickRequest
-) -> AbstractContextManager[tuple[PlacedMarks, BrowserPicker | None]]:
-    return _in_browser(canvas, request) if place == "browser" else _in_terminal(canvas, request)
+) -> Iterator[tuple[PlacedMarks, BrowserPicker | None]]:
+    """Let the person draw, in the browser or in the terminal."""
+    from vipcli.picking.canvas import PickingCancelled
+
+    picker = _in_browser if place == "browser" else _in_terminal
+    try:
+        with picker(canvas, request) as placed:
+            yield placed
+    except PickingCancelled:
+        if not request.quiet:
+            output.note("You left without drawing, so nothing is done.")
+        raise
 
 
 @contextmanager

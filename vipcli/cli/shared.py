@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vipcli.asking.values import MarkedInput
 
 
+_UNUSED_WITH_CHOICES = ("max_new_tokens", "temperature", "top_p", "seed")
+
+
 class TerminalEvents(Events):
     """Downloads, loading and notes on standard error."""
 
@@ -50,6 +53,26 @@ def show_notes(messages: Sequence[Message | str], *, quiet: bool) -> None:
     if not quiet:
         for message in messages:
             output.note(message.spelled(as_option) if isinstance(message, Message) else message)
+
+
+def note_unused(settings: Settings, *, has_choices: bool, quiet: bool) -> None:
+    """Name the options that do nothing, since choices are not sampled and other answers not scored."""
+    names = _UNUSED_WITH_CHOICES if has_choices else ("score",)
+    unused = [as_option(name, None) for name in names if name in settings.explicit]
+    if unused:
+        does = "does" if len(unused) == 1 else "do"
+        show_notes(
+            [f"{' and '.join(unused)} {does} nothing {'with' if has_choices else 'without'} choices."],
+            quiet=quiet,
+        )
+
+
+def check_output(path: str | None) -> None:
+    """Raise OutputError if the marked picture could not be written there."""
+    if path not in (None, "-"):
+        from vipcli.pictures.images import check_target
+
+        check_target(str(path))
 
 
 def save_marked(marked: MarkedInput, path: str, *, quiet: bool) -> None:

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +21,8 @@ from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
-    from vipcli.chat.conversation import Subject
+    from vipcli.chat.conversation import ChatSettings, Subject
+    from vipcli.picking.conversation import WebConversation
     from vipcli.picking.server import LocalServer
 
 
@@ -60,22 +62,24 @@ def web(
         raise UsageError("Name a picture file or a URL. The page takes other pictures too.")
     opened = open_conversation(image, images, marks, settings, frames, resume=resume, quiet=quiet)
     model = build_model(opened.settings, quiet=quiet, resident=True)
-    server = _server(model, opened, port)
+    conversation = _conversation(model, opened)
+    server = _server(conversation, port)
+    ended = threading.Event()
     server.start()
     try:
         _announce(server.url, opened.settings, quiet=quiet)
-        # Until Ctrl-C.
-        threading.Event().wait()
+        # Until Ctrl-C, which some systems notice only in between.
+        while not ended.wait(1):
+            pass
     finally:
+        conversation.close()
         server.close()
 
 
-def _server(model: Model, opened: OpenedConversation, port: int) -> LocalServer:
+def _conversation(model: Model, opened: OpenedConversation) -> WebConversation:
     from vipcli.chat.conversation import Conversation
     from vipcli.chat.session import ChatSession
-    from vipcli.picking.browser import PAGE
     from vipcli.picking.conversation import DeferredAnswerer, PageOutput, WebConversation
-    from vipcli.picking.server import LocalServer
     from vipcli.pictures.images import DEFAULT_MAX_PIXELS
 
     answerer = DeferredAnswerer(lambda: model.answerer)
@@ -87,14 +91,22 @@ def _server(model: Model, opened: OpenedConversation, port: int) -> LocalServer:
         session.resume(opened.saved)
         for text in page_output.drain():
             output.info(text)
-    conversation = WebConversation(
+    return WebConversation(
         session,
         page_output,
-        describe_command=lambda subject, question: _command(subject, question, model.settings),
+        describe_command=lambda subject, question, chat_settings: _command(
+            subject, question, chat_settings, model.settings.model
+        ),
         shown=model.preload,
         max_pixels=max_pixels,
         spelling=options.as_option,
     )
+
+
+def _server(conversation: WebConversation, port: int) -> LocalServer:
+    from vipcli.picking.browser import PAGE
+    from vipcli.picking.server import LocalServer
+
     return LocalServer(
         conversation.handlers, PAGE, uploads=conversation.uploads, spelling=options.as_option, port=port
     )
@@ -112,8 +124,11 @@ def _announce(url: str, settings: Settings, *, quiet: bool) -> None:
         output.note("Ctrl-C ends it. vipcli chat --resume goes on with the conversation in the terminal.")
 
 
-def _command(subject: Subject, question: str | None, settings: Settings) -> str:
-    """The command that asks this question about these pictures and marks."""
+def _command(subject: Subject, question: str | None, chat_settings: ChatSettings, model: str) -> str:
+    """The command that asks this question about these pictures and marks, with the settings that matter."""
+    from vipcli.chat.conversation import ChatSettings
+    from vipcli.picking.mark_text import as_arguments
+
     if subject.video is not None:
         sources, frames = [subject.video.source], ["--frames", str(len(subject.video.chosen))]
     else:
@@ -122,11 +137,13 @@ def _command(subject: Subject, question: str | None, settings: Settings) -> str:
     for source in sources[1:]:
         words += ["--image", source]
     for mark in subject.typed:
-        words += (
-            [f"--{mark.kind}={mark.text}"] if mark.text.startswith("-") else [f"--{mark.kind}", mark.text]
-        )
-    if settings.model != Settings().model:
-        words += ["--model", settings.model]
+        words += as_arguments(mark)
+    usual = asdict(ChatSettings())
+    given = {name: value for name, value in asdict(chat_settings).items() if value != usual[name]}
+    if model != Settings().model:
+        given["model"] = model
+    for name, value in given.items():
+        words += [options.option_name(name), str(value)]
     return shlex.join([*words, *frames])
 
 

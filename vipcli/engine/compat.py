@@ -9,6 +9,7 @@ This module imports neither torch nor transformers itself, since it also speeds 
 
 from __future__ import annotations
 
+import copy
 import gc
 import importlib
 import importlib.util
@@ -224,6 +225,22 @@ def use_static_cache(model: Any, generation: Any, length: int) -> None:
 def cache_length(cache: Any) -> int:
     """The number of tokens in a key-value cache."""
     return int(cache.get_seq_length())
+
+
+def cache_bytes(cache: Any) -> int:
+    """How much memory a key-value cache takes."""
+    return sum(int(tensor.nbytes) for layer in cache.layers for tensor in (layer.keys, layer.values))
+
+
+def select_rows(cache: Any, rows: Any) -> Any:
+    """A key-value cache with these rows of another, some perhaps several times; the other stays as it is.
+
+    The methods of a layer replace its tensors, and never write into them.
+    """
+    selected = copy.copy(cache)
+    selected.layers = [copy.copy(layer) for layer in cache.layers]
+    selected.batch_select_indices(rows)
+    return selected
 
 
 def shorten_cache(cache: Any, length: int) -> None:

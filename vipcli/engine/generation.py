@@ -6,8 +6,9 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from vipcli.asking.interface import Halted, Sampling
+from vipcli.asking.interface import Halted, Sampling, TokenLogprob
 from vipcli.engine.compat import quick_imports
+from vipcli.engine.continuations import TokenTexts
 from vipcli.engine.transcript import Transcript
 
 with quick_imports():
@@ -44,35 +45,55 @@ def end_tokens(config: GenerationConfig) -> list[int]:
 
 
 class ProbabilityRecorder(LogitsProcessor):  # type: ignore[misc]
-    """Records the model's own probability of each chosen token, before the temperature is applied."""
+    """Records the model's own probability of each chosen token, before the temperature is applied.
 
-    def __init__(self) -> None:
-        self._steps: list[torch.Tensor] = []
+    With `top`, it also records how likely the likeliest tokens were in its place, and how many of them.
+    """
+
+    def __init__(self, top: int | None = None) -> None:
+        self._top = top
+        self._logprobs: list[torch.Tensor] = []
+        self._likeliest: list[torch.return_types.topk] = []
         self._current: torch.Tensor | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._current = scores.float().softmax(-1)
+        self._current = scores.float().log_softmax(-1)
         return scores
 
     def choose(self, tokens: torch.Tensor) -> None:
         """Record the token that was chosen in each row."""
         assert self._current is not None
-        self._steps.append(self._current.gather(1, tokens[:, None])[:, 0])
+        self._logprobs.append(self._current.gather(1, tokens[:, None])[:, 0])
+        if self._top is not None:
+            self._likeliest.append(self._current.topk(self._top))
 
     def mean(self, row: int, count: int, forced: Sequence[bool] = ()) -> float | None:
-        """The mean over the first `count` tokens of a row, apart from those that were forced."""
+        """The mean probability of the first `count` tokens of a row, apart from those that were forced."""
         free = [index for index in range(count) if not (index < len(forced) and forced[index])]
         if not free:
             return 1.0 if count else None
-        return float(torch.stack([self._steps[index] for index in free])[:, row].mean())
+        return float(torch.stack([self._logprobs[index] for index in free])[:, row].exp().mean())
+
+    def report(self, row: int, ids: Sequence[int], top: int, texts: TokenTexts) -> tuple[TokenLogprob, ...]:
+        """The first tokens of a row, `ids`, each with the likeliest tokens in its place."""
+        tokens = []
+        for id, logprobs, likeliest in zip(ids, self._logprobs, self._likeliest, strict=False):
+            others = zip(
+                likeliest.indices[row, :top].tolist(), likeliest.values[row, :top].tolist(), strict=True
+            )
+            tops = tuple(TokenLogprob(texts(other), other, value) for other, value in others)
+            tokens.append(TokenLogprob(texts(id), id, float(logprobs[row]), tops))
+        return tuple(tokens)
 
 
 class TokenMonitor(StoppingCriteria):  # type: ignore[misc]
     """Passes the new token of each row to its transcript, and ends rows that are over or halted."""
 
-    def __init__(self, transcripts: Sequence[Transcript], halted: Sequence[Halted | None]) -> None:
+    def __init__(
+        self, transcripts: Sequence[Transcript], halted: Sequence[Halted | None], top: int | None = None
+    ) -> None:
         self.transcripts = transcripts
-        self.probabilities = ProbabilityRecorder()
+        self.probabilities = ProbabilityRecorder(top)
         self.halted = [False] * len(halted)
         """Which rows were halted before they ended by themselves."""
         self._is_halted = halted

@@ -47,6 +47,12 @@ def attention_of(setup: Setup) -> str | None:
     return _ATTENTION[setup.attention]
 
 
+def attention_used(model: Any) -> str | None:
+    """The setting for the attention implementation that a model uses; None if no setting chooses it."""
+    used = compat.attention_implementation(model)
+    return next((name for name, implementation in _ATTENTION.items() if implementation == used), None)
+
+
 def model_class(checkpoint: Checkpoint) -> Any:
     """The transformers class of a checkpoint."""
     family = checkpoint.family

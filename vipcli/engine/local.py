@@ -10,22 +10,38 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from vipcli.asking.interface import AUTO, Halted, ModelFacts, OnText, Reply, Request, Sampling, Setup
-from vipcli.checkpoints.lookup import Checkpoint
+from vipcli.asking.interface import (
+    AUTO,
+    GREEDY,
+    Halted,
+    ModelFacts,
+    OnText,
+    Reply,
+    Request,
+    Sampling,
+    Setup,
+    TokenLogprob,
+)
+from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.engine import compat
+from vipcli.engine.choosing import Chooser, Chosen
 from vipcli.engine.compat import quick_imports
 from vipcli.engine.constraints import GrammarLibrary, GrammarMask
+from vipcli.engine.continuations import TokenTexts, continuation_ids
 from vipcli.engine.contrast import Contrast
 from vipcli.engine.failures import answering_error, model_devices
 from vipcli.engine.generation import TokenMonitor, end_tokens, generation_config
-from vipcli.engine.loading import can_compile, load
+from vipcli.engine.loading import attention_used, can_compile, load
 from vipcli.engine.prefix_cache import PrefixCache, digest_pictures
 from vipcli.engine.transcript import Transcript
 from vipcli.errors import ContextError, ModelError, PromptError
+from vipcli.pictures.images import Pixels
 
 with quick_imports():
+    import numpy as np
     import torch
     from transformers.generation.configuration_utils import GenerationConfig
     from transformers.generation.logits_process import LogitsProcessorList
@@ -46,6 +62,8 @@ class LocalModel:
     def __init__(self, checkpoint: Checkpoint, setup: Setup = AUTO, *, resident: bool = False) -> None:
         self.checkpoint = checkpoint
         self.setup = setup
+        # Taken now, since the files may change while the model is in memory.
+        self._fingerprint = fingerprint(checkpoint) if checkpoint.revision is None else None
         self._input_builder, self._model = load(checkpoint, setup)
         self._compiles = resident and can_compile(self._model)
         self._prefix_cache = PrefixCache()
@@ -64,6 +82,9 @@ class LocalModel:
             dtype=str(self._model.dtype).removeprefix("torch."),
             device=model_devices(self._model),
             quantize=None if self.setup.quantize == "none" else self.setup.quantize,
+            quantize_all=self.setup.quantize != "none" and self.setup.quantize_all,
+            attention=attention_used(self._model),
+            fingerprint=self._fingerprint,
         )
 
     def answer(self, request: Request, on_text: OnText | None = None, halted: Halted | None = None) -> Reply:
@@ -80,7 +101,8 @@ class LocalModel:
         on_texts = on_texts or [None] * len(requests)
         halted = halted or [None] * len(requests)
         # Videos of different lengths have no common shape, and conversations no common prefix.
-        if any(request.frames or request.past_turns for request in requests):
+        is_mixed = len({bool(request.choices) for request in requests}) > 1
+        if is_mixed or any(request.frames or request.past_turns for request in requests):
             return self._answer_one_by_one(requests, on_texts, halted)
         return self._answer(requests, on_texts, halted)
 
@@ -102,6 +124,8 @@ class LocalModel:
         on_texts: Sequence[OnText | None],
         halted: Sequence[Halted | None],
     ) -> list[Reply]:
+        if requests[0].choices:
+            return self._choose(requests, on_texts, halted)
         started = time.perf_counter()
         contrast = Contrast(requests)
         rows = [*requests, *contrast.twins]
@@ -128,16 +152,19 @@ class LocalModel:
             raise self._error(error) from error
         times = _Times(started, prepared, time.perf_counter())
         if pictures is not None:
-            self._prefix_cache.store(output, pictures)
-        lengths = prompt_lengths[: len(requests)]
-        return [self._reply(monitor, mask, row, length, times) for row, length in enumerate(lengths)]
+            self._prefix_cache.store(output.sequences[0], output.past_key_values, pictures)
+        # The twins of guided requests come after all requests.
+        return [
+            self._reply(request, monitor, mask, row, length, times)
+            for row, (request, length) in enumerate(zip(requests, prompt_lengths, strict=False))
+        ]
 
     # ---------------------------------------------------------------------- inputs
 
     def _prepare_inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         """The arguments for `generate`, on the model's device."""
         for request in requests:
-            self._refuse_control_tokens(request.user_texts)
+            self._refuse_control_tokens((*request.user_texts, *request.choices))
         try:
             inputs = self._input_builder([_up_to_first_answer(request) for request in requests])
             if requests[0].past_turns:
@@ -163,16 +190,8 @@ class LocalModel:
         for turn, prompt in zip(request.past_turns, prompts, strict=True):
             # A model may write a picture's token, but no picture belongs to it.
             ids += [token for token in turn.token_ids if token not in self._picture_tokens]
-            ids += self._continuation_ids(prompt)
+            ids += continuation_ids(self._tokenizer, [prompt])[0]
         return torch.tensor([ids])
-
-    def _continuation_ids(self, text: str) -> list[int]:
-        """The token ids of a text that follows other text; tokenizers may add to the start of a text."""
-        tokenizer = self._tokenizer
-        before, both = (
-            tokenizer(part, add_special_tokens=False)["input_ids"] for part in ("\n", f"\n{text}")
-        )
-        return list(both[len(before) :])
 
     def _refuse_control_tokens(self, texts: tuple[str, ...]) -> None:
         tokenizer = self._tokenizer
@@ -215,11 +234,86 @@ class LocalModel:
     def _picture_tokens(self) -> tuple[int, ...]:
         return compat.image_token_ids(self._model.config)
 
+    # ---------------------------------------------------------------------- choices
+
+    def _choose(
+        self,
+        requests: Sequence[Request],
+        on_texts: Sequence[OnText | None],
+        halted: Sequence[Halted | None],
+    ) -> list[Reply]:
+        """Answer requests with the likeliest of their choices."""
+        started = time.perf_counter()
+        inputs = self._prepare_inputs(requests)
+        prompt_lengths = inputs["attention_mask"].sum(1).tolist()
+        config = generation_config(self._model.generation_config, self._tokenizer, GREEDY, 1)
+        chooser = Chooser(self._model, self._token_texts, end_tokens(config))
+        options = [chooser.options(request) for request in requests]
+        for length, own in zip(prompt_lengths, options, strict=True):
+            self._answer_room(length, max(len(option.ids) for option in own))
+        blank = [self._without_pictures(request) for request in requests if request.score == "lift"]
+        blank_inputs = self._prepare_inputs(blank) if blank else None
+        prepared = time.perf_counter()
+
+        def all_halted() -> bool:
+            return all(is_halted is not None and is_halted() for is_halted in halted)
+
+        rest, pictures = self._reuse_prefix(requests, inputs)
+        try:
+            with torch.inference_mode():
+                choosing = chooser.choose(requests, options, rest, blank_inputs, all_halted)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise self._error(error, "Give fewer choices") from error
+        if pictures is not None:
+            self._prefix_cache.store(inputs["input_ids"][0], choosing.cache, pictures)
+        times = _Times(started, prepared, time.perf_counter())
+        replies = [
+            self._chosen_reply(chosen, length, times)
+            for chosen, length in zip(choosing.chosen, prompt_lengths, strict=True)
+        ]
+        for reply, on_text in zip(replies, on_texts, strict=True):
+            if on_text is not None and reply.text:
+                on_text(reply.text)
+        return replies
+
+    def _without_pictures(self, request: Request) -> Request:
+        """The request with pictures that show nothing.
+
+        Without any picture, a prompt would be unlike all that the model was trained on.
+        """
+
+        def blank(pictures: Sequence[Pixels]) -> tuple[Pixels, ...]:
+            color = np.array(self.checkpoint.padding, np.uint8)
+            return tuple(np.broadcast_to(color, picture.shape) for picture in pictures)
+
+        return replace(request, images=blank(request.images), frames=blank(request.frames))
+
+    def _chosen_reply(self, chosen: Chosen | None, prompt_tokens: int, times: _Times) -> Reply:
+        seconds = {"prepare": times.prepared - times.started, "score": times.finished - times.prepared}
+        if chosen is None:
+            return Reply("", "halted", prompt_tokens, (), 0, None, self.facts, seconds)
+        return Reply(
+            text=chosen.choice.text,
+            ended="stop",
+            prompt_tokens=prompt_tokens,
+            token_ids=chosen.ids,
+            shown_tokens=len(chosen.ids),
+            probability=chosen.choice.probability,
+            model=self.facts,
+            seconds=seconds,
+            choices=chosen.choices,
+            logprobs=chosen.logprobs,
+        )
+
     # ---------------------------------------------------------------------- generation
 
     @property
     def _tokenizer(self) -> Any:
         return self._input_builder.tokenizer
+
+    @cached_property
+    def _token_texts(self) -> TokenTexts:
+        return TokenTexts(self._tokenizer)
 
     def _generation_config(self, sampling: Sampling, prompt_tokens: int, room: int) -> GenerationConfig:
         new_tokens = min(sampling.max_new_tokens, room)
@@ -241,7 +335,8 @@ class LocalModel:
             Transcript(self._tokenizer, request.stops, on_text, ends)
             for request, on_text in zip(requests, on_texts, strict=True)
         ]
-        return TokenMonitor(transcripts, halted)
+        tops = [request.top_logprobs for request in requests if request.top_logprobs is not None]
+        return TokenMonitor(transcripts, halted, max(tops, default=None))
 
     def _grammar_mask(self, requests: Sequence[Request], config: GenerationConfig) -> GrammarMask | None:
         """What keeps answers to their grammars, if any has one."""
@@ -273,14 +368,24 @@ class LocalModel:
                 logits_processor=LogitsProcessorList(processors),
             )
 
-    def _error(self, error: Exception) -> ModelError:
-        return answering_error(self.checkpoint.name, self._model, error, "Lower {max_new_tokens}")
+    def _error(self, error: Exception, save_memory: str = "Lower {max_new_tokens}") -> ModelError:
+        return answering_error(self.checkpoint.name, self._model, error, save_memory)
 
     def _reply(
-        self, monitor: TokenMonitor, mask: GrammarMask | None, row: int, prompt_tokens: int, times: _Times
+        self,
+        request: Request,
+        monitor: TokenMonitor,
+        mask: GrammarMask | None,
+        row: int,
+        prompt_tokens: int,
+        times: _Times,
     ) -> Reply:
         transcript = monitor.transcripts[row]
         transcript.finish()
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if request.top_logprobs is not None:
+            shown = transcript.tokens[: transcript.shown_tokens]
+            logprobs = monitor.probabilities.report(row, shown, request.top_logprobs, self._token_texts)
         return Reply(
             text=transcript.text,
             ended="halted" if monitor.halted[row] else transcript.ended,
@@ -296,6 +401,7 @@ class LocalModel:
                 "first_token": transcript.first_at - times.prepared,
                 "generate": times.finished - times.prepared,
             },
+            logprobs=logprobs,
         )
 
 

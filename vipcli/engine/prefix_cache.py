@@ -44,11 +44,10 @@ class PrefixCache:
         compat.shorten_cache(cache, shared)
         return {"input_ids": ids, "attention_mask": inputs["attention_mask"], "past_key_values": cache}
 
-    def store(self, output: Any, pictures: str) -> None:
-        """Keep what `generate` returned."""
-        self._pictures, self._cache = pictures, output.past_key_values
-        # The model wrote the last token, but did not read it.
-        self._ids = output.sequences[0, : compat.cache_length(self._cache)]
+    def store(self, ids: torch.Tensor, cache: Any, pictures: str) -> None:
+        """Keep the cache of these tokens; the last may not have been read, since the model wrote it."""
+        self._pictures, self._cache = pictures, cache
+        self._ids = ids[: compat.cache_length(cache)]
 
 
 def digest_pictures(request: Request) -> str:

@@ -457,6 +457,33 @@ def clip_to_picture(mark: Mark, width: int, height: int) -> tuple[Mark, bool]:
     return mark, True
 
 
+def move(mark: Mark, left: float, top: float, scale: float) -> Mark:
+    """The mark on a part of its picture that begins at (left, top) and is enlarged by `scale`."""
+
+    def place(point: XY) -> XY:
+        # A coordinate without a fraction is the center of a pixel.
+        x, y = ((value + 0.5 - start) * scale - 0.5 for value, start in zip(point, (left, top), strict=True))
+        return x, y
+
+    match mark:
+        case _RectangleMark():
+            (x1, y1), (x2, y2) = map(place, mark.points)
+            return replace(mark, x1=x1, y1=y1, x2=x2, y2=y2)
+        case PointMark():
+            x, y = place((mark.x, mark.y))
+            return replace(mark, x=x, y=y)
+        case ArrowMark():
+            tail = None if mark.tail is None else place(mark.tail)
+            span = None if mark.span is None else mark.span * scale
+            return replace(mark, tip=place(mark.tip), tail=tail, span=span)
+        case ScribbleMark():
+            return replace(mark, path=tuple(map(place, mark.path)))
+        case _PolygonMark():
+            return replace(mark, polygons=tuple(tuple(map(place, polygon)) for polygon in mark.polygons))
+        case _:
+            raise TypeError(f"no place for {mark.kind}")
+
+
 def _overlaps(low: float, high: float, side: int) -> bool:
     # An extent of zero may lie on the edge of the picture; any other must overlap it.
     return 0 <= low <= side if low == high else low < side and high > 0

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vipcli.asking import pipeline
+from vipcli.asking.questions import fill_in
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture
 from vipcli.checkpoints.lookup import Checkpoint
-from vipcli.errors import Message
+from vipcli.errors import MarkError, Message
 from vipcli.geometry import FitChoice
 from vipcli.marks.colors import named_color
 from vipcli.marks.drawing import extent, trace
@@ -36,7 +37,7 @@ _TILE = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class PictureRegion:
     """Part of a picture, in its pixels, and the factor to reduce it by."""
 
     left: int
@@ -62,20 +63,20 @@ class Region:
         part = self.cut(pixels)
         return part if self.factor == 1 else np.asarray(Image.fromarray(part).reduce(self.factor))
 
-    def tiles(self) -> Iterator[Region]:
+    def tiles(self) -> Iterator[PictureRegion]:
         """This part in pieces, each a whole number of blocks wide and high except at the edges."""
         side = math.ceil(_TILE / self.factor) * self.factor
         for top in range(self.top, self.bottom, side):
             for left in range(self.left, self.right, side):
                 right, bottom = min(left + side, self.right), min(top + side, self.bottom)
-                yield Region(left, top, right, bottom, self.factor)
+                yield PictureRegion(left, top, right, bottom, self.factor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
     """What the marks change on a picture: opaque where they do, transparent elsewhere."""
 
-    region: Region
+    region: PictureRegion
     rgba: NDArray[np.uint8]
 
 
@@ -114,6 +115,8 @@ class Canvas:
     ) -> None:
         self.pictures = tuple(pictures)
         self.slots = tuple(slots)
+        for slot in self.slots:
+            _check_picture(slot, len(self.pictures), "frame" if video else "picture")
         self.video = video
         self.checkpoint = checkpoint
         """The checkpoint that will see the pictures; None where no model does."""
@@ -144,6 +147,10 @@ class Canvas:
             size = self.pictures[index].width, self.pictures[index].height
             clip_to_picture(mark.place(*size, named_color("red"), lambda _: ()), *size)
 
+    def check_question(self, question: str | None, marks: Sequence[TypedMark]) -> None:
+        """Raise PromptError if a question mentions a mark that there is not."""
+        fill_in(question or "", self.draw(marks).marks)
+
     def notes(self, marks: Sequence[TypedMark]) -> tuple[Message, ...]:
         """The warnings about these marks that the command line gives."""
         marked = self.draw(marks)
@@ -152,7 +159,7 @@ class Canvas:
         fit = self.checkpoint.fit(self._fit)
         return (*marked.notes, *pipeline.model_notes(marked, self.checkpoint, fit))
 
-    def whole(self, index: int) -> Region:
+    def whole(self, index: int) -> PictureRegion:
         """All of a picture, reduced if it is too large to show."""
         picture = self.pictures[index]
         size = picture.width * picture.height
@@ -160,7 +167,7 @@ class Canvas:
             math.ceil(math.sqrt(size / MAX_SHOWN_PIXELS)),
             math.ceil(max(picture.width, picture.height) / MAX_SHOWN_SIDE),
         )
-        return Region(0, 0, picture.width, picture.height, factor)
+        return PictureRegion(0, 0, picture.width, picture.height, factor)
 
     def overlay(self, index: int, marks: Sequence[TypedMark]) -> Overlay | None:
         """What these marks change on a picture that is shown whole; None if they change nothing."""
@@ -190,7 +197,7 @@ class Canvas:
             self._traced[mark] = replace(mark, file=None, polygons=outlines)
         return self._traced[mark]
 
-    def _changed_region(self, index: int, marked: MarkedPicture) -> Region | None:
+    def _changed_region(self, index: int, marked: MarkedPicture) -> PictureRegion | None:
         """The part of a picture that its marks can change, aligned with the blocks of its reduction."""
         width, height = marked.picture.width, marked.picture.height
         extents = [
@@ -204,10 +211,10 @@ class Canvas:
         left, top = (max(math.floor(min(low) - 2), 0) // factor * factor for low in (lefts, tops))
         right = min(math.ceil((max(rights) + 3) / factor) * factor, width)
         bottom = min(math.ceil((max(bottoms) + 3) / factor) * factor, height)
-        return Region(left, top, right, bottom, factor) if left < right and top < bottom else None
+        return PictureRegion(left, top, right, bottom, factor) if left < right and top < bottom else None
 
 
-def _difference(region: Region, before: Pixels, after: Pixels) -> NDArray[np.uint8]:
+def _difference(region: PictureRegion, before: Pixels, after: Pixels) -> NDArray[np.uint8]:
     """Part of a picture after a change, reduced: opaque where it differs from before."""
     rgba = np.zeros((*region.shape, 4), np.uint8)
     # Most of a large picture stays as it was, and to compare is much quicker than to reduce.
@@ -221,3 +228,10 @@ def _difference(region: Region, before: Pixels, after: Pixels) -> NDArray[np.uin
         place[..., :3] = new
         place[..., 3] = np.where((old != new).any(axis=2), 255, 0)
     return rgba
+
+
+def _check_picture(slot: Slot, count: int, unit: str) -> None:
+    """Raise MarkError if a mark is asked for on a picture that does not exist."""
+    if slot.picture is not None and not 1 <= slot.picture <= count:
+        there = f"is only one {unit}" if count == 1 else f"are only {count} {unit}s"
+        raise MarkError(f"A {slot.kind} was asked for on {unit} {slot.picture}, but there {there}.")

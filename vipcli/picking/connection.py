@@ -9,8 +9,8 @@ import re
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -33,11 +33,12 @@ Upload = Callable[[str, bytes], Reply]
 
 MAX_MESSAGE = 8 * 2**20
 MAX_UPLOAD = 200 * 2**20
-# Seconds: for which a connection may stay open without a request, for a request's head to arrive whole, and
-# for the next bytes of anything else to arrive or be taken.
+# Seconds: for which a connection may stay open without a request, for a request's head to arrive whole, for
+# the next bytes of anything else to arrive or be taken, and for the rest of a request that is refused.
 IDLE_TIMEOUT = 120.0
 HEAD_TIMEOUT = 10.0
 PIECE_TIMEOUT = 30.0
+DRAIN_TIMEOUT = 2.0
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -60,9 +61,8 @@ _TYPES = {
 # Any port, since a forwarded one may differ.
 _HOST = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d{1,5})?", re.ASCII | re.IGNORECASE)
 _PATH = re.compile(r"/([^/]*)(?:/(.*))?", re.ASCII)
-_ASSET = re.compile(r"[a-z][a-z0-9_-]*\.(?:js|css)", re.ASCII)
+_ASSET = re.compile(r"[a-z][a-z0-9_-]{,60}\.(?:js|css)", re.ASCII)
 _PIECE = 2**16
-_MAX_DRAINED = 2**22
 _NOTHING = "There is nothing here."
 
 
@@ -116,6 +116,8 @@ class Connection(BaseHTTPRequestHandler):
     """One connection, on which one request follows another."""
 
     protocol_version = "HTTP/1.1"
+    # Of a request that names none. The one before it had no place for errors.
+    default_request_version = "HTTP/1.0"
     disable_nagle_algorithm = True
     server: Listener
 
@@ -265,22 +267,16 @@ class Connection(BaseHTTPRequestHandler):
         """Send objects as they come, until there are no more or nobody takes them."""
         chunked = self.request_version == "HTTP/1.1"
         self.close_connection = self.close_connection or not chunked
-        try:
-            coding = {"Transfer-Encoding": "chunked"} if chunked else {}
+        coding = {"Transfer-Encoding": "chunked"} if chunked else {}
+        with closing(self._until_broken(lines)) as safe_lines:
             self._send_head(HTTPStatus.OK, {"Content-Type": "application/jsonl", **coding})
-            for line in self._until_broken(lines):
-                if self._is_gone():
-                    self.close_connection = True
-                    return
+            for line in safe_lines:
                 text = _json(line) + b"\n"
                 self._write(b"%x\r\n%b\r\n" % (len(text), text) if chunked else text)
             if chunked:
                 self._write(b"0\r\n\r\n")
-        finally:
-            if close := getattr(lines, "close", None):
-                close()
 
-    def _until_broken(self, lines: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    def _until_broken(self, lines: Iterator[Mapping[str, Any]]) -> Generator[Mapping[str, Any]]:
         """The lines of a stream, and at its end the error that ended it, if any."""
         try:
             yield from lines
@@ -288,18 +284,6 @@ class Connection(BaseHTTPRequestHandler):
             yield {"error": error.message.spelled(self.server.site.spelling)}
         except Exception as error:
             yield {"error": self._describe(error)}
-
-    def _is_gone(self) -> bool:
-        """Whether the other end has closed the connection; a write would not tell at once."""
-        self.connection.setblocking(False)
-        try:
-            return not self.connection.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        finally:
-            self.connection.settimeout(PIECE_TIMEOUT)
 
     def _send_error(self, refusal: _RefusedError) -> None:
         location = {} if refusal.location is None else {"Location": refusal.location}
@@ -333,12 +317,11 @@ class Connection(BaseHTTPRequestHandler):
 
     def _drain(self) -> None:
         """Take some of what may still arrive: to close at once could destroy an answer on its way."""
-        self._incoming.deadline = time.monotonic() + 1
+        self._incoming.deadline = time.monotonic() + DRAIN_TIMEOUT
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            drained = 0
-            while drained < _MAX_DRAINED and (piece := self._reader.read1(_PIECE)):
-                drained += len(piece)
+            while self._reader.read1(_PIECE):
+                pass
 
 
 def _parse(body: bytes) -> Any:

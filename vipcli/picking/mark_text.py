@@ -28,7 +28,7 @@ def mark_text(
     return (
         ("" if picture is None else f"{picture}:")
         + place
-        + ("" if color is None else f":{_color_text(color)}")
+        + ("" if color is None else f":{color_text(color)}")
     )
 
 
@@ -51,5 +51,6 @@ def as_arguments(mark: TypedMark) -> list[str]:
     return [f"{option}={mark.text}"] if mark.text.startswith("-") else [option, mark.text]
 
 
-def _color_text(color: Color) -> str:
+def color_text(color: Color) -> str:
+    """A color as the command line takes it."""
     return color.name if NAMED.get(color.name) == color.rgb else color.hex

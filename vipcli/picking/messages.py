@@ -10,10 +10,11 @@ from typing import Any, Literal, TypeGuard
 
 from vipcli.asking.values import MarkedInput
 from vipcli.errors import MarkError, Spelling, UsageError, VipcliError, as_argument
-from vipcli.marks.colors import NAMED, TRAINED, Color
+from vipcli.marks.colors import TRAINED, Color
 from vipcli.marks.kinds import Slot, TypedMark, UnplacedMark, check_kind, parse_mark
 from vipcli.marks.styles import STROKE
-from vipcli.picking.canvas import Canvas, Overlay, PlacedMarks, Region
+from vipcli.picking.canvas import Canvas, Overlay, PictureRegion, PlacedMarks
+from vipcli.picking.mark_text import color_text
 from vipcli.pictures import images
 from vipcli.pictures.images import Pixels
 
@@ -82,6 +83,8 @@ class PickingMessages:
             ],
             "video": canvas.video is not None,
             "slots": [_slot(slot) for slot in canvas.slots],
+            # What was drawn before, by drawn_mark.
+            "marks": [],
             "colors": [{"name": name, "rgb": Color(name, rgb).hex} for name, rgb in TRAINED.items()],
             "model": None if canvas.checkpoint is None else canvas.checkpoint.name,
             "viewSize": None if canvas.checkpoint is None else canvas.checkpoint.input_size,
@@ -135,8 +138,9 @@ class PickingMessages:
         try:
             slots = [slot for _, slot in self._sent_marks(message)]
             marks = self.marks(message)
-            self._canvas.draw(marks)
-            self._placed(self._by_slot(marks, slots, self._asked(message)), page)
+            question = self._asked(message)
+            self._canvas.check_question(question or self._question, marks)
+            self._placed(self._by_slot(marks, slots, question), page)
         except VipcliError as error:
             return {"error": error.message.spelled(self._spelling)}
         return {}
@@ -168,12 +172,12 @@ class PickingMessages:
             raise UsageError("There is no such picture.")
         return index
 
-    def _region(self, message: Message, index: int) -> Region:
+    def _region(self, message: Message, index: int) -> PictureRegion:
         names = ("left", "top", "right", "bottom", "factor")
         numbers = [message.get(name) for name in names]
         if not all(map(_is_whole, numbers)):
             raise UsageError("A part of a picture is given by whole numbers.")
-        region = Region(*numbers)  # type: ignore[arg-type]
+        region = PictureRegion(*numbers)  # type: ignore[arg-type]
         picture = self._canvas.pictures[index]
         inside = (
             0 <= region.left < region.right <= picture.width
@@ -220,6 +224,20 @@ class PickingMessages:
         return typed
 
 
+def drawn_mark(number: int, mark: TypedMark) -> Reply:
+    """A mark in whole pixels as the page keeps those that were drawn in it; `number` tells them apart."""
+    values = [int(length.value) for length in mark.coordinates]
+    return {
+        "id": f"earlier {number}",
+        "slot": None,
+        "kind": mark.kind,
+        "points": list(zip(values[::2], values[1::2], strict=True)),
+        "color": None if mark.color is None else color_text(mark.color),
+        "colorName": mark.color.name if mark.color else None,
+        "frame": mark.picture,
+    }
+
+
 def encode(pixels: Pixels) -> bytes:
     """Pixels, perhaps with transparency, as a lossless picture that browsers show."""
     # Without this, Pillow would import the plugins for all its formats.
@@ -262,8 +280,7 @@ def _in_slot(typed: TypedMark, slot: UnplacedMark) -> TypedMark:
         raise MarkError(f"This {slot.kind} belongs on picture {slot.picture}.")
     if slot.color is None or typed.color is not None:
         return typed
-    color = slot.color.name if slot.color.rgb == NAMED.get(slot.color.name) else slot.color.hex
-    return replace(typed, color=slot.color, text=f"{typed.text}:{color}")
+    return replace(typed, color=slot.color, text=f"{typed.text}:{color_text(slot.color)}")
 
 
 def _check_order(slots: Sequence[Any], count: int) -> None:

@@ -4,19 +4,17 @@
 function kernelTransport(model) {
   const waiting = new Map();
   let ids = 0;
-  const receive = ({ id, reply, error }, buffers) => {
-    const { resolve, reject } = waiting.get(id) ?? {};
+  const receive = ({ id, reply }, buffers) => {
+    waiting.get(id)?.(buffers?.length ? new Blob([buffers[0]], { type: "image/webp" }) : reply);
     waiting.delete(id);
-    if (error) reject?.(new Error(error));
-    else resolve?.(buffers?.length ? new Blob([buffers[0]], { type: "image/webp" }) : reply);
   };
   model.on("msg:custom", receive);
   return {
-    call: (name, payload) => new Promise((resolve, reject) => {
+    call: (name, payload) => new Promise((resolve) => {
       ids += 1;
       // Several views of one widget share its messages.
       const id = `${Math.random()} ${ids}`;
-      waiting.set(id, { resolve, reject });
+      waiting.set(id, resolve);
       model.send({ id, name, payload });
     }),
     // Nothing happens in the kernel that the page would have to be told.

@@ -73,6 +73,7 @@ class Listener(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = MAX_CONNECTIONS
     # On Windows, this would let another program take the port over.
     allow_reuse_address = os.name == "posix"
 

@@ -52,6 +52,7 @@ _TOKEN = re.compile(
     r"|[^\x1b]"
 )
 _MOUSE = re.compile(r"\x1b\[<(\d+);(\d+);(\d+)([Mm])")
+_INTRODUCERS = "[OP_]X^"
 _ESCAPE, _PASTE_END = "\x1b", "\x1b[201~"
 
 
@@ -79,7 +80,11 @@ class TerminalParser:
 
     def feed(self, data: bytes) -> Iterator[TerminalEvent]:
         """Yield the events that are complete."""
-        text = self._rest + self._decoder.decode(data)
+        text = self._decoder.decode(data)
+        # What comes with Escape is a key with Alt; what comes later is a key of its own.
+        if self._rest == _ESCAPE and text and text[0] not in _INTRODUCERS:
+            yield from self.flush()
+        text = self._rest + text
         position = 0
         while match := _TOKEN.match(text, position):
             position = match.end()

@@ -131,8 +131,10 @@ def _lay_marks(
         return
     rgba = np.dstack([after, np.where(changed, 255, 0).astype(np.uint8)])
     scaled = _scaled(rgba, (target.shape[1], target.shape[0]), box)
-    cover = np.minimum(scaled[..., 3:].astype(np.float32) / (255 * _FULL_STROKE), 1)
-    change = strength * cover * (scaled[..., :3].astype(np.float32) - target)
+    share = scaled[..., 3:].astype(np.float32) / 255
+    # What covers whole dots, such as the inside of a mask, stays as transparent as it is.
+    cover = np.minimum(share / _FULL_STROKE, 1) * np.where(share < 1, strength, 1)
+    change = cover * (scaled[..., :3].astype(np.float32) - target)
     target[:] = np.clip(np.rint(target + change), 0, 255).astype(np.uint8)
 
 
@@ -150,17 +152,16 @@ def paint_lines(
 
 
 def paint_crosshair(frame: Pixels, view: View, dots: Dots, x: int, y: int) -> None:
-    """Draw a cross around a pixel, in black or white, whichever stands out."""
+    """Draw a cross around a pixel, each arm in black or white, whichever stands out."""
     column, row = view.cell(x + 0.5, y + 0.5)
     middle_x, middle_y = int(column * dots[0]), int(row * dots[1])
-    reach, hole = 3 * dots[0] + 1, max(dots[0] // 2, 1)
-    height, width = frame.shape[:2]
-    for away in range(hole, reach):
-        for dot_x, dot_y in (
-            (middle_x - away, middle_y),
-            (middle_x + away, middle_y),
-            (middle_x, middle_y - away),
-            (middle_x, middle_y + away),
+    thickness, hole, reach = max(dots[0] // 4, 1), max(dots[0] // 2, 1), 3 * dots[0] + 1
+    across = slice(max(middle_x - thickness // 2, 0), middle_x - thickness // 2 + thickness)
+    down = slice(max(middle_y - thickness // 2, 0), middle_y - thickness // 2 + thickness)
+    for before, after in ((-reach + 1, -hole + 1), (hole, reach)):
+        for arm in (
+            frame[down, max(middle_x + before, 0) : max(middle_x + after, 0)],
+            frame[max(middle_y + before, 0) : max(middle_y + after, 0), across],
         ):
-            if 0 <= dot_x < width and 0 <= dot_y < height:
-                frame[dot_y, dot_x] = 0 if int(frame[dot_y, dot_x].sum()) > 3 * 128 else 255
+            if arm.size:
+                arm[:] = 0 if arm.mean() > 128 else 255

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-from vipcli.errors import Spelling, as_argument
+from vipcli.errors import PromptError, Spelling, as_argument
 from vipcli.picking.canvas import Canvas, PickingCancelled, PlacedMarks
 from vipcli.picking.terminal_blocks import HalfBlocks, shows_all_colors
 from vipcli.picking.terminal_drawing import TerminalDrawing
 from vipcli.picking.terminal_events import KeyPressed, MouseMoved, TerminalEvent, TerminalReply
+from vipcli.picking.terminal_graphics import (
+    ASK_GRAPHICS,
+    FORGET_IMAGES,
+    Display,
+    KittyImages,
+    SixelImages,
+    graphics_in,
+    may_show_pictures,
+)
 from vipcli.picking.terminal_line import InputLine
 from vipcli.picking.terminal_screen import (
     ASK_CELL_SIZE,
@@ -37,12 +47,13 @@ _CLEAR, _SHOW_CURSOR, _HIDE_CURSOR = "\x1b[0m\x1b[2J", "\x1b[?25h", "\x1b[?25l"
 _HINTS = ("? keys  Enter accepts  Esc leaves", "? keys  Enter accepts", "? keys")
 _ARROWS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _LETTERS = {"h": "left", "j": "down", "k": "up", "l": "right"}
-_LEAVING = ("q", "c-c", "c-d", "c-\\")
+_ENTER = ("c-m", "c-j")
+_LEAVING = ("c-c", "c-d", "c-\\")
 
 
 def can_pick_in_terminal() -> bool:
     """Whether standard input and standard error are a terminal that can show a picture."""
-    return sys.stdin is not None and sys.stdin.isatty() and is_terminal(sys.stderr)
+    return os.name == "posix" and sys.stdin is not None and sys.stdin.isatty() and is_terminal(sys.stderr)
 
 
 def pick_in_terminal(
@@ -63,7 +74,7 @@ def pick_in_terminal(
     canvas.draw(drawing.placing.placed.marks)
     try:
         with Screen() as screen:
-            return _TerminalPicker(canvas, drawing, screen, question, asks).run(on_shown)
+            return _TerminalPicker(canvas, drawing, screen, question, asks, spelling).run(on_shown)
     except TerminalClosedError:
         raise PickingCancelled from None
 
@@ -72,14 +83,23 @@ class _TerminalPicker:
     """One time of placing marks: shows what there is, and does what keys and mouse say."""
 
     def __init__(
-        self, canvas: Canvas, drawing: TerminalDrawing, screen: Screen, question: str | None, asks: bool
+        self,
+        canvas: Canvas,
+        drawing: TerminalDrawing,
+        screen: Screen,
+        question: str | None,
+        asks: bool,
+        spelling: Spelling,
     ) -> None:
+        self._spelling = spelling
         self._canvas = canvas
         self._drawing = drawing
         self._screen = screen
         self._question = question
         self._asks = asks and question is None
         self._blocks = HalfBlocks(shows_all_colors())
+        self._display: Display = self._blocks
+        self._graphics: type[KittyImages] | type[SixelImages] | None = None
         self._window = WindowSize(0, 0)
         self._asked_cell: tuple[float, float] | None = None
         self._pixel_mouse = False
@@ -93,16 +113,29 @@ class _TerminalPicker:
 
     def run(self, on_shown: Callable[[], None] | None) -> PlacedMarks:
         """Show the picture until the marks are accepted."""
-        self._screen.write(ASK_CELL_SIZE + ASK_PIXEL_MOUSE)
+        self._screen.write(ASK_CELL_SIZE + ASK_PIXEL_MOUSE + (ASK_GRAPHICS if may_show_pictures() else ""))
         while True:
             self._show()
             if on_shown is not None:
                 on_shown()
                 on_shown = None
             for event in self._screen.events():
-                if self._handle(event):
-                    question = self._question or self._line.text.strip() or None
-                    return replace(self._drawing.placing.placed, question=question)
+                if self._handle(event) and self._is_answerable():
+                    return replace(self._drawing.placing.placed, question=self._typed_question)
+
+    @property
+    def _typed_question(self) -> str | None:
+        return self._question or self._line.text.strip() or None
+
+    def _is_answerable(self) -> bool:
+        """Whether the question mentions only marks that there are; if not, it says so."""
+        try:
+            self._canvas.check_question(self._typed_question, self._drawing.placing.placed.marks)
+        except PromptError as error:
+            self._is_asking = False
+            self._drawing.note, self._drawing.is_error = error.message.spelled(self._spelling), True
+            return False
+        return True
 
     # What is shown
 
@@ -115,7 +148,7 @@ class _TerminalPicker:
         if self._help is not None:
             self._screen.show(_CLEAR + self._help_text(self._help))
             return
-        picture = self._blocks.text(self._drawing.frame(self._blocks.dots))
+        picture = self._display.text(self._drawing.frame(self._display.dots))
         self._screen.show((_CLEAR if cleared else "") + picture + self._status_text())
 
     def _fit_window(self) -> bool:
@@ -134,7 +167,9 @@ class _TerminalPicker:
         """Lay the window out anew and write all of it."""
         if not self._is_too_small:
             self._drawing.resize(self._window.columns, self._picture_rows, self._aspect)
-        self._blocks.forget()
+            if self._graphics is not None and self._cell is not None:
+                self._display = self._graphics(self._window.columns, self._picture_rows, self._cell)
+        self._display.forget()
         self._shown_status = []
 
     @property
@@ -192,8 +227,8 @@ class _TerminalPicker:
     def _question_rows(self) -> list[str]:
         columns = self._window.columns
         text = fit(self._label + self._line.shown(columns - len(self._label))[0], columns)
-        hint = "{1}, {2} … stand for the marks. Esc goes back to them."
-        rows = [_STATUS + fit(hint, columns), _STATUS + text]
+        hint = sides("{1}, {2} … are the marks.", ["Esc goes back to them", "Esc: back"], columns)
+        rows = [_STATUS + hint, _STATUS + text]
         return rows[-(self._window.rows - self._picture_rows) :]
 
     def _help_text(self, start: int) -> str:
@@ -224,17 +259,17 @@ class _TerminalPicker:
     def _key(self, key: KeyPressed) -> bool:
         self._drawing.note, self._drawing.is_error = "", False
         was_warned, self._was_warned = self._was_warned, False
+        if key.name in _LEAVING:
+            raise PickingCancelled
         if self._help is not None:
             self._turn_help()
         elif self._is_asking:
             return self._question_key(key)
-        elif key.name in _LEAVING:
-            raise PickingCancelled
-        elif key.name == "escape":
-            if self._drawing.sketch is None:
-                raise PickingCancelled
+        elif key.name == "escape" and self._drawing.sketch is not None:
             self._drawing.abandon()
-        elif key.name == "c-m":
+        elif key.name in ("escape", "q"):
+            raise PickingCancelled
+        elif key.name in _ENTER:
             return self._enter(was_warned)
         elif not self._is_too_small:
             self._picture_key(key.name)
@@ -253,10 +288,8 @@ class _TerminalPicker:
         return not self._asks
 
     def _question_key(self, key: KeyPressed) -> bool:
-        if key.name == "c-m":
+        if key.name in _ENTER:
             return True
-        if key.name in ("c-c", "c-d", "c-\\"):
-            raise PickingCancelled
         if key.name == "escape":
             self._is_asking = False
         else:
@@ -337,6 +370,12 @@ class _TerminalPicker:
             if width and height and self._asked_cell != (width, height):
                 self._asked_cell = width, height
                 self._start_over()
+        elif (graphics := graphics_in(text)) and self._graphics is None and self._cell is not None:
+            # What was shown until now are half blocks.
+            self._graphics = graphics
+            self._screen.last_words = FORGET_IMAGES if graphics is KittyImages else ""
+            self._screen.write(_CLEAR)
+            self._start_over()
         elif match := re.fullmatch(r"\x1b\[\?1016;(\d)\$y", text):
             if match[1] == "2" and self._cell is not None:
                 # The reply to the second question comes between reports in cells and those in pixels.

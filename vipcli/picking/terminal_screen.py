@@ -47,6 +47,8 @@ class Screen:
         self._input, self._output = sys.stdin.fileno(), sys.stderr.fileno()
         self._parser = TerminalParser()
         self._stack = contextlib.ExitStack()
+        self.last_words = ""
+        """What is written before the terminal is given back."""
 
     def __enter__(self) -> Screen:
         from prompt_toolkit.input import create_input
@@ -68,7 +70,7 @@ class Screen:
 
         # Where the terminal is gone, there is nothing to give back.
         with contextlib.suppress(TerminalClosedError, OSError, termios.error):
-            self.write(_LEAVE)
+            self.write(self.last_words + _LEAVE)
             # The mouse may have moved meanwhile. The shell would take that for typing.
             termios.tcflush(self._input, termios.TCIFLUSH)
 

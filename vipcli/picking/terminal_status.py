@@ -62,7 +62,7 @@ def instruction(drawing: TerminalDrawing, canvas: Canvas) -> str:
         text = "release to finish" if drawing.is_held else _IN_PROGRESS.get(kind, "")
         return f"{{{placing.next_number}}} {kind}: {text}"
     how = (_BY_KEYBOARD if drawing.by_keyboard else _BY_MOUSE)[kind]
-    if placing.next.slot is None and canvas.slots:
+    if canvas.slots and not placing.missing():
         return f"All is placed: Enter accepts. Another {kind}: {how}"
     return f"{{{placing.next_number}}} {kind}: {how}"
 

@@ -58,8 +58,8 @@ class View:
     @classmethod
     def whole(cls, width: int, height: int, columns: int, rows: int, aspect: float) -> View:
         """All of a picture, as large as it fits."""
-        step = max(width / columns, height / (rows * aspect))
-        return cls(width, height, columns, rows, aspect, step)._settled()
+        view = cls(width, height, columns, rows, aspect, step=1)
+        return replace(view, step=view._whole_step)._settled()
 
     @property
     def row_step(self) -> float:
@@ -69,11 +69,11 @@ class View:
     @property
     def zoom(self) -> float:
         """How much larger the picture is than when it is shown whole."""
-        return max(self.width / self.columns, self.height / (self.rows * self.aspect)) / self.step
+        return self._whole_step / self.step
 
     def zoomed(self, direction: int, column: float, row: float) -> View:
         """One step closer (1) or back (-1); what is at this place of the window stays there."""
-        steps = _steps(max(self.width / self.columns, self.height / (self.rows * self.aspect)))
+        steps = _steps(self._whole_step)
         nearest = min(range(len(steps)), key=lambda index: abs(math.log(steps[index] / self.step)))
         step = steps[min(max(nearest + direction, 0), len(steps) - 1)]
         x, y = self.left + column * self.step, self.top + row * self.row_step
@@ -107,6 +107,11 @@ class View:
         x, x1, x2 = _pixels(self.left + left * self.step, self.left + right * self.step, self.width)
         y, y1, y2 = _pixels(self.top + top * self.row_step, self.top + bottom * self.row_step, self.height)
         return Spot(x, y, x1, y1, x2, y2)
+
+    @property
+    def _whole_step(self) -> float:
+        """The pixels that a cell covers across when the picture is shown whole."""
+        return max(self.width / self.columns, self.height / (self.rows * self.aspect))
 
     def _settled(self) -> View:
         """The same, with no more space around the picture than needed, and moved by whole cells."""

@@ -79,6 +79,12 @@ def _resize(image: Pixels | Image.Image, width: int, height: int) -> Pixels:
     return np.asarray(whole.resize((width, height), Image.Resampling.BICUBIC))
 
 
+def enlarge(image: Pixels, scale: float) -> Pixels:
+    """The picture with its sides multiplied by `scale`."""
+    height, width = image.shape[:2]
+    return _resize(image, max(round(width * scale), 1), max(round(height * scale), 1))
+
+
 def crop_center(image: Pixels) -> Pixels:
     """The square in the middle of the picture."""
     left, top, right, bottom = (int(edge) for edge in visible("crop", image.shape[1], image.shape[0]))

@@ -168,9 +168,15 @@ def load_mask(path: str, width: int, height: int) -> NDArray[np.bool_]:
 
     An image of another size but the same aspect ratio is scaled. Transparent parts count as black.
     """
+    return load_hashed_mask(path, width, height)[0]
+
+
+def load_hashed_mask(path: str, width: int, height: int) -> tuple[NDArray[np.bool_], str]:
+    """The same, and the SHA-256 of the image's bytes."""
     label = _label(path)
     with _open_source(path, None) as file:
         gray = Image.fromarray(decode_gray(file, label, max(DEFAULT_MAX_PIXELS, width * height)))
+        digest = _digest(file)
     if not _same_shape(gray.size, (width, height)):
         raise ImageError(
             f"The mask {label} is {gray.width} × {gray.height} pixels, "
@@ -182,7 +188,7 @@ def load_mask(path: str, width: int, height: int) -> NDArray[np.bool_]:
         raise ImageError(
             f"The mask {label} marks nothing: it is dark everywhere.", "The marked part must be white."
         )
-    return mask
+    return mask, digest
 
 
 def encode(pixels: Pixels, format: str = "PNG") -> bytes:
@@ -198,18 +204,31 @@ def encode(pixels: Pixels, format: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def save_picture(pixels: Pixels, path: str | Path, *, sources: Sequence[str] = ()) -> None:
-    """Write a picture atomically, in the format of the path's extension.
-
-    A file that is one of `sources`, by any name, is never overwritten.
-    """
+def check_target(path: str | Path) -> None:
+    """Raise OutputError if a picture could not be written there, as far as that can be told beforehand."""
     target, label = Path(path), repr(str(path))
+    _format_of(target, label)
+    if not target.parent.is_dir():
+        raise OutputError(write_failure(FileNotFoundError(errno.ENOENT, ""), label, target))
+
+
+def _format_of(target: Path, label: str) -> str:
     format = _WRITABLE.get(target.suffix.lower())
     if format is None:
         raise OutputError(
             f"The name {label} does not say which format to write.",
             "Let it end in .png, .jpg, .webp, .tif or .bmp.",
         )
+    return format
+
+
+def save_picture(pixels: Pixels, path: str | Path, *, sources: Sequence[str] = ()) -> None:
+    """Write a picture atomically, in the format of the path's extension.
+
+    A file that is one of `sources`, by any name, is never overwritten.
+    """
+    target, label = Path(path), repr(str(path))
+    format = _format_of(target, label)
     try:
         _check_replaceable(target, label, sources)
     except (OSError, ValueError) as error:
@@ -306,8 +325,13 @@ def _read_error(error: OSError, label: str) -> ImageError:
 def _decode_picture(file: PictureFile, label: str, name: str, max_pixels: int) -> Picture:
     pixels = decode(file, label, max_pixels)
     pixels.setflags(write=False)
+    return Picture(pixels, name, _digest(file))
+
+
+def _digest(file: PictureFile) -> str:
+    """The SHA-256 of all bytes of a file that has been read."""
     file.seek(0)
-    return Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest())
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -21,6 +22,9 @@ SOCKET = "ask.sock"
 
 MARKS = ("box", "ellipse", "triangle", "point", "arrow", "scribble", "contour", "mask")
 """The options that open a picture to draw on if no coordinates follow."""
+_PLACE = re.compile(r"[-+\d.,;:%\s]*\d[-+\d.,;%\s]*(?::[^\s:]\S*)?", re.ASCII)
+_FILE = re.compile(r"(?!\d+:(?::|$))[^-:\s]\S*", re.ASCII)
+"""Not the number of a picture, alone or with a color."""
 _NUMBER = struct.Struct("!I")
 _MAX_BYTES = 16_000_000
 _SECONDS_TO_CONNECT = 5.0
@@ -69,13 +73,13 @@ def hand_over(arguments: list[str]) -> int | None:
 
 
 def _needs_hand(arguments: list[str]) -> bool:
-    """Whether a mark may lack coordinates. A wrong guess costs a little time, no more."""
+    """Whether a mark may lack coordinates; if it does not after all, that costs a little time, no more."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = argument.partition("=")
         if name.startswith("--") and name[2:] in MARKS:
-            text = (value if equals else following).lstrip("+-.")
-            is_file = name[2:] in ("contour", "mask") and bool(text) and not following.startswith("-")
-            if not (text[:1].isdigit() or is_file):
+            text = value if equals else following
+            may_be_file = name[2:] in ("contour", "mask")
+            if not (_PLACE.fullmatch(text) or (may_be_file and _FILE.fullmatch(text))):
                 return True
     return False
 

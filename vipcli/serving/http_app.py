@@ -292,7 +292,7 @@ async def _server_sent_events(
                 for index in indexes:
                     yield _event(openai_api.text_chunk(chat, response, text, index))
             for index in indexes:
-                yield _event(openai_api.last_chunk(chat, response, answer.reply.ended, index))
+                yield _event(openai_api.last_chunk(chat, response, answer.reply, index))
         if chat.include_usage:
             reply, *more = _replies(chat, answers)
             yield _event(openai_api.usage_chunk(chat, response, reply, more))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from itertools import chain
-from math import isnan
+from math import isfinite, isnan
 from typing import Any, Literal
 
 from vipcli.asking.grammars import ANY_OBJECT, read_grammar
-from vipcli.asking.interface import GREEDY, EndReason, Grammar, Reply, Request
+from vipcli.asking.interface import GREEDY, EndReason, Grammar, Reply, Request, Scoring, TokenLogprob
 from vipcli.asking.pipeline import build_request, mark, prepare
 from vipcli.asking.questions import default_question, fill_in
-from vipcli.asking.records import Answer, doubts
+from vipcli.asking.records import Answer, describe_choices, doubts
 from vipcli.asking.values import PastTurn, Question
 from vipcli.chat.conversation import ChatSettings
 from vipcli.checkpoints.catalog import KNOWN
@@ -70,6 +70,7 @@ _FIELDS = {
     "seed": "seed",
     "temperature": "temperature",
     "top_p": "top_p",
+    "zoom": "zoom",
 }
 """The request field for each setting that a request can change."""
 
@@ -124,16 +125,16 @@ def completion(
         "object": "chat.completion",
         "created": response.created,
         "model": chat.model,
-        "choices": [_choice(reply, index) for index, reply in enumerate(replies)],
+        "choices": [_choice(chat, reply, index) for index, reply in enumerate(replies)],
         "usage": _usage(replies),
         "vipcli": _extras(chat, replies),
     }
 
 
-def _choice(reply: Reply, index: int) -> dict[str, Any]:
+def _choice(chat: ChatRequest, reply: Reply, index: int) -> dict[str, Any]:
     message = {"role": "assistant", "content": reply.text, "refusal": None}
-    finish = _FINISH_REASONS[reply.ended]
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
+    finish = _finish_reason(chat, reply)
+    return {"index": index, "message": message, "logprobs": _logprobs(chat, reply), "finish_reason": finish}
 
 
 def first_chunk(chat: ChatRequest, response: ResponseId, index: int = 0) -> dict[str, Any]:
@@ -146,9 +147,11 @@ def text_chunk(chat: ChatRequest, response: ResponseId, text: str, index: int = 
     return _chunk(chat, response, {"content": text}, index=index)
 
 
-def last_chunk(chat: ChatRequest, response: ResponseId, ended: EndReason, index: int = 0) -> dict[str, Any]:
-    """The end of a streamed answer, which says why it ended."""
-    return _chunk(chat, response, {}, _FINISH_REASONS[ended], index=index)
+def last_chunk(chat: ChatRequest, response: ResponseId, reply: Reply, index: int = 0) -> dict[str, Any]:
+    """The end of a streamed answer, which says why it ended, and how likely its tokens were."""
+    chunk = _chunk(chat, response, {}, _finish_reason(chat, reply), index=index)
+    chunk["choices"][0]["logprobs"] = _logprobs(chat, reply)
+    return chunk
 
 
 def usage_chunk(
@@ -225,6 +228,35 @@ def _bare_chunk(chat: ChatRequest, response: ResponseId, choices: list[dict[str,
     }
 
 
+def _finish_reason(chat: ChatRequest, reply: Reply) -> str:
+    if chat.request.choices and reply.ended == "halted":
+        # Unlike an answer that was cut off, this one has no beginning.
+        raise ModelError("The request took too long, so nothing was chosen.", "Send fewer options.")
+    return _FINISH_REASONS[reply.ended]
+
+
+def _logprobs(chat: ChatRequest, reply: Reply) -> dict[str, Any] | None:
+    """The log-probabilities of the answer's tokens, if they were asked for."""
+    if chat.request.top_logprobs is None:
+        return None
+    content = [
+        {**_token(token), "top_logprobs": [_token(entry) for entry in token.top]} for token in reply.logprobs
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _token(token: TokenLogprob) -> dict[str, Any]:
+    # What is only part of a character has no text, and its bytes are not known.
+    is_whole = "\ufffd" not in token.text
+    # OpenAI writes -9999 for a token that is out of the question.
+    logprob = token.logprob if isfinite(token.logprob) else -9999.0
+    return {
+        "token": token.text,
+        "logprob": logprob,
+        "bytes": list(token.text.encode()) if is_whole else None,
+    }
+
+
 def _usage(replies: Sequence[Reply]) -> dict[str, int]:
     prompt, answer = replies[0].prompt_tokens, sum(len(reply.token_ids) for reply in replies)
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
@@ -244,7 +276,15 @@ def _extras(chat: ChatRequest, replies: Sequence[Reply]) -> dict[str, Any]:
         **({"probabilities": probabilities} if len(replies) > 1 else {}),
         "seed": chat.request.sampling.seed,
         "notes": [spell(note) for note in notes],
+        **({"options": describe_choices(replies[0].choices)} if replies[0].choices else {}),
+        **_cuts(chat.question),
     }
+
+
+def _cuts(question: Question) -> dict[str, Any]:
+    """The part that each picture was cut to, null for a whole one; nothing if all are whole."""
+    cuts = [picture.cut for picture in question.marked.pictures]
+    return {"cuts": [cut and asdict(cut) for cut in cuts]} if any(cuts) else {}
 
 
 # --------------------------------------------------------------------------- requests
@@ -275,9 +315,11 @@ def read_request(
         fit=settings.fit,
         guide=settings.guide,
         grammar=_read_response_format(parsed.response_format),
+        zoom=settings.zoom,
         past_turns=_earlier_turns(conversation, marked.marks, checkpoint.form(settings.prompt)),
+        choices=parsed.options or (),
     )
-    request = build_request(question, settings.sampling())
+    request = build_request(question, settings.sampling(), _read_scoring(parsed))
     return ChatRequest(
         request=replace(request, stops=(*request.stops, *stops)),
         question=question,
@@ -301,6 +343,7 @@ def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
         ("prompt_form", "prompt", SETTINGS["prompt"].parse),
         ("fit", "fit", SETTINGS["fit"].parse),
         ("guide", "guide", SETTINGS["guide"].parse),
+        ("zoom", "zoom", SETTINGS["zoom"].parse),
         ("temperature", "temperature", SETTINGS["temperature"].parse),
         ("top_p", "top_p", SETTINGS["top_p"].parse),
         ("seed", "seed", SETTINGS["seed"].parse),
@@ -328,6 +371,23 @@ def _read_response_format(response_format: ResponseFormat | None) -> Grammar | N
                 f"The response format {response_format.type!r} is not supported here, or lacks its schema. "
                 "Use text, json_object, or json_schema with json_schema.schema.",
             )
+
+
+def _read_scoring(parsed: RequestBody) -> Scoring:
+    """How options are compared, and which log-probabilities the response has."""
+    if parsed.top_logprobs and not parsed.logprobs:
+        raise UsageError('The field "top_logprobs" needs "logprobs": true.')
+    if parsed.options == []:
+        raise UsageError('There are no choices in the field "options".', "Name at least two.")
+    if parsed.options is not None and parsed.stop:
+        raise UnsupportedFieldError("stop", 'The field "stop" has no meaning together with "options".')
+    if parsed.options is None and parsed.score is not None:
+        raise UnsupportedFieldError("score", 'The field "score" has no meaning without "options".')
+    top = (parsed.top_logprobs or 0) if parsed.logprobs else None
+    if parsed.score is None:
+        return Scoring(top_logprobs=top)
+    score: Any = parse_value(SETTINGS["score"].parse, parsed.score, "score")
+    return Scoring(score, top)
 
 
 def _read_stops(stop: str | list[str] | None) -> list[Stop]:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from vipcli.asking.choices import MOST_CHOICES
 from vipcli.checkpoints.prompt_forms import LONGEST_TEXT
+from vipcli.config import MOST_LOGPROBS
 from vipcli.errors import UsageError
 
 MAX_ANSWERS = 8
@@ -38,7 +40,6 @@ _NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "include_stop_str_in_output": (False,),
     "length_penalty": (1,),
     "logit_bias": ({},),
-    "logprobs": (False,),
     "min_p": (0,),
     "min_tokens": (0,),
     "modalities": (["text"],),
@@ -52,7 +53,6 @@ _NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
     "top_a": (0,),
     "top_k": (-1, 0),
-    "top_logprobs": (0,),
     "typical_p": (1,),
     "use_beam_search": (False,),
     "verbosity": ("medium",),
@@ -160,6 +160,7 @@ class RequestBody(_Schema):
     prompt_form: str | None = None
     fit: str | None = None
     guide: float | None = None
+    zoom: bool | float | str | None = None
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
@@ -168,6 +169,11 @@ class RequestBody(_Schema):
     stop: str | list[str] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_ANSWERS)] | None = None
     response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    options: Annotated[list[str], Field(max_length=MOST_CHOICES)] | None = None
+    """Answers to choose from. OpenAI's format uses the name `choices` for something else."""
+    score: str | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
 

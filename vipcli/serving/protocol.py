@@ -11,8 +11,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vipcli import errors
-from vipcli.asking.interface import Grammar, Guide, ModelFacts, PromptTurn, Reply, Request, Sampling
+from vipcli.asking.choices import MOST_CHOICES
+from vipcli.asking.interface import (
+    Grammar,
+    Guide,
+    ModelFacts,
+    PromptTurn,
+    Reply,
+    Request,
+    Sampling,
+    ScoredChoice,
+    TokenLogprob,
+)
 from vipcli.checkpoints.stops import Stop
+from vipcli.config import MOST_LOGPROBS, Score
 from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.geometry import Fit
 
@@ -62,6 +74,9 @@ def unpack_request(data: bytes) -> Request:
         guide=None
         if header.guide is None
         else Guide(header.guide, tuple(pictures[len(shapes) - len(guided) :])),
+        choices=tuple(header.choices),
+        score=header.score,
+        top_logprobs=header.top_logprobs,
     )
 
 
@@ -84,7 +99,13 @@ def unpack_reply(packed: dict[str, Any]) -> Reply:
         probability=None if probability is None else float(probability),
         model=ModelFacts(**packed["model"]),
         seconds=packed["seconds"],
+        choices=tuple(ScoredChoice(**choice) for choice in packed["choices"]),
+        logprobs=tuple(map(_unpack_token, packed["logprobs"])),
     )
+
+
+def _unpack_token(packed: dict[str, Any]) -> TokenLogprob:
+    return TokenLogprob(**{**packed, "top": tuple(map(_unpack_token, packed["top"]))})
 
 
 def pack_error(error: VipcliError) -> dict[str, Any]:
@@ -137,6 +158,9 @@ class _RequestHeader(_Packed):
     sampling: _PackedSampling
     past_turns: list[_PackedTurn]
     min_answer_tokens: int
+    choices: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MOST_CHOICES)]
+    score: Score
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None
     grammar: _PackedGrammar | None = None
     guide: Annotated[float, Field(ge=0, le=10)] | None = None
     """The pictures that belong to it have the sizes of the others."""

@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
             "evaluate-guided", help="compare answers guided by contrast with plain ones on held-out scenes"
         )
     )
+    _add_choices(
+        commands.add_parser("choices", help="compare choosing by likelihood with generating answers")
+    )
+
+    _add_zoom(commands.add_parser("zoom", help="measure what cutting pictures to their marks does"))
     _add_card(commands.add_parser("card", help="write the model card of a checkpoint"))
     return parser
 
@@ -90,6 +95,21 @@ def _add_evaluate_guided(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--seed", type=int, default=0)
     evaluate.add_argument("--alphas", type=float, nargs="+", default=[0.25, 0.5, 1, 2], metavar="ALPHA")
     evaluate.set_defaults(run=_evaluate_guided)
+
+
+def _add_choices(choices: argparse.ArgumentParser) -> None:
+    _add_model(choices)
+    choices.add_argument("--scenes", type=int, default=500, help="number of scenes (500)")
+    choices.add_argument("--seed", type=int, default=0)
+    choices.set_defaults(run=_choices)
+
+
+def _add_zoom(zoom: argparse.ArgumentParser) -> None:
+    _add_model(zoom)
+    zoom.add_argument("--scenes", type=int, default=200, help="number of scenes of each sort (200)")
+    zoom.add_argument("--seed", type=int, default=0)
+    zoom.add_argument("--margins", type=float, nargs="*", metavar="M", help="margins to compare (a sweep)")
+    zoom.set_defaults(run=_zoom)
 
 
 def _add_model(evaluate: argparse.ArgumentParser) -> None:
@@ -162,6 +182,39 @@ def _evaluate(options: argparse.Namespace) -> None:
     Console().print(_table("Held-out scenes", figures))
 
 
+def _choices(options: argparse.Namespace) -> None:
+    from vipcli.training.judging.choices import choice_figures, judge_choices
+
+    checkpoint, model = _load(options)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("Asking", total=options.scenes)
+        judged = judge_choices(
+            model,
+            checkpoint.form(),
+            scenes=options.scenes,
+            seed=options.seed,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    figures = choice_figures(judged)
+    if options.json:
+        report = {"model": options.model, "seed": options.seed, "scenes": options.scenes, "figures": figures}
+        _write_report(options.json, report, judged)
+    Console().print(_choice_table(figures))
+
+
+def _choice_table(figures: dict[str, Any]) -> Table:
+    ways = list(figures["all"])
+    table = Table("questions", "asked", *ways, title="Held-out scenes, right answers in %")
+    asked = next(iter(figures["all"].values()))["asked"]
+    table.add_row("all", str(asked), *(_cells(figures["all"][way])[2] for way in ways), style="bold")
+    table.add_row("calibration error", "", *(str(figures["all"][way]["calibration error"]) for way in ways))
+    table.add_section()
+    for family, by_way in figures["by family"].items():
+        asked = next(iter(by_way.values()))["asked"]
+        table.add_row(family, str(asked), *(_cells(by_way[way])[2] for way in ways))
+    return table
+
+
 def _evaluate_independent(options: argparse.Namespace) -> None:
     from vipcli.training.judging.independent_evaluation import (
         IndependentAnswer,
@@ -212,6 +265,22 @@ def _evaluate_guided(options: argparse.Namespace) -> None:
             f"{row['alpha']:g}", f"{row['points']:+.1f}", f"{row['low']:+.1f} to {row['high']:+.1f}"
         )
     Console().print(table)
+
+
+def _zoom(options: argparse.Namespace) -> None:
+    from vipcli.training.judging import zooming
+
+    checkpoint, model = _load(options)
+    margins = zooming.MARGINS if options.margins is None else options.margins
+    answers: dict[str, list[zooming.ZoomAnswer]] = {}
+    for sort, choices in zooming.sorts(margins).items():
+        numbers = track(range(options.scenes), sort, console=Console(stderr=True))
+        answers[sort] = zooming.judge_zoom(model, checkpoint, sort, choices, numbers, seed=options.seed)
+    figures = zooming.zoom_summary(answers)
+    if options.json:
+        report = {"model": options.model, "seed": options.seed, "scenes": options.scenes, "figures": figures}
+        _write_report(options.json, report, [answer for group in answers.values() for answer in group])
+    Console().print(_table("Zoom", figures))
 
 
 def _write_report(file: Path, report: dict[str, Any], answers: Sequence[Any]) -> None:

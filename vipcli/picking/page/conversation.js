@@ -1,10 +1,9 @@
 // Questions and answers. A model's text is only ever shown as text.
 
-import { iconButton, make } from "./elements.js";
+import { iconButton, make } from "./stage.js";
 
 const ENDS = { length: "The answer was cut off: it reached the most tokens allowed.", halted: "Stopped." };
 
-/** A question, and its answer as it comes. */
 export class Turn {
   constructor(question) {
     this.text = make("p", { className: "answer", "aria-live": "polite", "aria-busy": "true" });
@@ -37,17 +36,14 @@ export class Turn {
   }
 }
 
-/** The conversation about the pictures, beside them. */
 export class Conversation {
-  /** `picker` has transport, call, begin, lost, say, complain, marks. */
   constructor(picker, { turns = [], model = null }) {
     this.picker = picker;
     this.turns = make("div", { className: "turns", role: "log", "aria-label": "Conversation", tabIndex: 0 });
     for (const { question, answer, ended } of turns) this.#append(new Turn(question)).finish(answer, ended);
-    const button = (text, onclick, title = null) =>
-      make("button", { type: "button", className: "quiet", onclick, title }, text);
+    const button = (text, onclick) => make("button", { type: "button", className: "quiet", onclick }, text);
     this.stop = button("Stop", () => picker.call("stop", {}));
-    this.retry = button("Retry", () => this.#stream("retry", {}), "Ask the last question again");
+    this.retry = button("Retry", () => this.#stream("retry", {}));
     this.file = make("input", { type: "file", accept: "image/*,video/*", hidden: true,
       onchange: () => this.open(this.file.files[0]) });
     this.element = make("section", { className: "conversation" },
@@ -67,15 +63,15 @@ export class Conversation {
   }
 
   async ask(payload) {
+    this.asked = payload.question;
     await this.#stream("ask", payload);
   }
 
-  /** Go on with another picture. */
   async open(file) {
     if (!file || this.running) return;
     try {
       const info = await this.picker.transport.upload("open", file);
-      if (info.error) this.picker.complain(info.error);
+      if (info.error) this.picker.panel.complain(info.error);
       else this.picker.begin(info);
     } catch {
       this.picker.lost();
@@ -109,14 +105,14 @@ export class Conversation {
   #running(running) {
     this.running = running;
     this.stop.hidden = !running;
-    this.retry.disabled = running || !this.last;
-    this.picker.submitButton.disabled = running;
+    this.retry.hidden = running || !this.last;
+    this.picker.render();
   }
 
   async #stream(name, payload) {
     if (this.running) return;
     if (name === "retry") this.last.element.remove();
-    const turn = this.#append(new Turn(payload.question ?? this.last?.asked.textContent ?? this.picker.placeholder));
+    const turn = this.#append(new Turn(payload.question ?? this.last?.asked.textContent ?? this.picker.panel.placeholder));
     this.#running(true);
     let done = false;
     const scroll = () => this.turns.scrollTo({ top: this.turns.scrollHeight });
@@ -139,7 +135,10 @@ export class Conversation {
   #take(turn, line) {
     if (line.text) turn.add(line.text);
     if (line.note) turn.note(line.note);
-    if (line.error) turn.fail(line.error);
+    if (line.error) {
+      turn.fail(line.error);
+      this.picker.panel.field.value ||= this.asked ?? "";
+    }
     if (line.answer === undefined) return Boolean(line.error);
     if (line.question) turn.asked.textContent = line.question;
     for (const note of line.notes ?? []) turn.note(note);

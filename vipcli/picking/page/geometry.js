@@ -1,11 +1,12 @@
-// Shapes and their points. A point is [x, y]: the column and row of a pixel of the picture.
+// Marks and their points. A point is [x, y]: the column and row of a pixel of the picture. Nothing here changes.
 
 export const KINDS = ["box", "ellipse", "triangle", "point", "arrow", "scribble", "contour", "mask"];
 
 export const isRectangle = (kind) => kind === "box" || kind === "ellipse" || kind === "triangle";
 export const isFreehand = (kind) => kind === "scribble" || kind === "contour" || kind === "mask";
-/** How many points a freehand mark needs at least. */
 export const fewest = (kind) => (kind === "scribble" ? 2 : 3);
+
+export const same = (points, others) => String(points) === String(others);
 
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
@@ -16,14 +17,10 @@ export const pixelAt = ([x, y], { width, height }) => [
 ];
 
 export function boundsOf(points) {
-  const xs = points.map(([x]) => x);
-  const ys = points.map(([, y]) => y);
-  const least = (values) => values.reduce((a, b) => Math.min(a, b));
-  const most = (values) => values.reduce((a, b) => Math.max(a, b));
-  return [least(xs), least(ys), most(xs), most(ys)];
+  const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
+  return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
 }
 
-/** Whether points of this kind make a mark that can be drawn. */
 export function isComplete(kind, points) {
   if (isRectangle(kind)) {
     return points.length === 2 && points[0][0] !== points[1][0] && points[0][1] !== points[1][1];
@@ -70,20 +67,17 @@ function distanceToSegment([x, y], [x1, y1], [x2, y2]) {
 /** A freehand path as whole pixels, without what cannot be seen at this zoom. */
 export function tidyPath(kind, path, zoom, size) {
   const pixels = simplify(path, 1 / zoom).map((point) => pixelAt(point, size));
-  const different = pixels.filter(([x, y], i) => !i || x !== pixels[i - 1][0] || y !== pixels[i - 1][1]);
-  const [first, last] = [different[0], different.at(-1)];
-  const closes = kind !== "scribble" && different.length > 1 && first[0] === last[0] && first[1] === last[1];
+  const different = pixels.filter((pixel, i) => !i || !same(pixel, pixels[i - 1]));
+  const closes = kind !== "scribble" && different.length > 1 && same(different[0], different.at(-1));
   return closes ? different.slice(0, -1) : different;
 }
 
-/** The corners of a rectangle, from the upper left to the lower right. */
 export function normalized(kind, points) {
   if (!isRectangle(kind)) return points;
   const [x1, y1, x2, y2] = boundsOf(points);
   return [[x1, y1], [x2, y2]];
 }
 
-/** Points moved by a distance, as far as the picture goes. */
 export function moved(points, dx, dy, { width, height }) {
   const [x1, y1, x2, y2] = boundsOf(points);
   const stepX = clamp(dx, -x1, width - 1 - x2);
@@ -91,7 +85,6 @@ export function moved(points, dx, dy, { width, height }) {
   return points.map(([x, y]) => [x + stepX, y + stepY]);
 }
 
-/** Where a mark can be taken hold of: [name, x, y]. */
 export function handlesOf(kind, points) {
   if (kind === "point") return [["move", ...points[0]]];
   if (kind === "arrow") return points.map((point, i) => [String(i), ...point]);
@@ -107,7 +100,7 @@ export function resized(kind, points, handle, to, size, square = false) {
   if (kind === "point") return [to];
   if (kind === "arrow") {
     const changed = points.map((point, i) => (String(i) === handle ? to : point));
-    return changed.length === 2 && String(changed[0]) === String(changed[1]) ? points : changed;
+    return changed.length === 2 && same(...changed) ? points : changed;
   }
   const [x1, y1, x2, y2] = boundsOf(points);
   const fixed = [handle.includes("w") ? x2 : x1, handle.includes("n") ? y2 : y1];
@@ -128,23 +121,8 @@ export function resized(kind, points, handle, to, size, square = false) {
   }));
 }
 
-/** The coordinates of a mark as the command line takes them. */
 export const coordinates = (kind, points) =>
   points.map(([x, y]) => `${x},${y}`).join(isFreehand(kind) ? " " : ",");
-
-/** The points of a mark that was typed, or null if they cannot be read without more than its text. */
-export function typedPoints(kind, text, { width, height }) {
-  const words = text.replace(/^\s*\d{1,4}:/, "").replace(/:[^:]*$/, "").trim().split(/[\s,;]+/);
-  const values = words.map((word, i) =>
-    /%$/.test(word) ? (parseFloat(word) * (i % 2 ? height : width)) / 100 : Number(word));
-  if (values.length % 2 || values.some(Number.isNaN)) return null;
-  const points = values.flatMap((value, i) => (i % 2 ? [] : [[value, values[i + 1]]]));
-  if (isFreehand(kind) && kind !== "scribble" && points.length === 2) {
-    const [x1, y1, x2, y2] = boundsOf(points);
-    return [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
-  }
-  return normalized(kind, points);
-}
 
 /** A thin outline of a mark, as the data of an SVG path; `place` takes a point to the screen. */
 export function outline(kind, points, size, place) {
@@ -162,9 +140,7 @@ export function outline(kind, points, size, place) {
   const [x1, y1, x2, y2] = boundsOf(points);
   if (kind === "box") return line([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], true);
   if (kind === "ellipse") return oval((x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2);
-  // A very flat triangle is drawn with a right angle.
-  const flat = x2 - x1 > 2 * Math.tan((75 * Math.PI) / 180) * (y2 - y1);
-  return line([[flat ? x1 : (x1 + x2) / 2, y1], [x2, y2], [x1, y2]], true);
+  return line([[(x1 + x2) / 2, y1], [x2, y2], [x1, y2]], true);
 }
 
 function arrow(points, scale, { width, height }) {
@@ -177,4 +153,93 @@ function arrow(points, scale, { width, height }) {
   const head = clamp(0.54 * Math.hypot(tail[0] - tip[0], tail[1] - tip[1]), 6 * scale, 18 * scale);
   const wing = (turn) => [tip[0] + head * Math.cos(angle + turn), tip[1] + head * Math.sin(angle + turn)];
   return [[tail, tip], [wing(Math.PI / 3), tip, wing(-Math.PI / 3)]];
+}
+
+export const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
+export const withArticle = (noun) => `${/^[aeiou]/.test(noun) ? "an" : "a"} ${noun}`;
+
+/** Marks in the order that numbers them: those that were asked for, then the others. */
+export function inOrder(marks) {
+  const rank = (mark) => mark.slot ?? Number.MAX_SAFE_INTEGER;
+  return [...marks].sort((one, other) => rank(one) - rank(other));
+}
+
+/** The marks as they are sent; `names` gives marks without a color the one that they have anyway. */
+export const asMessage = (marks, names = new Map()) =>
+  marks.map((mark) => ({
+    slot: mark.slot,
+    kind: mark.kind,
+    text: mark.text ? null : textOf({ ...mark, color: mark.color ?? names.get(mark.id) }),
+  }));
+
+const textOf = ({ kind, points, color, frame }) =>
+  `${frame ? `${frame}:` : ""}${coordinates(kind, points)}${color ? `:${color}` : ""}`;
+
+/** The name of each mark's color: its own, or the first trained one that no other mark has. */
+export function colorNames(ordered, trained) {
+  const own = (mark) => mark.colorName ?? mark.color;
+  const taken = ordered.filter(own).map((mark) => [mark.kind, own(mark)]);
+  return new Map(ordered.map((mark) => {
+    if (own(mark)) return [mark.id, own(mark)];
+    const uses = (name) => taken.filter(([kind, other]) => kind === mark.kind && other === name).length;
+    const free = trained.find((name) => !taken.some(([, other]) => other === name))
+      ?? trained.reduce((best, name) => (uses(name) < uses(best) ? name : best));
+    taken.push([mark.kind, free]);
+    return [mark.id, free];
+  }));
+}
+
+/** Where a mark is, in words; what was typed stays as it is. */
+export function placeOf({ kind, points, text }) {
+  if (text) return text;
+  const [x1, y1, x2, y2] = boundsOf(points);
+  if (points.length === 1) return `at ${points[0]}`;
+  return kind === "arrow" ? `from ${points[0]} to ${points[1]}` : `from ${x1},${y1} to ${x2},${y2}`;
+}
+
+export const typedMarks = (slots) =>
+  slots.flatMap(({ kind, text, color, colorName, picture }, slot) =>
+    (text === null ? [] : [{ id: `slot ${slot}`, slot, kind, text, color, colorName, frame: picture }]));
+
+export const slotColor = (slot, colors) =>
+  slot.color && (colors.find(({ rgb }) => rgb === slot.color)?.name ?? slot.color);
+
+export class History {
+  #past = [];
+  #future = [];
+  #last = null;
+
+  constructor(marks) {
+    this.marks = marks;
+  }
+
+  get canUndo() {
+    return this.#past.length > 0;
+  }
+
+  get canRedo() {
+    return this.#future.length > 0;
+  }
+
+  /** Go on to other marks; steps with the same name that follow within a second are undone together. */
+  change(marks, name = null) {
+    const now = performance.now();
+    const goesOn = name && this.#last?.name === name && now - this.#last.time < 1000;
+    if (!goesOn) this.#past.push(this.marks);
+    this.#last = { name, time: now };
+    this.#future = [];
+    this.marks = marks;
+  }
+
+  undo() {
+    this.#future.push(this.marks);
+    this.marks = this.#past.pop();
+    this.#last = null;
+  }
+
+  redo() {
+    this.#past.push(this.marks);
+    this.marks = this.#future.pop();
+    this.#last = null;
+  }
 }

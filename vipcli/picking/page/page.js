@@ -6,9 +6,9 @@ const isJson = (response) => response.headers.get("Content-Type")?.startsWith("a
 
 async function post(address, body, headers = { "Content-Type": "application/json" }) {
   const response = await fetch(address, { method: "POST", headers, body });
-  // A request that cannot be answered as it is comes back with the reason.
-  if (response.ok || (response.status === 400 && isJson(response))) return response;
-  throw Object.assign(new Error(`The answer is ${response.status}.`), { refused: true });
+  // What is wrong with a request is told in the reply.
+  if (response.ok || /400|413|500/.test(response.status)) return response;
+  throw new Error(`The answer is ${response.status}.`);
 }
 
 const transport = {
@@ -37,11 +37,11 @@ const transport = {
   },
 };
 
-// Each page of a server has an address of its own, and each tab a storage of its own.
-const storage = {
-  getItem: (name) => sessionStorage.getItem(location.pathname + name),
-  setItem: (name, value) => sessionStorage.setItem(location.pathname + name, value),
-  removeItem: (name) => sessionStorage.removeItem(location.pathname + name),
-};
+let storage = null;
+try {
+  storage = sessionStorage;
+} catch {
+  // A browser may be told to keep nothing.
+}
 
-mount(document.querySelector("main"), transport, { keys: document, storage });
+mount(document.querySelector("main"), transport, { keys: document, storage, key: location.pathname });

@@ -2,86 +2,61 @@
 // call(name, payload) gives an object or a Blob, stream(name, payload, onLine) calls onLine with objects.
 
 import { Conversation, Turn } from "./conversation.js";
-import { fromBase64, icon, iconButton, loadImage, make, makeSvg } from "./elements.js";
 import {
-  KINDS, boundsOf, clamp, fewest, handlesOf, isComplete, isFreehand, isRectangle, moved, normalized, outline,
-  pixelAt, resized, squareCorner, tidyPath,
+  History, KINDS, asMessage, boundsOf, capitalized, clamp, colorNames, handlesOf, inOrder, isComplete, isFreehand,
+  isRectangle, moved, normalized, outline, pixelAt, placeOf, resized, same, slotColor, squareCorner, tidyPath,
+  typedMarks,
 } from "./geometry.js";
-import {
-  History, asMessage, capitalized, colorNames, inOrder, placeOf, slotColor, typedMarks, withArticle,
-} from "./marks.js";
-import { Stage } from "./stage.js";
+import { Panel, hint, needs } from "./panel.js";
+import { Stage, fromBase64, loadImage, make, makeSvg } from "./stage.js";
 
 const CLICK = 4; // A press that moves by less, in pixels of the screen, is a click.
 const STEP = 10; // Pixels of the screen for each arrow key.
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const VIEW = "As the model sees it";
-const asImage = (reply) => (reply instanceof Blob ? loadImage(reply) : null);
 const TASKS = {
   ask: { button: "Ask", leave: "Leave without asking?" },
   draw: { button: "Save", leave: "Leave without saving?", end: "Saved. You can close this tab." },
-  mark: { button: "Add", leave: "Leave without adding marks?", end: "Added. The conversation goes on in the terminal." },
+  mark: { button: "Add", leave: "Leave without adding marks?", end: "Added. You can go on in the terminal." },
   chat: { button: "Ask", leave: "Leave the conversation?" },
+  notebook: {},
 };
-const HINTS = {
-  box: "Drag from corner to corner.",
-  ellipse: "Drag from corner to corner.",
-  triangle: "Drag from corner to corner.",
-  point: "Click the spot.",
-  arrow: "Drag from tail to tip, or click for a tip alone.",
-  scribble: "Drag along what you mean.",
-  contour: "Drag around what you mean; it closes by itself.",
-  mask: "Drag around what you mean; it is filled.",
-};
-const HELP = [
-  ["1 – 8", "Choose the kind of mark"],
-  ["Drag", "Draw; with Shift a square"],
-  ["Click an edge", "Select a mark; drag it to move it, or its handles to resize it. Alt draws over it"],
-  ["Wheel, pinch, + −", "Zoom; 0 shows all of the picture"],
-  ["Right or space drag", "Pan; on a touch screen with two fingers"],
-  ["Arrow keys", "Move the crosshair by 10 pixels of the screen, with Shift by one of the picture"],
-  ["Space", "Set a corner, a point or an end at the crosshair"],
-  ["Enter", "Finish the mark, or go on when nothing is being drawn"],
-  ["Arrows, Alt+arrows", "Move or resize the selected mark"],
-  ["Delete", "Delete the selected mark"],
-  ["Ctrl+Z, Ctrl+Y", "Undo, redo"],
-  ["Page Up, Page Down", "Previous or next picture"],
-  ["Escape", "Abandon the mark, deselect, leave"],
-];
+const asImage = (reply) => (reply instanceof Blob ? loadImage(reply) : null);
 
-/** Build the page inside `root`. Returns a function that takes it down again. */
-export function mount(root, transport, options = {}) {
-  const picker = new Picker(root, transport, options);
+/** Build the page inside `host`. Returns a function that takes it down again. */
+export function mount(host, transport, options = {}) {
+  const picker = new Picker(host, transport, options);
   picker.start();
   return () => picker.close();
 }
 
 class Picker {
   #ids = 0;
-  #tickets = { preview: 0, region: 0, picture: 0, view: 0 };
+  #tickets = { preview: 0, region: 0, picture: 0, view: 0 }; // Only the last reply of each kind counts.
   #running = 0;
   #again = false;
   #frame = 0;
   #timer = 0;
 
-  constructor(root, transport, { keys = root, storage = null }) {
+  constructor(host, transport, { keys = host, storage = null, key = "" }) {
+    const root = make("div", { className: "picker by-pointer" });
     this.root = root;
     this.transport = transport;
     this.storage = storage;
-    this.keys = keys;
+    this.key = key;
     // Several pages may be open; this names the one that sends marks.
     this.page = String(Math.random()).slice(2);
     this.stage = new Stage(this);
-    this.build();
+    this.panel = new Panel(this);
+    root.append(...this.panel.elements);
+    host.classList.add("picker-host");
+    host.replaceChildren(root);
     this.listeners = [
       [keys, "keydown", (event) => this.keyDown(event)],
       [keys, "keyup", (event) => this.keyUp(event)],
-      // After a click, keys are for the picture again.
-      [root, "click", ({ target, detail }) => detail && target.closest(".tool, .choice, .row") && !this.help.open
-        && this.colors.hidden && this.stage.element.focus({ preventScroll: true })],
+      [root, "click", (event) => this.clicked(event)],
       [root, "pointerdown", (event) => {
         root.classList.add("by-pointer");
-        if (!this.palette.contains(event.target)) this.togglePalette(false);
+        if (!this.panel.palette.contains(event.target)) this.panel.openColors(false);
       }],
     ];
     for (const [target, name, listener] of this.listeners) target.addEventListener(name, listener);
@@ -92,90 +67,12 @@ class Picker {
     this.stage.close();
     clearTimeout(this.#timer);
     cancelAnimationFrame(this.#frame);
-    this.root.replaceChildren();
+    this.root.remove();
   }
-
-  // ------------------------------------------------------------------ what is on the page
-
-  build() {
-    this.tools = new Map(KINDS.map((kind, i) => [kind, iconButton(kind, `${capitalized(kind)} (${i + 1})`, () =>
-      this.chooseKind(kind))]));
-    this.undoButton = iconButton("undo", "Undo (Ctrl+Z)", () => this.undo());
-    this.redoButton = iconButton("redo", "Redo (Ctrl+Y)", () => this.redo());
-    this.deleteButton = iconButton("delete", "Delete the selected mark (Delete)", () => this.remove(this.selected));
-    this.viewButton = iconButton("eye", VIEW, () => this.toggleView(), { hidden: true });
-    this.viewButton.append(make("span", { className: "label" }, VIEW));
-    this.help = make("dialog", { className: "help", "aria-label": "Help" },
-      make("dl", {}, ...HELP.flatMap(([key, text]) => [make("dt", {}, key), make("dd", {}, text)])),
-      make("form", { method: "dialog" }, make("button", { className: "quiet" }, "Close")));
-    this.toolbar = make("div", { className: "toolbar", role: "toolbar", "aria-label": "Tools" },
-      make("div", { className: "group", role: "group", "aria-label": "Kind of mark" }, ...this.tools.values()),
-      this.buildPalette(),
-      make("div", { className: "group" }, this.undoButton, this.redoButton, this.deleteButton),
-      make("div", { className: "group" },
-        iconButton("out", "Zoom out (−)", () => this.stage.zoomBy(1 / 1.5)),
-        iconButton("fit", "Show all of the picture (0)", () => this.stage.fit()),
-        iconButton("in", "Zoom in (+)", () => this.stage.zoomBy(1.5))),
-      make("div", { className: "group" }, this.viewButton,
-        iconButton("help", "Help (?)", () => this.help.showModal())));
-    this.status = make("p", { className: "status", role: "status", "aria-live": "polite" });
-    this.where = make("span", { className: "where" });
-    this.wait = make("p", { className: "wait" }, "Loading…");
-    this.stage.element.append(this.wait);
-    this.pages = make("div", { className: "pages", hidden: true });
-    this.buildPanel();
-    this.root.classList.add("picker", "by-pointer");
-    this.root.replaceChildren(
-      this.toolbar,
-      make("div", { className: "picture-side" }, this.stage.element, this.pages,
-        make("div", { className: "line" }, this.status, this.where)),
-      this.panel,
-      this.help,
-    );
-  }
-
-  buildPalette() {
-    this.swatch = make("span", { className: "swatch" });
-    this.colorButton = make("button", {
-      type: "button", className: "tool", "aria-haspopup": "true", "aria-expanded": "false",
-      onclick: () => this.togglePalette(this.colors.hidden),
-    }, this.swatch);
-    this.colors = make("div", { className: "colors", role: "group", "aria-label": "Color", hidden: true });
-    this.palette = make("div", { className: "palette" }, this.colorButton, this.colors);
-    return this.palette;
-  }
-
-  buildPanel() {
-    this.guide = make("p", { className: "guide" });
-    this.list = make("ol", { className: "marks", "aria-label": "Marks" });
-    this.notes = make("div", { className: "notes", role: "note", hidden: true });
-    this.field = make("textarea", {
-      rows: 2, className: "question", "aria-label": "Question", maxLength: 10000,
-      oninput: () => this.edited(),
-    });
-    this.explanation = make("p", { className: "explanation" });
-    this.given = make("p", { className: "given", hidden: true });
-    this.problem = make("p", { className: "problem", role: "alert", hidden: true });
-    this.submitButton = make("button", { className: "primary" }, "…");
-    this.leaveButton = make("button", { type: "button", className: "quiet", title: "Leave (Escape)",
-      onclick: () => this.askToLeave() }, "Cancel");
-    this.form = make("form", { className: "ask", onsubmit: (event) => {
-      event.preventDefault();
-      this.submit();
-    } }, this.given, this.field, this.explanation, this.problem,
-    make("div", { className: "buttons" }, this.submitButton, this.leaveButton));
-    this.confirm = make("div", { className: "confirm", role: "alert", hidden: true });
-    this.outcome = make("div", { className: "outcome" });
-    this.panel = make("div", { className: "panel" },
-      this.guide, this.list, this.notes, this.outcome, this.form, this.confirm);
-  }
-
-  // ------------------------------------------------------------------ beginning
 
   async start() {
     // The picture is asked for at once, since it takes the longest.
     const first = this.call("picture", { picture: 0 });
-    first.catch(() => {});
     const info = await this.call("start", {});
     if (!info) return;
     this.begin(info, first);
@@ -186,79 +83,33 @@ class Picker {
     this.listen();
   }
 
-  /** Show a task: pictures, and the marks that are wanted on them. */
   begin(info, first = null) {
     this.info = info;
     this.task = TASKS[info.task];
     this.images = new Map(first ? [[0, first.then(asImage)]] : []);
-    this.history = new History(typedMarks(info.slots, info.pictures));
+    this.history = new History([...typedMarks(info.slots), ...info.marks]);
     this.kind = "box";
-    this.color = null;
-    this.selected = null;
-    this.draft = null;
-    this.lifted = null;
-    this.crosshair = null;
-    this.truth = new Map();
+    this.color = this.selected = this.draft = this.lifted = this.crosshair = this.active = null;
+    this.truth = new Map(); // The points of the marks that the overlay shows.
     this.facts = new Map();
     this.markErrors = new Map();
     this.index = -1;
-    this.active = null;
     this.ended = false;
     this.restore();
-    this.setUpPanel();
-    this.setUpPages();
-    this.setUpColors();
-    this.show(this.firstPicture());
+    this.panel.setUp();
+    if (info.conversation) this.converse();
+    const slot = info.slots.find(({ text }) => text === null);
+    this.show(clamp((slot?.picture ?? 1) - 1, 0, info.pictures.length - 1));
     this.nextSlot();
-    this.render();
-    this.stage.element.focus({ preventScroll: true });
+    if (this.key) this.focus();
   }
 
-  firstPicture() {
-    const slot = this.info.slots.find(({ text }) => text === null);
-    return clamp((slot?.picture ?? 1) - 1, 0, this.info.pictures.length - 1);
-  }
-
-  setUpPanel() {
-    const { task, question, asks, model } = this.info;
-    this.submitButton.textContent = this.task.button;
-    this.field.hidden = this.explanation.hidden = !asks;
-    this.field.value ||= asks ? question ?? "" : "";
-    this.given.hidden = asks || !question;
-    this.given.textContent = question ?? "";
-    this.viewButton.hidden = !model;
-    if (task === "chat") {
-      this.conversation?.close();
-      this.conversation = new Conversation(this, this.info.conversation);
-      this.outcome.replaceChildren(this.conversation.element);
-      this.root.classList.add("chat");
-      this.leaveButton.hidden = true;
-    }
-  }
-
-  setUpPages() {
-    const { pictures, video } = this.info;
-    const count = pictures.length;
-    this.pages.hidden = count < 2;
-    this.everywhere = make("input", { type: "checkbox", onchange: () => this.render() });
-    this.slider = make("input", { type: "range", min: 1, max: count, step: 1, "aria-label": "Frame",
-      oninput: () => this.show(Number(this.slider.value) - 1) });
-    this.position = make("span", { className: "position" });
-    this.previous = iconButton("previous", `Previous ${this.unit} (Page Up)`, () => this.show(this.index - 1));
-    this.next = iconButton("next", `Next ${this.unit} (Page Down)`, () => this.show(this.index + 1));
-    this.pages.replaceChildren(this.previous, ...(video ? [this.slider] : []), this.position, this.next,
-      ...(video ? [make("label", {}, this.everywhere, "On all frames")] : []));
-  }
-
-  setUpColors() {
-    const choice = (name, rgb, title) => {
-      const swatch = make("span", { className: name ? "swatch" : "swatch automatic" });
-      if (rgb) swatch.style.setProperty("--color", rgb);
-      return make("button", { type: "button", className: "choice", title, "aria-label": title, value: name ?? "",
-        onclick: () => this.chooseColor(name) }, swatch, make("span", {}, title));
-    };
-    this.colors.replaceChildren(choice(null, null, "Automatic"),
-      ...this.info.colors.map(({ name, rgb }) => choice(name, rgb, capitalized(name))));
+  converse() {
+    this.conversation?.close();
+    this.conversation = new Conversation(this, this.info.conversation);
+    this.panel.outcome.replaceChildren(this.conversation.element);
+    this.panel.leave.hidden = true;
+    this.root.classList.add("chat");
   }
 
   get unit() {
@@ -281,30 +132,47 @@ class Picker {
     return !this.info || this.ended;
   }
 
-  // ------------------------------------------------------------------ pictures
+  focus() {
+    this.stage.element.focus({ preventScroll: true });
+  }
+
+  say(text) {
+    this.panel.say(text);
+  }
+
+  render() {
+    if (!this.info || this.index < 0) return;
+    this.panel.render();
+    this.paint();
+  }
 
   async show(index) {
     if (!this.info.pictures[index] || index === this.index) return;
     this.abandon();
+    const { stage, panel: { wait } } = this;
     const ticket = ++this.#tickets.picture;
     this.index = index;
     this.truth = new Map();
-    if (this.selected && !this.isHere(this.find(this.selected))) this.selected = null;
-    const { name, width, height, factor } = this.size;
-    this.stage.open(this.size);
     this.crosshair = null;
-    this.wait.textContent = `Loading ${name}…`;
-    this.wait.hidden = false;
-    this.stage.element.setAttribute("aria-label", `${name}, ${width} × ${height} pixels. Arrow keys move a `
-      + "crosshair, Space sets a point there, Enter finishes. Press ? for help.");
+    if (!this.isHere(this.find(this.selected))) this.selected = null;
+    const { name, width, height, factor } = this.size;
+    stage.open(this.size);
+    wait.textContent = `Loading ${name}…`;
+    wait.hidden = false;
+    stage.element.setAttribute("aria-label", `${name}, ${width} × ${height} pixels. Arrow keys move a crosshair, `
+      + "Space sets a point there, Enter finishes. Press ? for help.");
     this.preview();
     this.render();
     if (this.viewing) this.showView();
     const image = await this.image(index);
-    if (ticket !== this.#tickets.picture || !image) return;
+    if (ticket !== this.#tickets.picture) return;
+    wait.hidden = Boolean(image);
+    if (!image) {
+      wait.textContent = `${name} cannot be shown.`;
+      return;
+    }
     image.alt = `${name} without marks`;
-    this.wait.hidden = true;
-    this.stage.show("picture", image, 0, 0, factor);
+    stage.show("picture", image, 0, 0, factor);
     if (this.info.pictures[index + 1]) this.image(index + 1);
   }
 
@@ -312,101 +180,84 @@ class Picker {
     if (!this.images.has(index)) {
       this.images.set(index, this.call("picture", { picture: index }).then(asImage));
     }
-    return this.images.get(index).catch(() => {
-      this.images.delete(index);
-      this.wait.textContent = `${this.info.pictures[index].name} cannot be shown.`;
-      return null;
-    });
+    return this.images.get(index).catch(() => null);
   }
 
-  /** Whether a mark is on the picture that is shown. */
+  /** The number of the picture that is shown, as it is typed: null for all frames. */
+  get frame() {
+    return this.info.video && this.panel.everywhere.checked ? null : this.index + 1;
+  }
+
   isHere(mark) {
-    if (!mark) return false;
-    if (this.info.video) return mark.frame === null || mark.frame === this.index + 1;
-    return (mark.frame ?? 1) === this.index + 1;
-  }
-
-  /** The picture that a new mark here is for, as it is typed: null where none needs to be. */
-  get frameHere() {
-    if (this.info.video) return this.everywhere.checked ? null : this.index + 1;
-    return this.index === 0 ? null : this.index + 1;
-  }
-
-  // ------------------------------------------------------------------ marks that were asked for
-
-  isEmpty(slot) {
-    return this.info.slots[slot].text === null && !this.history.marks.some((mark) => mark.slot === slot);
+    return (mark?.frame ?? (this.info.video ? this.index + 1 : 1)) === this.index + 1;
   }
 
   get emptySlots() {
-    return this.info.slots.map((_, i) => i).filter((i) => this.isEmpty(i));
+    return this.info.slots.flatMap(({ text }, i) =>
+      (text === null && !this.history.marks.some(({ slot }) => slot === i) ? i : []));
   }
 
   nextSlot() {
     const empty = this.emptySlots;
-    this.choose(empty.find((i) => i > (this.active ?? -1)) ?? empty[0] ?? null);
+    this.choose(empty.find((slot) => slot > (this.active ?? -1)) ?? empty[0] ?? null);
   }
 
-  /** Ask for the mark of a slot. */
   choose(slot) {
     this.active = slot;
-    if (slot === null) return;
-    const { kind, picture } = this.info.slots[slot];
-    this.kind = kind;
-    if (picture) this.show(picture - 1);
+    if (slot !== null) {
+      const { kind, picture } = this.info.slots[slot];
+      this.kind = kind;
+      this.selected = null;
+      if (picture) this.show(picture - 1);
+    }
+    this.render();
   }
 
+  /** The empty slot that a mark of this kind, drawn here and now, fills. */
   slotFor(kind) {
     const fits = (i) => {
       const slot = this.info.slots[i];
-      const here = this.info.video && this.everywhere.checked ? null : this.index + 1;
-      return this.isEmpty(i) && slot.kind === kind
-        && (!slot.color || !this.color || slotColor(slot, this.info.colors) === this.color)
-        && (slot.picture === null || slot.picture === here);
+      return slot.kind === kind && (slot.picture ?? this.frame) === this.frame
+        && (!slot.color || !this.color || slotColor(slot, this.info.colors) === this.color);
     };
-    const slots = this.info.slots.map((_, i) => i);
-    return [...(this.active === null ? [] : [this.active]), ...slots].find(fits) ?? null;
+    const empty = this.emptySlots;
+    return [...empty.filter((slot) => slot === this.active), ...empty].find(fits) ?? null;
   }
-
-  describeSlot({ kind, color, colorName, picture }) {
-    return `${withArticle(`${color ? `${colorName} ` : ""}${kind}`)}${picture ? ` on ${this.unit} ${picture}` : ""}`;
-  }
-
-  // ------------------------------------------------------------------ changes
 
   find(id) {
     return this.history.marks.find((mark) => mark.id === id);
   }
 
   add(points, select) {
-    const kind = this.kind;
+    const { kind } = this;
     const slot = this.slotFor(kind);
-    const wanted = slot === null ? null : this.info.slots[slot];
-    const color = this.color ?? (wanted && slotColor(wanted, this.info.colors)) ?? null;
+    const wanted = this.info.slots[slot];
+    const color = this.colorFor(slot);
+    const frame = this.info.video || this.index ? this.frame : null;
     const mark = {
-      id: `mark ${++this.#ids}`, slot, kind, points: normalized(kind, points), color,
-      colorName: color && color === wanted?.color ? wanted.colorName : color, frame: this.frameHere,
+      id: `mark ${++this.#ids}`, slot, kind, points: normalized(kind, points), frame, color,
+      colorName: color && color === wanted?.color ? wanted.colorName : color,
     };
-    this.selected = select ? mark.id : null;
     this.change([...this.history.marks, mark]);
     this.nextSlot();
+    this.selected = select && this.isHere(mark) ? mark.id : null;
     this.announce(mark);
     this.render();
   }
 
   replace(mark, changes, step = null) {
-    this.change(this.history.marks.map((other) => (other === mark ? { ...mark, ...changes } : other)), step);
-    this.announce(this.find(mark.id));
+    const changed = { ...mark, ...changes };
+    this.change(this.history.marks.map((other) => (other === mark ? changed : other)), step);
+    this.announce(changed);
   }
 
   remove(id) {
     const mark = this.find(id);
-    if (!mark || mark.locked || this.busy) return;
+    if (!mark || (mark.text && !this.conversation) || this.busy) return;
     if (this.selected === id) this.selected = null;
     this.change(this.history.marks.filter((other) => other !== mark));
     if (mark.slot !== null) this.choose(mark.slot);
     this.say(`Deleted: ${mark.kind} ${placeOf(mark)}.`);
-    this.render();
   }
 
   change(marks, step = null) {
@@ -415,21 +266,20 @@ class Picker {
   }
 
   undo() {
-    if (this.draft) return this.abandon();
-    if (!this.history?.canUndo || this.busy) return undefined;
+    if (this.abandon() || this.busy || !this.history.canUndo) return;
     this.history.undo();
-    return this.stepped("Undone.");
+    this.stepped("Undone.");
   }
 
   redo() {
-    if (!this.history?.canRedo || this.busy) return;
+    if (this.abandon() || this.busy || !this.history.canRedo) return;
     this.history.redo();
     this.stepped("Done again.");
   }
 
   stepped(text) {
     if (!this.find(this.selected)) this.selected = null;
-    if (this.active === null || !this.isEmpty(this.active)) {
+    if (!this.emptySlots.includes(this.active)) {
       this.active = null;
       this.nextSlot();
     }
@@ -438,12 +288,10 @@ class Picker {
   }
 
   changed() {
-    this.warned = false;
-    this.problem.hidden = true;
+    this.edited();
     this.markErrors.clear();
-    this.askedToLeave(false);
-    this.stage.show("drawn", null);
-    this.save();
+    this.panel.confirm.hidden = true;
+    this.hideDrawn();
     this.preview();
     this.render();
     if (this.viewing) this.showView();
@@ -451,11 +299,9 @@ class Picker {
 
   edited() {
     this.warned = false;
-    this.problem.hidden = true;
+    this.panel.complain("");
     this.save();
   }
-
-  // ------------------------------------------------------------------ what Python draws
 
   /** Have the marks drawn; the reply replaces the light outlines. */
   async preview() {
@@ -464,67 +310,61 @@ class Picker {
       return;
     }
     const ticket = ++this.#tickets.preview;
-    const { index, lifted } = this;
+    const { lifted } = this;
     const marks = this.marks.filter(({ id }) => id !== lifted?.id);
     this.#running += 1;
-    const reply = await this.call("preview", {
-      picture: index, marks: asMessage(marks, lifted ? this.names : undefined),
-    });
+    // Without a mark that is being moved, the others keep their colors.
+    const sent = asMessage(marks, lifted ? this.names : undefined);
+    const reply = await this.call("preview", { picture: this.index, marks: sent });
     const image = reply?.overlay && await loadImage(fromBase64(reply.overlay.image));
     this.#running -= 1;
     if (this.#again && !this.#running) {
       this.#again = false;
       this.preview();
+    } else if (reply && ticket === this.#tickets.preview) {
+      this.drawn(reply, image, marks, lifted);
+    }
+  }
+
+  drawn({ error, mark, marks: facts, notes, overlay }, image, marks, lifted) {
+    if (error) {
+      if (marks[mark]) this.markErrors.set(marks[mark].id, error);
+      else this.panel.complain(error);
+      this.say(error);
+      this.render();
       return;
     }
-    if (!reply || ticket !== this.#tickets.preview) return;
-    if (reply.error) return this.rejected(reply, marks);
-    this.truth = new Map(marks.filter((mark) => this.isHere(mark)).map(({ id, points }) => [id, points]));
-    this.putOverlay(image, reply.overlay);
-    if (lifted) return this.paint();
-    this.facts = new Map(marks.map(({ id }, i) => [id, reply.marks[i]]));
-    this.showNotes(reply.notes);
+    this.truth = new Map(marks.filter((one) => this.isHere(one)).map(({ id, points }) => [id, points]));
+    if (image) image.alt = "The marks";
+    this.stage.show("overlay", image, overlay?.left, overlay?.top, overlay?.factor);
+    this.paintNow();
+    if (lifted) return;
+    this.facts = new Map(marks.map(({ id }, i) => [id, facts[i]]));
+    this.panel.showNotes(notes);
     this.render();
     this.viewChanged();
   }
 
-  putOverlay(image, overlay) {
-    if (image) {
-      image.alt = "The marks";
-      this.stage.show("overlay", image, overlay.left, overlay.top, overlay.factor);
-    } else {
-      this.stage.show("overlay", null);
-    }
-    this.paintNow();
+  colorFor(slot) {
+    return this.color ?? (slot === null ? null : slotColor(this.info.slots[slot], this.info.colors));
   }
 
-  rejected({ error, mark }, marks) {
-    if (mark === null || mark === undefined) this.complain(error);
-    else this.markErrors.set(marks[mark].id, error);
-    this.say(error);
-    this.render();
-  }
-
-  /** The names of colors as vipcli will assign them, with the mark that is being drawn. */
   get names() {
-    return colorNames(this.marks, this.info.colors.map(({ name }) => name));
+    return this.namesOf(this.marks);
+  }
+
+  namesOf(marks) {
+    return colorNames(marks, this.info.colors.map(({ name }) => name));
+  }
+
+  get nextColor() {
+    const slot = this.slotFor(this.kind);
+    return this.colorFor(slot)
+      ?? this.namesOf(inOrder([...this.history.marks, { id: "next", slot, kind: this.kind }])).get("next");
   }
 
   rgbOf(name) {
-    return name?.startsWith("#") ? name : this.info.colors.find((color) => color.name === name)?.rgb ?? "#888";
-  }
-
-  colorOf(mark) {
-    return this.rgbOf(mark.color ?? this.names.get(mark.id));
-  }
-
-  /** The color that the next mark would get. */
-  get nextColor() {
-    const slot = this.slotFor(this.kind);
-    const color = this.color ?? (slot === null ? null : slotColor(this.info.slots[slot], this.info.colors));
-    if (color) return color;
-    const next = { id: "next", slot, kind: this.kind, color: null };
-    return colorNames(inOrder([...this.history.marks, next]), this.info.colors.map(({ name }) => name)).get("next");
+    return this.info.colors.find((color) => color.name === name)?.rgb ?? name;
   }
 
   viewChanged() {
@@ -535,56 +375,56 @@ class Picker {
 
   /** Fetch the real pixels of what can be seen, if the picture is reduced and zoomed in. */
   async sharpen() {
-    if (this.busy || this.index < 0 || this.size.factor === 1) return;
-    const { stage, index } = this;
+    if (!this.info || this.index < 0 || this.size.factor === 1) return;
+    const { stage, size } = this;
     const ticket = ++this.#tickets.region;
     const factor = Math.max(Math.floor(1 / (stage.zoom * devicePixelRatio)), 1);
-    if (factor >= this.size.factor) {
+    if (factor >= size.factor) {
       stage.show("region", null);
       stage.show("drawn", null);
       return;
     }
-    const [left, top, right, bottom] = stage.visible.map((edge, i) =>
-      (i < 2 ? Math.floor(edge / factor) * factor : Math.min(Math.ceil(edge / factor) * factor, [this.size.width,
-        this.size.height][i - 2])));
-    if (left >= right || top >= bottom) return;
-    const fetchLayer = async (name, marks) => {
-      const blob = await this.call("region", { picture: index, marks, left, top, right, bottom, factor });
-      const image = await asImage(blob);
+    const [left, top] = stage.visible.map((edge) => Math.floor(edge / factor) * factor);
+    const right = Math.min(Math.ceil(stage.visible[2] / factor) * factor, size.width);
+    const bottom = Math.min(Math.ceil(stage.visible[3] / factor) * factor, size.height);
+    for (const [name, marks] of [["region", []], ["drawn", this.message]]) {
+      if (name === "drawn" && (this.lifted || !marks.length)) return;
+      const reply = await this.call("region", { picture: this.index, marks, left, top, right, bottom, factor });
+      const image = await asImage(reply);
       if (!image || ticket !== this.#tickets.region) return;
       image.alt = "";
       stage.show(name, image, left, top, factor);
-    };
-    const here = !this.lifted && this.marks.some((mark) => this.isHere(mark));
-    const version = this.#tickets.preview;
-    await fetchLayer("region", []);
-    if (here && version === this.#tickets.preview && !this.lifted) await fetchLayer("drawn", this.message);
+    }
   }
 
-  async toggleView() {
+  hideDrawn() {
+    this.#tickets.region += 1;
+    this.stage.show("drawn", null);
+  }
+
+  toggleView() {
     if (!this.info?.model) return;
-    this.viewing = !this.viewing;
     this.abandon();
-    this.viewButton.setAttribute("aria-pressed", this.viewing);
+    this.viewing = !this.viewing;
+    this.panel.view.setAttribute("aria-pressed", this.viewing);
     this.stage.modelView.hidden = !this.viewing;
-    this.stage.element.classList.toggle("viewing", this.viewing);
-    if (this.viewing) await this.showView();
-    this.paint();
+    if (this.viewing) this.showView();
   }
 
   async showView() {
     const ticket = ++this.#tickets.view;
     const reply = await this.call("view", { picture: this.index, marks: this.message });
     if (ticket !== this.#tickets.view || !reply) return;
-    if (!(reply instanceof Blob)) return this.complain(reply.error);
+    if (reply.error) {
+      this.panel.complain(reply.error);
+      return;
+    }
     const image = await loadImage(reply);
     image.alt = "The marked picture as the model sees it";
-    const side = this.info.viewSize ?? image.naturalWidth;
-    this.stage.modelView.replaceChildren(image, make("p", {}, `${this.info.model}, ${side} × ${side} pixels`));
+    const { model, viewSize: side } = this.info;
+    this.stage.modelView.replaceChildren(image, make("p", {}, `${model}, ${side} × ${side} pixels`));
     this.say("This is what the model sees.");
   }
-
-  // ------------------------------------------------------------------ outlines and handles
 
   paint() {
     this.#frame ||= requestAnimationFrame(() => this.paintNow());
@@ -594,187 +434,157 @@ class Picker {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
     if (!this.info || this.index < 0) return;
-    const shapes = [];
-    const { stage } = this;
+    const { stage, draft, lifted } = this;
     const place = (point) => stage.toScreen(point);
-    const path = (kind, points) => outline(kind, points, this.size, place);
-    const light = (d, rgb, kind) => {
-      const line = makeSvg("path", { class: kind === "mask" ? "light filled" : "light", d, stroke: rgb, fill: rgb });
-      shapes.push(makeSvg("path", { class: "halo", d }), line);
+    const shapes = [];
+    const light = (kind, points, rgb) => {
+      const d = outline(kind, points, this.size, place);
+      shapes.push(makeSvg("path", { class: "halo", d }),
+        makeSvg("path", { class: `light ${kind}`, d, color: rgb }));
     };
     const marks = this.marks.filter((mark) => this.isHere(mark) && mark.points).map((mark) =>
-      (mark.id === this.lifted?.id ? { ...mark, points: this.lifted.points } : mark));
+      (mark.id === lifted?.id ? { ...mark, points: lifted.points } : mark));
     // An overlay that shows a mark where it is no longer would show it twice.
     const outdated = marks.some(({ id, points }) => this.truth.has(id) && this.truth.get(id) !== points);
     stage.layers.overlay.hidden = outdated;
-    if (outdated) stage.show("drawn", null);
-    for (const mark of marks) {
-      const d = path(mark.kind, mark.points);
-      if (outdated || !this.truth.has(mark.id)) light(d, this.colorOf(mark), mark.kind);
-      if (!this.busy) shapes.push(makeSvg("path", { class: "hit", d, "data-mark": mark.id }));
+    const { names } = this;
+    for (const { id, kind, points, color } of marks) {
+      if (outdated || !this.truth.has(id)) light(kind, points, this.rgbOf(color ?? names.get(id)));
+      const d = outline(kind, points, this.size, place);
+      if (!this.ended) shapes.push(makeSvg("path", { class: "hit", d, "data-mark": id }));
     }
-    const selected = marks.find(({ id }) => id === this.selected);
-    if (selected && !this.busy) shapes.push(...this.handles(selected, place));
-    if (this.draft) light(path(this.draft.kind, this.draftPoints), this.rgbOf(this.nextColor), this.draft.kind);
-    if (this.draft?.vertices) {
-      for (const [x, y] of this.draft.vertices.map(place)) shapes.push(makeSvg("circle", { cx: x, cy: y, r: 3, class: "vertex" }));
+    const selected = !this.ended && marks.find(({ id }) => id === this.selected);
+    if (selected) shapes.push(...this.handles(selected, place));
+    if (draft) light(draft.kind, this.draftPoints, this.rgbOf(this.nextColor));
+    for (const [cx, cy] of (draft?.vertices ?? []).map(place)) {
+      shapes.push(makeSvg("circle", { class: "vertex", cx, cy, r: 3 }));
     }
     if (this.crosshair) shapes.push(...this.crosshairLines(place(this.crosshair)));
     stage.svg.replaceChildren(...shapes);
   }
 
-  handles({ kind, points, locked }, place) {
+  handles({ kind, points }, place) {
     const [x1, y1, x2, y2] = boundsOf(points);
-    const [[left, top], [right, bottom]] = [place([x1, y1]), place([x2, y2])];
-    const frame = isFreehand(kind) || locked
-      ? [makeSvg("rect", { class: "frame", x: left - 4, y: top - 4, width: right - left + 8, height: bottom - top + 8 })]
-      : [];
-    if (locked) return frame;
-    const small = Math.max(right - left, bottom - top) < 60;
+    const [[x, y], [right, bottom]] = [place([x1, y1]), place([x2, y2])];
+    const small = Math.max(right - x, bottom - y) < 60;
+    const frame = { class: "frame", x: x - 4, y: y - 4, width: right - x + 8, height: bottom - y + 8 };
     const shown = handlesOf(kind, points).filter(([name]) => !small || !/^[nesw]$/.test(name));
-    return [...frame, ...shown.flatMap(([name, x, y]) => {
-      const [cx, cy] = place([x, y]);
+    return [...(isFreehand(kind) ? [makeSvg("rect", frame)] : []), ...shown.flatMap(([name, ...at]) => {
+      const [cx, cy] = place(at);
       return [
         makeSvg("circle", { class: `grip ${name}`, cx, cy, r: 10, "data-handle": name }),
-        makeSvg("rect", { class: `handle ${name}`, x: cx - 4.5, y: cy - 4.5, width: 9, height: 9, rx: 2, "data-handle": name }),
+        makeSvg("rect", { class: "handle", x: cx - 4.5, y: cy - 4.5, width: 9, height: 9, rx: 2 }),
       ];
     })];
   }
 
   crosshairLines([x, y]) {
-    const { clientWidth: width, clientHeight: height } = this.stage.element;
-    const d = `M0 ${y}H${x - 7}M${x + 7} ${y}H${width}M${x} 0V${y - 7}M${x} ${y + 7}V${height}`;
-    return [makeSvg("path", { class: "halo", d }), makeSvg("path", { class: "crosshair", d })];
+    const { clientWidth, clientHeight } = this.stage.element;
+    const d = `M0 ${y}H${x - 7}M${x + 7} ${y}H${clientWidth}M${x} 0V${y - 7}M${x} ${y + 7}V${clientHeight}`;
+    return ["halo", "crosshair"].map((name) => makeSvg("path", { class: name, d }));
   }
 
   get draftPoints() {
     const { kind, vertices, points } = this.draft;
     if (!vertices) return points;
-    const at = this.crosshair;
-    return isRectangle(kind) ? [vertices[0], at] : [...vertices, at];
+    return isRectangle(kind) ? [vertices[0], this.crosshair] : [...vertices, this.crosshair];
   }
 
-  // ------------------------------------------------------------------ the pointer
-
+  /** What a press on the picture begins: a gesture, which goes on with move and end. */
   press(position, event) {
     if (this.busy || this.viewing) return null;
     this.abandon();
     this.crosshair = null;
     this.paint();
-    const { handle: grip, mark: id } = event.altKey ? {} : event.target.dataset;
+    const { handle, mark: id } = event.altKey ? {} : event.target.dataset;
     const selected = this.find(this.selected);
-    const handle = selected && grip;
-    if (handle && handle !== "move") return this.takeHandle(selected, handle);
-    if ((handle || (id && id === this.selected)) && !selected.locked) return this.takeMark(selected, position);
-    return this.drawing(position, event, id);
+    if (!selected || selected.text || (!handle && id !== this.selected)) return this.drawing(position, event, id);
+    if (handle && handle !== "move") {
+      return this.lifting(selected, (at, { shiftKey }) =>
+        resized(selected.kind, selected.points, handle, pixelAt(at, this.size), this.size, shiftKey));
+    }
+    return this.lifting(selected, ([x, y]) =>
+      moved(selected.points, Math.round(x - position[0]), Math.round(y - position[1]), this.size));
   }
 
   /** A gesture that changes a mark; `points` gives its points for a position. */
   lifting(mark, points) {
-    const finish = (keep) => {
-      const { lifted } = this;
-      this.lifted = null;
-      if (keep && lifted) this.replace(mark, { points: lifted.points });
-      else if (lifted) this.preview();
-      this.paint();
-    };
-    this.gesture = { abandon: () => finish(false) };
-    const gesture = this.gesture;
-    const ifGoing = (act) => (...values) => this.gesture === gesture && act(...values);
     return {
-      move: ifGoing((position, event) => {
+      move: (position, event) => {
         const changed = points(position, event);
-        if (String(changed) === String(this.lifted?.points ?? mark.points)) return;
+        if (same(changed, this.lifted?.points ?? mark.points)) return;
         const first = !this.lifted;
         this.lifted = { id: mark.id, points: changed };
-        if (first) this.preview();
-        this.hover(position);
+        if (first) {
+          this.hideDrawn();
+          this.preview();
+        }
         this.paint();
-      }),
-      end: ifGoing(() => {
-        this.gesture = null;
-        finish(true);
-      }),
-      cancel: ifGoing(() => {
-        this.gesture = null;
-        finish(false);
-      }),
+      },
+      end: () => {
+        const { lifted } = this;
+        this.lifted = null;
+        if (lifted) this.replace(mark, { points: lifted.points });
+      },
     };
-  }
-
-  takeHandle(mark, handle) {
-    return this.lifting(mark, (position, event) =>
-      resized(mark.kind, mark.points, handle, pixelAt(position, this.size), this.size, event.shiftKey));
-  }
-
-  takeMark(mark, start) {
-    return this.lifting(mark, ([x, y]) =>
-      moved(mark.points, Math.round(x - start[0]), Math.round(y - start[1]), this.size));
   }
 
   /** A gesture that draws a mark; a click on the edge of another selects that one. */
   drawing(start, event, clicked) {
     const { kind, size } = this;
     const first = pixelAt(start, size);
-    const origin = [event.clientX, event.clientY];
     const path = [start];
-    this.draft = { kind, points: isFreehand(kind) || isRectangle(kind) ? [first, first] : [first] };
+    const draft = { kind, points: isRectangle(kind) || isFreehand(kind) ? [first, first] : [first] };
     let far = false;
-    const draft = this.draft;
-    const ifGoing = (act) => (...values) => this.draft === draft && act(...values);
-    this.paint();
+    this.draft = draft;
     return {
-      move: ifGoing((position, { clientX, clientY, shiftKey }) => {
+      move: (position, { clientX, clientY, shiftKey }) => {
         const pixel = pixelAt(position, size);
-        far ||= Math.hypot(clientX - origin[0], clientY - origin[1]) >= CLICK;
+        far ||= Math.hypot(clientX - event.clientX, clientY - event.clientY) >= CLICK;
         path.push([clamp(position[0], 0, size.width - 0.01), clamp(position[1], 0, size.height - 0.01)]);
         if (isRectangle(kind)) draft.points = [first, shiftKey ? squareCorner(first, pixel, size) : pixel];
         else if (kind === "point") draft.points = [pixel];
-        else if (kind === "arrow") draft.points = far && String(first) !== String(pixel) ? [first, pixel] : [first];
+        else if (kind === "arrow") draft.points = far && !same(first, pixel) ? [first, pixel] : [first];
         else draft.points = path.map(([x, y]) => [x - 0.5, y - 0.5]);
         if (far && this.selected) {
           this.selected = null;
           this.render();
         }
-        this.hover(position);
         this.paint();
-      }),
-      end: ifGoing(() => {
+      },
+      end: () => {
         this.draft = null;
         const points = isFreehand(kind) ? tidyPath(kind, path, this.stage.zoom, size) : draft.points;
         if (!far && clicked) this.select(clicked);
         else if (isComplete(kind, points)) this.add(points, true);
         else {
           this.select(null);
-          this.say(HINTS[kind]);
+          this.say(hint(kind));
         }
-      }),
-      cancel: ifGoing(() => this.abandon()),
+      },
     };
   }
 
   hover(position) {
-    this.pixel = position && this.info ? position : null;
+    this.pixel = position;
     this.showWhere();
   }
 
   showWhere() {
-    if (this.busy || this.index < 0) return;
-    const zoom = `${Math.round(this.stage.zoom * 100)} %`;
-    const inside = this.pixel && this.pixel[0] >= 0 && this.pixel[1] >= 0
-      && this.pixel[0] < this.size.width && this.pixel[1] < this.size.height;
-    const at = this.crosshair ?? (inside ? pixelAt(this.pixel, this.size) : null);
-    this.where.textContent = at ? `${at[0]}, ${at[1]} · ${zoom}` : zoom;
+    if (!this.info || this.index < 0) return;
+    const [x, y] = this.pixel ?? [-1, -1];
+    const inside = x >= 0 && y >= 0 && x < this.size.width && y < this.size.height;
+    const at = this.crosshair ?? (inside ? [Math.floor(x), Math.floor(y)] : null);
+    this.panel.where.textContent = `${at ? `${at.join(", ")} · ` : ""}${Math.round(this.stage.zoom * 100)} %`;
   }
 
+  /** Give up what is being drawn or moved; returns whether there was any. */
   abandon() {
-    const going = this.draft || this.lifted;
-    this.draft = null;
-    const { gesture } = this;
-    this.gesture = null;
-    gesture?.abandon();
-    if (going) this.paint();
-    return Boolean(going);
+    const { draft, lifted } = this;
+    this.stage.gesture = this.draft = this.lifted = null;
+    if (lifted) this.preview();
+    if (draft || lifted) this.paint();
+    return Boolean(draft || lifted);
   }
 
   select(id) {
@@ -782,57 +592,48 @@ class Picker {
     this.selected = mark ? id : null;
     if (mark && !this.isHere(mark)) this.show((mark.frame ?? 1) - 1);
     if (mark) {
-      const label = `${mark.kind} ${placeOf(mark)}`;
-      this.say(mark.locked
-        ? `Selected: ${label}. It was given on the command line and stays as it is.`
-        : `Selected: ${label}. Arrow keys move it, Alt and arrow keys resize it, Delete deletes it.`);
+      this.say(`Selected: ${mark.kind} ${placeOf(mark)}. ${mark.text ? "It stays as it was given."
+        : "Arrow keys move it, Alt and arrow keys resize it, Delete deletes it."}`);
     }
     this.render();
   }
-
-  // ------------------------------------------------------------------ choices
 
   chooseKind(kind) {
     if (this.busy) return;
     this.abandon();
     this.kind = kind;
     this.selected = null;
-    this.say(`${capitalized(kind)}. ${HINTS[kind]}`);
+    this.say(`${capitalized(kind)}. ${hint(kind)}`);
     this.render();
   }
 
   chooseColor(name) {
     const mark = this.find(this.selected);
-    if (mark && !mark.locked) this.replace(mark, { color: name, colorName: name });
+    if (mark) this.replace(mark, { color: name, colorName: name });
     else this.color = name;
-    this.togglePalette(false);
-    this.colorButton.focus();
+    this.panel.openColors(false);
+    this.panel.color.focus();
     this.render();
   }
 
-  togglePalette(open) {
-    if (open && this.busy) return;
-    this.colors.hidden = !open;
-    this.colorButton.setAttribute("aria-expanded", open);
+  /** After a click on a tool, keys are for the picture again. */
+  clicked({ target, detail }) {
+    if (detail && target.closest(".tool, .choice") && this.panel.colors.hidden && !this.panel.help.open) this.focus();
   }
-
-  // ------------------------------------------------------------------ keys
 
   keyDown(event) {
     this.root.classList.remove("by-pointer");
-    if (event.defaultPrevented || this.help.open || !this.info) return;
+    if (event.defaultPrevented || this.panel.help.open || this.busy) return;
     const target = event.composedPath()[0];
-    const inField = target.matches?.("textarea, select, input:not([type=checkbox], [type=range])");
-    if (event.key === "Escape") return this.escape(event, inField);
-    if (this.busy) return undefined;
-    if (inField) return this.fieldKey(event);
-    if (event.ctrlKey || event.metaKey) return this.shortcut(event);
-    const act = this.keyAction(event, target);
-    if (act) {
-      event.preventDefault();
-      act();
-    }
-    return undefined;
+    const inField = target === this.panel.field;
+    let act;
+    if (event.key === "Escape") act = () => this.escape(inField);
+    else if (inField) act = event.key === "Enter" && !event.shiftKey && !event.isComposing && (() => this.submit());
+    else if (event.ctrlKey || event.metaKey) act = this.shortcut(event);
+    else act = this.keyAction(event, target);
+    if (!act) return;
+    event.preventDefault();
+    act();
   }
 
   keyUp(event) {
@@ -842,49 +643,34 @@ class Picker {
     if (!this.stage.panned && !this.busy) this.setVertex();
   }
 
-  fieldKey(event) {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      this.submit();
-    }
-  }
-
-  shortcut(event) {
-    const key = event.key.toLowerCase();
-    if (key !== "z" && key !== "y") return;
-    event.preventDefault();
-    if (key === "y" || event.shiftKey) this.redo();
-    else this.undo();
+  shortcut({ key, shiftKey }) {
+    if (/^y$/i.test(key) || (/^z$/i.test(key) && shiftKey)) return () => this.redo();
+    return key === "z" && (() => this.undo());
   }
 
   keyAction(event, target) {
     const { key } = event;
-    const onButton = target.matches?.("button");
-    if (KINDS[key - 1] && !event.altKey) return () => this.chooseKind(KINDS[key - 1]);
+    const { stage } = this;
     const simple = {
-      "+": () => this.stage.zoomBy(1.5),
-      "=": () => this.stage.zoomBy(1.5),
-      "-": () => this.stage.zoomBy(1 / 1.5),
-      "−": () => this.stage.zoomBy(1 / 1.5),
-      0: () => this.stage.fit(),
-      "?": () => this.help.showModal(),
+      "+": () => stage.zoomBy(1.5),
+      "=": () => stage.zoomBy(1.5),
+      "-": () => stage.zoomBy(1 / 1.5),
+      0: () => stage.fit(),
+      "?": () => this.panel.help.showModal(),
       Delete: () => this.remove(this.selected),
       Backspace: () => this.remove(this.selected),
       PageUp: () => this.show(this.index - 1),
       PageDown: () => this.show(this.index + 1),
     }[key];
     if (simple) return simple;
-    if (onButton || (target.matches?.("input") && key !== "Enter")) return this.letter(event);
+    if (KINDS[key - 1]) return () => this.chooseKind(KINDS[key - 1]);
+    // A letter begins the question, or goes on with it.
+    if (/^\p{L}$/u.test(key) && !event.altKey && !this.panel.field.hidden) this.panel.field.focus();
+    // Buttons, sliders and boxes have keys of their own.
+    if (target.matches?.("button, summary") || (target.matches?.("input") && key !== "Enter")) return null;
     if (ARROWS[key]) return () => this.arrowKey(ARROWS[key], event);
     if (key === "Enter") return () => (this.draft?.vertices ? this.finish() : this.submit());
-    if (key === " ") return () => this.holdSpace();
-    return this.letter(event);
-  }
-
-  /** A letter begins or goes on with the question. */
-  letter({ key, altKey }) {
-    if (!altKey && !this.field.hidden && /^\p{L}$/u.test(key)) this.field.focus();
-    return null;
+    return key === " " && (() => this.holdSpace());
   }
 
   holdSpace() {
@@ -894,104 +680,101 @@ class Picker {
     this.stage.element.classList.add("ready-to-pan");
   }
 
-  arrowKey([dx, dy], { shiftKey, altKey }) {
+  arrowKey([x, y], { shiftKey, altKey }) {
     if (this.viewing) return;
     const step = shiftKey ? 1 : Math.max(Math.round(STEP / this.stage.zoom), 1);
     const mark = this.find(this.selected);
-    if (mark && !mark.locked) this.nudge(mark, dx * step, dy * step, altKey);
-    else this.moveCrosshair(dx * step, dy * step);
+    if (mark && !mark.text) this.nudge(mark, x * step, y * step, altKey);
+    else this.moveCrosshair(x * step, y * step);
   }
 
   nudge(mark, dx, dy, resize) {
     const { kind, points } = mark;
-    const [, , right, bottom] = boundsOf(points);
+    const last = kind === "arrow" || kind === "point" ? points.at(-1) : boundsOf(points).slice(2);
     const handle = kind === "arrow" ? String(points.length - 1) : "se";
-    const [x, y] = kind === "arrow" ? points.at(-1) : [right, bottom];
     const changed = resize
-      ? resized(kind, points, handle, pixelAt([x + dx, y + dy], this.size), this.size)
+      ? resized(kind, points, handle, pixelAt([last[0] + dx, last[1] + dy], this.size), this.size)
       : moved(points, dx, dy, this.size);
-    if (String(changed) !== String(points)) this.replace(mark, { points: changed }, `${mark.id} ${resize}`);
+    if (!same(changed, points)) this.replace(mark, { points: changed }, `${mark.id} ${resize}`);
     this.stage.reveal(changed.at(-1));
   }
 
   moveCrosshair(dx, dy) {
     const [left, top, right, bottom] = this.stage.visible;
-    const from = this.crosshair ?? [Math.floor((left + right) / 2), Math.floor((top + bottom) / 2)];
-    this.crosshair = this.crosshair ? pixelAt([from[0] + dx, from[1] + dy], this.size) : pixelAt(from, this.size);
+    this.crosshair = this.crosshair
+      ? pixelAt([this.crosshair[0] + dx, this.crosshair[1] + dy], this.size)
+      : pixelAt([(left + right) / 2, (top + bottom) / 2], this.size);
     this.stage.reveal(this.crosshair);
     this.say(this.crosshair.join(", "));
     this.showWhere();
     this.paint();
   }
 
-  /** Set a corner, a point or an end at the crosshair. */
   setVertex() {
-    if (this.viewing || this.ended) return;
-    if (!this.crosshair) return this.moveCrosshair(0, 0);
+    if (this.viewing) return;
+    if (!this.crosshair) {
+      this.moveCrosshair(0, 0);
+      return;
+    }
     this.selected = null;
     this.draft ??= { kind: this.kind, vertices: [] };
     const { kind, vertices } = this.draft;
     vertices.push(this.crosshair);
-    const wanted = kind === "point" ? 1 : isFreehand(kind) ? Infinity : 2;
-    if (vertices.length >= wanted) return this.finish();
-    this.say(isFreehand(kind)
-      ? `Point ${vertices.length} set. Enter finishes.`
-      : kind === "arrow" ? "Tail set. Move to the tip and press Space; Enter makes this the tip." : "Corner set. Move to the opposite one and press Space.");
-    return this.paint();
+    if (!isFreehand(kind) && vertices.length === (kind === "point" ? 1 : 2)) {
+      this.finish();
+      return;
+    }
+    this.say(isFreehand(kind) ? `Point ${vertices.length} is set. Enter finishes.`
+      : kind === "arrow" ? "The tail is set. Go to the tip and press Space, or make this the tip with Enter."
+      : "A corner is set. Go to the opposite one and press Space.");
+    this.render();
   }
 
-  /** Finish the mark that is being drawn with the keyboard. */
   finish() {
     const { kind, vertices } = this.draft;
-    const points = isRectangle(kind) ? [vertices[0], this.crosshair]
-      : kind === "arrow" && String(vertices[0]) === String(this.crosshair) ? [vertices[0]]
-      : kind === "arrow" ? [vertices[0], this.crosshair] : vertices;
-    if (!isComplete(kind, points)) {
+    const ends = [vertices[0], this.crosshair];
+    const points = isFreehand(kind) ? vertices : kind === "point" || (kind === "arrow" && same(...ends)) ? [ends[0]] : ends;
+    if (isComplete(kind, points)) {
+      this.draft = null;
+      this.add(points, false);
+    } else {
       if (isRectangle(kind)) vertices.length = 1;
-      return this.say(isFreehand(kind)
-        ? `${withArticle(kind)[0].toUpperCase()}${withArticle(kind).slice(1)} needs ${fewest(kind)} points.`
-        : "Move the crosshair to the opposite corner.");
+      this.say(isFreehand(kind) ? needs(kind) : "Move the crosshair to the opposite corner.");
     }
-    this.draft = null;
-    return this.add(points, false);
   }
 
-  escape(event, inField) {
-    if (!this.colors.hidden) {
-      this.togglePalette(false);
-      return this.colorButton.focus();
-    }
-    if (inField) return this.stage.element.focus();
-    if (this.busy) return undefined;
-    event.preventDefault();
-    if (this.abandon()) return this.say("Abandoned.");
-    if (this.selected) return this.select(null);
-    if (this.crosshair) {
+  escape(inField) {
+    if (!this.panel.colors.hidden) {
+      this.panel.openColors(false);
+      this.panel.color.focus();
+    } else if (inField) this.focus();
+    else if (this.abandon()) this.say("Abandoned.");
+    else if (this.selected) this.select(null);
+    else if (this.crosshair) {
       this.crosshair = null;
-      return this.paint();
-    }
-    return this.confirm.hidden ? this.askToLeave() : this.leave();
+      this.paint();
+    } else if (this.panel.confirm.hidden) this.task.leave && this.panel.confirmLeaving();
+    else this.leave();
   }
-
-  // ------------------------------------------------------------------ going on, leaving
 
   async submit() {
-    if (this.busy) return;
+    if (!this.task.button || this.busy || this.conversation?.running) return;
     if (this.draft?.vertices) this.finish();
+    const { field } = this.panel;
     const empty = this.emptySlots;
     if (empty.length && !this.warned) {
       this.warned = true;
-      const kinds = empty.map((i) => `the ${this.info.slots[i].kind}`).join(" and ");
+      const kinds = empty.map((slot) => `the ${this.info.slots[slot].kind}`).join(" and ");
       const [are, them] = empty.length === 1 ? ["is", "it"] : ["are", "them"];
       const shifted = this.marks.some((mark) => this.numberOf(mark) > empty[0] + 1);
-      this.complain(`${capitalized(kinds)} ${are} not drawn yet. Press Enter again to go on without ${them}.${
-        shifted ? ` The marks after are numbered as if ${them} were not there.` : ""}`);
+      this.panel.complain(`${capitalized(kinds)} ${are} not drawn yet. Press Enter again to go on without ${them}.${
+        shifted ? ` The marks after ${them} move up.` : ""}`);
       return;
     }
-    const question = this.info.asks || this.info.task === "chat" ? this.field.value.trim() || null : null;
     const marks = this.message;
+    const question = field.hidden ? null : field.value.trim() || null;
     if (this.conversation) {
-      this.field.value = "";
+      field.value = "";
       this.save();
       this.conversation.ask({ marks, question });
       return;
@@ -1000,115 +783,91 @@ class Picker {
     const reply = await this.call("done", { marks, question, page: this.page });
     if (!reply) return;
     if (reply.error) {
-      this.again();
-      this.complain(reply.error);
+      this.ended = false;
+      this.root.classList.remove("ended");
+      this.render();
+      this.panel.complain(reply.error);
       return;
     }
-    this.sent = { question: question ?? this.info.question ?? this.placeholder };
+    this.sent = { question: question ?? this.info.question ?? this.panel.placeholder };
     this.save();
     this.awaitAnswer();
   }
 
-  /** From here on, nothing can be changed. */
   end() {
     this.abandon();
     this.ended = true;
     this.selected = null;
     this.root.classList.add("ended");
-    this.askedToLeave(false);
+    this.panel.confirm.hidden = true;
     this.render();
   }
 
-  again() {
-    this.ended = false;
-    this.root.classList.remove("ended");
-    this.render();
-  }
-
-  /** Show that the marks were sent, and the answer as it comes. */
   awaitAnswer() {
-    this.form.hidden = true;
-    this.guide.hidden = true;
-    this.turn ??= new Turn(this.sent?.question ?? this.placeholder);
-    if (this.info.task === "ask") this.outcome.replaceChildren(this.turn.element);
+    if (!this.ended) this.end();
+    this.panel.form.hidden = true;
+    this.turn ??= new Turn(this.sent?.question ?? this.panel.placeholder);
+    if (this.info.task === "ask") this.panel.outcome.replaceChildren(this.turn.element);
   }
 
-  /** Follow what the command tells, to the end. */
   async listen() {
     let last = null;
     try {
       await this.transport.stream("events", { page: this.page }, (line) => {
-        if (line.text) this.hear(line.text);
-        else if (Object.keys(line).length) last = line;
+        if (line.text) {
+          this.awaitAnswer();
+          this.turn.add(line.text);
+        } else if (Object.keys(line).length) last = line;
       });
-    } catch (error) {
-      // A conversation may tell nothing but its answers.
-      if (error.refused && this.conversation) return;
+    } catch {
+      last = null;
     }
     if (!this.left) this.conclude(last);
   }
 
-  hear(piece) {
-    if (!this.turn) {
-      this.end();
+  conclude(last) {
+    if (!last) this.lost();
+    else if (last.closed && this.conversation) this.farewell("The conversation has ended. You can close this tab.");
+    else if (last.closed && !this.sent) {
+      this.farewell("Marks were placed in another tab, or the command has ended. You can close this one.");
+    } else {
       this.awaitAnswer();
+      this.answered(last);
     }
-    this.turn.add(piece);
   }
 
-  conclude(last) {
-    if (!last) return this.lost();
-    if (!this.sent && last.closed) {
-      return this.farewell("Marks were placed in another tab, or the command has ended. You can close this one.");
+  answered({ answer, notes, error, closed }) {
+    if (answer !== undefined) {
+      this.turn.finish(answer);
+      this.panel.showNotes(notes ?? []);
+      this.closing("You can close this tab. The answer is in the terminal too.");
+    } else if (closed && this.task.end) {
+      this.closing(this.task.end);
+    } else {
+      this.turn.fail(error ?? "vipcli ended before there was an answer.");
+      this.panel.outcome.replaceChildren(this.turn.element);
+      this.closing("You can close this tab.");
     }
-    if (!this.ended) this.end();
-    this.awaitAnswer();
-    if (last.answer !== undefined) {
-      this.turn.finish(last.answer);
-      this.showNotes(last.notes ?? []);
-      return this.closing("You can close this tab. The answer is in the terminal too.");
-    }
-    if (last.closed && this.task.end) return this.closing(this.task.end);
-    this.turn.fail(last.error ?? "vipcli ended before there was an answer.");
-    if (this.info.task !== "ask") this.outcome.replaceChildren(this.turn.element);
-    return this.closing("You can close this tab.");
   }
 
   closing(text) {
-    this.outcome.append(make("p", { className: "closing" }, text));
+    this.panel.outcome.append(make("p", { className: "closing" }, text));
     this.say(text);
-  }
-
-  askToLeave() {
-    if (this.busy) return;
-    this.askedToLeave(true);
-    const stay = make("button", { type: "button", className: "quiet", onclick: () => {
-      this.askedToLeave(false);
-      this.stage.element.focus();
-    } }, "Stay");
-    this.confirm.replaceChildren(make("span", {}, this.task.leave),
-      make("button", { type: "button", className: "danger", onclick: () => this.leave() }, "Leave"), stay);
-  }
-
-  askedToLeave(asked) {
-    this.confirm.hidden = !asked;
   }
 
   async leave() {
     this.end();
     this.left = true;
-    this.storage?.removeItem("picker");
+    this.storage?.removeItem(this.key);
     await this.call("leave", {});
     this.farewell("Nothing was sent. You can close this tab.");
   }
 
-  /** Say why the page can do nothing more. */
   farewell(text) {
     this.end();
-    this.form.hidden = true;
-    this.guide.textContent = "";
-    this.outcome.replaceChildren(make("p", { className: "closing" }, text));
-    this.say(text);
+    this.panel.form.hidden = true;
+    if (!this.conversation) this.panel.outcome.replaceChildren();
+    this.closing(text);
   }
 
   /** Call Python; without an answer the page ends, and there is nothing. */
@@ -1116,180 +875,39 @@ class Picker {
     try {
       return await this.transport.call(name, payload);
     } catch {
-      if (!this.root.classList.contains("ended") || name === "done") this.lost();
+      if (!this.ended || name === "done") this.lost();
       return null;
     }
   }
 
   lost() {
-    this.wait.hidden = true;
+    this.panel.wait.hidden = true;
     this.farewell("The connection to vipcli is lost. If the command has ended, run it again.");
   }
 
-  // ------------------------------------------------------------------ telling
-
-  say(text) {
-    this.status.textContent = text;
+  /** The number of a mark once all that were asked for are drawn. */
+  numberOf(mark) {
+    const { slot } = this.conversation ? {} : mark;
+    return 1 + (slot ?? this.marks.indexOf(mark) + this.emptySlots.length);
   }
 
   announce(mark) {
     this.say(`${capitalized(mark.kind)} {${this.numberOf(mark)}} ${placeOf(mark)}, ${this.names.get(mark.id)}.`);
   }
 
-  /** The number of a mark once all that were asked for are drawn. */
-  numberOf(mark) {
-    return 1 + (mark.slot ?? this.marks.indexOf(mark) + this.emptySlots.length);
-  }
-
-  complain(text) {
-    this.problem.textContent = text;
-    this.problem.hidden = false;
-  }
-
-  showNotes(notes) {
-    this.notes.replaceChildren(...notes.map((text) => make("p", {}, text)));
-    this.notes.hidden = notes.length === 0;
-  }
-
-  render() {
-    if (!this.info || this.index < 0) return;
-    const { ended } = this;
-    for (const [kind, button] of this.tools) {
-      button.setAttribute("aria-pressed", kind === this.kind);
-      button.disabled = ended;
-    }
-    this.undoButton.disabled = ended || !this.history.canUndo;
-    this.redoButton.disabled = ended || !this.history.canRedo;
-    const selected = this.find(this.selected);
-    this.deleteButton.disabled = ended || !selected || selected.locked;
-    this.submitButton.disabled = this.leaveButton.disabled = this.field.disabled = ended;
-    this.renderColor(selected);
-    this.renderPages();
-    this.renderGuide();
-    this.renderList();
-    this.renderQuestion();
-    this.paint();
-  }
-
-  renderColor(selected) {
-    const own = selected ? selected.color : this.color;
-    const name = selected ? this.names.get(selected.id) : this.nextColor;
-    this.swatch.style.setProperty("--color", this.rgbOf(selected?.color ?? name));
-    this.swatch.classList.toggle("automatic", !own);
-    const title = `Color: ${own ? name : `automatic (${name})`}`;
-    this.colorButton.title = title;
-    this.colorButton.setAttribute("aria-label", title);
-    this.colorButton.disabled = this.ended || Boolean(selected?.locked);
-    for (const choice of this.colors.children) choice.setAttribute("aria-pressed", choice.value === (own ?? ""));
-  }
-
-  renderPages() {
-    const { pictures, video } = this.info;
-    this.previous.disabled = this.index === 0;
-    this.next.disabled = this.index === pictures.length - 1;
-    this.slider.value = this.index + 1;
-    this.position.textContent = `${video ? "Frame " : ""}${this.index + 1} of ${pictures.length}`;
-    this.position.title = this.size.name;
-  }
-
-  renderGuide() {
-    if (this.ended) return;
-    const wanted = this.info.slots.some(({ text }) => text === null);
-    const slot = this.active;
-    this.guide.replaceChildren(...(slot !== null
-      ? [icon(this.info.slots[slot].kind), `Draw {${slot + 1}}: ${this.describeSlot(this.info.slots[slot])}`]
-      : wanted ? [`Everything is drawn. ${this.task.button} when you are ready.`]
-      : this.history.marks.length ? [] : ["Choose a kind of mark, then draw on the picture."]));
-    this.guide.hidden = !this.guide.childNodes.length;
-  }
-
-  renderList() {
-    const names = this.names;
-    const slots = this.info.slots.map((_, i) =>
-      this.history.marks.find((mark) => mark.slot === i) ?? { empty: i });
-    const wanted = this.ended ? slots.filter(({ empty }) => empty === undefined) : slots;
-    const rows = [...wanted, ...this.marks.filter(({ slot }) => slot === null)].map((mark, i) =>
-      (mark.empty === undefined ? this.markRow(mark, i + 1, names.get(mark.id)) : this.emptyRow(i)));
-    const focused = this.list.getRootNode().activeElement?.dataset?.row;
-    this.list.replaceChildren(...rows);
-    if (focused) [...this.list.querySelectorAll("[data-row]")].find(({ dataset }) => dataset.row === focused)?.focus();
-  }
-
-  markRow(mark, number, name) {
-    const swatch = make("span", { className: "swatch" });
-    const fact = this.facts.get(mark.id);
-    swatch.style.setProperty("--color", mark.color ? this.rgbOf(mark.color) : fact?.color ?? this.rgbOf(name));
-    const where = this.info.pictures.length > 1
-      ? `, ${mark.frame || !this.info.video ? `${this.unit} ${mark.frame ?? 1}` : "all frames"}` : "";
-    const select = make("button", {
-      type: "button", className: "row", "aria-pressed": String(this.selected === mark.id), disabled: this.ended,
-      onclick: () => {
-        this.select(mark.id);
-        this.stage.element.focus({ preventScroll: true });
-      },
-    }, make("span", { className: "number" }, `{${number}}`), swatch, icon(mark.kind),
-    make("span", { className: "words" }, `${capitalized(name)} ${mark.kind} `,
-      make("small", {}, `${placeOf(mark)}${where}`)));
-    select.dataset.row = mark.id;
-    const error = this.markErrors.get(mark.id);
-    return make("li", { className: error ? "mark wrong" : "mark" }, select,
-      mark.locked ? make("span", { className: "locked", title: "Given on the command line" }, icon("lock"))
-        : this.ended ? null : iconButton("close", `Delete ${mark.kind} {${number}}`, () => this.remove(mark.id)),
-      error && make("p", { className: "problem" }, error));
-  }
-
-  emptyRow(slot) {
-    const button = make("button", {
-      type: "button", className: "row empty", "aria-pressed": String(this.active === slot), disabled: this.ended,
-      onclick: () => {
-        this.selected = null;
-        this.choose(slot);
-        this.render();
-        this.stage.element.focus({ preventScroll: true });
-      },
-    }, make("span", { className: "number" }, `{${slot + 1}}`), make("span", { className: "swatch none" }), icon(this.info.slots[slot].kind),
-    make("span", { className: "words" }, `${capitalized(this.info.slots[slot].kind)} `, make("small", {}, "not drawn yet")));
-    button.dataset.row = `slot ${slot}`;
-    return make("li", { className: "mark" }, button);
-  }
-
-  /** What would be asked without a question. */
-  get placeholder() {
-    const { video, pictures } = this.info;
-    const phrases = this.marks.map(({ id }) => this.facts.get(id)?.phrase).filter(Boolean);
-    if (!phrases.length) {
-      return `What is shown in ${video ? "this video" : pictures.length > 1 ? "these pictures" : "this picture"}?`;
-    }
-    const parts = phrases.map((phrase) => `what is the object ${phrase}`);
-    const text = parts.length > 1 ? `${parts.slice(0, -1).join(", ")}, and ${parts.at(-1)}` : parts[0];
-    return `${capitalized(text)}?`;
-  }
-
-  renderQuestion() {
-    if (this.field.hidden) return;
-    this.field.placeholder = this.placeholder;
-    const first = this.facts.get(this.marks[0]?.id);
-    this.explanation.textContent = first && !this.emptySlots.length ? `In a question, {1} stands for “${first.phrase.replace(/^.*?(?=the )/, "")}”.` : "";
-  }
-
-  // ------------------------------------------------------------------ a page that is loaded again
-
   save() {
-    if (!this.storage) return;
-    const { pictures, slots } = this.info;
-    this.storage.setItem("picker", JSON.stringify({
-      task: { pictures, slots }, marks: this.history.marks, ids: this.#ids, question: this.field.value,
-      page: this.page, sent: this.sent,
-    }));
+    const { info: { pictures, slots }, history: { marks }, page, sent } = this;
+    const saved = { task: { pictures, slots }, marks, ids: this.#ids, question: this.panel.field.value, page, sent };
+    this.storage?.setItem(this.key, JSON.stringify(saved));
   }
 
   restore() {
     const { pictures, slots } = this.info;
-    const saved = JSON.parse(this.storage?.getItem("picker") ?? "null");
+    const saved = JSON.parse(this.storage?.getItem(this.key) ?? "null");
     if (JSON.stringify(saved?.task) !== JSON.stringify({ pictures, slots })) return;
     this.history.marks = saved.marks;
     this.#ids = saved.ids;
-    this.field.value = saved.question;
+    this.panel.field.value = saved.question;
     this.page = saved.page;
     this.sent = saved.sent;
   }

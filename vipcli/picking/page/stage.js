@@ -1,13 +1,83 @@
-// The picture: its layers, zoom and pan, and what the pointer does on it.
+// Elements, icons, and the picture with its zoom and pointers.
 
-import { make, makeSvg } from "./elements.js";
 import { clamp } from "./geometry.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element with properties, attributes, listeners (names with "on") and children. */
+export function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined || value === null) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.flat().filter(Boolean));
+  return element;
+}
+
+export function makeSvg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+const ICONS = {
+  box: "M3.5 5h13v10h-13z",
+  ellipse: "M2.5 10a7.5 5.5 0 1 1 15 0a7.5 5.5 0 1 1-15 0z",
+  triangle: "M10 4l7.5 12.5h-15z",
+  point: "M6.5 10a3.5 3.5 0 1 1 7 0a3.5 3.5 0 1 1-7 0z",
+  arrow: "M4 16L15.5 4.5M8.5 4h7.5v7.5",
+  scribble: "M3 13c3-9 6-9 6-3s3 6 4 1s3-4 4-3",
+  contour: "M7 3.5c4-2 7 1 7 3.5s4 3 2.5 6s-5 4.5-8.5 3.5s-5-4-4.5-7s.5-4.5 3.5-6z",
+  mask: "M7 3.5c4-2 7 1 7 3.5s4 3 2.5 6s-5 4.5-8.5 3.5s-5-4-4.5-7s.5-4.5 3.5-6z",
+  undo: "M7 4L3.5 7.5L7 11M4 7.5h7.5a4.5 4.5 0 0 1 0 9H8",
+  redo: "M13 4l3.5 3.5L13 11M16 7.5H8.5a4.5 4.5 0 0 0 0 9H12",
+  delete: "M4 5.5h12M8 5.5V3.5h4v2M5.5 5.5l.7 11h7.6l.7-11M8.5 8.5v5M11.5 8.5v5",
+  out: "M4.5 10h11",
+  in: "M4.5 10h11M10 4.5v11",
+  fit: "M3.5 7.5v-4h4M12.5 3.5h4v4M16.5 12.5v4h-4M7.5 16.5h-4v-4",
+  eye: "M2 10c4-6.5 12-6.5 16 0c-4 6.5-12 6.5-16 0zM7.8 10a2.2 2.2 0 1 1 4.4 0a2.2 2.2 0 1 1-4.4 0z",
+  help: "M7.5 7.5a2.5 2.5 0 1 1 3.5 2.3c-.7.3-1 .8-1 1.7v.5M10 14.9v.2",
+  lock: "M5.5 9h9v7.5h-9zM7.2 9V6.5a2.8 2.8 0 0 1 5.6 0V9",
+  previous: "M12.5 4.5L7 10l5.5 5.5",
+  next: "M7.5 4.5L13 10l-5.5 5.5",
+  close: "M5.5 5.5l9 9M14.5 5.5l-9 9",
+  picture: "M3 4.5h14v11H3zM3 13l4-4l3.5 3.5l2-2L17 14M12.5 7.5h.1",
+};
+
+export const icon = (name) =>
+  makeSvg("svg", { viewBox: "0 0 20 20", class: `icon icon-${name}`, "aria-hidden": "true" },
+    makeSvg("path", { d: ICONS[name] }));
+
+export const iconButton = (name, title, onclick, properties = {}) =>
+  make("button", { type: "button", title, className: "tool", onclick, ...properties }, icon(name));
+
+export async function loadImage(blob) {
+  const image = new Image();
+  const address = URL.createObjectURL(blob);
+  image.src = address;
+  image.draggable = false;
+  try {
+    await image.decode();
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+  return image;
+}
+
+export function fromBase64(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Blob([bytes], { type: "image/webp" });
+}
 
 const MOST_ZOOM = 32;
 const MARGIN = 12;
 
 export class Stage {
-  /** `host` has press(position, event), hover(position), paint(), viewChanged(). */
+  /** `host` has press(position, event), which gives a gesture, abandon(), hover(position), paint(), viewChanged(). */
   constructor(host) {
     this.host = host;
     this.size = { width: 1, height: 1 };
@@ -78,7 +148,6 @@ export class Stage {
     this.#place();
   }
 
-  /** Pan until a pixel is well inside the stage. */
   reveal([x, y]) {
     const [left, top] = this.toScreen([x, y]);
     const edge = 24;
@@ -88,12 +157,10 @@ export class Stage {
     if (dx || dy) this.panBy(dx, dy);
   }
 
-  /** The middle of a pixel, in the stage. */
   toScreen([x, y]) {
     return [(x + 0.5) * this.zoom + this.x, (y + 0.5) * this.zoom + this.y];
   }
 
-  /** The position on the picture under a pointer. */
   toPicture({ clientX, clientY }) {
     const [left, top] = this.#inStage({ clientX, clientY });
     return [(left - this.x) / this.zoom, (top - this.y) / this.zoom];
@@ -139,47 +206,47 @@ export class Stage {
 
   #listen() {
     const pointers = new Map();
-    let gesture = null;
     const positions = () => [...pointers.values()];
+    const on = (name, listener) => this.element.addEventListener(name, listener);
     const begin = (event) => {
       if (pointers.size === 2) {
-        gesture?.cancel();
+        this.host.abandon();
         return this.#pinch(positions);
       }
-      if (pointers.size > 2) return gesture;
-      if (event.button === 1 || event.button === 2 || this.panning) return this.#pan(positions);
-      return event.button === 0 ? this.host.press(this.toPicture(event), event) : null;
+      if (pointers.size > 2) return this.gesture;
+      if (event.button || this.panning) return this.#pan(positions);
+      return this.host.press(this.toPicture(event), event);
     };
-    const end = (event, done) => {
-      if (!pointers.delete(event.pointerId)) return;
-      if (done) gesture?.end(this.toPicture(event), event);
-      else gesture?.cancel();
-      gesture = null;
-    };
-    const on = (name, listener) => this.element.addEventListener(name, listener);
     on("pointerdown", (event) => {
       if (pointers.size && event.pointerType !== "touch") return;
       this.element.focus({ preventScroll: true });
       pointers.set(event.pointerId, this.#inStage(event));
       this.element.setPointerCapture(event.pointerId);
-      gesture = begin(event);
+      this.gesture = begin(event);
     });
     on("pointermove", (event) => {
-      if (!pointers.has(event.pointerId)) return this.host.hover(this.toPicture(event));
+      this.host.hover(this.toPicture(event));
+      if (!pointers.has(event.pointerId)) return;
       pointers.set(event.pointerId, this.#inStage(event));
       const steps = event.getCoalescedEvents?.() ?? [];
-      for (const step of steps.length ? steps : [event]) gesture?.move(this.toPicture(step), event);
-      return undefined;
+      for (const step of steps.length ? steps : [event]) this.gesture?.move(this.toPicture(step), event);
     });
-    on("pointerup", (event) => end(event, true));
-    on("pointercancel", (event) => end(event, false));
+    const end = (event) => {
+      if (!pointers.delete(event.pointerId)) return;
+      this.element.classList.remove("panning");
+      if (event.type === "pointerup") this.gesture?.end?.();
+      else this.host.abandon();
+      this.gesture = null;
+    };
+    on("pointerup", end);
+    on("pointercancel", end);
     on("pointerleave", () => this.host.hover(null));
     on("contextmenu", (event) => event.preventDefault());
     // A middle click would start to scroll by itself.
     on("mousedown", (event) => event.button === 1 && event.preventDefault());
     on("wheel", (event) => {
       event.preventDefault();
-      const step = event.deltaY * (event.deltaMode === 1 ? 16 : 1) * (event.ctrlKey ? 0.01 : 0.002);
+      const step = event.deltaY * (event.deltaMode ? 16 : 1) * (event.ctrlKey ? 0.01 : 0.002);
       this.zoomBy(Math.exp(-clamp(step, -0.7, 0.7)), this.#inStage(event));
     });
   }
@@ -187,7 +254,6 @@ export class Stage {
   #pan(positions) {
     let [[x, y]] = positions();
     this.element.classList.add("panning");
-    const stop = () => this.element.classList.remove("panning");
     return {
       move: () => {
         const [[newX, newY]] = positions();
@@ -195,28 +261,23 @@ export class Stage {
         this.panBy(newX - x, newY - y);
         [x, y] = [newX, newY];
       },
-      end: stop,
-      cancel: stop,
     };
   }
 
   #pinch(positions) {
     const measure = () => {
       const [[x1, y1], [x2, y2]] = positions();
-      return [(x1 + x2) / 2, (y1 + y2) / 2, Math.max(Math.hypot(x1 - x2, y1 - y2), 1)];
+      return [(x1 + x2) / 2, (y1 + y2) / 2, Math.hypot(x1 - x2, y1 - y2) || 1];
     };
     let [x, y, spread] = measure();
     return {
       move: () => {
-        if (positions().length !== 2) return;
         const [newX, newY, newSpread] = measure();
         this.x += newX - x;
         this.y += newY - y;
         this.zoomBy(newSpread / spread, [newX, newY]);
         [x, y, spread] = [newX, newY, newSpread];
       },
-      end: () => {},
-      cancel: () => {},
     };
   }
 }

@@ -80,9 +80,12 @@ class DrawnMark:
 
 
 def mark_up(
-    image: Pixels, scene: Scene, count: int, rng: random.Random, jitter: float
+    image: Pixels, scene: Scene, count: int, rng: random.Random, jitter: float, finer: float = 1.0
 ) -> tuple[tuple[DrawnMark, ...], Pixels]:
-    """Draw up to `count` marks, each on a different thing as long as there are enough."""
+    """Draw up to `count` marks, each on a different thing as long as there are enough.
+
+    They may be `finer` times smaller than what is recognized at the model's input size.
+    """
     drawn: list[DrawnMark] = []
     free = list(range(len(scene.things)))
     rng.shuffle(free)
@@ -105,7 +108,7 @@ def mark_up(
             mark = _place(kind, _choose_color(kind, drawn, thing, rng), bounds, thing, scene, rng)
             if isinstance(mark, ContourMark) and count > 1 and resembles_other_kind(mark):
                 continue
-            result = _draw_if_clear(image, mark, target, scene, rng, jittered)
+            result = _draw_if_clear(image, mark, target, scene, rng, jittered, finer)
             if result is not None:
                 drawn.append(result[0])
                 image = result[1]
@@ -114,12 +117,18 @@ def mark_up(
 
 
 def _draw_if_clear(
-    image: Pixels, mark: Mark, target: int | None, scene: Scene, rng: random.Random, jittered: bool
+    image: Pixels,
+    mark: Mark,
+    target: int | None,
+    scene: Scene,
+    rng: random.Random,
+    jittered: bool,
+    finer: float,
 ) -> tuple[DrawnMark, Pixels] | None:
     """Draw the mark; None if it would be hard to see or would hide its target."""
     size = relative_size(scene.width, scene.height)
     style = jittered_style(mark, size, rng) if jittered else fixed_style(mark, size)
-    if not _is_recognizable(mark, style, scene):
+    if not _is_recognizable(mark, style, scene, finer):
         return None
     marked = draw(image, [mark], [style])
     step = max(max(scene.width, scene.height) // 200, 1)
@@ -150,9 +159,9 @@ def _aim(mark: Mark) -> XY:
     return (x1 + x2) / 2, (y1 + y2) / 2
 
 
-def _is_recognizable(mark: Mark, style: Style, scene: Scene) -> bool:
-    """Whether the kind of a mark can be recognized at the model's input size."""
-    scale = INPUT_SIZE / max(scene.width, scene.height)
+def _is_recognizable(mark: Mark, style: Style, scene: Scene, finer: float) -> bool:
+    """Whether the kind of a mark can be recognized at `finer` times the model's input size."""
+    scale = finer * INPUT_SIZE / max(scene.width, scene.height)
     match mark:
         case TriangleMark():
             (x1, y1), (x2, y2) = mark.bounds[:2], mark.bounds[2:]

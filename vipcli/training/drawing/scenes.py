@@ -82,6 +82,8 @@ class SceneMixture:
     """Weights of shapes, numbers, letters and objects, for each sort of scene."""
     repeats: float = 0.0
     """Chance that a thing repeats the kind, or the color, of an earlier one."""
+    extent: tuple[float, float] | None = None
+    """Range of a thing's longer side, as a share of the picture's; None for the world's own two."""
 
 
 DEFAULT_MIXTURE = SceneMixture()
@@ -99,7 +101,9 @@ def draw_scene(rng: random.Random, mixture: SceneMixture = DEFAULT_MIXTURE) -> D
         scene = Scene(width, height, things)
         plain = degrade(canvas, rng)
     count = rng.choices(range(len(mixture.marks)), mixture.marks)[0]
-    marks, marked = mark_up(plain, scene, count, rng, mixture.jitter)
+    # Marks on things smaller than in training are as small.
+    finer = 1.0 if mixture.extent is None else SMALL[0] / mixture.extent[0]
+    marks, marked = mark_up(plain, scene, count, rng, mixture.jitter, finer)
     return DrawnScene(replace(scene, marks=tuple(mark.placed for mark in marks)), plain, marked, marks)
 
 
@@ -132,7 +136,7 @@ def _lay_out(
     count = rng.choices(range(1, len(mixture.things) + 1), mixture.things)[0]
     things: list[Thing] = []
     for index in range(count):
-        large, extent = _extent(count, width, height, rng)
+        large, extent = _extent(count, width, height, rng, mixture)
         center = _find_room(width, height, extent, [thing.bounds for thing in things], rng)
         if center is None:
             continue
@@ -150,9 +154,13 @@ def _lay_out(
     return tuple(things)
 
 
-def _extent(count: int, width: int, height: int, rng: random.Random) -> tuple[bool, float]:
+def _extent(
+    count: int, width: int, height: int, rng: random.Random, mixture: SceneMixture
+) -> tuple[bool, float]:
     """Whether a thing is large, and its longer side in pixels; in crowded scenes fewer are large."""
     longer = max(width, height)
+    if mixture.extent is not None:
+        return False, rng.uniform(*mixture.extent) * longer
     large = rng.random() < (0.6 if count < 4 else 0.35 if count < 10 else 0.2)
     extent = rng.uniform(*(LARGE if large else SMALL)) * longer
     if extent > 0.92 * min(width, height):

@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from vipcli.asking.interface import Answerer, Request, Sampling
 from vipcli.checkpoints.prompt_forms import PromptForm, Turn
@@ -196,7 +196,7 @@ def _to_json(figure: Any) -> Any:
     return figure
 
 
-def _accuracy(answers: Sequence[JudgedAnswer]) -> Accuracy:
+def _accuracy(answers: Sequence[Judgment]) -> Accuracy:
     return Accuracy(sum(answer.right for answer in answers), len(answers))
 
 
@@ -222,7 +222,17 @@ def _best_fixed_answers(answers: Sequence[JudgedAnswer]) -> Accuracy:
     return Accuracy(sum(max(counts.values()) for counts in counts_by_family.values()), len(answers))
 
 
-def calibration(answers: Sequence[JudgedAnswer], bins: int = 10) -> list[dict[str, float]]:
+class Judgment(Protocol):
+    """Anything that is right or wrong, and was given with a probability."""
+
+    @property
+    def right(self) -> bool: ...
+
+    @property
+    def probability(self) -> float | None: ...
+
+
+def calibration(answers: Sequence[Judgment], bins: int = 10) -> list[dict[str, float]]:
     """Accuracy against confidence, in bins of equal width."""
     curve = []
     for number in range(bins):
@@ -245,7 +255,7 @@ def calibration(answers: Sequence[JudgedAnswer], bins: int = 10) -> list[dict[st
     return curve
 
 
-def calibration_error(answers: Sequence[JudgedAnswer]) -> float:
+def calibration_error(answers: Sequence[Judgment]) -> float:
     """The mean difference between confidence and accuracy, in percentage points."""
     curve = calibration(answers)
     total = sum(point["asked"] for point in curve)
