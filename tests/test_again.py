@@ -32,6 +32,7 @@ from vipcli.cli.ask import ask_command
 from vipcli.config import Settings
 from vipcli.errors import RecordError
 from vipcli.marks.kinds import BY_KIND
+from vipcli.pictures.images import Pixels
 
 if TYPE_CHECKING:
     from vipcli.engine.local import LocalModel
@@ -51,6 +52,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "system": ("--system", "Be brief."),
     "fit": ("--fit", "crop"),
     "zoom": ("--zoom", "0"),
+    "guide": ("--guide", "2"),
     "score": ("--choices", "a cat,a dog,7", "--score", "mean"),
     "max_new_tokens": ("--max-new-tokens", "1"),
     "temperature": ("--temperature", "1.5"),
@@ -65,7 +67,10 @@ ELSEWHERE = {"device", "revision"}
 """Those that a test of their own repeats, since a machine may have no other device and no hub."""
 HARMLESS = {"logprobs", "offline", "no_server", "pick", "no_input", "max_pixels"}
 """Settings that no answer depends on."""
-RECORDED = {"image", "question", "images", "frames", "choices", "choices_file", "yes_no", *BY_KIND}
+RECORDED = {
+    *("image", "question", "images", "frames", "choices", "choices_file", "yes_no", "schema", "pattern"),
+    *BY_KIND,
+}
 """What the record holds besides settings."""
 AROUND = {"again", "keep_alive", "save", "show", "dry_run", "json", "quiet", "verbose"}
 """Options of `ask` that no answer depends on."""
@@ -170,12 +175,23 @@ def said(ran: Ran) -> list[str]:
 
 def same_request(first: Request, second: Request) -> bool:
     """Whether two requests are alike to the last pixel."""
-    for before, after in ((first.images, second.images), (first.frames, second.frames)):
+    for before, after in (
+        (first.images, second.images),
+        (first.frames, second.frames),
+        (compared(first), compared(second)),
+    ):
         if len(before) != len(after) or not all(map(np.array_equal, before, after)):
             return False
-    plain = [dataclasses.replace(request, images=(), frames=()) for request in (first, second)]
+    if first.guide is not None and second.guide is not None and first.guide.alpha != second.guide.alpha:
+        return False
+    plain = [dataclasses.replace(request, images=(), frames=(), guide=None) for request in (first, second)]
     values = [[getattr(one, entry.name) for entry in dataclasses.fields(one)] for one in plain]
     return values[0] == values[1]
+
+
+def compared(request: Request) -> tuple[Pixels, ...]:
+    """The pictures without what is marked that guidance compares with."""
+    return () if request.guide is None else request.guide.pictures
 
 
 SAME: dict[str, Any] = {
@@ -265,6 +281,30 @@ def test_marks_and_questions_are_repeated(arguments: tuple[str, ...], asked: Ask
         mark.pop("mask", None)
     for key in ("marks", "question", "prompt", "images", "token_ids", "answer"):
         assert second[key] == first[key], key
+
+
+@pytest.mark.parametrize(
+    "form", [("--schema", "kind: two|one, open?: bool"), ("--pattern", "(a|b)/ [0-9]{2}")], ids=" ".join
+)
+def test_what_an_answer_must_look_like_is_repeated(form: tuple[str, ...], asked: Asked) -> None:
+    first = record("photo.png", QUESTION, *MARKS, *form)
+    assert again() == SAME
+    (request, _), (repeated, _) = asked.requests
+    assert request.grammar is not None
+    assert same_request(request, repeated)
+    comparison = vipcli.repeat(first)
+    assert comparison.same
+    assert comparison.answer.record()["answer"] == first["answer"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("schema", {"type": "?"}), ("schema", "?"), ("pattern", "(")])
+def test_a_form_of_answers_that_cannot_be_used_is_refused(name: str, value: object) -> None:
+    record("photo.png", QUESTION, *MARKS, "--max-new-tokens", "1")
+    rewrite(lambda data: data.update({name: value}))
+    ran = run("ask", "--again", "record.json")
+    assert (ran.code, ran.out) == (1, "")
+    assert len(ran.err.splitlines()) == 1
+    assert name in ran.err
 
 
 def test_the_frames_of_a_video_are_repeated(tmp_path_factory: pytest.TempPathFactory, asked: Asked) -> None:
@@ -624,6 +664,9 @@ def test_an_edited_record_is_refused_in_a_sentence(
         ("--box", "1,1,9,9"),
         ("--point",),
         ("--frames", "3"),
+        ("--choices", "a,b"),
+        ("--schema", "a: int"),
+        ("--pattern", "a|b"),
         ("--save-marked", "-"),
     ],
 )

@@ -194,12 +194,30 @@ def test_the_dry_run_and_the_summary_name_the_choices() -> None:
         (("--choices", "7,8", "--score", "most"), "--score is 'most', but takes one of sum, mean, lift"),
         (("--logprobs", "21", "--json"), "--logprobs is '21', but takes a whole number from 0 to 20"),
         (("--logprobs", "2"), "Add --json"),
+        (("--choices", "7,8", "--schema", "a: int"), "Choices and a schema exclude each other. Leave one"),
+        (("--yes-no", "--pattern", "a|b"), "Choices and a pattern exclude each other."),
+        (
+            ("--choices", "7,8", "--guide"),
+            "Choices and guidance exclude each other. Leave one of them out, or",
+        ),
     ],
 )
 def test_mistakes_are_named(options: tuple[str, ...], reason: str) -> None:
     done = commands.run(*ASK, *options)
     assert done.code == 2
     assert reason in done.err
+
+
+def test_no_guidance_is_no_obstacle() -> None:
+    assert ran(*ASK, "--choices", "7,8", "--guide", "0").out.strip() in ("7", "8")
+
+
+def test_a_batch_refuses_choices_with_a_schema_before_it_begins(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    done = commands.run("batch", SHAPES, "--choices", "7,8", "--schema", "a: int", "-o", rows)
+    assert done.code == 2
+    assert "Choices and a schema exclude each other." in done.err
+    assert not rows.exists()
 
 
 def test_options_that_do_nothing_are_named() -> None:
@@ -477,6 +495,7 @@ def test_the_fields_reach_the_request() -> None:
         ({"options": ["a"] * 1001}, UsageError, "invalid at 'options'"),
         ({"options": ["a", "b"], "stop": ["c"]}, UnsupportedFieldError, '"stop" has no meaning'),
         ({"options": ["a", "b"], "score": "best"}, ConfigError, "score is 'best'"),
+        ({"options": ["a", "b"], "response_format": {"type": "json_object"}}, PromptError, "and a schema"),
         ({"score": "sum"}, UnsupportedFieldError, '"score" has no meaning without "options"'),
     ],
 )

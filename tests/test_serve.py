@@ -463,7 +463,7 @@ def test_sixty_four_requests_at_once_are_each_answered_as_if_alone(client: opena
         ({"messages": messages("Which is {2}?"), **REGION}, "mark {2}"),
         ({"messages": messages("Q"), "regions": [{"mask": "/etc/passwd"}]}, ""),
         ({"messages": messages("<image>")}, "would not read as plain text"),
-        ({"messages": messages("Q"), "n": 3}, "'n' is not supported"),
+        ({"messages": messages("Q"), "n": 9}, "invalid at 'n'"),
         ({"messages": messages("Q"), "top_k": 5}, "'top_k' is not supported"),
         ({"messages": messages("Q"), "temperature": "hot"}, "temperature"),
     ],

@@ -15,7 +15,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vipcli import config
-from vipcli.asking.interface import Answerer, BatchAnswerer, Halted, OnText, Sampling, Scoring, Setup
+from vipcli.asking.interface import (
+    Answerer,
+    BatchAnswerer,
+    Grammar,
+    Halted,
+    OnText,
+    Sampling,
+    Scoring,
+    Setup,
+)
 from vipcli.config import Settings
 from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.marks.kinds import TypedMark, parse_mark, parse_named_mark
@@ -185,6 +194,7 @@ class Model:
         question: str | None = None,
         checkpoint: Checkpoint | None = None,
         settings: Settings | None = None,
+        grammar: Grammar | None = None,
         choices: Sequence[str] = (),
     ) -> Question:
         """Build the question's text and prompt, and collect warnings."""
@@ -198,6 +208,8 @@ class Model:
             prompt=settings.prompt,
             system=settings.system,
             fit=settings.fit,
+            grammar=grammar,
+            guide=settings.guide,
             choices=choices,
             zoom=settings.zoom,
         )
@@ -208,6 +220,8 @@ class Model:
         question: str | None = None,
         marks: MarkLike | Sequence[MarkLike] = (),
         *,
+        schema: Any = None,
+        pattern: str | None = None,
         choices: Sequence[str] = (),
         frames: int | None = None,
         on_text: OnText | None = None,
@@ -217,13 +231,20 @@ class Model:
         """Ask about a picture, several pictures or a video, and what is marked on them.
 
         With `choices`, the answer is the likeliest of these, and nothing is generated.
+
+        With a `schema`, the answer is JSON that fits it, and `answer.fields` is its value: a dictionary, a
+        pydantic model, a path, or the short form "color: str, count: int, open: bool". With a `pattern`, the
+        answer matches this regular expression.
+
         Options are settings for this question only: `temperature=0.7`, `fit="crop"`, `width=4`, `jitter=1` …
         """
         from vipcli.asking import pipeline
+        from vipcli.asking.grammars import read_grammar
 
         settings = with_options(self.settings, options)
+        grammar = read_grammar(schema, pattern)
         marked = _load_marked(as_list(picture), marks, settings, frames)
-        prepared = self.prepare(marked, question, settings=settings, choices=choices)
+        prepared = self.prepare(marked, question, settings=settings, grammar=grammar, choices=choices)
         sampling, scoring = Sampling.of(settings), Scoring.of(settings)
         return pipeline.ask(prepared, self.answerer, sampling, on_text, halted, scoring=scoring)
 
@@ -242,21 +263,32 @@ class Model:
         )
 
     def ask_many(
-        self, tasks: Iterable[Task | Mapping[str, Any]], *, together: int = 8, **options: Any
+        self,
+        tasks: Iterable[Task | Mapping[str, Any]],
+        *,
+        together: int = 8,
+        schema: Any = None,
+        pattern: str | None = None,
+        **options: Any,
     ) -> Iterator[Answer | Failure]:
-        """Answer the tasks in order, `together` at a time; a task that fails yields a `Failure`."""
+        """Answer the tasks in order, `together` at a time; a task that fails yields a `Failure`.
+
+        A `schema` or a `pattern` is for all of them, as in `ask`.
+        """
         if not isinstance(together, int) or together < 1:
             raise UsageError(f"together is {together!r}, but takes a whole number from 1.")
+        from vipcli.asking.grammars import read_grammar
         from vipcli.asking.pipeline import build_request
         from vipcli.asking.records import Answer
         from vipcli.batch.answering import AdaptiveBatches
 
         settings = with_options(self.settings, options)
         sampling, scoring = Sampling.of(settings), Scoring.of(settings)
+        grammar = read_grammar(schema, pattern)
         answering = AdaptiveBatches(self._batch_answerer, 1 if settings.temperature else together)
         tasks = iter(tasks)
         while window := [_as_task(task) for task in islice(tasks, together)]:
-            prepared = [self._prepare_task(task, settings) for task in window]
+            prepared = [self._prepare_task(task, settings, grammar) for task in window]
             questions = [question for question in prepared if not isinstance(question, Failure)]
             requests = [build_request(question, sampling, scoring) for question in questions]
             replies = iter(answering.replies(requests))
@@ -270,13 +302,11 @@ class Model:
                 else:
                     yield Answer(question, reply, sampling, reply.seconds, scoring)
 
-    def _prepare_task(self, task: Task, settings: Settings) -> Question | Failure:
+    def _prepare_task(self, task: Task, settings: Settings, grammar: Grammar | None) -> Question | Failure:
         try:
+            marked = _load_marked(as_list(task.picture), task.marks, settings)
             return self.prepare(
-                _load_marked(as_list(task.picture), task.marks, settings),
-                task.question,
-                settings=settings,
-                choices=task.choices,
+                marked, task.question, settings=settings, grammar=grammar, choices=task.choices
             )
         except VipcliError as error:
             return Failure(task, error)
@@ -379,7 +409,8 @@ def repeat(
     sources = () if picture is None else as_list(picture)
     past = repeating.repeat(record, with_options(None, options), sources)
     model = Model(on_this_machine(past.settings))
-    question = past.restored(model.prepare(past.marked, past.question, choices=past.choices))
+    built = model.prepare(past.marked, past.question, grammar=past.grammar, choices=past.choices)
+    question = past.restored(built)
     sampling, scoring = Sampling.of(model.settings), Scoring.of(model.settings)
     return past.compare(pipeline.ask(question, model.answerer, sampling, on_text, scoring=scoring))
 

@@ -177,6 +177,14 @@ _ALL = (
     Setting("no_server", False, "Do not use a running server.", _parse_bool, "YES|NO"),
     _choice("prompt", "Prompt form", "FORM", PROMPT_FORMS),
     Setting("system", None, "System line in place of the form's own.", _parse_line, "TEXT"),
+    Setting(
+        "guide",
+        None,
+        "Lead the answer away from what it would be if all that is marked were black: 0 for not at all, "
+        "0.5 if it has no value.",
+        _number_parser(0, 10),
+        "[ALPHA]",
+    ),
     _choice("fit", "How the picture becomes a square", "FIT", FIT_CHOICES),
     Setting("zoom", "off", _ZOOM_HELP, _parse_zoom, "[MARGIN|auto|pair]", ZOOM_WORDS),
     Setting("max_new_tokens", 512, "Longest answer, in tokens.", integer_parser(1, 1_000_000), "N"),
@@ -225,6 +233,7 @@ class Settings:
     no_server: bool = False
     prompt: str = "auto"
     system: str | None = None
+    guide: float | None = None
     fit: FitChoice = "auto"
     zoom: ZoomChoice = "off"
     max_new_tokens: int = 512

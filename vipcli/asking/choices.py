@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from vipcli.asking.interface import Grammar
 from vipcli.checkpoints.catalog import BUNDLED
 from vipcli.checkpoints.prompt_forms import LONGEST_TEXT, PromptForm, check_text
 from vipcli.errors import PromptError, UsageError
@@ -30,6 +31,18 @@ def check_choices(texts: Sequence[str], form: PromptForm) -> tuple[str, ...]:
         raise PromptError(f"The choices have {length:,} characters. The limit is {LONGEST_TEXT:,}.")
     _refuse_twins(choices)
     return choices
+
+
+def check_alone(choices: Sequence[str], grammar: Grammar | None, guide: float | None) -> None:
+    """Refuse choices together with what shapes a text that the model writes."""
+    if not choices:
+        return
+    if grammar is not None:
+        raise PromptError(f"Choices and a {grammar.kind} exclude each other.", "Leave one of them out.")
+    if guide:
+        raise PromptError(
+            "Choices and guidance exclude each other.", "Leave one of them out, or use {guide=0}."
+        )
 
 
 def _refuse_twins(choices: Sequence[str]) -> None:

@@ -91,6 +91,24 @@ class PromptTurn:
     """Kept, since tokenizing the answer's text again may give other tokens."""
 
 
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must look like."""
+
+    kind: Literal["schema", "pattern"]
+    text: str
+    """A JSON schema as JSON, or a regular expression for the whole answer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guide:
+    """How much an answer is led away from what it would be without what is marked."""
+
+    alpha: float
+    pictures: tuple[NDArray[np.uint8], ...]
+    """The request's images or frames with what is marked blacked out."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
     """One prompt and its pictures (RGB, uint8, height × width × 3, marks drawn)."""
@@ -108,6 +126,10 @@ class Request:
     past_turns: tuple[PromptTurn, ...] = ()
     min_answer_tokens: int = 1
     """How many tokens of the context must remain for the answer."""
+    grammar: Grammar | None = None
+    """What the answer must look like. It decides where the answer ends, so stops should be left out."""
+    guide: Guide | None = None
+    """The contrast by which the answer is guided, if any."""
     choices: tuple[str, ...] = ()
     """Answers to choose from by their likelihood. If there are any, nothing is generated."""
     score: Score = "sum"

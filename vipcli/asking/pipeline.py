@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vipcli.asking.choices import check_choices
+from vipcli.asking.choices import check_alone, check_choices
 from vipcli.asking.interface import (
     BY_SUM,
     GREEDY,
     Answerer,
+    Grammar,
+    Guide,
     Halted,
     OnText,
     PromptTurn,
@@ -21,6 +23,7 @@ from vipcli.asking.interface import (
 )
 from vipcli.asking.questions import default_question, fill_in, unmentioned
 from vipcli.asking.records import Answer
+from vipcli.asking.regions_of_marks import covered
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, MarkedPicture, PastTurn, Question
 from vipcli.asking.zooming import check_zoom, input_scale, zoom_in
 from vipcli.checkpoints.catalog import Family
@@ -152,6 +155,8 @@ def prepare(
     prompt: str = "auto",
     system: str | None = None,
     fit: FitChoice = "auto",
+    grammar: Grammar | None = None,
+    guide: float | None = None,
     zoom: ZoomChoice = "off",
     past_turns: Sequence[PastTurn] = (),
     choices: Sequence[str] = (),
@@ -165,6 +170,12 @@ def prepare(
     if system is not None:
         system = check_text(system, "system line", form)
     _check_video_support(marked, checkpoint.family, form)
+    if guide is not None and not marked.marks:
+        raise UsageError(
+            "Guidance compares the picture with one where what is marked is black, but there are no marks.",
+            "Add one, or leave out {guide}.",
+        )
+    check_alone(choices, grammar, guide)
     parts = _build_prompt(text, form, marked, system, past_turns)
     # A later question may be about what was said, not about a mark.
     hints = () if past_turns else _unmentioned_notes(text, marked.marks)
@@ -181,6 +192,8 @@ def prepare(
         notes=(*marked.notes, *hints, *model_notes(marked, checkpoint, applied_fit)),
         past_turns=parts.past_turns,
         is_follow_up=bool(past_turns),
+        grammar=grammar,
+        guide=guide,
         choices=check_choices(choices, form),
     )
 
@@ -323,16 +336,29 @@ def build_request(question: Question, sampling: Sampling, scoring: Scoring = BY_
         images=() if question.marked.video else pixels,
         frames=pixels if question.marked.video else (),
         fit=question.fit,
-        stops=question.form.stops,
+        # A text in a schema may hold what else would be a stop.
+        stops=() if question.grammar else question.form.stops,
         user_texts=question.user_texts,
         sampling=sampling,
         past_turns=question.past_turns,
         # A conversation can be shortened to make room, a single question cannot.
         min_answer_tokens=min(sampling.max_new_tokens, MIN_ANSWER_TOKENS) if question.is_follow_up else 1,
+        grammar=question.grammar,
+        guide=_build_guide(question),
         choices=question.choices,
         score=scoring.score,
         top_logprobs=scoring.top_logprobs,
     )
+
+
+def _build_guide(question: Question) -> Guide | None:
+    if not question.guide:
+        return None
+    pictures = tuple(
+        covered(picture.pixels, list(picture.drawn_marks.values()), list(picture.styles.values()))
+        for picture in question.marked.pictures
+    )
+    return Guide(question.guide, pictures)
 
 
 def ask(

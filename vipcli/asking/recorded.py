@@ -94,6 +94,10 @@ class RecordedAnswer(_Recorded):
     video: RecordedVideo | None = None
     marks: tuple[RecordedMark, ...] = ()
     choices: tuple[RecordedChoice, ...] = ()
+    fitted_schema: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    """The schema that the answer was to fit."""
+    pattern: str | None = None
+    """The pattern that the answer was to match."""
     zoom: str | float = "off"
 
     @property

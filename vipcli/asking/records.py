@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
@@ -12,7 +13,8 @@ from math import isfinite, isnan
 from typing import Any
 
 from vipcli import __version__
-from vipcli.asking.interface import BY_SUM, Reply, Sampling, ScoredChoice, Scoring, TokenLogprob
+from vipcli.asking.grammars import parse_fields
+from vipcli.asking.interface import BY_SUM, Grammar, Reply, Sampling, ScoredChoice, Scoring, TokenLogprob
 from vipcli.asking.values import MarkedInput, Question
 from vipcli.checkpoints.catalog import BUNDLED, CANNOT_TELL, VIPLLAVA, KnownCheckpoint, smallest
 from vipcli.checkpoints.hub_cache import format_size
@@ -46,6 +48,16 @@ class Answer:
     def probability(self) -> float | None:
         """The mean probability of the answer's tokens, or the share of a choice; None without tokens."""
         return self.reply.probability
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the answer was to follow a schema or a pattern, but ended before it was whole."""
+        return self.question.grammar is not None and self.reply.ended != "stop"
+
+    @property
+    def fields(self) -> Any:
+        """The value of a whole answer by a schema, mostly a dictionary; None for any other."""
+        return parse_fields(self.question.grammar, self.text, is_whole=not self.is_cut_off)
 
     @property
     def choices(self) -> tuple[ScoredChoice, ...]:
@@ -83,8 +95,10 @@ class Answer:
 
 
 def doubts(answer: Answer) -> Iterator[Message]:
-    """Warn if the bundled model does not seem to know this kind of picture."""
+    """Warn if an answer is not whole, or the bundled model does not seem to know this kind of picture."""
     reply = answer.reply
+    if answer.is_cut_off:
+        yield cut_off_note(answer)
     if reply.model.name != BUNDLED:
         return
     # The means of log-probabilities lie close together, however sure the model is.
@@ -97,6 +111,16 @@ def doubts(answer: Answer) -> Iterator[Message]:
             f"For photographs, {_model_choice(smallest())} is the smallest model, and "
             f"{_model_choice(smallest(VIPLLAVA))} was trained on marks.",
         )
+
+
+def cut_off_note(answer: Answer) -> Message:
+    """Say that an answer by a schema or a pattern was cut off."""
+    grammar = answer.question.grammar
+    whole = "whole JSON" if grammar is not None and grammar.kind == "schema" else "what the pattern asks for"
+    return Message(
+        f"The answer was cut off after {len(answer.reply.token_ids)} tokens, so it is not {whole}.",
+        "Raise {max_new_tokens}, or allow less text.",
+    )
 
 
 def choice_notes(answer: Answer) -> Iterator[Message]:
@@ -125,6 +149,7 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
     return {
         "question": answer.question.text,
         "answer": reply.text,
+        **_fields(answer),
         "ended": reply.ended,
         "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
         **_choices(answer),
@@ -139,6 +164,12 @@ def record(answer: Answer, seconds: Mapping[str, float] | None = None) -> dict[s
         "versions": dict(versions()),
         "seconds": {step: round(duration, 4) for step, duration in timings.items()},
     }
+
+
+def _fields(answer: Answer) -> dict[str, Any]:
+    """The value of an answer, if it follows a schema."""
+    grammar = answer.question.grammar
+    return {"fields": answer.fields} if grammar is not None and grammar.kind == "schema" else {}
 
 
 def _choices(answer: Answer) -> dict[str, Any]:
@@ -188,10 +219,22 @@ def describe_question(question: Question) -> dict[str, Any]:
         "form": question.form.name,
         "system": question.system,
         "fit": question.fit,
+        **_describe_grammar(question),
+        **({} if question.guide is None else {"guide": question.guide}),
         **({} if question.zoom == "off" else {"zoom": question.zoom}),
         **describe_marked(question.marked),
         "notes": [str(note) for note in question.notes],
     }
+
+
+def _describe_grammar(question: Question) -> dict[str, Any]:
+    match question.grammar:
+        case Grammar(kind="schema", text=text):
+            return {"schema": json.loads(text)}
+        case Grammar(kind="pattern", text=text):
+            return {"pattern": text}
+        case _:
+            return {}
 
 
 def describe_marked(marked: MarkedInput) -> dict[str, Any]:

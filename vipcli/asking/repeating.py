@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vipcli import config
+from vipcli.asking.grammars import read_grammar
+from vipcli.asking.interface import Grammar
 from vipcli.asking.load_marked import load_marked
 from vipcli.asking.questions import escape
 from vipcli.asking.recorded import RecordedAnswer, RecordedMark, look_up, parse
@@ -40,6 +42,7 @@ REPEATED = {
     "system": "system",
     "fit": "fit",
     "zoom": "zoom",
+    "guide": "guide",
     "score": "score",
     "max_new_tokens": "sampling.max_new_tokens",
     "temperature": "sampling.temperature",
@@ -171,6 +174,14 @@ class Repetition:
     def choices(self) -> tuple[str, ...]:
         """The answers to choose from, if there were any."""
         return tuple(choice.text for choice in self.recorded.choices)
+
+    @property
+    def grammar(self) -> Grammar | None:
+        """What the answer had to look like, if that was asked for."""
+        try:
+            return read_grammar(self.recorded.fitted_schema, self.recorded.pattern)
+        except UsageError as error:
+            raise RecordError(error.message.fact, error.message.advice) from None
 
     @property
     def question(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vipcli.asking.interface import PromptTurn
+from vipcli.asking.interface import Grammar, PromptTurn
 from vipcli.checkpoints.prompt_forms import PromptForm
 from vipcli.config import Settings
 from vipcli.errors import Message
@@ -130,6 +130,10 @@ class Question:
     """The choice by which pictures were cut to their marks."""
     is_follow_up: bool = False
     """Whether there are past turns, as token ids or as text."""
+    grammar: Grammar | None = None
+    """What the answer must look like."""
+    guide: float | None = None
+    """How much the answer is guided by contrast; None for not at all."""
     choices: tuple[str, ...] = ()
     """The answers to choose from; without any, the model writes its own."""
 

@@ -92,6 +92,8 @@ class RowTarget:
     """Whether the batch covers all items, not only the first few, so that any other rows are outdated."""
     coco: tuple[Path, Path] | None = None
     """A COCO file, and the path of the copy with answers."""
+    fields: tuple[str, ...] = ()
+    """The fields of the answers that get a column of a table."""
 
     @property
     def row_path(self) -> Path:
@@ -136,14 +138,14 @@ class RowTarget:
     def finish(self, file: RowFile, extra_columns: Sequence[str]) -> None:
         """Write the files that are made from the rows."""
         if self._is_parquet:
-            write_parquet((row for _, row in file.rows()), extra_columns, self.path)
+            write_parquet((row for _, row in file.rows()), extra_columns, self.path, self.fields)
         if self.coco is not None:
             write_coco_answers(*self.coco, (row for _, row in file.rows()))
 
 
 def run_to_file(stream: ItemStream, target: RowTarget, backend: Backend, events: BatchEvents) -> Outcome:
     """Answer the items that have no row in the file yet."""
-    format = row_format_for(target.row_path, stream.columns)
+    format = row_format_for(target.row_path, stream.columns, target.fields)
     with RowFile(target.row_path, format, resume=target.resume) as file:
         earlier, earlier_errors = _load_earlier_rows(file, retry_failed=target.retry_failed)
         try:

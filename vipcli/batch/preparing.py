@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vipcli.asking import pipeline
-from vipcli.asking.interface import BY_SUM, GREEDY, Request, Sampling, Scoring, Setup
+from vipcli.asking.interface import BY_SUM, GREEDY, Grammar, Request, Sampling, Scoring, Setup
 from vipcli.asking.load_marked import load
 from vipcli.asking.values import DEFAULT_DRAWING, Drawing, MarkedInput, Question
 from vipcli.batch import marked_pictures
@@ -59,6 +59,10 @@ class BatchConfig:
     """The folder for the marked pictures."""
     spelling: Spelling = as_argument
     """How rows name settings in errors and notes."""
+    grammar: Grammar | None = None
+    """What each answer must look like."""
+    guide: float | None = None
+    """How much answers are guided by contrast."""
 
     @property
     def window_size(self) -> int:
@@ -146,6 +150,8 @@ class ItemPreparer:
             "setup": [config.setup.dtype, config.setup.quantize, config.setup.quantize_all],
             "drawing": [*asdict(config.drawing).values(), config.drawn_as],
             "prompt": [config.prompt, config.system, config.checkpoint.fit(config.fit)],
+            **({} if config.grammar is None else {"grammar": asdict(config.grammar)}),
+            **({"guide": config.guide} if config.guide else {}),
             **({} if config.zoom == "off" else {"zoom": config.zoom}),
             "frames": config.frames if any(is_video(name) for name in item.images) else None,
             # The seed has no effect on greedy decoding.
@@ -191,6 +197,8 @@ class ItemPreparer:
             prompt=config.prompt,
             system=config.system,
             fit=config.fit,
+            grammar=config.grammar,
+            guide=config.guide,
             choices=self._choices(item),
             zoom=config.zoom,
         )
@@ -214,9 +222,14 @@ class ItemPreparer:
         if checkpoint.family is ONEVISION or fit == "crop":
             return request
         size, padding = checkpoint.input_size, checkpoint.padding
-        return replace(
-            request, images=tuple(model_view(image, fit, size, padding) for image in request.images)
-        )
+
+        def shrunk(pictures: Sequence[Pixels]) -> tuple[Pixels, ...]:
+            return tuple(model_view(picture, fit, size, padding) for picture in pictures)
+
+        guide = request.guide
+        if guide is not None and request.images:
+            guide = replace(guide, pictures=shrunk(guide.pictures))
+        return replace(request, images=shrunk(request.images), guide=guide)
 
 
 def _without_pixels(question: Question) -> Question:

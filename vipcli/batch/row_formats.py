@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from vipcli.batch.rows import COLUMNS, IDENTITY, Row, cell_text, extra_column_titles, flatten
+from vipcli.batch.rows import COLUMNS, IDENTITY, Row, cell_text, extra_column_titles, field_columns, flatten
 from vipcli.errors import UsageError
 
 # By default, the csv module writes cells of more than 128 KiB, but refuses to read them.
@@ -77,10 +77,11 @@ class JsonLinesFormat:
 class TableFormat:
     """CSV or TSV with all cells in quotes; a row takes several lines if a cell contains line breaks."""
 
-    def __init__(self, delimiter: str, extra_columns: Sequence[str]) -> None:
+    def __init__(self, delimiter: str, extra_columns: Sequence[str], fields: Sequence[str] = ()) -> None:
         self._delimiter = delimiter
-        self._extra_titles = extra_column_titles(extra_columns)
-        self._columns = [*COLUMNS, *self._extra_titles.values()]
+        self._fields = fields
+        self._extra_titles = extra_column_titles(extra_columns, fields)
+        self._columns = [*COLUMNS, *field_columns(fields), *self._extra_titles.values()]
         self.header = self._encode_cells(self._columns)
         open_cell = rb'"[^"]*(?:""[^"]*)*'
         full_cells = rb'(?:%b"%b)*' % (open_cell, re.escape(delimiter.encode()))
@@ -88,7 +89,7 @@ class TableFormat:
         self._is_beginning_of_row = re.compile(rb'%b(?:%b"?)?' % (full_cells, open_cell))
 
     def encode(self, row: Row) -> bytes:
-        return self._encode_cells(flatten(row, self._extra_titles).values())
+        return self._encode_cells(flatten(row, self._extra_titles, self._fields).values())
 
     def decode(self, record: bytes) -> Row:
         _require_line_end(record)
@@ -127,15 +128,15 @@ class TableFormat:
         return text.getvalue().encode()
 
 
-def row_format_for(path: Path, extra_columns: Sequence[str]) -> RowFormat:
-    """The format for a file name; tables have a column for each extra field."""
+def row_format_for(path: Path, extra_columns: Sequence[str], fields: Sequence[str] = ()) -> RowFormat:
+    """The format for a file name; tables have a column for each extra field, and for these of the answers."""
     match path.suffix.lower():
         case ".jsonl" | ".ndjson" | ".json":
             return JsonLinesFormat()
         case ".csv":
-            return TableFormat(",", extra_columns)
+            return TableFormat(",", extra_columns, fields)
         case ".tsv":
-            return TableFormat("\t", extra_columns)
+            return TableFormat("\t", extra_columns, fields)
         case _:
             raise UsageError(
                 f"The file name {str(path)!r} has no supported ending.",

@@ -43,19 +43,31 @@ def _first_image(row: Row) -> Mapping[str, Any]:
     return images[0]
 
 
-def flatten(row: Row, extra_titles: Mapping[str, str]) -> dict[str, Any]:
-    """A row as one value per column; `extra_titles` are the columns of the extra fields."""
+def field_columns(names: Sequence[str]) -> list[str]:
+    """The titles of the columns for the fields of answers."""
+    return [cell_text(f"field.{name}") for name in names]
+
+
+def flatten(row: Row, extra_titles: Mapping[str, str], fields: Sequence[str] = ()) -> dict[str, Any]:
+    """A row as one value per column.
+
+    `extra_titles` are the columns of the item's extra fields, and `fields` the answer's fields with a column.
+    """
     values = {name: read(row) for name, read in COLUMNS.items()}
+    answered = row.get("fields")
+    answered = answered if isinstance(answered, dict) else {}
+    values |= {title: answered.get(name) for title, name in zip(field_columns(fields), fields, strict=True)}
     return values | {title: row["extra"].get(name) for name, title in extra_titles.items()}
 
 
-def extra_column_titles(names: Sequence[str]) -> dict[str, str]:
+def extra_column_titles(names: Sequence[str], fields: Sequence[str] = ()) -> dict[str, str]:
     """Unique column titles for extra fields, some of which may have the name of a table column."""
-    taken = {*COLUMNS, *names}
+    columns = {*COLUMNS, *field_columns(fields)}
+    taken = {*columns, *names}
     titles: dict[str, str] = {}
     for name in names:
         title = name
-        if name in COLUMNS:
+        if name in columns:
             while title in taken:
                 title = f"task_{title}"
         titles[name] = title

@@ -25,6 +25,7 @@ from vipcli.pictures.videos import MOST_FRAMES, Video, load_video
 
 VERSION = 1
 _MAX_BYTES = 50_000_000
+_LATER_SETTINGS = ("guide", "zoom")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ def to_json(chat: Conversation) -> str:
         vipcli_conversation=VERSION,
         model=_model_name(chat.checkpoint),
         revision=chat.checkpoint.revision,
-        manner=_settings_data(chat.settings),
+        manner=_describe_settings(chat.settings),
         scene=_subject_data(chat.subject),
         forgotten=chat.dropped,
         exchanges=[_turn_data(turn) for turn in chat.turns],
@@ -179,15 +180,10 @@ def _turn_data(turn: ChatTurn) -> _TurnData:
         probability=None if no_probability else turn.probability,
         phrases=list(turn.phrases),
         scene=_subject_data(turn.subject),
-        manner=_settings_data(turn.settings),
+        manner=_describe_settings(turn.settings),
         seconds={step: round(seconds, 4) for step, seconds in turn.seconds.items()},
         token_ids=None if turn.token_ids is None else list(turn.token_ids),
     )
-
-
-def _settings_data(settings: ChatSettings) -> dict[str, Any]:
-    # Earlier versions read a conversation unless it uses what they do not know.
-    return {name: value for name, value in asdict(settings).items() if name != "zoom" or value != "off"}
 
 
 def _subject_data(subject: Subject) -> _SubjectData:
@@ -275,6 +271,19 @@ def _restore_turn(data: _TurnData, loader: _SubjectLoader) -> ChatTurn:
         phrases=tuple(data.phrases),
         seconds=data.seconds,
     )
+
+
+def _describe_settings(settings: ChatSettings) -> dict[str, Any]:
+    """The settings; those that came after the first version of the format only if they are used.
+
+    Earlier versions read a conversation unless it uses what they do not know.
+    """
+    default = ChatSettings()
+    return {
+        name: value
+        for name, value in asdict(settings).items()
+        if name not in _LATER_SETTINGS or value != getattr(default, name)
+    }
 
 
 def _parse_settings(values: dict[str, Any]) -> ChatSettings:

@@ -27,6 +27,7 @@ class ChatSettings:
 
     prompt: str = "auto"
     system: str | None = None
+    guide: float | None = None
     fit: FitChoice = "auto"
     zoom: ZoomChoice = "off"
     max_new_tokens: int = 512
@@ -188,6 +189,7 @@ class Conversation:
             prompt=self.settings.prompt,
             system=self.settings.system,
             fit=self.settings.fit,
+            guide=self.settings.guide,
             zoom=self.settings.zoom,
             past_turns=[
                 PastTurn(turn.question, turn.answer, turn.token_ids) for turn in self.turns[self.dropped :]

@@ -17,17 +17,38 @@ from vipcli.cli.options import ChoiceOptions
 from vipcli.cli.picking import Picked, PickRequest, picking
 from vipcli.cli.shared import build_model, check_output, note_unused, save_marked, show_notes
 from vipcli.config import Settings
-from vipcli.errors import DIFFERS, UsageError
+from vipcli.errors import DIFFERS, ModelError, UsageError
 from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
-    from vipcli.asking.interface import Answerer
+    from vipcli.asking.interface import Answerer, Grammar
     from vipcli.asking.records import Answer
     from vipcli.asking.repeating import Repetition
     from vipcli.asking.values import MarkedInput, Question
     from vipcli.checkpoints.lookup import Checkpoint
     from vipcli.serving.client import ServerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """What an answer must be: one of several, or text that fits a grammar."""
+
+    choices: tuple[str, ...]
+    grammar: Grammar | None
+
+    def check(self, settings: Settings) -> None:
+        """Raise an error, before a mark is drawn, if the model cannot answer so."""
+        from vipcli.asking.choices import check_alone
+
+        check_alone(self.choices, self.grammar, settings.guide)
+
+    def refuse_again(self) -> None:
+        """Raise an error if anything is given where the record's is taken."""
+        if self.choices:
+            raise UsageError("With --again, the choices are the record's and cannot be given.")
+        if self.grammar is not None:
+            raise UsageError(f"With --again, the {self.grammar.kind} is the record's and cannot be given.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +117,7 @@ def ask(
         options.STYLE_OPTIONS,
         options.PICK_OPTIONS,
     ],
+    grammar: Annotated[options.GrammarChoices, options.GRAMMAR_OPTIONS],
     choice: Annotated[ChoiceOptions, options.CHOICE_OPTIONS],
     keep_alive: Annotated[
         str | None,
@@ -117,17 +139,17 @@ def ask(
     started = time.perf_counter()
     sources = [*([] if image is None else [image]), *(images or [])]
     _check(image, question, settings, outputs, again=again is not None)
+    form = AnswerForm(choice.texts(settings.model), grammar.read())
     if again is not None:
-        texts = choice.texts(settings.model)
-        if texts:
-            raise UsageError("With --again, the choices are the record's and cannot be given.")
+        form.refuse_again()
         past = open_record(again, sources, question, marks, frames, settings, dry_run=bool(outputs.dry_run))
         model = build_model(past.settings, quiet=bool(outputs.quiet))
-        _ask(model, Picked(past.marked, past.question), past.choices, keep_alive, started, outputs, past)
+        form = AnswerForm(past.choices, past.grammar)
+        _ask(model, Picked(past.marked, past.question), form, keep_alive, started, outputs, past)
         return
+    form.check(settings)
     model = build_model(settings, quiet=bool(outputs.quiet))
-    choices = choice.texts(settings.model)
-    note_unused(settings, has_choices=bool(choices), quiet=bool(outputs.quiet))
+    note_unused(settings, has_choices=bool(form.choices), quiet=bool(outputs.quiet))
     request = PickRequest(
         "ask",
         question,
@@ -141,7 +163,7 @@ def ask(
         if picked.command is not None:
             # The time that a person took to draw is not the program's.
             started = time.perf_counter()
-        _ask(model, picked, choices, keep_alive, started, outputs)
+        _ask(model, picked, form, keep_alive, started, outputs)
 
 
 def _check_before_drawing(model: Model, marked: MarkedInput, outputs: Outputs) -> None:
@@ -149,19 +171,20 @@ def _check_before_drawing(model: Model, marked: MarkedInput, outputs: Outputs) -
     check_output(outputs.save)
     checkpoint = model.checkpoint if model.settings.offline and not outputs.dry_run else model.peek()
     if not checkpoint.needs_unknown_template(model.settings.prompt):
-        model.prepare(marked, None, checkpoint)
+        # The mark that guidance needs may be the one that is drawn.
+        model.prepare(marked, None, checkpoint, replace(model.settings, guide=None))
 
 
 def _ask(
     model: Model,
     picked: Picked,
-    choices: tuple[str, ...],
+    form: AnswerForm,
     keep_alive: str | None,
     started: float,
     outputs: Outputs,
     past: Repetition | None = None,
 ) -> None:
-    checkpoint, prepared = _prepare(model, picked, choices, outputs, past)
+    checkpoint, prepared = _prepare(model, picked, form, outputs, past)
     if outputs.dry_run:
         if past is not None:
             show_notes([change.text for change in past.changes], quiet=bool(outputs.quiet))
@@ -171,7 +194,7 @@ def _ask(
     server = model.server(checkpoint)
     if server is None and model.checkpoint != checkpoint:
         # The checkpoint is downloaded now, so its prompt form is certain.
-        preview, prepared = prepared, _build(model, picked, choices, past)
+        preview, prepared = prepared, _build(model, picked, form, past)
         _show_question_notes(prepared, preview, quiet=bool(outputs.quiet))
     answerer = _connect(model, server, keep_alive, outputs)
     seconds["load"] = time.perf_counter() - started - seconds["picture"]
@@ -205,19 +228,21 @@ def _check(
 def _build(
     model: Model,
     picked: Picked,
-    choices: tuple[str, ...],
+    form: AnswerForm,
     past: Repetition | None,
     checkpoint: Checkpoint | None = None,
 ) -> Question:
     """Build the question, or restore it as it was asked before."""
-    built = model.prepare(picked.marked, picked.question, checkpoint, choices=choices)
+    built = model.prepare(
+        picked.marked, picked.question, checkpoint, grammar=form.grammar, choices=form.choices
+    )
     return built if past is None else past.restored(built)
 
 
 def _prepare(
     model: Model,
     picked: Picked,
-    choices: tuple[str, ...],
+    form: AnswerForm,
     outputs: Outputs,
     past: Repetition | None,
 ) -> tuple[Checkpoint, Question]:
@@ -226,7 +251,7 @@ def _prepare(
     checkpoint = model.peek()
     if checkpoint.needs_unknown_template(model.settings.prompt) and not outputs.dry_run:
         checkpoint = model.checkpoint
-    prepared = _build(model, picked, choices, past, checkpoint)
+    prepared = _build(model, picked, form, past, checkpoint)
     _show_question_notes(prepared, quiet=quiet)
     if outputs.save is not None:
         save_marked(prepared.marked, outputs.save, quiet=quiet)
@@ -269,6 +294,9 @@ def _answer(
         answer = replace(answer, seconds={**seconds, **answer.seconds})
         compared = {} if past is None else {"again": past.compare(answer).record()}
         output.write_json({**answer.record(), **_command_entry(picked.command), **compared})
+    elif question.grammar is not None:
+        answer = pipeline.ask(question, answerer, sampling, picked.on_text, scoring=scoring)
+        _write_whole(answer)
     else:
         with output.answer_line() as on_text:
             on_text = picked.also_to(on_text)
@@ -279,6 +307,16 @@ def _answer(
     if outputs.verbose:
         output.note(records.summary(answer, seconds))
     return answer
+
+
+def _write_whole(answer: Answer) -> None:
+    """Write an answer that must follow a schema or a pattern, unless it was cut off before it did."""
+    from vipcli.asking.records import cut_off_note
+
+    if answer.is_cut_off:
+        note = cut_off_note(answer)
+        raise ModelError(note.fact, note.advice)
+    output.write(answer.text)
 
 
 def _command_entry(command: str | None) -> dict[str, str]:

@@ -21,6 +21,7 @@ from vipcli.terminal import output
 
 if TYPE_CHECKING:
     from vipcli.api import Model
+    from vipcli.asking.interface import Grammar
     from vipcli.batch.items import ItemStream
     from vipcli.batch.job import Backend, Outcome, RowTarget
     from vipcli.batch.preparing import BatchConfig
@@ -50,6 +51,7 @@ def batch(
         options.FIT_OPTIONS,
         options.STYLE_OPTIONS,
     ],
+    form: Annotated[options.GrammarChoices, options.GRAMMAR_OPTIONS],
     choice: Annotated[ChoiceOptions, options.CHOICE_OPTIONS],
     speed: Annotated[SpeedChoices, batch_options.SPEED_OPTIONS],
 ) -> None:
@@ -66,14 +68,18 @@ def batch(
     stream = _gather(sources, selection, marks.typed, frames, out)
     # Without a fixed seed, a resumed batch would sample differently.
     settings = replace(settings, seed=settings.seed or 0)
-    target = _target(sources, selection, out)
+    grammar = form.read()
+    target = _target(sources, selection, grammar, out)
     if target is not None and not out.dry_run:
         target.check()
     model = build_model(settings, quiet=out.quiet)
     texts = choice.texts(settings.model)
     if texts:
+        from vipcli.asking.choices import check_alone
+
+        check_alone(texts, grammar, settings.guide)
         note_unused(settings, has_choices=True, quiet=out.quiet)
-    config = replace(_config(model, selection, speed, frames, out), choices=texts)
+    config = replace(_config(model, selection, speed, frames, out), choices=texts, grammar=grammar)
     if out.dry_run:
         _dry_run(stream, config, as_json=out.json)
     else:
@@ -134,9 +140,12 @@ def _folder(path: str) -> Path:
     return Path(path)
 
 
-def _target(sources: list[str], choices: SourceChoices, out: OutputChoices) -> RowTarget | None:
+def _target(
+    sources: list[str], choices: SourceChoices, grammar: Grammar | None, out: OutputChoices
+) -> RowTarget | None:
     """The output file; None for standard output."""
     with output.status("Loading …", out.quiet):
+        from vipcli.asking.grammars import columns
         from vipcli.batch.job import RowTarget
     if out.out is None:
         return None
@@ -146,6 +155,7 @@ def _target(sources: list[str], choices: SourceChoices, out: OutputChoices) -> R
         retry_failed=out.retry_failed,
         is_complete=choices.limit is None,
         coco=None if out.coco_out is None else (Path(sources[0]), Path(out.coco_out)),
+        fields=columns(grammar),
     )
 
 
@@ -169,6 +179,7 @@ def _config(
         settings.zoom,
         Sampling.of(settings),
         Scoring.of(settings),
+        guide=settings.guide,
         max_pixels=settings.max_pixels or DEFAULT_MAX_PIXELS,
         save_marked=None if out.save_marked is None else Path(out.save_marked),
         spelling=options.as_option,

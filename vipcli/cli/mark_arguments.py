@@ -42,6 +42,7 @@ class OptionalValue:
 
 
 OPTIONAL_VALUES: Mapping[str, OptionalValue] = {
+    "--guide": OptionalValue("0.5", re.compile(r"[-+]?[\d.]+")),
     "--zoom": OptionalValue("on", re.compile(rf"[-+]?[\d.]+|true|yes|false|no|{'|'.join(ZOOM_WORDS)}", re.I)),
 }
 """The options, apart from marks, whose value may be left out."""

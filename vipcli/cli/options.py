@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -16,6 +16,9 @@ from vipcli.cli.groups import MARK_ARGUMENTS
 from vipcli.cli.mark_arguments import MarkArguments
 from vipcli.config import Settings
 from vipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from vipcli.asking.interface import Grammar
 
 MARKS, DRAWING, ANSWER, MODEL, OUTPUT = "Marks", "Drawing", "Prompt and answer", "Model", "Output"
 """The headings of the help."""
@@ -26,6 +29,20 @@ class OptionGroup:
     """Options that a command receives together, by parameter name."""
 
     options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class GrammarChoices:
+    """What the answer must look like."""
+
+    schema: str | None
+    pattern: str | None
+
+    def read(self) -> Grammar | None:
+        """The grammar, read and checked; None if any answer will do."""
+        from vipcli.asking.grammars import read_grammar
+
+        return read_grammar(self.schema, self.pattern)
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -110,7 +127,7 @@ FIT_OPTIONS = OptionGroup({name: setting(name, DRAWING) for name in ("fit", "zoo
 ANSWER_OPTIONS = OptionGroup(
     {
         name: setting(name, ANSWER)
-        for name in ("prompt", "system", "max_new_tokens", "temperature", "top_p", "seed")
+        for name in ("prompt", "system", "guide", "max_new_tokens", "temperature", "top_p", "seed")
     }
 )
 SCORING_OPTIONS = OptionGroup({name: setting(name, ANSWER) for name in ("score", "logprobs")})
@@ -161,6 +178,28 @@ SERVER_OPTIONS = OptionGroup(
                 "--no-server/--use-server", help="Ignore a running server, or use it.", rich_help_panel=MODEL
             ),
         ]
+    }
+)
+
+GRAMMAR_OPTIONS = OptionGroup(
+    {
+        "schema": Annotated[
+            str | None,
+            typer.Option(
+                metavar="FILE.json|FIELDS",
+                help="Answer in JSON that fits a JSON schema, or the fields of a short form: "
+                "'color: str, count: int, open: bool'.",
+                rich_help_panel=ANSWER,
+            ),
+        ],
+        "pattern": Annotated[
+            str | None,
+            typer.Option(
+                metavar="REGEX",
+                help="Answer in text that matches this regular expression as a whole.",
+                rich_help_panel=ANSWER,
+            ),
+        ],
     }
 )
 

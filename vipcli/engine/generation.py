@@ -67,9 +67,12 @@ class ProbabilityRecorder(LogitsProcessor):  # type: ignore[misc]
         if self._top is not None:
             self._likeliest.append(self._current.topk(self._top))
 
-    def mean(self, row: int, count: int) -> float | None:
-        """The mean probability of the first `count` tokens of a row."""
-        return float(torch.stack(self._logprobs[:count])[:, row].exp().mean()) if count else None
+    def mean(self, row: int, count: int, forced: Sequence[bool] = ()) -> float | None:
+        """The mean probability of the first `count` tokens of a row, apart from those that were forced."""
+        free = [index for index in range(count) if not (index < len(forced) and forced[index])]
+        if not free:
+            return 1.0 if count else None
+        return float(torch.stack([self._logprobs[index] for index in free])[:, row].exp().mean())
 
     def report(self, row: int, ids: Sequence[int], top: int, texts: TokenTexts) -> tuple[TokenLogprob, ...]:
         """The first tokens of a row, `ids`, each with the likeliest tokens in its place."""

@@ -29,7 +29,9 @@ from vipcli.checkpoints.lookup import Checkpoint, fingerprint
 from vipcli.engine import compat
 from vipcli.engine.choosing import Chooser, Chosen
 from vipcli.engine.compat import quick_imports
+from vipcli.engine.constraints import GrammarLibrary, GrammarMask
 from vipcli.engine.continuations import TokenTexts, continuation_ids
+from vipcli.engine.contrast import Contrast
 from vipcli.engine.failures import answering_error, model_devices
 from vipcli.engine.generation import TokenMonitor, end_tokens, generation_config
 from vipcli.engine.loading import attention_used, can_compile, load
@@ -65,6 +67,7 @@ class LocalModel:
         self._input_builder, self._model = load(checkpoint, setup)
         self._compiles = resident and can_compile(self._model)
         self._prefix_cache = PrefixCache()
+        self._grammars: GrammarLibrary | None = None
 
     @property
     def compiles(self) -> bool:
@@ -124,7 +127,9 @@ class LocalModel:
         if requests[0].choices:
             return self._choose(requests, on_texts, halted)
         started = time.perf_counter()
-        inputs = self._prepare_inputs(requests)
+        contrast = Contrast(requests)
+        rows = [*requests, *contrast.twins]
+        inputs = self._prepare_inputs(rows)
         prompt_lengths = inputs["attention_mask"].sum(1).tolist()
         longest = inputs["input_ids"].shape[1]
         (sampling,) = {request.sampling for request in requests}
@@ -134,10 +139,11 @@ class LocalModel:
             return self._answer_one_by_one(requests, on_texts, halted)
         config = self._generation_config(sampling, longest, room)
         monitor = self._monitor(requests, on_texts, halted, config)
-        inputs, pictures = self._reuse_prefix(requests, inputs)
+        mask = self._grammar_mask(requests, config)
+        inputs, pictures = self._reuse_prefix(rows, inputs)
         prepared = time.perf_counter()
         try:
-            output = self._generate(inputs, config, monitor, sampling.seed)
+            output = self._generate(inputs, config, monitor, mask, contrast, sampling.seed)
         except (RuntimeError, ValueError, MemoryError) as error:
             if self._compiles and not monitor.has_tokens:
                 # Compiling has needs of its own, such as a C compiler.
@@ -147,9 +153,10 @@ class LocalModel:
         times = _Times(started, prepared, time.perf_counter())
         if pictures is not None:
             self._prefix_cache.store(output.sequences[0], output.past_key_values, pictures)
+        # The twins of guided requests come after all requests.
         return [
-            self._reply(request, monitor, row, length, times)
-            for row, (request, length) in enumerate(zip(requests, prompt_lengths, strict=True))
+            self._reply(request, monitor, mask, row, length, times)
+            for row, (request, length) in enumerate(zip(requests, prompt_lengths, strict=False))
         ]
 
     # ---------------------------------------------------------------------- inputs
@@ -161,7 +168,8 @@ class LocalModel:
         try:
             inputs = self._input_builder([_up_to_first_answer(request) for request in requests])
             if requests[0].past_turns:
-                later = self._later_ids(requests[0])
+                # Several requests with past turns are one and its twin, which have the same ones.
+                later = self._later_ids(requests[0]).expand(len(requests), -1)
                 inputs["input_ids"] = torch.cat([inputs["input_ids"], later], dim=1)
                 inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
             return {
@@ -330,24 +338,47 @@ class LocalModel:
         tops = [request.top_logprobs for request in requests if request.top_logprobs is not None]
         return TokenMonitor(transcripts, halted, max(tops, default=None))
 
+    def _grammar_mask(self, requests: Sequence[Request], config: GenerationConfig) -> GrammarMask | None:
+        """What keeps answers to their grammars, if any has one."""
+        grammars = [request.grammar for request in requests]
+        if not any(grammars):
+            return None
+        if self._grammars is None:
+            vocabulary = self._model.config.get_text_config().vocab_size
+            self._grammars = GrammarLibrary(self._tokenizer, end_tokens(config), vocabulary)
+        return GrammarMask(self._grammars, grammars)
+
     def _generate(
-        self, inputs: dict[str, Any], config: GenerationConfig, monitor: TokenMonitor, seed: int
+        self,
+        inputs: dict[str, Any],
+        config: GenerationConfig,
+        monitor: TokenMonitor,
+        mask: GrammarMask | None,
+        contrast: Contrast,
+        seed: int,
     ) -> Any:
         torch.manual_seed(seed)
+        processors = [*([mask] if mask else []), monitor.probabilities, *contrast.processors()]
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return self._model.generate(
                 **inputs,
                 generation_config=config,
-                stopping_criteria=StoppingCriteriaList([monitor]),
-                logits_processor=LogitsProcessorList([monitor.probabilities]),
+                stopping_criteria=StoppingCriteriaList([contrast.watch(monitor)]),
+                logits_processor=LogitsProcessorList(processors),
             )
 
     def _error(self, error: Exception, save_memory: str = "Lower {max_new_tokens}") -> ModelError:
         return answering_error(self.checkpoint.name, self._model, error, save_memory)
 
     def _reply(
-        self, request: Request, monitor: TokenMonitor, row: int, prompt_tokens: int, times: _Times
+        self,
+        request: Request,
+        monitor: TokenMonitor,
+        mask: GrammarMask | None,
+        row: int,
+        prompt_tokens: int,
+        times: _Times,
     ) -> Reply:
         transcript = monitor.transcripts[row]
         transcript.finish()
@@ -361,7 +392,9 @@ class LocalModel:
             prompt_tokens=prompt_tokens,
             token_ids=tuple(transcript.tokens),
             shown_tokens=transcript.shown_tokens,
-            probability=monitor.probabilities.mean(row, transcript.shown_tokens),
+            probability=monitor.probabilities.mean(
+                row, transcript.shown_tokens, mask.forced[row] if mask else ()
+            ),
             model=self.facts,
             seconds={
                 "prepare": times.prepared - times.started,

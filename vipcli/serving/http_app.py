@@ -8,7 +8,7 @@ import json
 import secrets
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vipcli.asking.interface import Reply
 from vipcli.checkpoints.lookup import Checkpoint
 from vipcli.errors import ModelError, UsageError, VipcliError
 from vipcli.serving import openai_api, protocol
@@ -205,27 +206,47 @@ class ModelService:
     # ---------------------------------------------------------------------- chat completions
 
     async def _chat_completions(self, request: Request) -> Response:
-        stream = _TextStream()
         try:
             chat = await self._read_chat(request)
-            queued = self._scheduler.submit(chat.request, stream.put, timeout=self._limits.seconds)
+            answers = self._submit(chat)
         except VipcliError as error:
             return _error_response(error)
         response = ResponseId(f"chatcmpl-{secrets.token_hex(12)}", int(time.time()))
         if chat.stream:
-            events = _server_sent_events(chat, response, stream, queued)
+            events = _server_sent_events(chat, response, answers)
+            every = [answer.queued for answer in answers]
             return StreamingResponse(
-                self._while_connected(request, events, queued), media_type="text/event-stream"
+                self._while_connected(request, events, *every), media_type="text/event-stream"
             )
-        watcher = asyncio.create_task(self._cancel_on_disconnect(request, queued))
+        watcher = asyncio.create_task(
+            self._cancel_on_disconnect(request, *(answer.queued for answer in answers))
+        )
         try:
-            async for _ in stream.texts(queued):
-                pass
-            return JSONResponse(openai_api.completion(chat, queued.reply.result(), response))
+            for answer in answers:
+                async for _ in answer.texts():
+                    pass
+            reply, *more = _replies(chat, answers)
+            return JSONResponse(openai_api.completion(chat, reply, response, more))
         except VipcliError as error:
             return _error_response(error)
         finally:
             watcher.cancel()
+            for answer in answers:
+                self._scheduler.cancel(answer.queued)
+
+    def _submit(self, chat: ChatRequest) -> list[_StreamedAnswer]:
+        """Queue a request once for each different answer."""
+        answers: list[_StreamedAnswer] = []
+        try:
+            for asked in chat.requests:
+                stream = _TextStream()
+                queued = self._scheduler.submit(asked, stream.put, timeout=self._limits.seconds)
+                answers.append(_StreamedAnswer(stream, queued))
+        except VipcliError:
+            for answer in answers:
+                self._scheduler.cancel(answer.queued)
+            raise
+        return answers
 
     async def _read_chat(self, request: Request) -> ChatRequest:
         self._scheduler.check_room()
@@ -239,37 +260,51 @@ class ModelService:
             )
 
     async def _while_connected(
-        self, request: Request, pieces: AsyncIterator[bytes], queued: QueuedRequest
+        self, request: Request, pieces: AsyncIterator[bytes], *queued: QueuedRequest
     ) -> AsyncIterator[bytes]:
-        """Yield the pieces of an answer, and cancel it if the client disconnects."""
-        watcher = asyncio.create_task(self._cancel_on_disconnect(request, queued))
+        """Yield the pieces of answers, and cancel them if the client disconnects."""
+        watcher = asyncio.create_task(self._cancel_on_disconnect(request, *queued))
         try:
             async for piece in pieces:
                 yield piece
         finally:
             watcher.cancel()
-            self._scheduler.cancel(queued)
+            for asked in queued:
+                self._scheduler.cancel(asked)
 
-    async def _cancel_on_disconnect(self, request: Request, queued: QueuedRequest) -> None:
+    async def _cancel_on_disconnect(self, request: Request, *queued: QueuedRequest) -> None:
         while not await request.is_disconnected():
             await asyncio.sleep(0.2)
-        self._scheduler.cancel(queued)
+        for asked in queued:
+            self._scheduler.cancel(asked)
 
 
 async def _server_sent_events(
-    chat: ChatRequest, response: ResponseId, stream: _TextStream, queued: QueuedRequest
+    chat: ChatRequest, response: ResponseId, answers: Sequence[_StreamedAnswer]
 ) -> AsyncIterator[bytes]:
     try:
-        yield _event(openai_api.first_chunk(chat, response))
-        async for text in stream.texts(queued):
-            yield _event(openai_api.text_chunk(chat, response, text))
-        reply = queued.reply.result()
-        yield _event(openai_api.last_chunk(chat, response, reply))
+        for index in range(chat.answers):
+            yield _event(openai_api.first_chunk(chat, response, index))
+        for number, answer in enumerate(answers):
+            # If all answers are the same, one of them stands for all.
+            indexes = [number] if len(answers) > 1 else range(chat.answers)
+            async for text in answer.texts():
+                for index in indexes:
+                    yield _event(openai_api.text_chunk(chat, response, text, index))
+            for index in indexes:
+                yield _event(openai_api.last_chunk(chat, response, answer.reply, index))
         if chat.include_usage:
-            yield _event(openai_api.usage_chunk(chat, response, reply))
+            reply, *more = _replies(chat, answers)
+            yield _event(openai_api.usage_chunk(chat, response, reply, more))
         yield b"data: [DONE]\n\n"
     except VipcliError as error:
         yield _event(openai_api.error_body(error))
+
+
+def _replies(chat: ChatRequest, answers: Sequence[_StreamedAnswer]) -> list[Reply]:
+    """The replies for all answers of a response, once they have come."""
+    replies = [answer.reply for answer in answers]
+    return replies if len(replies) > 1 else replies * chat.answers
 
 
 class _TextStream:
@@ -300,6 +335,23 @@ class _TextStream:
         if error is not None:
             traceback.print_exception(error)
             raise ModelError("The model failed on this request.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _StreamedAnswer:
+    """An answer in the queue, and its text on the way."""
+
+    stream: _TextStream
+    queued: QueuedRequest
+
+    def texts(self) -> AsyncIterator[str]:
+        """The pieces of its text; if it failed, its error is raised at the end."""
+        return self.stream.texts(self.queued)
+
+    @property
+    def reply(self) -> Reply:
+        """The whole reply, once the text has come."""
+        return self.queued.reply.result()
 
 
 def _line(event: dict[str, Any]) -> bytes:

@@ -11,7 +11,8 @@ from itertools import chain
 from math import isfinite, isnan
 from typing import Any, Literal
 
-from vipcli.asking.interface import GREEDY, EndReason, Reply, Request, Scoring, TokenLogprob
+from vipcli.asking.grammars import ANY_OBJECT, read_grammar
+from vipcli.asking.interface import GREEDY, EndReason, Grammar, Reply, Request, Scoring, TokenLogprob
 from vipcli.asking.pipeline import build_request, mark, prepare
 from vipcli.asking.questions import default_question, fill_in
 from vipcli.asking.records import Answer, describe_choices, doubts
@@ -40,9 +41,11 @@ from vipcli.pictures.images import Picture, read_picture
 from vipcli.serving.openai_schema import (
     ChatMessage,
     ContentPart,
+    JsonSchemaField,
     PictureUrl,
     RegionField,
     RequestBody,
+    ResponseFormat,
     UnsupportedFieldError,
     parse_body,
 )
@@ -61,6 +64,7 @@ _FINISH_REASONS: dict[EndReason, Literal["stop", "length"]] = {
 }
 _FIELDS = {
     "fit": "fit",
+    "guide": "guide",
     "max_new_tokens": "max_tokens",
     "prompt": "prompt_form",
     "seed": "seed",
@@ -86,6 +90,18 @@ class ChatRequest:
     """Whether a stream ends with the token counts."""
     model: str
     """The name that the client used."""
+    answers: int = 1
+    """How many answers the response has."""
+
+    @property
+    def requests(self) -> list[Request]:
+        """What to ask the model: several times with different seeds, unless all answers would be the same."""
+        sampling = self.request.sampling
+        count = self.answers if sampling.temperature else 1
+        return [
+            replace(self.request, sampling=replace(sampling, seed=(sampling.seed + index) % 2**63))
+            for index in range(count)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,43 +115,51 @@ class ResponseId:
 # --------------------------------------------------------------------------- responses
 
 
-def completion(chat: ChatRequest, reply: Reply, response: ResponseId) -> dict[str, Any]:
-    """A whole answer."""
-    message = {"role": "assistant", "content": reply.text, "refusal": None}
-    finish = _finish_reason(chat, reply)
+def completion(
+    chat: ChatRequest, reply: Reply, response: ResponseId, more: Sequence[Reply] = ()
+) -> dict[str, Any]:
+    """A whole answer, or several."""
+    replies = [reply, *more]
     return {
         "id": response.id,
         "object": "chat.completion",
         "created": response.created,
         "model": chat.model,
-        "choices": [
-            {"index": 0, "message": message, "logprobs": _logprobs(chat, reply), "finish_reason": finish}
-        ],
-        "usage": _usage(reply),
-        "vipcli": _extras(chat, reply),
+        "choices": [_choice(chat, reply, index) for index, reply in enumerate(replies)],
+        "usage": _usage(replies),
+        "vipcli": _extras(chat, replies),
     }
 
 
-def first_chunk(chat: ChatRequest, response: ResponseId) -> dict[str, Any]:
+def _choice(chat: ChatRequest, reply: Reply, index: int) -> dict[str, Any]:
+    message = {"role": "assistant", "content": reply.text, "refusal": None}
+    finish = _finish_reason(chat, reply)
+    return {"index": index, "message": message, "logprobs": _logprobs(chat, reply), "finish_reason": finish}
+
+
+def first_chunk(chat: ChatRequest, response: ResponseId, index: int = 0) -> dict[str, Any]:
     """The start of a streamed answer, with the role."""
-    return _chunk(chat, response, {"role": "assistant", "content": ""})
+    return _chunk(chat, response, {"role": "assistant", "content": ""}, index=index)
 
 
-def text_chunk(chat: ChatRequest, response: ResponseId, text: str) -> dict[str, Any]:
+def text_chunk(chat: ChatRequest, response: ResponseId, text: str, index: int = 0) -> dict[str, Any]:
     """A piece of a streamed answer."""
-    return _chunk(chat, response, {"content": text})
+    return _chunk(chat, response, {"content": text}, index=index)
 
 
-def last_chunk(chat: ChatRequest, response: ResponseId, reply: Reply) -> dict[str, Any]:
+def last_chunk(chat: ChatRequest, response: ResponseId, reply: Reply, index: int = 0) -> dict[str, Any]:
     """The end of a streamed answer, which says why it ended, and how likely its tokens were."""
-    chunk = _chunk(chat, response, {}, _finish_reason(chat, reply))
+    chunk = _chunk(chat, response, {}, _finish_reason(chat, reply), index=index)
     chunk["choices"][0]["logprobs"] = _logprobs(chat, reply)
     return chunk
 
 
-def usage_chunk(chat: ChatRequest, response: ResponseId, reply: Reply) -> dict[str, Any]:
-    """The token counts after a streamed answer."""
-    return {**_bare_chunk(chat, response, []), "usage": _usage(reply), "vipcli": _extras(chat, reply)}
+def usage_chunk(
+    chat: ChatRequest, response: ResponseId, reply: Reply, more: Sequence[Reply] = ()
+) -> dict[str, Any]:
+    """The token counts after the streamed answers."""
+    replies = [reply, *more]
+    return {**_bare_chunk(chat, response, []), "usage": _usage(replies), "vipcli": _extras(chat, replies)}
 
 
 def model_list(checkpoint: Checkpoint, *, created: int) -> dict[str, Any]:
@@ -182,9 +206,14 @@ def _as_field(name: str, value: str | None) -> str:
 
 
 def _chunk(
-    chat: ChatRequest, response: ResponseId, delta: dict[str, Any], finish: str | None = None
+    chat: ChatRequest,
+    response: ResponseId,
+    delta: dict[str, Any],
+    finish: str | None = None,
+    *,
+    index: int = 0,
 ) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
     usage = {"usage": None} if chat.include_usage else {}
     return {**_bare_chunk(chat, response, [choice]), **usage}
 
@@ -228,20 +257,26 @@ def _token(token: TokenLogprob) -> dict[str, Any]:
     }
 
 
-def _usage(reply: Reply) -> dict[str, int]:
-    prompt, answer = reply.prompt_tokens, len(reply.token_ids)
+def _usage(replies: Sequence[Reply]) -> dict[str, int]:
+    prompt, answer = replies[0].prompt_tokens, sum(len(reply.token_ids) for reply in replies)
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
 
 
-def _extras(chat: ChatRequest, reply: Reply) -> dict[str, Any]:
+def _extras(chat: ChatRequest, replies: Sequence[Reply]) -> dict[str, Any]:
     """The values that OpenAI's format has no fields for."""
-    answer = Answer(chat.question, reply, chat.request.sampling)
+    answers = [Answer(chat.question, reply, chat.request.sampling) for reply in replies]
+    notes = dict.fromkeys((*chat.question.notes, *chain(*map(doubts, answers))))
+    probabilities = [
+        None if reply.probability is None or isnan(reply.probability) else reply.probability
+        for reply in replies
+    ]
     return {
         "question": chat.question.text,
-        "probability": None if reply.probability is None or isnan(reply.probability) else reply.probability,
-        "seed": answer.sampling.seed,
-        "notes": [spell(note) for note in (*chat.question.notes, *doubts(answer))],
-        **({"options": describe_choices(reply.choices)} if reply.choices else {}),
+        "probability": probabilities[0],
+        **({"probabilities": probabilities} if len(replies) > 1 else {}),
+        "seed": chat.request.sampling.seed,
+        "notes": [spell(note) for note in notes],
+        **({"options": describe_choices(replies[0].choices)} if replies[0].choices else {}),
         **_cuts(chat.question),
     }
 
@@ -278,6 +313,8 @@ def read_request(
         prompt=settings.prompt,
         system=_join_lines(conversation.system),
         fit=settings.fit,
+        guide=settings.guide,
+        grammar=_read_response_format(parsed.response_format),
         zoom=settings.zoom,
         past_turns=_earlier_turns(conversation, marked.marks, checkpoint.form(settings.prompt)),
         choices=parsed.options or (),
@@ -289,6 +326,7 @@ def read_request(
         stream=bool(parsed.stream),
         include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
         model=parsed.model,
+        answers=parsed.n or 1,
     )
 
 
@@ -304,6 +342,7 @@ def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
     for name, setting, read_value in (
         ("prompt_form", "prompt", SETTINGS["prompt"].parse),
         ("fit", "fit", SETTINGS["fit"].parse),
+        ("guide", "guide", SETTINGS["guide"].parse),
         ("zoom", "zoom", SETTINGS["zoom"].parse),
         ("temperature", "temperature", SETTINGS["temperature"].parse),
         ("top_p", "top_p", SETTINGS["top_p"].parse),
@@ -316,6 +355,22 @@ def _read_settings(parsed: RequestBody, max_tokens: int) -> ChatSettings:
         if value is not None:
             settings[setting] = parse_value(read_value, str(value), name)
     return ChatSettings.from_values(settings)
+
+
+def _read_response_format(response_format: ResponseFormat | None) -> Grammar | None:
+    match response_format:
+        case None | ResponseFormat(type="text", json_schema=None):
+            return None
+        case ResponseFormat(type="json_object", json_schema=None):
+            return read_grammar(json.loads(ANY_OBJECT.text))
+        case ResponseFormat(type="json_schema", json_schema=JsonSchemaField(content=schema)):
+            return read_grammar(schema)
+        case _:
+            raise UnsupportedFieldError(
+                "response_format",
+                f"The response format {response_format.type!r} is not supported here, or lacks its schema. "
+                "Use text, json_object, or json_schema with json_schema.schema.",
+            )
 
 
 def _read_scoring(parsed: RequestBody) -> Scoring:

@@ -13,6 +13,8 @@ from vipcli.checkpoints.prompt_forms import LONGEST_TEXT
 from vipcli.config import MOST_LOGPROBS
 from vipcli.errors import UsageError
 
+MAX_ANSWERS = 8
+"""The limit for the answers to one request."""
 _MAX_NUMBERS = 20_000
 """The limit for one region."""
 
@@ -41,12 +43,10 @@ _NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "min_p": (0,),
     "min_tokens": (0,),
     "modalities": (["text"],),
-    "n": (1,),
     "presence_penalty": (0,),
     "reasoning_effort": ("none",),
     "repeat_penalty": (1,),
     "repetition_penalty": (1,),
-    "response_format": ({"type": "text"},),
     "skip_special_tokens": (True,),
     "stop_token_ids": ([],),
     "tool_choice": ("none", "auto"),
@@ -135,6 +135,22 @@ class _StreamOptions(_Schema):
     include_usage: bool | None = None
 
 
+class JsonSchemaField(_Schema):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=100)] | None = None
+    description: str | None = None
+    content: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool | None = None
+
+
+class ResponseFormat(_Schema):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Annotated[str, Field(max_length=100)]
+    json_schema: JsonSchemaField | None = None
+
+
 class RequestBody(_Schema):
     model_config = ConfigDict(extra="allow")
 
@@ -143,6 +159,7 @@ class RequestBody(_Schema):
     regions: list[RegionField] | None = None
     prompt_form: str | None = None
     fit: str | None = None
+    guide: float | None = None
     zoom: bool | float | str | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -150,6 +167,8 @@ class RequestBody(_Schema):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     stop: str | list[str] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_ANSWERS)] | None = None
+    response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
     options: Annotated[list[str], Field(max_length=MOST_CHOICES)] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vipcli import errors
 from vipcli.asking.choices import MOST_CHOICES
 from vipcli.asking.interface import (
+    Grammar,
+    Guide,
     ModelFacts,
     PromptTurn,
     Reply,
@@ -29,9 +31,11 @@ from vipcli.geometry import Fit
 
 def pack_request(request: Request) -> bytes:
     """Serialize a request as a line of JSON followed by the pixels of its pictures."""
-    pictures = [*request.images, *request.frames]
+    guide = request.guide
+    pictures = [*request.images, *request.frames, *(guide.pictures if guide else ())]
     header = {
-        **asdict(replace(request, images=(), frames=())),
+        **asdict(replace(request, images=(), frames=(), guide=None)),
+        "guide": None if guide is None else guide.alpha,
         "images": [picture.shape[:2] for picture in request.images],
         "frames": [picture.shape[:2] for picture in request.frames],
     }
@@ -47,6 +51,8 @@ def unpack_request(data: bytes) -> Request:
     except ValidationError as error:
         raise UsageError(f"The request cannot be read: {error.errors()[0]['msg']}.") from None
     shapes = [*header.images, *header.frames]
+    guided = shapes if header.guide is not None else []
+    shapes = [*shapes, *guided]
     sizes = [3 * math.prod(shape) for shape in shapes]
     if any(side < 1 for shape in shapes for side in shape) or sum(sizes) != len(pixels):
         raise UsageError("The pictures in the request do not have the sizes given in its header.")
@@ -57,13 +63,17 @@ def unpack_request(data: bytes) -> Request:
     return Request(
         prompt=header.prompt,
         images=tuple(pictures[: len(header.images)]),
-        frames=tuple(pictures[len(header.images) :]),
+        frames=tuple(pictures[len(header.images) : len(shapes) - len(guided)]),
         fit=header.fit,
         stops=tuple(Stop(stop.text, tuple(stop.followed_by)) for stop in header.stops),
         user_texts=tuple(header.user_texts),
         sampling=Sampling(**header.sampling.model_dump()),
         past_turns=tuple(PromptTurn(turn.prompt, tuple(turn.token_ids)) for turn in header.past_turns),
         min_answer_tokens=header.min_answer_tokens,
+        grammar=None if header.grammar is None else Grammar(header.grammar.kind, header.grammar.text),
+        guide=None
+        if header.guide is None
+        else Guide(header.guide, tuple(pictures[len(shapes) - len(guided) :])),
         choices=tuple(header.choices),
         score=header.score,
         top_logprobs=header.top_logprobs,
@@ -133,6 +143,11 @@ class _PackedStop(_Packed):
     followed_by: list[str]
 
 
+class _PackedGrammar(_Packed):
+    kind: Literal["schema", "pattern"]
+    text: str
+
+
 class _RequestHeader(_Packed):
     prompt: str
     images: list[tuple[int, int]]
@@ -146,3 +161,6 @@ class _RequestHeader(_Packed):
     choices: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MOST_CHOICES)]
     score: Score
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None
+    grammar: _PackedGrammar | None = None
+    guide: Annotated[float, Field(ge=0, le=10)] | None = None
+    """The pictures that belong to it have the sizes of the others."""

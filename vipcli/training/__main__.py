@@ -46,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
             "evaluate-independent", help="evaluate a checkpoint on pictures drawn by independent code"
         )
     )
+    _add_evaluate_guided(
+        commands.add_parser(
+            "evaluate-guided", help="compare answers guided by contrast with plain ones on held-out scenes"
+        )
+    )
     _add_choices(
         commands.add_parser("choices", help="compare choosing by likelihood with generating answers")
     )
@@ -84,6 +89,14 @@ def _add_evaluate_independent(evaluate: argparse.ArgumentParser) -> None:
     evaluate.set_defaults(run=_evaluate_independent)
 
 
+def _add_evaluate_guided(evaluate: argparse.ArgumentParser) -> None:
+    _add_model(evaluate)
+    evaluate.add_argument("--scenes", type=int, default=500, help="number of scenes (500)")
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--alphas", type=float, nargs="+", default=[0.25, 0.5, 1, 2], metavar="ALPHA")
+    evaluate.set_defaults(run=_evaluate_guided)
+
+
 def _add_choices(choices: argparse.ArgumentParser) -> None:
     _add_model(choices)
     choices.add_argument("--scenes", type=int, default=500, help="number of scenes (500)")
@@ -109,6 +122,7 @@ def _add_card(card: argparse.ArgumentParser) -> None:
     card.add_argument("folder", type=Path, help="checkpoint with training.json and answers.json")
     card.add_argument("--figures", type=Path, required=True, metavar="FILE", help="output of evaluate --json")
     card.add_argument("--other-hand", type=Path, metavar="FILE", help="output of evaluate-independent --json")
+    card.add_argument("--guided", type=Path, metavar="FILE", help="output of evaluate-guided --json")
     card.set_defaults(run=_card)
 
 
@@ -226,6 +240,33 @@ def _evaluate_independent(options: argparse.Namespace) -> None:
     Console().print(_table("Independent pictures", figures))
 
 
+def _evaluate_guided(options: argparse.Namespace) -> None:
+    from vipcli.training.judging.guidance import guided_summary, judge_guided
+
+    checkpoint, model = _load(options)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("Asking", total=options.scenes)
+        answers = judge_guided(
+            model,
+            checkpoint.form(),
+            options.alphas,
+            scenes=options.scenes,
+            seed=options.seed,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    figures = guided_summary(answers, options.alphas)
+    if options.json:
+        report = {"model": options.model, "seed": options.seed, "scenes": options.scenes, "figures": figures}
+        _write_report(options.json, report, answers)
+    title = f"{figures['asked']} questions, {figures['percent']:.1f}% right without guidance"
+    table = Table("alpha", "points more", "95 % interval", title=title)
+    for row in figures["differences"]:
+        table.add_row(
+            f"{row['alpha']:g}", f"{row['points']:+.1f}", f"{row['low']:+.1f} to {row['high']:+.1f}"
+        )
+    Console().print(table)
+
+
 def _zoom(options: argparse.Namespace) -> None:
     from vipcli.training.judging import zooming
 
@@ -254,9 +295,10 @@ def _card(options: argparse.Namespace) -> None:
 
     figures = json.loads(options.figures.read_text())["figures"]
     independent = json.loads(options.other_hand.read_text())["figures"] if options.other_hand else None
+    guided = json.loads(options.guided.read_text())["figures"] if options.guided else None
     history = json.loads((options.folder / HISTORY).read_text())
     examples = json.loads((options.folder / "answers.json").read_text())
-    replace_file(options.folder / "README.md", card(figures, history, examples, independent).encode())
+    replace_file(options.folder / "README.md", card(figures, history, examples, independent, guided).encode())
 
 
 def _table(title: str, figures: dict[str, Any]) -> Table:

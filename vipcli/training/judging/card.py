@@ -93,6 +93,7 @@ def card(
     history: Sequence[dict[str, Any]],
     examples: Sequence[dict[str, str]],
     independent: dict[str, Any] | None = None,
+    guided: dict[str, Any] | None = None,
 ) -> str:
     """The whole card in Markdown; `independent` are figures on the independently drawn pictures."""
     parts = [
@@ -103,6 +104,7 @@ def card(
         training(history),
         _figures(figures),
         *([_independent_figures(independent)] if independent else []),
+        *([guided_figures(guided)] if guided else []),
         example_answers(examples),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -284,6 +286,24 @@ def _independent_figures(figures: dict[str, Any]) -> str:
 On pictures drawn only from the description in this card, by code that shares nothing with the training except the drawing of marks: **{_percent(figures["all"])}**
 questions, with about the same number from each family. By mark: {marks}. Weakest families: {families}.
 `python -m vipcli.training evaluate-independent` measures this again."""
+
+
+def guided_figures(figures: dict[str, Any]) -> str:
+    """What guidance by contrast changes."""
+    rows = "\n".join(
+        f"| {row['alpha']:g} | {row['points']:+.1f} | {row['low']:+.1f} to {row['high']:+.1f} |"
+        for row in figures["differences"]
+    )
+    return f"""### Guidance by contrast
+
+Of {figures["asked"]} held-out questions about marks, one a scene, **{figures["percent"]:.1f}%** are answered right without guidance. With `--guide`,
+so many percentage points more are right:
+
+| alpha | points | 95 % interval of the paired difference |
+| --- | --- | --- |
+{rows}
+
+`python -m vipcli.training evaluate-guided` measures this again."""
 
 
 def _percent(accuracy: dict[str, Any]) -> str:
