@@ -89,6 +89,7 @@ def test_figures_are_counted_by_way_and_family() -> None:
     assert figures["by family"]["size"]["mean"] == {"right": 0, "asked": 0, "percent": None}
 
 
+@pytest.mark.slow
 def test_the_bundled_model_chooses_as_well_as_it_writes() -> None:
     model = LocalModel(find("bundled"), Setup(device="cpu"))
     figures = choice_figures(judge_choices(model, model.checkpoint.form(), scenes=12, seed=3))["all"]

@@ -238,6 +238,7 @@ def test_the_rows_are_the_same_if_the_driver_is_killed_and_resumed(
     assert running.file.read_bytes() == (folder_with_rows / "here.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_error_of_a_worker_is_reported_in_a_sentence(
     folder: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:

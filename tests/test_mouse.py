@@ -162,7 +162,7 @@ def test_draw_writes_what_the_page_showed(browser: Any) -> None:
     assert (marked != np.asarray(Image.open("noise.png"))).any()
 
 
-@pytest.mark.parametrize("way", ["escape", "close", "ctrl-c"])
+@pytest.mark.parametrize("way", ["escape", pytest.param("close", marks=pytest.mark.slow), "ctrl-c"])
 def test_leaving_asks_nothing(browser: Any, way: str) -> None:
     with typed(browser, "ask", "shapes.png", "--box") as command:
         match way:

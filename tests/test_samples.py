@@ -499,6 +499,7 @@ def test_draw_coco_says_how_it_is_used(run: Run) -> None:
     assert done.stderr == f"Usage: {SAMPLES / 'draw-coco.sh'} FOLDER [ANNOTATIONS]\n"
 
 
+@pytest.mark.slow
 @needs_bash
 def test_ask_folder_answers_compares_and_goes_on(run: Run, tmp_path: Path) -> None:
     # The bundled model answers, for it knows what these pictures show; how well is measured elsewhere.

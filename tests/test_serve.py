@@ -313,6 +313,7 @@ def test_sigterm_ends_a_forwarded_command_and_its_answer(busy: Server, endless: 
         assert time.monotonic() < deadline
 
 
+@pytest.mark.slow
 def test_keep_alive_starts_a_server_that_stops_by_itself(tmp_path: Path) -> None:
     (tmp_path / "queue.py").write_text("raise SystemExit('modules in the current folder are not imported')")
     environment = dict(os.environ)
@@ -433,6 +434,7 @@ def test_a_conversation_with_the_openai_client(client: openai.OpenAI) -> None:
     assert answer.choices[0].message.content == "green"
 
 
+@pytest.mark.slow
 def test_sixty_four_requests_at_once_are_each_answered_as_if_alone(client: openai.OpenAI) -> None:
     places = [f"{x}%,{y}%,{x + 26}%,{y + 28}%" for x in (4, 36, 68) for y in (4, 36, 68)]
     questions = ("What is {1}?", "What color is the thing {1}?", "Describe what is {1}.")
